@@ -1,0 +1,343 @@
+//! Dense arrays on the host: constants of programs, inputs and outputs of calls.
+
+use std::fmt;
+use std::sync::Arc;
+
+use half::{bf16, f16};
+use serde::{Deserialize, Serialize};
+
+use crate::dtype::{DType, Scalar};
+use crate::error::Diag;
+use crate::ty::{Shape, Type};
+
+/// A dense row-major array. Cloning shares the elements; writing to shared elements copies them first.
+///
+/// ```
+/// use graver_ir::Array;
+/// let x = Array::from_vec([2, 3], vec![1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+/// assert_eq!(x.shape(), [2, 3]);
+/// assert_eq!(x.to_f64(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+/// # Ok::<(), graver_ir::Diag>(())
+/// ```
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct Array {
+    shape: Vec<usize>,
+    data: Arc<Data>,
+}
+
+/// A Rust type that is an element type.
+pub trait Element: Copy + Send + Sync + 'static + private::Sealed + fmt::Debug + PartialEq {
+    /// The element type that it is.
+    const DTYPE: DType;
+    /// The value as a float (exact but for integers beyond 2^53).
+    fn to_f64(self) -> f64;
+    /// The value from a constant of any element type, as [`Scalar`] converts.
+    fn from_scalar(scalar: Scalar) -> Self;
+    /// The value as a constant.
+    fn to_scalar(self) -> Scalar;
+}
+
+use data::Data;
+
+mod private {
+    use super::{Arc, Data};
+
+    pub trait Sealed: Sized {
+        fn wrap(data: Vec<Self>) -> Data;
+        fn slice(data: &Data) -> Option<&[Self]>;
+        fn slice_mut(data: &mut Arc<Data>) -> Option<&mut [Self]>;
+    }
+}
+
+macro_rules! elements {
+    ($($variant:ident $ty:ident |$x:ident| $to:expr, |$s:ident| $from:expr;)*) => {
+        mod data {
+            use half::{bf16, f16};
+            use serde::{Deserialize, Serialize};
+
+            /// The elements, by type.
+            #[derive(Clone, Debug, Serialize, Deserialize)]
+            pub enum Data { $(#[doc = stringify!($ty)] $variant(Vec<$ty>)),* }
+        }
+
+        impl Data {
+            fn dtype(&self) -> DType { match self { $(Self::$variant(_) => DType::$variant),* } }
+            fn len(&self) -> usize { match self { $(Self::$variant(data) => data.len()),* } }
+            fn splat(value: Scalar, len: usize) -> Self {
+                match value.dtype() { $(DType::$variant => Self::$variant(vec![<$ty>::from_scalar(value); len])),* }
+            }
+            fn get(&self, position: usize) -> Scalar {
+                match self { $(Self::$variant(data) => data[position].to_scalar()),* }
+            }
+            fn set(&mut self, position: usize, value: Scalar) {
+                match self { $(Self::$variant(data) => data[position] = <$ty>::from_scalar(value)),* }
+            }
+            fn to_f64(&self) -> Vec<f64> {
+                match self { $(Self::$variant(data) => data.iter().map(|x| x.to_f64()).collect()),* }
+            }
+            fn bytes(&self) -> &[u8] {
+                match self { $(Self::$variant(data) => bytemuck::cast_slice(data)),* }
+            }
+        }
+
+        $(
+            impl private::Sealed for $ty {
+                fn wrap(data: Vec<Self>) -> Data { Data::$variant(data) }
+                fn slice(data: &Data) -> Option<&[Self]> { match data { Data::$variant(data) => Some(data), _ => None } }
+                fn slice_mut(data: &mut Arc<Data>) -> Option<&mut [Self]> {
+                    match Arc::make_mut(data) { Data::$variant(data) => Some(data), _ => None }
+                }
+            }
+            impl Element for $ty {
+                const DTYPE: DType = DType::$variant;
+                #[allow(clippy::cast_precision_loss, clippy::cast_lossless, reason = "documented in the trait")]
+                fn to_f64(self) -> f64 { let $x = self; $to }
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a Scalar's dtype was saturated to fit")]
+                fn from_scalar($s: Scalar) -> Self { let $s = retype($s, DType::$variant); $from }
+                fn to_scalar(self) -> Scalar { to_scalar!($variant, self) }
+            }
+        )*
+    };
+}
+
+macro_rules! to_scalar {
+    (F64, $x:expr) => {
+        Scalar::float(DType::F64, $x)
+    };
+    (F32, $x:expr) => {
+        Scalar::float(DType::F32, f64::from($x))
+    };
+    (F16, $x:expr) => {
+        Scalar::float(DType::F16, $x.to_f64())
+    };
+    (BF16, $x:expr) => {
+        Scalar::float(DType::BF16, $x.to_f64())
+    };
+    ($variant:ident, $x:expr) => {
+        Scalar::int(DType::$variant, i64::from($x))
+    };
+}
+
+elements! {
+    F64 f64 |x| x, |s| s.as_f64();
+    F32 f32 |x| f64::from(x), |s| s.as_f64() as f32;
+    F16 f16 |x| x.to_f64(), |s| f16::from_f64(s.as_f64());
+    BF16 bf16 |x| x.to_f64(), |s| bf16::from_f64(s.as_f64());
+    I64 i64 |x| x as f64, |s| s.as_i64();
+    I32 i32 |x| f64::from(x), |s| s.as_i64() as i32;
+    U32 u32 |x| f64::from(x), |s| s.as_i64() as u32;
+    U8 u8 |x| f64::from(x), |s| s.as_i64() as u8;
+    Bool bool |x| f64::from(u8::from(x)), |s| s.as_i64() != 0;
+}
+
+fn retype(scalar: Scalar, dtype: DType) -> Scalar {
+    if scalar.dtype() == dtype {
+        scalar
+    } else if scalar.dtype().is_float() {
+        Scalar::float(dtype, scalar.as_f64())
+    } else {
+        Scalar::int(dtype, scalar.as_i64())
+    }
+}
+
+impl PartialEq for Data {
+    /// By bits: NaN equals itself.
+    fn eq(&self, other: &Self) -> bool {
+        self.dtype() == other.dtype() && self.bytes() == other.bytes()
+    }
+}
+
+impl Array {
+    /// An array of `shape` from its elements in row-major order.
+    ///
+    /// # Errors
+    /// If the number of elements is not the product of the sizes.
+    pub fn from_vec<E: Element>(shape: impl Into<Vec<usize>>, data: Vec<E>) -> Result<Self, Diag> {
+        let shape = shape.into();
+        let numel = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+        if numel == Some(data.len()) {
+            Ok(Self { shape, data: Arc::new(E::wrap(data)) })
+        } else {
+            Err(Diag::new(format!("an array of shape {shape:?} cannot be made of {} elements", data.len())).op("array"))
+        }
+    }
+
+    /// A scalar.
+    #[must_use]
+    pub fn scalar<E: Element>(value: E) -> Self {
+        Self { shape: Vec::new(), data: Arc::new(E::wrap(vec![value])) }
+    }
+
+    /// An array of `shape` with every element `value`.
+    #[must_use]
+    pub fn full(shape: impl Into<Vec<usize>>, value: Scalar) -> Self {
+        let shape = shape.into();
+        let numel = shape.iter().product();
+        Self { shape, data: Arc::new(Data::splat(value, numel)) }
+    }
+
+    /// An array of `shape` whose element at each row-major position is `element(position)`, converted to `dtype`.
+    #[must_use]
+    pub fn from_fn(dtype: DType, shape: impl Into<Vec<usize>>, mut element: impl FnMut(usize) -> Scalar) -> Self {
+        let mut array = Self::full(shape, Scalar::zero(dtype));
+        let data = Arc::make_mut(&mut array.data);
+        for position in 0..data.len() {
+            data.set(position, element(position));
+        }
+        array
+    }
+
+    /// An array from little-endian bytes in row-major order.
+    ///
+    /// # Errors
+    /// If the number of bytes does not fit, or a `bool` is neither 0 nor 1.
+    pub fn from_bytes(dtype: DType, shape: impl Into<Vec<usize>>, bytes: &[u8]) -> Result<Self, Diag> {
+        let shape = shape.into();
+        let expected = shape.iter().try_fold(dtype.size(), |product, size| product.checked_mul(*size));
+        if expected != Some(bytes.len()) {
+            return Err(Diag::new(format!("an array {dtype}{shape:?} cannot be made of {} bytes", bytes.len())).op("array"));
+        }
+        if dtype == DType::Bool && bytes.iter().any(|byte| *byte > 1) {
+            return Err(Diag::new("a bool is stored as the byte 0 or 1").op("array"));
+        }
+        let mut array = Self::full(shape, Scalar::zero(dtype));
+        array.bytes_mut().copy_from_slice(bytes);
+        Ok(array)
+    }
+
+    /// The element type.
+    #[must_use]
+    pub fn dtype(&self) -> DType {
+        self.data.dtype()
+    }
+
+    /// The sizes.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The tensor type.
+    #[must_use]
+    pub fn ty(&self) -> Type {
+        Type::new(self.dtype(), Shape::new(self.shape.iter().copied()))
+    }
+
+    /// The number of elements.
+    #[must_use]
+    pub fn numel(&self) -> usize {
+        self.data.len()
+    }
+
+    /// The elements, if they are of type `E`.
+    #[must_use]
+    pub fn as_slice<E: Element>(&self) -> Option<&[E]> {
+        E::slice(&self.data)
+    }
+
+    /// The elements for writing, if they are of type `E`.
+    pub fn as_mut_slice<E: Element>(&mut self) -> Option<&mut [E]> {
+        E::slice_mut(&mut self.data)
+    }
+
+    /// The elements as bytes in the machine's order.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.data.bytes()
+    }
+
+    /// The elements as bytes for writing. A `bool` must stay 0 or 1.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let (data, len) = (Arc::make_mut(&mut self.data), self.shape.iter().product::<usize>());
+        let (pointer, size) = match data {
+            Data::F64(x) => (x.as_mut_ptr().cast(), 8),
+            Data::F32(x) => (x.as_mut_ptr().cast(), 4),
+            Data::F16(x) => (x.as_mut_ptr().cast(), 2),
+            Data::BF16(x) => (x.as_mut_ptr().cast(), 2),
+            Data::I64(x) => (x.as_mut_ptr().cast(), 8),
+            Data::I32(x) => (x.as_mut_ptr().cast(), 4),
+            Data::U32(x) => (x.as_mut_ptr().cast(), 4),
+            Data::U8(x) => (x.as_mut_ptr().cast(), 1),
+            Data::Bool(x) => (x.as_mut_ptr().cast::<u8>(), 1),
+        };
+        // SAFETY: the pointer covers `len` elements of `size` bytes, borrowed mutably through `self`; every element type
+        // but bool admits every bit pattern, and for bool the caller's contract keeps 0 and 1.
+        unsafe { std::slice::from_raw_parts_mut(pointer, len * size) }
+    }
+
+    /// The element at a row-major position.
+    ///
+    /// # Panics
+    /// If the position is not below [`Array::numel`].
+    #[must_use]
+    pub fn get(&self, position: usize) -> Scalar {
+        self.data.get(position)
+    }
+
+    /// The elements as floats.
+    #[must_use]
+    pub fn to_f64(&self) -> Vec<f64> {
+        self.data.to_f64()
+    }
+
+    /// The only element.
+    ///
+    /// # Errors
+    /// If there is not exactly one.
+    pub fn item(&self) -> Result<f64, Diag> {
+        match self.numel() {
+            1 => Ok(self.get(0).as_f64()),
+            numel => Err(Diag::new(format!("item() of an array {} of {numel} elements", self.ty())).op("array")),
+        }
+    }
+
+    /// The same elements in another shape.
+    ///
+    /// # Errors
+    /// If the number of elements differs.
+    pub fn reshape(&self, shape: impl Into<Vec<usize>>) -> Result<Self, Diag> {
+        let shape = shape.into();
+        if shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size)) == Some(self.numel()) {
+            Ok(Self { shape, data: Arc::clone(&self.data) })
+        } else {
+            Err(Diag::new(format!("an array of shape {:?} cannot become {shape:?}", self.shape)).op("reshape"))
+        }
+    }
+
+    /// Every element converted to `dtype`, as [`Scalar`] converts.
+    #[must_use]
+    pub fn cast(&self, dtype: DType) -> Self {
+        if dtype == self.dtype() { self.clone() } else { Self::from_fn(dtype, self.shape.clone(), |position| self.get(position)) }
+    }
+}
+
+impl fmt::Debug for Array {
+    /// The type and at most eight elements.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [", self.ty())?;
+        for position in 0..self.numel().min(8) {
+            write!(f, "{}{}", if position > 0 { ", " } else { "" }, self.get(position))?;
+        }
+        f.write_str(if self.numel() > 8 { ", ..]" } else { "]" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_round_trip_and_bad_bytes_are_errors() {
+        let x = Array::from_vec([2, 2], vec![1i32, -2, 3, 4]).expect("sizes agree");
+        assert_eq!(Array::from_bytes(DType::I32, [2, 2], x.bytes()), Ok(x.clone()));
+        assert!(Array::from_bytes(DType::I32, [2, 3], x.bytes()).is_err());
+        assert!(Array::from_bytes(DType::Bool, [1], &[2]).is_err());
+        assert!(Array::from_vec([usize::MAX, 3], vec![0u8]).is_err());
+    }
+
+    #[test]
+    fn casts_saturate() {
+        let x = Array::from_vec([3], vec![-1.5f32, 300.0, f32::NAN]).expect("sizes agree");
+        assert_eq!(x.cast(DType::U8).as_slice::<u8>(), Some([0, 255, 0].as_slice()));
+    }
+}

@@ -1,0 +1,260 @@
+//! Arithmetic that keeps dims canonical: sums and products of polynomials, and the simplifications of `floordiv` and `mod`.
+
+use std::collections::BTreeMap;
+use std::ops::{Add, Mul, Neg, Sub};
+use std::sync::Arc;
+
+use super::{Atom, Dim, Repr, Term};
+
+impl Dim {
+    /// The dim with these terms, in any order, with repeats and zeros.
+    pub(super) fn from_terms(terms: impl IntoIterator<Item = Term>) -> Self {
+        let mut sum: BTreeMap<Vec<Atom>, i64> = BTreeMap::new();
+        for term in terms {
+            let coeff = sum.entry(term.atoms).or_insert(0);
+            *coeff = coeff.saturating_add(term.coeff);
+        }
+        sum.retain(|_, coeff| *coeff != 0);
+        if sum.keys().all(Vec::is_empty) {
+            return Self(Repr::Const(sum.into_values().next().unwrap_or(0)));
+        }
+        Self(Repr::Poly(Arc::new(sum.into_iter().map(|(atoms, coeff)| Term { atoms, coeff }).collect())))
+    }
+
+    /// `floor(self / divisor)` for a positive divisor.
+    ///
+    /// `(q*d + r) floordiv d = q + (r floordiv d)`, which is `q` where `0 <= r < d` is proved;
+    /// `(x floordiv a + c) floordiv b = (x + a*c) floordiv (a*b)`.
+    #[must_use]
+    pub fn floor_div(&self, divisor: &Self) -> Self {
+        if divisor.is(1) {
+            return self.clone();
+        }
+        if let (Some(x), Some(y)) = (self.as_const(), divisor.as_const())
+            && y > 0
+        {
+            return Self::from(x.div_euclid(y));
+        }
+        let (quotient, rest) = self.split_by(divisor);
+        if rest.is_below(divisor) {
+            return quotient;
+        }
+        let inner = rest.as_floor_div().map(|(x, y, other)| (x + other * &y).floor_div(&(y * divisor)));
+        quotient + inner.unwrap_or_else(|| rest.reduced_floor_div(divisor))
+    }
+
+    /// `rest floordiv divisor` with a common constant factor removed from both.
+    fn reduced_floor_div(self, divisor: &Self) -> Self {
+        let factor = divisor.as_const().map_or(1, |d| gcd(d, self.content()));
+        if factor > 1 {
+            let small = self.divide_content(factor);
+            let divisor = divisor.divide_content(factor);
+            if divisor.is(1) { small } else { Self::atom(Atom::FloorDiv(small, divisor)) }
+        } else {
+            Self::atom(Atom::FloorDiv(self, divisor.clone()))
+        }
+    }
+
+    /// `self - divisor * floor(self / divisor)` for a positive divisor: terms that the divisor divides drop out.
+    #[must_use]
+    pub fn modulo(&self, divisor: &Self) -> Self {
+        if divisor.is(1) {
+            return Self::ZERO;
+        }
+        if let (Some(x), Some(y)) = (self.as_const(), divisor.as_const())
+            && y > 0
+        {
+            return Self::from(x.rem_euclid(y));
+        }
+        let (_, rest) = self.split_by(divisor);
+        if rest.is_below(divisor) { rest } else { Self::atom(Atom::Mod(rest, divisor.clone())) }
+    }
+
+    /// `ceil(self / divisor)` for a positive divisor.
+    #[must_use]
+    pub fn ceil_div(&self, divisor: &Self) -> Self {
+        (self + divisor - Self::ONE).floor_div(divisor)
+    }
+
+    /// The least multiple of `multiple` that is not below `self`.
+    #[must_use]
+    pub fn round_up(&self, multiple: i64) -> Self {
+        self.ceil_div(&Self::from(multiple)) * Self::from(multiple)
+    }
+
+    /// The lesser of both.
+    #[must_use]
+    pub fn min_with(&self, other: &Self) -> Self {
+        if (other - self).is_nonneg() {
+            self.clone()
+        } else if (self - other).is_nonneg() {
+            other.clone()
+        } else {
+            let (x, y) = if self <= other { (self, other) } else { (other, self) };
+            Self::atom(Atom::Min(x.clone(), y.clone()))
+        }
+    }
+
+    /// The greater of both.
+    #[must_use]
+    pub fn max_with(&self, other: &Self) -> Self {
+        if (other - self).is_nonneg() {
+            other.clone()
+        } else if (self - other).is_nonneg() {
+            self.clone()
+        } else {
+            let (x, y) = if self <= other { (self, other) } else { (other, self) };
+            Self::atom(Atom::Max(x.clone(), y.clone()))
+        }
+    }
+
+    /// `self / divisor` where the division is exact as a polynomial, e.g. `(12*n) / (4*n) = 3`.
+    #[must_use]
+    pub fn exact_div(&self, divisor: &Self) -> Option<Self> {
+        let (quotient, rest) = self.split_by(divisor);
+        rest.is(0).then_some(quotient)
+    }
+
+    /// `(q, r)` with `self = q * divisor + r`, every term that the divisor divides being in `q`.
+    fn split_by(&self, divisor: &Self) -> (Self, Self) {
+        let divisor = divisor.terms();
+        let [by] = divisor.as_slice() else {
+            // A sum divides only a multiple of itself; try the quotient of the leading terms.
+            let leading = |dim: &[Term]| dim.last().cloned();
+            let (Some(x), Some(y)) = (leading(&self.terms()), leading(&divisor)) else { return (Self::ZERO, self.clone()) };
+            let by = Self::from_terms(divisor);
+            return match x.divide(&y) {
+                Some(q) if Self::from_terms([q.clone()]) * &by == *self => (Self::from_terms([q]), Self::ZERO),
+                Some(_) | None => (Self::ZERO, self.clone()),
+            };
+        };
+        let (mut quotient, mut rest) = (Vec::new(), Vec::new());
+        for term in self.terms() {
+            match term.divide(by) {
+                Some(divided) => quotient.push(divided),
+                None if term.atoms.is_empty() && by.atoms.is_empty() => {
+                    // The constant term keeps only its remainder: 7 = 1*4 + 3.
+                    quotient.push(Term { atoms: Vec::new(), coeff: term.coeff.div_euclid(by.coeff) });
+                    rest.push(Term { atoms: Vec::new(), coeff: term.coeff.rem_euclid(by.coeff) });
+                }
+                None => rest.push(term),
+            }
+        }
+        (Self::from_terms(quotient), Self::from_terms(rest))
+    }
+
+    /// `(x, y, other)` with `self = x floordiv y + other`.
+    fn as_floor_div(&self) -> Option<(Self, Self, Self)> {
+        let mut terms = self.terms();
+        let place = terms.iter().position(|term| term.coeff == 1 && matches!(term.atoms.as_slice(), [Atom::FloorDiv(..)]))?;
+        match terms.remove(place).atoms.pop()? {
+            Atom::FloorDiv(x, y) => Some((x, y, Self::from_terms(terms))),
+            Atom::Sym(_) | Atom::Axis(_) | Atom::Mod(..) | Atom::Min(..) | Atom::Max(..) => None,
+        }
+    }
+
+    /// The greatest number that divides all coefficients; 0 for the dim 0.
+    #[must_use]
+    pub fn content(&self) -> i64 {
+        self.terms().iter().fold(0, |common, term| gcd(common, term.coeff))
+    }
+
+    fn divide_content(&self, factor: i64) -> Self {
+        Self::from_terms(self.terms().into_iter().map(|term| Term { coeff: term.coeff / factor, ..term }))
+    }
+}
+
+impl Term {
+    /// The exact quotient of two monomials.
+    fn divide(&self, by: &Self) -> Option<Self> {
+        if by.coeff == 0 || self.coeff % by.coeff != 0 {
+            return None;
+        }
+        let mut atoms = self.atoms.clone();
+        for atom in &by.atoms {
+            let place = atoms.iter().position(|x| x == atom)?;
+            atoms.remove(place);
+        }
+        Some(Self { atoms, coeff: self.coeff / by.coeff })
+    }
+}
+
+pub(super) fn gcd(x: i64, y: i64) -> i64 {
+    let (mut x, mut y) = (x.unsigned_abs(), y.unsigned_abs());
+    while y != 0 {
+        (x, y) = (y, x % y);
+    }
+    i64::try_from(x).unwrap_or(i64::MAX)
+}
+
+fn add(x: &Dim, y: &Dim) -> Dim {
+    if let (Some(x), Some(y)) = (x.as_const(), y.as_const()) {
+        return Dim::from(x.saturating_add(y));
+    }
+    Dim::from_terms(x.terms().into_iter().chain(y.terms()))
+}
+
+fn mul(x: &Dim, y: &Dim) -> Dim {
+    match (x.as_const(), y.as_const()) {
+        (Some(x), Some(y)) => return Dim::from(x.saturating_mul(y)),
+        (Some(1), None) => return y.clone(),
+        (None, Some(1)) => return x.clone(),
+        (Some(_) | None, Some(_) | None) => {}
+    }
+    let right = y.terms();
+    Dim::from_terms(x.terms().into_iter().flat_map(|x| {
+        right
+            .iter()
+            .map(|y| {
+                let mut atoms: Vec<Atom> = x.atoms.iter().chain(&y.atoms).cloned().collect();
+                atoms.sort();
+                Term { atoms, coeff: x.coeff.saturating_mul(y.coeff) }
+            })
+            .collect::<Vec<_>>()
+    }))
+}
+
+fn sub(x: &Dim, y: &Dim) -> Dim {
+    add(x, &mul(y, &Dim::from(-1i64)))
+}
+
+macro_rules! operators {
+    ($($op:ident $method:ident $work:ident;)*) => {$(
+        impl $op for Dim { type Output = Dim; fn $method(self, other: Dim) -> Dim { $work(&self, &other) } }
+        impl $op<&Dim> for Dim { type Output = Dim; fn $method(self, other: &Dim) -> Dim { $work(&self, other) } }
+        impl $op<Dim> for &Dim { type Output = Dim; fn $method(self, other: Dim) -> Dim { $work(self, &other) } }
+        impl $op for &Dim { type Output = Dim; fn $method(self, other: &Dim) -> Dim { $work(self, other) } }
+    )*};
+}
+
+operators! {
+    Add add add;
+    Sub sub sub;
+    Mul mul mul;
+}
+
+impl Neg for Dim {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        mul(&self, &Self::from(-1i64))
+    }
+}
+
+impl std::iter::Sum for Dim {
+    fn sum<I: Iterator<Item = Self>>(iter: I) -> Self {
+        iter.fold(Self::ZERO, |x, y| x + y)
+    }
+}
+
+impl std::iter::Product for Dim {
+    fn product<I: Iterator<Item = Self>>(iter: I) -> Self {
+        iter.fold(Self::ONE, |x, y| x * y)
+    }
+}
+
+impl<'a> std::iter::Product<&'a Self> for Dim {
+    fn product<I: Iterator<Item = &'a Self>>(iter: I) -> Self {
+        iter.fold(Self::ONE, |x, y| x * y)
+    }
+}

@@ -1,0 +1,265 @@
+//! Element types and the scalar constants made of them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use half::{bf16, f16};
+use serde::{Deserialize, Serialize};
+
+/// The type of one tensor element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum DType {
+    /// IEEE 754 binary64.
+    F64,
+    /// IEEE 754 binary32.
+    F32,
+    /// IEEE 754 binary16; computed in `f32`, rounded where it is stored.
+    F16,
+    /// bfloat16; computed in `f32`, rounded where it is stored.
+    BF16,
+    /// Signed 64-bit integer: indices and labels.
+    I64,
+    /// Signed 32-bit integer.
+    I32,
+    /// Unsigned 32-bit integer: random bits.
+    U32,
+    /// Unsigned 8-bit integer: pixels and bytes.
+    U8,
+    /// A truth value, stored as the byte 0 or 1.
+    Bool,
+}
+
+/// What a kernel computes in for a stored [`DType`], and which rules apply to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DTypeKind {
+    /// `f64 f32 f16 bf16`
+    Float,
+    /// `i64 i32`
+    Signed,
+    /// `u32 u8`
+    Unsigned,
+    /// `bool`
+    Bool,
+}
+
+impl DType {
+    /// Every element type, in order of precedence in tables.
+    pub const ALL: [Self; 9] =
+        [Self::F64, Self::F32, Self::F16, Self::BF16, Self::I64, Self::I32, Self::U32, Self::U8, Self::Bool];
+
+    /// The name in texts: `f32`, `i64`, `bool`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F64 => "f64",
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::BF16 => "bf16",
+            Self::I64 => "i64",
+            Self::I32 => "i32",
+            Self::U32 => "u32",
+            Self::U8 => "u8",
+            Self::Bool => "bool",
+        }
+    }
+
+    /// Bytes that one element occupies in memory.
+    #[must_use]
+    pub const fn size(self) -> usize {
+        match self {
+            Self::F64 | Self::I64 => 8,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F16 | Self::BF16 => 2,
+            Self::U8 | Self::Bool => 1,
+        }
+    }
+
+    /// Float, signed, unsigned or bool.
+    #[must_use]
+    pub const fn kind(self) -> DTypeKind {
+        match self {
+            Self::F64 | Self::F32 | Self::F16 | Self::BF16 => DTypeKind::Float,
+            Self::I64 | Self::I32 => DTypeKind::Signed,
+            Self::U32 | Self::U8 => DTypeKind::Unsigned,
+            Self::Bool => DTypeKind::Bool,
+        }
+    }
+
+    /// Whether values are floating point, and therefore differentiable.
+    #[must_use]
+    pub const fn is_float(self) -> bool {
+        matches!(self.kind(), DTypeKind::Float)
+    }
+
+    /// Whether values are integers (not `bool`).
+    #[must_use]
+    pub const fn is_int(self) -> bool {
+        matches!(self.kind(), DTypeKind::Signed | DTypeKind::Unsigned)
+    }
+
+    /// The type that arithmetic on this type is done in: `f32` for the 16-bit floats, else itself.
+    #[must_use]
+    pub const fn compute(self) -> Self {
+        match self {
+            Self::F16 | Self::BF16 => Self::F32,
+            Self::F64 | Self::F32 | Self::I64 | Self::I32 | Self::U32 | Self::U8 | Self::Bool => self,
+        }
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for DType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|dtype| dtype.name() == text).ok_or_else(|| format!("unknown element type `{text}`"))
+    }
+}
+
+/// One constant element. Floats hold the value already rounded to `dtype`; integers are held as `i64`.
+///
+/// Equality and hashing go by bits, so that NaN equals itself and `0.0` differs from `-0.0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Scalar {
+    dtype: DType,
+    /// `f64::to_bits` of a float; the two's complement of an integer; 0 or 1.
+    bits: u64,
+}
+
+impl Scalar {
+    /// The value `x` in `dtype`: rounded to nearest for floats, saturated for integers, `x != 0` for bool.
+    #[must_use]
+    pub fn float(dtype: DType, x: f64) -> Self {
+        let rounded = match dtype {
+            DType::F64 => x,
+            #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is what is asked for")]
+            DType::F32 => f64::from(x as f32),
+            DType::F16 => f16::from_f64(x).to_f64(),
+            DType::BF16 => bf16::from_f64(x).to_f64(),
+            #[expect(clippy::cast_possible_truncation, reason = "saturates, NaN to 0: the numerics contract")]
+            DType::I64 | DType::I32 | DType::U32 | DType::U8 => return Self::int(dtype, x as i64),
+            DType::Bool => return Self::int(dtype, i64::from(x != 0.0)),
+        };
+        Self { dtype, bits: rounded.to_bits() }
+    }
+
+    /// The value `x` in `dtype`: saturated to the integer types' ranges, rounded to nearest for floats.
+    #[must_use]
+    pub fn int(dtype: DType, x: i64) -> Self {
+        let clamped = match dtype {
+            #[expect(clippy::cast_precision_loss, reason = "rounds to nearest")]
+            DType::F64 | DType::F32 | DType::F16 | DType::BF16 => return Self::float(dtype, x as f64),
+            DType::I64 => x,
+            DType::I32 => x.clamp(i64::from(i32::MIN), i64::from(i32::MAX)),
+            DType::U32 => x.clamp(0, i64::from(u32::MAX)),
+            DType::U8 => x.clamp(0, 255),
+            DType::Bool => i64::from(x != 0),
+        };
+        Self { dtype, bits: clamped.cast_unsigned() }
+    }
+
+    /// A truth value.
+    #[must_use]
+    pub fn bool(x: bool) -> Self {
+        Self::int(DType::Bool, i64::from(x))
+    }
+
+    /// The zero (or `false`) of `dtype`.
+    #[must_use]
+    pub fn zero(dtype: DType) -> Self {
+        Self::int(dtype, 0)
+    }
+
+    /// The one (or `true`) of `dtype`.
+    #[must_use]
+    pub fn one(dtype: DType) -> Self {
+        Self::int(dtype, 1)
+    }
+
+    /// The least value of `dtype`: minus infinity for floats, `false` for bool. The identity of `max`.
+    #[must_use]
+    pub fn lowest(dtype: DType) -> Self {
+        if dtype.is_float() { Self::float(dtype, f64::NEG_INFINITY) } else { Self::int(dtype, i64::MIN) }
+    }
+
+    /// The greatest value of `dtype`: infinity for floats, `true` for bool. The identity of `min`.
+    #[must_use]
+    pub fn highest(dtype: DType) -> Self {
+        match dtype.kind() {
+            DTypeKind::Float => Self::float(dtype, f64::INFINITY),
+            DTypeKind::Signed | DTypeKind::Unsigned => Self::int(dtype, i64::MAX),
+            DTypeKind::Bool => Self::bool(true),
+        }
+    }
+
+    /// The element type.
+    #[must_use]
+    pub const fn dtype(self) -> DType {
+        self.dtype
+    }
+
+    /// The value as a float; exact but for integers beyond 2^53.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "documented")]
+    pub fn as_f64(self) -> f64 {
+        if self.dtype.is_float() { f64::from_bits(self.bits) } else { self.bits.cast_signed() as f64 }
+    }
+
+    /// The value as an integer: floats truncate and saturate, NaN is 0.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "saturates: the numerics contract")]
+    pub fn as_i64(self) -> i64 {
+        if self.dtype.is_float() { f64::from_bits(self.bits) as i64 } else { self.bits.cast_signed() }
+    }
+
+    /// Whether the value is exactly zero (of either sign) or `false`.
+    #[must_use]
+    pub fn is_zero(self) -> bool {
+        self.as_f64() == 0.0
+    }
+
+    /// Whether the value is exactly one or `true`.
+    #[must_use]
+    pub fn is_one(self) -> bool {
+        if self.dtype.is_float() { self.as_f64() == 1.0 } else { self.as_i64() == 1 }
+    }
+}
+
+impl fmt::Display for Scalar {
+    /// Shortest text that reads back to the same bits; `nan`, `inf`, `-inf`, `true`, `false`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.dtype.kind() {
+            DTypeKind::Float => {
+                let x = self.as_f64();
+                if x.is_nan() {
+                    f.write_str("nan")
+                } else if x.is_infinite() {
+                    f.write_str(if x > 0.0 { "inf" } else { "-inf" })
+                } else {
+                    write!(f, "{x:?}")
+                }
+            }
+            DTypeKind::Signed | DTypeKind::Unsigned => write!(f, "{}", self.as_i64()),
+            DTypeKind::Bool => write!(f, "{}", self.as_i64() != 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scalars_saturate_and_round() {
+        assert_eq!(Scalar::int(DType::U8, 300).as_i64(), 255);
+        assert_eq!(Scalar::float(DType::I32, f64::NAN).as_i64(), 0);
+        assert_eq!(Scalar::float(DType::BF16, 1.001).as_f64(), 1.0);
+        assert_eq!(Scalar::lowest(DType::F16).as_f64(), f64::NEG_INFINITY);
+        assert_ne!(Scalar::float(DType::F32, 0.0), Scalar::float(DType::F32, -0.0));
+    }
+}

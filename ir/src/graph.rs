@@ -1,0 +1,461 @@
+//! The graph: nodes in single static assignment, whose edges are the truth of use and definition.
+//!
+//! The only file that names petgraph. A [`Graph`] is a function's body; a [`Module`] is a set of functions over one state.
+//! Order of iteration is deterministic everywhere: it depends on the order of insertion and removal alone.
+
+use std::collections::BTreeMap;
+
+use petgraph::Direction;
+use petgraph::stable_graph::{NodeIndex, StableDiGraph};
+use petgraph::visit::EdgeRef;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Diag;
+use crate::infer;
+use crate::location::Loc;
+use crate::op::Op;
+use crate::ty::Type;
+
+/// A node of a [`Graph`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(u32);
+
+impl NodeId {
+    /// Its position in dense tables of [`Graph::bound`] entries.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    fn of(index: NodeIndex) -> Self {
+        Self(u32::try_from(index.index()).expect("petgraph's default index is u32"))
+    }
+
+    fn raw(self) -> NodeIndex {
+        NodeIndex::new(self.0 as usize)
+    }
+
+    /// Its output `out` as a value.
+    #[must_use]
+    pub const fn out(self, out: u16) -> Value {
+        Value { node: self, out }
+    }
+}
+
+/// One result of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Value {
+    /// The node.
+    pub node: NodeId,
+    /// Which of its results.
+    pub out: u16,
+}
+
+impl From<NodeId> for Value {
+    fn from(node: NodeId) -> Self {
+        node.out(0)
+    }
+}
+
+/// One operand of a node: who uses, and in which place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Use {
+    /// The user.
+    pub node: NodeId,
+    /// Its operand slot.
+    pub slot: u16,
+}
+
+/// An operation in its place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// What it does.
+    pub op: Op,
+    /// The types of its results.
+    pub outs: Vec<Type>,
+    /// The user's line.
+    pub loc: Loc,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Edge {
+    out: u16,
+    slot: u16,
+}
+
+/// A directed acyclic graph of operations.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    dag: StableDiGraph<Node, Edge>,
+}
+
+impl Graph {
+    /// An empty graph.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an operation; its type is inferred, which checks it.
+    ///
+    /// # Errors
+    /// If the operands do not satisfy the operation's constraints: what, both sides, and at `loc`.
+    ///
+    /// # Panics
+    /// If an operand is not of this graph.
+    pub fn add(&mut self, op: Op, args: &[Value], loc: Loc) -> Result<NodeId, Diag> {
+        let operands: Vec<&Type> = args.iter().map(|arg| self.ty(*arg)).collect();
+        let outs = infer::infer(&op, &operands).map_err(|diag| diag.op(op.name()).at(&loc))?;
+        let node = self.dag.add_node(Node { op, outs, loc });
+        for (slot, arg) in args.iter().enumerate() {
+            let slot = u16::try_from(slot).expect("I8: a node has fewer than 65536 operands");
+            self.dag.add_edge(arg.node.raw(), node, Edge { out: arg.out, slot });
+        }
+        Ok(NodeId::of(node))
+    }
+
+    /// The node.
+    ///
+    /// # Panics
+    /// If it is not of this graph.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> &Node {
+        self.dag.node_weight(id.raw()).expect("I1: a node id names a live node of its graph")
+    }
+
+    /// The operation of a node.
+    #[must_use]
+    pub fn op(&self, id: NodeId) -> &Op {
+        &self.node(id).op
+    }
+
+    /// The user's line of a node.
+    #[must_use]
+    pub fn loc(&self, id: NodeId) -> &Loc {
+        &self.node(id).loc
+    }
+
+    /// Gives a node another place.
+    pub fn set_loc(&mut self, id: NodeId, loc: Loc) {
+        if let Some(node) = self.dag.node_weight_mut(id.raw()) {
+            node.loc = loc;
+        }
+    }
+
+    /// Whether the node exists.
+    #[must_use]
+    pub fn contains(&self, id: NodeId) -> bool {
+        self.dag.contains_node(id.raw())
+    }
+
+    /// The type of a value.
+    ///
+    /// # Panics
+    /// If it is not of this graph.
+    #[must_use]
+    pub fn ty(&self, value: Value) -> &Type {
+        self.node(value.node).outs.get(usize::from(value.out)).expect("I2: a value names a result that its node has")
+    }
+
+    /// The operands in slot order.
+    #[must_use]
+    pub fn args(&self, id: NodeId) -> Vec<Value> {
+        let mut edges: Vec<(u16, Value)> = self
+            .dag
+            .edges_directed(id.raw(), Direction::Incoming)
+            .map(|edge| (edge.weight().slot, NodeId::of(edge.source()).out(edge.weight().out)))
+            .collect();
+        edges.sort_unstable_by_key(|(slot, _)| *slot);
+        edges.into_iter().map(|(_, value)| value).collect()
+    }
+
+    /// Who uses any result of the node, in ascending order. One entry an operand slot.
+    #[must_use]
+    pub fn users(&self, id: NodeId) -> Vec<Use> {
+        let mut uses: Vec<Use> = self
+            .dag
+            .edges_directed(id.raw(), Direction::Outgoing)
+            .map(|edge| Use { node: NodeId::of(edge.target()), slot: edge.weight().slot })
+            .collect();
+        uses.sort_unstable();
+        uses
+    }
+
+    /// Who uses this value, in ascending order.
+    #[must_use]
+    pub fn uses(&self, value: Value) -> Vec<Use> {
+        let mut uses: Vec<Use> = self
+            .dag
+            .edges_directed(value.node.raw(), Direction::Outgoing)
+            .filter(|edge| edge.weight().out == value.out)
+            .map(|edge| Use { node: NodeId::of(edge.target()), slot: edge.weight().slot })
+            .collect();
+        uses.sort_unstable();
+        uses
+    }
+
+    /// Makes every user of `old` use `new`. The function's results are not users: see [`Function::replace`].
+    ///
+    /// # Panics
+    /// If the types differ, which would change a program's meaning.
+    pub fn replace_uses(&mut self, old: Value, new: Value) {
+        assert_eq!(self.ty(old), self.ty(new), "I4: a value is replaced by one of its type");
+        for user in self.uses(old) {
+            self.set_arg(user, new);
+        }
+    }
+
+    /// Makes one operand `new`, which must have the type of the old one and not depend on the user.
+    ///
+    /// # Panics
+    /// If the node has no such operand.
+    pub fn set_arg(&mut self, user: Use, new: Value) {
+        let edge = self
+            .dag
+            .edges_directed(user.node.raw(), Direction::Incoming)
+            .find(|edge| edge.weight().slot == user.slot)
+            .map(|edge| edge.id())
+            .expect("I3: operand slots are 0..n, each once");
+        self.dag.remove_edge(edge);
+        self.dag.add_edge(new.node.raw(), user.node.raw(), Edge { out: new.out, slot: user.slot });
+    }
+
+    /// Removes a node without users.
+    ///
+    /// # Panics
+    /// If it has users.
+    pub fn remove(&mut self, id: NodeId) {
+        assert!(self.users(id).is_empty(), "I1: a node with users is not removed");
+        self.dag.remove_node(id.raw());
+    }
+
+    /// The number of nodes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.dag.node_count()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One more than the greatest node index: the length of a dense table over nodes.
+    #[must_use]
+    pub fn bound(&self) -> usize {
+        use petgraph::visit::NodeIndexable;
+        self.dag.node_bound()
+    }
+
+    /// Every node, ascending by id.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.dag.node_indices().map(NodeId::of)
+    }
+
+    /// Every node after its operands, or `None` if there is a cycle. Among the possible orders, the one of least ids.
+    #[must_use]
+    pub fn try_topo(&self) -> Option<Vec<NodeId>> {
+        let mut missing = vec![0usize; self.bound()];
+        let mut ready = std::collections::BinaryHeap::new();
+        for id in self.nodes() {
+            missing[id.index()] = self.dag.edges_directed(id.raw(), Direction::Incoming).count();
+            if missing[id.index()] == 0 {
+                ready.push(std::cmp::Reverse(id));
+            }
+        }
+        let mut order = Vec::with_capacity(self.len());
+        while let Some(std::cmp::Reverse(id)) = ready.pop() {
+            order.push(id);
+            for edge in self.dag.edges_directed(id.raw(), Direction::Outgoing) {
+                let user = NodeId::of(edge.target());
+                missing[user.index()] -= 1;
+                if missing[user.index()] == 0 {
+                    ready.push(std::cmp::Reverse(user));
+                }
+            }
+        }
+        (order.len() == self.len()).then_some(order)
+    }
+
+    /// Every node after its operands.
+    ///
+    /// # Panics
+    /// If there is a cycle.
+    #[must_use]
+    pub fn topo(&self) -> Vec<NodeId> {
+        self.try_topo().expect("I5: a graph has no cycle")
+    }
+}
+
+/// A function of a [`Module`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FuncId(pub u32);
+
+/// A slot of a [`Module`]'s state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StateId(pub u32);
+
+/// Where a function's parameter comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// The caller passes it, under this name in messages.
+    Arg(String),
+    /// It is read from the state.
+    State(StateId),
+}
+
+/// Where a function's result goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sink {
+    /// To the caller.
+    Out,
+    /// Into the state, once the call has succeeded.
+    Update(StateId),
+}
+
+/// A parameter of a function: an [`Op::Param`] node and its role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Param {
+    /// The node.
+    pub node: NodeId,
+    /// Where it comes from.
+    pub role: Role,
+}
+
+/// A result of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FuncResult {
+    /// The value.
+    pub value: Value,
+    /// Where it goes.
+    pub sink: Sink,
+}
+
+/// A graph with parameters and results.
+#[derive(Clone, Debug, Default)]
+pub struct Function {
+    /// The name, unique in its module.
+    pub name: String,
+    /// The body.
+    pub graph: Graph,
+    /// The parameters, in call order. Every [`Op::Param`] node of the body is here once.
+    pub params: Vec<Param>,
+    /// The results, in order.
+    pub results: Vec<FuncResult>,
+}
+
+impl Function {
+    /// An empty function.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+
+    /// Adds a parameter.
+    pub fn add_param(&mut self, ty: Type, role: Role, loc: Loc) -> NodeId {
+        let node = self.graph.add(Op::Param(ty), &[], loc).expect("a parameter has no constraint but a valid type");
+        self.params.push(Param { node, role });
+        node
+    }
+
+    /// Adds a result.
+    pub fn add_result(&mut self, value: impl Into<Value>, sink: Sink) {
+        self.results.push(FuncResult { value: value.into(), sink });
+    }
+
+    /// Makes every user of `old`, the results among them, use `new`.
+    pub fn replace(&mut self, old: Value, new: Value) {
+        self.graph.replace_uses(old, new);
+        for result in &mut self.results {
+            if result.value == old {
+                result.value = new;
+            }
+        }
+    }
+
+    /// The result types.
+    #[must_use]
+    pub fn result_types(&self) -> Vec<Type> {
+        self.results.iter().map(|result| self.graph.ty(result.value).clone()).collect()
+    }
+}
+
+/// What a slot of the state holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum StateKind {
+    /// A parameter of a model.
+    Param,
+    /// A value that forward passes update: running statistics, caches.
+    Buffer,
+    /// An optimiser's own.
+    Slot,
+    /// The random key: `u32[4]`.
+    Rng,
+}
+
+/// A slot of the state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateDecl {
+    /// The path, unique in its module: the checkpoint's key.
+    pub path: String,
+    /// The type; sizes are numbers.
+    pub ty: Type,
+    /// What it holds.
+    pub kind: StateKind,
+}
+
+/// Functions over one state. The first function is the entry.
+#[derive(Clone, Debug, Default)]
+pub struct Module {
+    /// The functions; [`FuncId`] is the key.
+    pub functions: BTreeMap<FuncId, Function>,
+    /// The state; [`StateId`] is the position.
+    pub state: Vec<StateDecl>,
+}
+
+impl Module {
+    /// Adds a function.
+    pub fn add(&mut self, function: Function) -> FuncId {
+        let id = FuncId(self.functions.last_key_value().map_or(0, |(last, _)| last.0 + 1));
+        self.functions.insert(id, function);
+        id
+    }
+
+    /// The function.
+    ///
+    /// # Panics
+    /// If there is none of this id.
+    #[must_use]
+    pub fn function(&self, id: FuncId) -> &Function {
+        self.functions.get(&id).expect("I6: a function id names a function of its module")
+    }
+
+    /// The function for rewriting.
+    ///
+    /// # Panics
+    /// If there is none of this id.
+    pub fn function_mut(&mut self, id: FuncId) -> &mut Function {
+        self.functions.get_mut(&id).expect("I6: a function id names a function of its module")
+    }
+
+    /// The entry, if the module is not empty.
+    #[must_use]
+    pub fn entry(&self) -> Option<(FuncId, &Function)> {
+        self.functions.first_key_value().map(|(id, function)| (*id, function))
+    }
+
+    /// Adds a slot of state.
+    pub fn add_state(&mut self, decl: StateDecl) -> StateId {
+        self.state.push(decl);
+        StateId(u32::try_from(self.state.len() - 1).expect("fewer than 2^32 slots of state"))
+    }
+
+    /// The declaration of a slot.
+    ///
+    /// # Panics
+    /// If there is none of this id.
+    #[must_use]
+    pub fn state_decl(&self, id: StateId) -> &StateDecl {
+        self.state.get(id.0 as usize).expect("I7: a state id names a slot of its module")
+    }
+}

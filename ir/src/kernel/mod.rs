@@ -1,0 +1,19 @@
+//! The kernel IR: all that a backend sees. A kernel says what, as plain data; how is the backend's.
+//!
+//! A [`Program`] holds kernels, and entries whose steps launch them over buffers. Shapes are closed: [`Nest`] for maps,
+//! reductions, windows and rows; [`Contract`] for sums of products; [`Scatter`] for additions at run-time positions.
+//! Prefix sums, sorts and attention join as kernels of their own.
+
+mod body;
+mod contract;
+mod nest;
+mod program;
+mod scatter;
+
+pub use body::{Access, Body, Bounds, Index, Inst, InstKind, ValueId};
+pub use contract::{Contract, Side};
+pub use nest::{AxisSet, Combine, Nest, Reduction, Stage, Store};
+pub use program::{
+    Arg, Buffer, BufferId, Entry, Kernel, KernelBody, KernelId, Launch, Mode, Place, Program, Step, Trap, TrapId, View,
+};
+pub use scatter::Scatter;

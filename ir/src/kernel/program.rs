@@ -1,0 +1,218 @@
+//! Programs: kernels, buffers, and the steps that launch kernels over buffers.
+
+use serde::{Deserialize, Serialize};
+
+use super::contract::Contract;
+use super::nest::Nest;
+use super::scatter::Scatter;
+use crate::array::Array;
+use crate::dim::{Dim, Symbol};
+use crate::dtype::DType;
+use crate::graph::{StateDecl, StateId};
+use crate::location::Loc;
+
+/// A kernel of a [`Program`], by position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct KernelId(pub u32);
+
+/// A buffer of an [`Entry`], by position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BufferId(pub u32);
+
+/// A trap of a [`Program`], by position. The status word holds its position plus one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TrapId(pub u32);
+
+/// What a backend compiles.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Program {
+    /// Every symbol that occurs, by name; a kernel finds their values in this order.
+    pub symbols: Vec<Symbol>,
+    /// The state.
+    pub state: Vec<StateDecl>,
+    /// Constant arrays.
+    pub consts: Vec<Array>,
+    /// Kernels, no two equal.
+    pub kernels: Vec<Kernel>,
+    /// What data-dependent failures say.
+    pub traps: Vec<Trap>,
+    /// The entries.
+    pub entries: Vec<Entry>,
+}
+
+/// What a data-dependent failure says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trap {
+    /// The user's line.
+    pub loc: Loc,
+    /// What went wrong: `gather: a position is out of range for axis 0 of f32[10, 4]`.
+    pub message: String,
+}
+
+/// A kernel: its arguments and what it computes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Kernel {
+    /// A name for people: `conv_relu`. Takes part in equality, so equal kernels are named alike.
+    pub name: String,
+    /// The arguments.
+    pub args: Vec<Arg>,
+    /// What it computes.
+    pub body: KernelBody,
+}
+
+/// An argument of a kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Arg {
+    /// The element type in memory.
+    pub dtype: DType,
+    /// The sizes.
+    pub shape: Vec<Dim>,
+    /// The distance of neighbours along each axis, in elements.
+    pub strides: Vec<Dim>,
+    /// Whether it is read, written, or both at the same element.
+    pub mode: Mode,
+}
+
+/// How a kernel uses an argument. No two arguments of a launch overlap unless both are only read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Mode {
+    /// Read.
+    Read,
+    /// Written.
+    Write,
+    /// Read and written: every point writes only an element that no other point reads, after reading it.
+    Update,
+}
+
+/// The shape of a kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum KernelBody {
+    /// A loop nest.
+    Nest(Nest),
+    /// A contraction.
+    Contract(Contract),
+    /// Additions at run-time positions.
+    Scatter(Scatter),
+}
+
+/// A function that a caller may run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The name.
+    pub name: String,
+    /// The buffers.
+    pub buffers: Vec<Buffer>,
+    /// The caller's arguments in order, with their names in messages.
+    pub inputs: Vec<(BufferId, String)>,
+    /// The results in order.
+    pub outputs: Vec<BufferId>,
+    /// What happens, in order. Steps that write state come after every step that may set the status word.
+    pub steps: Vec<Step>,
+    /// Bytes of the arena: the end of the last buffer in it.
+    pub arena: Dim,
+}
+
+/// Memory of an entry: a dense row-major array (of its stored axes).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Buffer {
+    /// Where it lies.
+    pub place: Place,
+    /// The element type.
+    pub dtype: DType,
+    /// The sizes.
+    pub shape: Vec<Dim>,
+    /// The user's line that made its value.
+    pub loc: Loc,
+}
+
+impl Buffer {
+    /// The bytes that it occupies.
+    #[must_use]
+    pub fn bytes(&self) -> Dim {
+        self.shape.iter().product::<Dim>() * Dim::from(self.dtype.size())
+    }
+}
+
+/// Where a buffer lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// An input of the caller.
+    Input(usize),
+    /// An output that the caller gets.
+    Output(usize),
+    /// A slot of the state: read as it was, written in place.
+    State(StateId),
+    /// A constant of the program.
+    Const(usize),
+    /// In the arena at this offset in bytes.
+    Arena(Dim),
+    /// Not planned yet.
+    Unplaced,
+}
+
+/// One thing that an entry does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Step {
+    /// A kernel over buffers.
+    Launch(Launch),
+}
+
+/// A kernel applied to buffers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Launch {
+    /// The kernel.
+    pub kernel: KernelId,
+    /// One view an argument.
+    pub args: Vec<View>,
+    /// The user's lines that it computes.
+    pub locs: Vec<Loc>,
+}
+
+/// A part of a buffer, laid out as the kernel's argument says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct View {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// The first element, counted from the buffer's first.
+    pub offset: Dim,
+}
+
+impl Arg {
+    /// A dense row-major argument.
+    #[must_use]
+    pub fn dense(dtype: DType, shape: Vec<Dim>, mode: Mode) -> Self {
+        let strides = crate::ty::Shape(shape.clone()).strides();
+        Self { dtype, shape, strides, mode }
+    }
+}
+
+impl Program {
+    /// The kernel.
+    ///
+    /// # Panics
+    /// If there is none of this id.
+    #[must_use]
+    pub fn kernel(&self, id: KernelId) -> &Kernel {
+        self.kernels.get(id.0 as usize).expect("K3: a launch names a kernel of its program")
+    }
+
+    /// The id of a kernel equal to this one, which is added if there is none.
+    pub fn intern(&mut self, kernel: Kernel) -> KernelId {
+        let place = self.kernels.iter().position(|other| *other == kernel).unwrap_or_else(|| {
+            self.kernels.push(kernel);
+            self.kernels.len() - 1
+        });
+        KernelId(u32::try_from(place).expect("fewer than 2^32 kernels"))
+    }
+}
+
+impl Entry {
+    /// The buffer.
+    ///
+    /// # Panics
+    /// If there is none of this id.
+    #[must_use]
+    pub fn buffer(&self, id: BufferId) -> &Buffer {
+        self.buffers.get(id.0 as usize).expect("K4: a view names a buffer of its entry")
+    }
+}

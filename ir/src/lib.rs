@@ -1,0 +1,33 @@
+//! What a Graver program is.
+//!
+//! Two languages and what they share: the graph IR ([`Module`], [`Graph`], [`op::Op`]), which tracing makes and passes
+//! rewrite, and the kernel IR ([`kernel::Program`]), which passes make and backends compile. Both are plain data with a
+//! text, a verifier and JSON. No IO, no passes and no execution are here.
+
+mod array;
+pub mod dim;
+mod dtype;
+mod error;
+mod graph;
+mod infer;
+pub mod kernel;
+mod location;
+pub mod op;
+mod scalar;
+mod target;
+mod ty;
+
+pub use array::{Array, Element};
+pub use dim::{Dim, Sizes, Symbol};
+pub use dtype::{DType, DTypeKind, Scalar};
+pub use error::{Diag, Error};
+pub use graph::{
+    FuncId, FuncResult, Function, Graph, Module, Node, NodeId, Param, Role, Sink, StateDecl, StateId, StateKind, Use, Value,
+};
+pub use half::{bf16, f16};
+pub use infer::infer;
+pub use location::{Loc, Place};
+pub use op::Op;
+pub use scalar::{Rule, ScalarFn};
+pub use target::Target;
+pub use ty::{Shape, Type};
