@@ -1,0 +1,99 @@
+//! What backends and callers agree on: a [`Backend`] compiles a [`Program`] into an [`Executable`], which runs entries over
+//! inputs, state and a workspace. No code generation is here, and no passes.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use graver_ir::kernel::Program;
+use graver_ir::{Array, Error, Target};
+
+/// A device that compiles and runs programs.
+pub trait Backend: fmt::Debug + Send + Sync {
+    /// What passes must know of the machine.
+    fn describe(&self) -> Target;
+
+    /// Compiles every kernel of a planned program.
+    ///
+    /// # Errors
+    /// If the program holds something that this backend does not support: everything at once.
+    fn compile(&self, program: Arc<Program>) -> Result<Arc<dyn Executable>, Error>;
+}
+
+/// A compiled program. Immutable: many threads may run it at once, each with a workspace of its own.
+pub trait Executable: fmt::Debug + Send + Sync {
+    /// The program that it came from.
+    fn program(&self) -> &Program;
+
+    /// An empty workspace. Its arena grows at the first call of a size, and is reused.
+    fn workspace(&self) -> Workspace;
+
+    /// Runs an entry. Input types must fit the entry's; sizes of symbols are taken from them.
+    ///
+    /// # Errors
+    /// If inputs do not fit (which, both types), or a data-dependent failure occurred (the user's line). The state is then as it was.
+    fn run(&self, call: Invocation<'_>) -> Result<Vec<Array>, Error>;
+
+    /// How long code generation took, a kernel.
+    fn compile_times(&self) -> Vec<Duration>;
+
+    /// A stage of a kernel's compilation as text, `None` where the backend has no such stage.
+    fn dump(&self, kernel: usize, stage: Stage) -> Option<String>;
+}
+
+/// What an entry runs over.
+#[derive(Debug)]
+pub struct Invocation<'a> {
+    /// Which entry of the program.
+    pub entry: usize,
+    /// The caller's arguments.
+    pub inputs: &'a [&'a Array],
+    /// One slot for each of the program's, in order.
+    pub state: &'a mut [Slot<'a>],
+    /// Where intermediate values live.
+    pub workspace: &'a mut Workspace,
+}
+
+/// A slot of the state, lent to a call.
+#[derive(Debug)]
+pub enum Slot<'a> {
+    /// It may be read.
+    Read(&'a Array),
+    /// It may be read and updated in place.
+    Write(&'a mut Array),
+}
+
+impl Slot<'_> {
+    /// The array.
+    #[must_use]
+    pub fn array(&self) -> &Array {
+        match self {
+            Self::Read(array) => array,
+            Self::Write(array) => array,
+        }
+    }
+}
+
+/// The memory of one concurrent caller: what a backend puts there.
+pub struct Workspace {
+    /// The backend's own.
+    pub inner: Box<dyn Any + Send>,
+}
+
+impl fmt::Debug for Workspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Workspace")
+    }
+}
+
+/// A stage of a kernel's compilation that can be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// The vector IR.
+    Vector,
+    /// Cranelift's IR.
+    Clif,
+    /// Machine code.
+    Asm,
+}

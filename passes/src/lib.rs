@@ -1,0 +1,10 @@
+//! Graph to graph, then graph to kernels.
+//!
+//! [`PASSES`] is the table, [`pipeline`] the whole compiler on one page, [`runner`] what is done around every pass.
+//! No backend is known here: what passes must know of a machine is [`graver_ir::Target`]. No IO: dumps go to an [`Observer`].
+
+mod pass;
+pub mod pipeline;
+pub mod runner;
+
+pub use pass::{Changed, Cx, Observer, PASSES, Pass, PassReport, Silent};

@@ -1,0 +1,1 @@
+//! What is done around every pass: verify, time, observe, stop, and check its answer.
