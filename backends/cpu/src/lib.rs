@@ -1,0 +1,1 @@
+//! Kernels to vector IR to machine code for CPUs.

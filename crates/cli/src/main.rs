@@ -1,0 +1,3 @@
+//! The graver command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! A static-graph deep-learning compiler: the one crate that a user names.

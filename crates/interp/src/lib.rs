@@ -1,0 +1,1 @@
+//! The meaning of every operation and of every kernel, in plain loops.

@@ -1,0 +1,1 @@
+//! Random programs, samples of every operation, and comparison by error bounds, for tests.

@@ -1,0 +1,1 @@
+//! User tensors, traced into the graph.
