@@ -1,6 +1,8 @@
 //! What backends and callers agree on: a [`Backend`] compiles a [`Program`] into an [`Executable`], which runs entries over
 //! inputs, state and a workspace. No code generation is here, and no passes.
 
+mod checkpoint;
+
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -8,6 +10,8 @@ use std::time::Duration;
 
 use graver_ir::kernel::Program;
 use graver_ir::{Array, Error, Target};
+
+pub use checkpoint::{Checkpoint, write_whole};
 
 /// A device that compiles and runs programs.
 pub trait Backend: fmt::Debug + Send + Sync {

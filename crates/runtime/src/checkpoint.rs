@@ -1,0 +1,148 @@
+//! Named arrays in safetensors files: what a checkpoint is. Reading trusts nothing; writing is whole or not at all.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use graver_ir::{Array, DType, Error};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+
+/// Named arrays, and texts that belong to them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checkpoint {
+    /// The arrays by path: `conv1.weight`.
+    pub arrays: BTreeMap<String, Array>,
+    /// Texts by key, the file's metadata.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Reads a safetensors file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is malformed, or holds an element type that Graver has not: the path and what.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let wrong = |what: &dyn std::fmt::Display| Error::new(format!("{}: {what}", path.display()));
+        let bytes = std::fs::read(path).map_err(|error| wrong(&error))?;
+        Self::from_bytes(&bytes).map_err(|error| wrong(&error))
+    }
+
+    /// Reads the bytes of a safetensors file.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| Error::new(error.to_string()))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|error| Error::new(error.to_string()))?;
+        let mut arrays = BTreeMap::new();
+        for (name, view) in file.iter() {
+            let dtype = dtype(view.dtype())
+                .ok_or_else(|| Error::new(format!("`{name}` has elements of type {:?}, which Graver has not", view.dtype())))?;
+            arrays.insert(name.to_owned(), Array::from_bytes(dtype, view.shape().to_vec(), view.data())?);
+        }
+        let metadata = header.metadata().iter().flatten().map(|(key, text)| (key.clone(), text.clone())).collect();
+        Ok(Self { arrays, metadata })
+    }
+
+    /// The bytes of a safetensors file; the same arrays always give the same bytes.
+    ///
+    /// # Errors
+    /// If the arrays together exceed what the format can say.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        let wrong = |error: safetensors::SafeTensorError| Error::new(error.to_string());
+        let views = self.arrays.iter().map(|(name, array)| {
+            TensorView::new(stored(array.dtype()), array.shape().to_vec(), array.bytes()).map(|view| (name.as_str(), view))
+        });
+        let views = views.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+        let metadata =
+            (!self.metadata.is_empty()).then(|| self.metadata.iter().map(|(key, text)| (key.clone(), text.clone())).collect());
+        safetensors::serialize(views, metadata).map_err(wrong)
+    }
+
+    /// Writes a safetensors file: beside the path first, flushed to disk, then renamed over it, so that a crash leaves the old file or the new.
+    ///
+    /// # Errors
+    /// If the file cannot be written: the path and why.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        write_whole(path.as_ref(), &self.to_bytes()?)
+    }
+}
+
+/// Writes a file whole or not at all.
+///
+/// # Errors
+/// If the file cannot be written: the path and why.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.partial", std::process::id()));
+    let beside = Path::new(&beside);
+    write_flushed(beside, bytes).and_then(|()| std::fs::rename(beside, path)).map_err(|error| {
+        // The error that matters is the first one; what is left beside is removed if it can be.
+        drop(std::fs::remove_file(beside));
+        Error::new(format!("{}: {error}", path.display()))
+    })
+}
+
+fn write_flushed(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut file = std::fs::File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// The element type's name in safetensors files.
+const fn stored(dtype: DType) -> Dtype {
+    match dtype {
+        DType::F64 => Dtype::F64,
+        DType::F32 => Dtype::F32,
+        DType::F16 => Dtype::F16,
+        DType::BF16 => Dtype::BF16,
+        DType::I64 => Dtype::I64,
+        DType::I32 => Dtype::I32,
+        DType::U32 => Dtype::U32,
+        DType::U8 => Dtype::U8,
+        DType::Bool => Dtype::BOOL,
+    }
+}
+
+fn dtype(found: Dtype) -> Option<DType> {
+    DType::ALL.into_iter().find(|dtype| stored(*dtype) == found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Checkpoint {
+        let arrays = DType::ALL.iter().map(|dtype| {
+            (format!("layer.{dtype}"), Array::from_fn(*dtype, [2, 3], |place| graver_ir::Scalar::int(*dtype, place as i64 % 2)))
+        });
+        Checkpoint { arrays: arrays.collect(), metadata: BTreeMap::from([("epoch".to_owned(), "3".to_owned())]) }
+    }
+
+    #[test]
+    fn every_element_type_comes_back_and_bytes_are_the_same_each_time() {
+        let bytes = sample().to_bytes().expect("small");
+        assert_eq!(Checkpoint::from_bytes(&bytes), Ok(sample()));
+        assert_eq!(sample().to_bytes(), Ok(bytes));
+    }
+
+    #[test]
+    fn a_cut_file_is_an_error() {
+        let bytes = sample().to_bytes().expect("small");
+        for end in (0..bytes.len()).step_by(7) {
+            assert!(Checkpoint::from_bytes(&bytes[..end]).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_leaves_nothing() {
+        let folder = std::env::temp_dir().join(format!("graver-checkpoint-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("taken/inside")).expect("the temporary folder is writable");
+        let error = sample().write(folder.join("taken")).expect_err("a folder is in the way");
+        assert!(error.to_string().contains("taken"), "{error}");
+        assert_eq!(std::fs::read_dir(&folder).expect("still there").count(), 1);
+        std::fs::remove_dir_all(&folder).expect("ours");
+    }
+}
