@@ -5,6 +5,7 @@
 //! text, a verifier and JSON. No IO, no passes and no execution are here.
 
 mod array;
+mod bind;
 pub mod dim;
 mod dtype;
 mod error;
@@ -13,11 +14,13 @@ mod infer;
 pub mod kernel;
 mod location;
 pub mod op;
+pub mod philox;
 mod scalar;
 mod target;
 mod ty;
 
 pub use array::{Array, Element};
+pub use bind::bind;
 pub use dim::{Dim, Sizes, Symbol};
 pub use dtype::{DType, DTypeKind, Scalar};
 pub use error::{Diag, Error};
