@@ -1,6 +1,7 @@
 //! Dense arrays on the host: constants of programs, inputs and outputs of calls.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use half::{bf16, f16};
@@ -19,7 +20,7 @@ use crate::ty::{Shape, Type};
 /// assert_eq!(x.to_f64(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
 /// # Ok::<(), graver_ir::Diag>(())
 /// ```
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Array {
     shape: Vec<usize>,
     data: Arc<Data>,
@@ -144,6 +145,15 @@ impl PartialEq for Data {
     /// By bits: NaN equals itself.
     fn eq(&self, other: &Self) -> bool {
         self.dtype() == other.dtype() && self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Data {}
+
+impl Hash for Data {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.dtype().hash(state);
+        self.bytes().hash(state);
     }
 }
 

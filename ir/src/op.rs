@@ -14,7 +14,7 @@ use crate::scalar::ScalarFn;
 use crate::ty::{Shape, Type};
 
 /// An operation with its attributes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Op {
     // ---- map: element by element
     /// `(x, ..) -> y`: the function at every element; operands have one shape.
@@ -88,7 +88,7 @@ pub enum Op {
 }
 
 /// Attributes of [`Op::Iota`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Iota {
     /// A number type.
     pub dtype: DType,
@@ -102,7 +102,7 @@ pub struct Iota {
 ///
 /// With `b = batch`: `y.shape = x.shape[..axis] + index.shape[b..] + x.shape[axis + 1..]`, `index.shape[..b] == x.shape[..b]`, `b <= axis`.
 /// The `update` of a scatter has the shape that the gather's result would have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GatherAxes {
     /// The axis of `x` that is indexed.
     pub axis: usize,
@@ -174,7 +174,7 @@ impl From<Perm> for Vec<usize> {
 }
 
 /// Attributes of [`Op::Broadcast`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Broadcast {
     /// The result's shape.
     pub shape: Shape,
@@ -183,7 +183,7 @@ pub struct Broadcast {
 }
 
 /// One axis of [`Op::Slice`]: elements `start, start + step, ..`, `size` of them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SliceAxis {
     /// The first position, 0 or more.
     pub start: Dim,
@@ -194,7 +194,7 @@ pub struct SliceAxis {
 }
 
 /// One axis of [`Op::Pad`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PadAxis {
     /// Padding before, 0 or more.
     pub low: Dim,
@@ -246,7 +246,7 @@ impl ReduceKind {
 }
 
 /// Attributes of [`Op::Reduce`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reduce {
     /// How.
     pub kind: ReduceKind,
@@ -264,7 +264,7 @@ pub enum Extreme {
 }
 
 /// Attributes of [`Op::ArgReduce`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ArgReduce {
     /// Which.
     pub kind: Extreme,
@@ -300,7 +300,7 @@ impl WindowAxis {
 }
 
 /// Attributes of [`Op::Window`] and [`Op::WindowArg`] (which takes max and min).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Window {
     /// How.
     pub kind: ReduceKind,
@@ -309,7 +309,7 @@ pub struct Window {
 }
 
 /// Attributes of [`Op::WindowPut`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WindowPut {
     /// One entry an axis.
     pub axes: Vec<WindowAxis>,
@@ -318,7 +318,7 @@ pub struct WindowPut {
 }
 
 /// Attributes of [`Op::Dot`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DotAxes {
     /// Batch axes of the left operand, in the result's order.
     pub lhs_batch: Vec<usize>,
@@ -335,7 +335,7 @@ pub struct DotAxes {
 /// `y[n, o, i..] = sum over c, k.. of x[n, g*C/groups + c, i*stride - low + k*kernel_dilation ..] * kernel[o, c, k..]`, where `x` is read with
 /// `input_dilation - 1` zeros between its elements and zeros around, and `g = o / (O / groups)`.
 /// With `batch_groups = B > 1` the batch axis is split into `B` parts and output feature `o` reads part `o / (O / B)`; `y` has `N / B` rows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Conv {
     /// Axes of the operand: batch, feature, spatial..
     pub input: Vec<usize>,
@@ -370,7 +370,7 @@ pub struct ConvAxis {
 ///
 /// The operand is `[key 0, key 1, step low, step high]`. Element `i` is word `i mod 4` of Philox4x32-10 (Salmon et al., 2011, "Parallel random
 /// numbers: as easy as 1, 2, 3") with that key and the counter `[i / 4, stream, step low, step high]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Philox {
     /// The result's shape; fewer than 2^34 elements.
     pub shape: Shape,
@@ -429,7 +429,7 @@ impl Composite {
 }
 
 /// Attributes of [`Op::Call`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Call {
     /// The callee.
     pub func: FuncId,
@@ -442,7 +442,7 @@ pub struct Call {
 }
 
 /// A derivative recorded in the graph: how many operands are what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Transform {
     /// `(y.. , cotangents of y.. , x..) -> cotangents of x`: reverse mode. Zero where no `y` depends on an `x`.
     Vjp {
