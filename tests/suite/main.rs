@@ -1,0 +1,4 @@
+//! End-to-end suites, one binary: what holds of the whole project.
+
+mod arrows;
+mod tidy;
