@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::{cse, dce, inline};
 use graver_ir::{Error, Module, Target};
 
 /// A pass over the graph IR.
@@ -76,4 +77,4 @@ impl Observer for Silent {
 }
 
 /// Every pass, once.
-pub const PASSES: &[Pass] = &[];
+pub const PASSES: &[Pass] = &[inline::PASS, cse::PASS, dce::PASS];

@@ -3,7 +3,15 @@
 use graver_ir::kernel::Program;
 use graver_ir::{Error, Module, Target};
 
-use crate::Observer;
+use crate::{Observer, Pass};
+use crate::{cse, dce, inline};
+
+/// From a traced module to one without derivatives and calls, simplified.
+pub const GRAPH: &[Pass] = &[
+    inline::PASS, // grad differentiates bodies, not calls
+    cse::PASS,    // equal work is differentiated once
+    dce::PASS,
+];
 
 /// Compiles a traced module to a planned program.
 ///

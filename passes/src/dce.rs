@@ -1,0 +1,73 @@
+//! Removes what no result needs: nodes, and functions that the entry does not reach. Parameters stay. Changes no value.
+//!
+//! A dead operation that could fail at run time (a position out of range) is removed like any other.
+
+use std::collections::BTreeSet;
+
+use graver_ir::{Error, FuncId, Function, Module, NodeId, Op};
+
+use crate::{Changed, Cx, Pass};
+
+/// The pass.
+pub(crate) const PASS: Pass = Pass { name: "dce", about: "Removes what no result needs.", run };
+
+fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
+    let mut changed = Changed::No;
+    for function in module.functions.values_mut() {
+        changed = changed.or(remove_dead_nodes(function));
+    }
+    Ok(changed.or(remove_dead_functions(module)))
+}
+
+/// Removes the nodes that neither a result nor a parameter needs.
+pub(crate) fn remove_dead_nodes(function: &mut Function) -> Changed {
+    let live = live_nodes(function);
+    let dead: Vec<NodeId> = function.graph.topo().into_iter().filter(|node| !live[node.index()]).collect();
+    // Reversed: a user goes before its operands.
+    for node in dead.iter().rev() {
+        function.graph.remove(*node);
+    }
+    if dead.is_empty() { Changed::No } else { Changed::Yes }
+}
+
+fn live_nodes(function: &Function) -> Vec<bool> {
+    let mut live = vec![false; function.graph.bound()];
+    let results = function.results.iter().map(|result| result.value.node);
+    let mut stack: Vec<NodeId> = results.chain(function.params.iter().map(|param| param.node)).collect();
+    while let Some(node) = stack.pop() {
+        if !std::mem::replace(&mut live[node.index()], true) {
+            stack.extend(function.graph.args(node).iter().map(|arg| arg.node));
+        }
+    }
+    live
+}
+
+fn remove_dead_functions(module: &mut Module) -> Changed {
+    let live = live_functions(module);
+    let before = module.functions.len();
+    module.functions.retain(|id, _| live.contains(id));
+    if module.functions.len() == before { Changed::No } else { Changed::Yes }
+}
+
+fn live_functions(module: &Module) -> BTreeSet<FuncId> {
+    let mut live = BTreeSet::new();
+    let mut stack: Vec<FuncId> = module.entry().map(|(id, _)| id).into_iter().collect();
+    while let Some(id) = stack.pop() {
+        if live.insert(id) {
+            stack.extend(callees(module.function(id)));
+        }
+    }
+    live
+}
+
+/// The functions that a function names, derivatives included, in the order of its nodes.
+pub(crate) fn callees(function: &Function) -> Vec<FuncId> {
+    let mut found = Vec::new();
+    for node in function.graph.nodes() {
+        if let Op::Call(call) = function.graph.op(node) {
+            found.push(call.func);
+            found.extend(call.vjp);
+        }
+    }
+    found
+}

@@ -1,0 +1,4 @@
+//! Graph passes, pass by pass.
+
+mod clean;
+mod common;
