@@ -1,1 +1,18 @@
 //! Random programs, samples of every operation, and comparison by error bounds, for tests.
+//!
+//! Knows the graph IR alone: neither passes nor backends nor the interpreter, all of which test themselves with it.
+//! Everything is a function of names and seeds: the same on every machine and in every run.
+
+mod build;
+mod close;
+mod fill;
+mod rng;
+mod samples;
+mod widen;
+
+pub use build::{AsDim, Build, Dims};
+pub use close::{Bound, check_close, eps};
+pub use fill::{Fill, concrete, sizes};
+pub use rng::Rng;
+pub use samples::{Sample, samples, transform_samples};
+pub use widen::{widen, widen_array};

@@ -1,0 +1,131 @@
+//! Input arrays by domain: each function of the table is sampled where it is defined, and where it is smooth.
+
+use graver_ir::dim::Sizes;
+use graver_ir::{Array, DType, DTypeKind, Scalar, Shape};
+
+use crate::rng::Rng;
+
+/// Which values an input holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fill {
+    /// Floats of magnitude 0.1 to 2, integers within 5 (unsigned: to 9), either truth value.
+    Any,
+    /// Floats from 0.3 to 3, integers from 1 to 9.
+    Positive,
+    /// Floats from -0.9 to 0.9.
+    Open,
+    /// Floats of magnitude 0.5 to 2, integers but 0: divisors.
+    NonZero,
+    /// All elements different (as far as the type goes), in no order.
+    Distinct,
+    /// Integers in `0..limit`.
+    Index(i64),
+    /// Distances of shifts, some of them past every width.
+    Shift,
+    /// Infinities, NaN, zeros of both signs, denormals and ordinary values; for integers both ends of the range.
+    Special,
+    /// Whole numbers within 3 in any type, so that sums and products are exact and ties occur.
+    Whole,
+    /// Every bit random (integers only).
+    Bits,
+}
+
+impl Fill {
+    /// An array of these values.
+    ///
+    /// # Panics
+    /// If the fill is not one for the element type.
+    #[must_use]
+    pub fn array(self, dtype: DType, shape: &[usize], rng: &mut Rng) -> Array {
+        match self {
+            Self::Distinct => distinct(dtype, shape, rng),
+            Self::Special => special(dtype, shape, rng),
+            Self::Any | Self::Positive | Self::Open | Self::NonZero | Self::Index(_) | Self::Shift | Self::Whole | Self::Bits => {
+                Array::from_fn(dtype, shape, |_| self.element(dtype, rng))
+            }
+        }
+    }
+
+    fn element(self, dtype: DType, rng: &mut Rng) -> Scalar {
+        match dtype.kind() {
+            DTypeKind::Float => Scalar::float(dtype, self.float(rng)),
+            DTypeKind::Signed => Scalar::int(dtype, self.int(-5, rng)),
+            DTypeKind::Unsigned => Scalar::int(dtype, self.int(0, rng)),
+            DTypeKind::Bool => Scalar::bool(rng.once_in(2)),
+        }
+    }
+
+    fn float(self, rng: &mut Rng) -> f64 {
+        let signed = |lo, hi, rng: &mut Rng| {
+            let magnitude = rng.float(lo, hi);
+            if rng.once_in(2) { -magnitude } else { magnitude }
+        };
+        match self {
+            Self::Any => signed(0.1, 2.0, rng),
+            Self::Positive => rng.float(0.3, 3.0),
+            Self::Open => rng.float(-0.9, 0.9),
+            Self::NonZero => signed(0.5, 2.0, rng),
+            #[expect(clippy::cast_precision_loss, reason = "small")]
+            Self::Whole => rng.int(-3, 3) as f64,
+            Self::Distinct | Self::Index(_) | Self::Shift | Self::Special | Self::Bits => panic!("{self:?} is no fill of floats"),
+        }
+    }
+
+    fn int(self, least: i64, rng: &mut Rng) -> i64 {
+        match self {
+            Self::Any => rng.int(least, if least < 0 { 5 } else { 9 }),
+            Self::Positive => rng.int(1, 9),
+            Self::NonZero => match rng.int(least.min(1), 5) {
+                0 => 6,
+                x => x,
+            },
+            Self::Index(limit) => rng.int(0, limit - 1),
+            Self::Shift => rng.int(0, 70),
+            Self::Whole => rng.int(least.max(-3), 3),
+            Self::Bits => rng.bits().cast_signed() >> rng.below(40),
+            Self::Open | Self::Distinct | Self::Special => panic!("{self:?} is no fill of integers"),
+        }
+    }
+}
+
+fn distinct(dtype: DType, shape: &[usize], rng: &mut Rng) -> Array {
+    let numel = i64::try_from(shape.iter().product::<usize>()).expect("a small test array");
+    let mut values: Vec<i64> = (0..numel).map(|x| if dtype.kind() == DTypeKind::Unsigned { x } else { x - numel / 2 }).collect();
+    rng.shuffle(&mut values);
+    Array::from_fn(dtype, shape, |position| match dtype.kind() {
+        // Off zero, where some functions have a kink.
+        #[expect(clippy::cast_precision_loss, reason = "small")]
+        DTypeKind::Float => Scalar::float(dtype, values[position] as f64 * 0.25 + 0.125),
+        DTypeKind::Signed | DTypeKind::Unsigned | DTypeKind::Bool => Scalar::int(dtype, values[position]),
+    })
+}
+
+fn special(dtype: DType, shape: &[usize], rng: &mut Rng) -> Array {
+    const FLOATS: [f64; 16] =
+        [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 1e-40, 6e-8, 60.0, -90.0, 12.25, -3.0, 1.5];
+    const INTS: [i64; 8] = [i64::MIN, i64::MAX, 0, 1, -1, i64::MAX, 7, i64::MIN];
+    // From a random place on, so that operands do not meet in step.
+    let (float_start, int_start) = (rng.below(FLOATS.len()), rng.below(INTS.len()));
+    Array::from_fn(dtype, shape, |position| match dtype.kind() {
+        DTypeKind::Float => Scalar::float(dtype, FLOATS[(position + float_start) % FLOATS.len()]),
+        DTypeKind::Signed | DTypeKind::Unsigned => Scalar::int(dtype, INTS[(position + int_start) % INTS.len()]),
+        DTypeKind::Bool => Scalar::bool(rng.once_in(2)),
+    })
+}
+
+/// What the symbols of samples and random programs are at run time: `n = 3, m = 5, k = 7, s = 17, z = 0`.
+#[must_use]
+pub fn sizes() -> Sizes {
+    [("k", 7), ("m", 5), ("n", 3), ("s", 17), ("z", 0)].map(|(name, size)| (name.to_owned(), size)).into()
+}
+
+/// The shape at [`sizes`].
+///
+/// # Panics
+/// If it has other symbols.
+#[must_use]
+pub fn concrete(shape: &Shape) -> Vec<usize> {
+    let sizes = sizes();
+    let size = |dim: &graver_ir::Dim| dim.eval(&sizes).ok().and_then(|size| usize::try_from(size).ok());
+    shape.iter().map(|dim| size(dim).expect("a shape over the symbols of `sizes`")).collect()
+}

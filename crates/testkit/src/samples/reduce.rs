@@ -1,0 +1,213 @@
+//! Samples of reductions and windows.
+
+use graver_ir::op::{ArgReduce, Extreme, Reduce, ReduceKind, Window, WindowAxis, WindowPut};
+use graver_ir::{DType, Dim, Op, Shape, Value};
+
+use super::{Case, Cases, NUMBERS};
+use crate::build::Dims;
+use crate::close::{Bound, eps};
+use crate::fill::Fill;
+
+pub(super) fn add(cases: &mut Cases) {
+    for dtype in DType::ALL {
+        for kind in ReduceKind::ALL.into_iter().filter(|kind| takes(*kind, dtype)) {
+            reduces(cases, kind, dtype);
+        }
+        for kind in [Extreme::Max, Extreme::Min] {
+            arg_reduces(cases, kind, dtype);
+        }
+        windows(cases, dtype);
+        window_takes(cases, dtype);
+    }
+    for dtype in NUMBERS {
+        window_puts(cases, dtype);
+    }
+}
+
+fn takes(kind: ReduceKind, dtype: DType) -> bool {
+    match kind {
+        ReduceKind::Sum | ReduceKind::Prod => dtype != DType::Bool,
+        ReduceKind::Max | ReduceKind::Min => true,
+    }
+}
+
+/// Sums of anything, products near one, extremes without ties.
+fn fill(kind: ReduceKind) -> Fill {
+    match kind {
+        ReduceKind::Sum => Fill::Any,
+        ReduceKind::Prod => Fill::NonZero,
+        ReduceKind::Max | ReduceKind::Min => Fill::Distinct,
+    }
+}
+
+/// Of combining `terms` values as [`fill`] gives them.
+fn bound(kind: ReduceKind, dtype: DType, terms: usize) -> Bound {
+    #[expect(clippy::cast_precision_loss, reason = "an error bound")]
+    let count = terms as f64;
+    match kind {
+        _ if !dtype.is_float() => Bound::EXACT,
+        ReduceKind::Sum => Bound::sum(dtype, terms, 2.0 * count),
+        ReduceKind::Prod => Bound { relative: eps(dtype) + eps(dtype.compute()) * count, absolute: 0.0 },
+        ReduceKind::Max | ReduceKind::Min => Bound::EXACT,
+    }
+}
+
+fn reduces(cases: &mut Cases, kind: ReduceKind, dtype: DType) {
+    let few: &[(&str, Shape, &[usize])] = &[
+        ("all_of_33", [33].shape(), &[0]),
+        ("rows", [5, 17].shape(), &[1]),
+        ("columns", [17, 5].shape(), &[0]),
+        ("symbol_rows", ("n", 7).shape(), &[1]),
+        ("nothing", [3, 0].shape(), &[1]),
+    ];
+    let more: &[(&str, Shape, &[usize])] = &[
+        ("rank_0", ().shape(), &[]),
+        ("no_axis", [3, 5].shape(), &[]),
+        ("one", [1].shape(), &[0]),
+        ("both", [3, 7].shape(), &[0, 1]),
+        ("middle", [2, 3, 5].shape(), &[1]),
+        ("outer_and_inner", [2, 3, 5].shape(), &[0, 2]),
+        ("channels", [2, 3, 5, 1].shape(), &[0, 2, 3]),
+        ("over_symbol", ("s", 3).shape(), &[0]),
+        ("symbols", ("n", "m").shape(), &[0, 1]),
+        ("over_empty_symbol", ("z", 3).shape(), &[0]),
+        ("of_nothing", [0, 3].shape(), &[1]),
+    ];
+    let all = [DType::F64, DType::F32, DType::I64].contains(&dtype);
+    for (name, shape, axes) in few.iter().chain(if all { more } else { &[] }) {
+        let op = Op::Reduce(Reduce { kind, axes: axes.to_vec() });
+        let sample = cases.add(format!("reduce/{}/{dtype}/{name}", kind.name()), |c| {
+            let x = c.arg(dtype, shape, fill(kind));
+            [c.b.add(op, &[x])]
+        });
+        sample.within(bound(kind, dtype, 51));
+        if dtype.is_float() {
+            sample.smooth();
+        }
+    }
+    if dtype.is_float() {
+        cases.add(format!("reduce/{}/{dtype}/special", kind.name()), |c| {
+            let x = c.arg(dtype, [17, 3], Fill::Special);
+            [c.b.reduce(kind, x, [1])]
+        });
+        let sample = cases.0.last_mut().expect("just added");
+        sample.within(bound(kind, dtype, 3));
+    }
+}
+
+fn arg_reduces(cases: &mut Cases, kind: Extreme, dtype: DType) {
+    let prefix = match kind {
+        Extreme::Max => "arg_reduce/max",
+        Extreme::Min => "arg_reduce/min",
+    };
+    let shapes: &[(&str, Shape, usize, Fill)] = &[
+        ("distinct", [33].shape(), 0, Fill::Distinct),
+        ("ties", [5, 17].shape(), 1, Fill::Whole),
+        ("columns", [17, 5].shape(), 0, Fill::Whole),
+        ("one", [3, 1].shape(), 1, Fill::Any),
+        ("symbol", ("n", 7).shape(), 1, Fill::Whole),
+        ("over_symbol", ("s", 3).shape(), 0, Fill::Whole),
+        ("no_rows", [0, 3].shape(), 1, Fill::Any),
+        ("special", [5, 7].shape(), 1, Fill::Special),
+    ];
+    for (name, shape, axis, fill) in shapes {
+        cases.add(format!("{prefix}/{dtype}/{name}"), |c| {
+            let x = c.arg(dtype, shape, *fill);
+            [c.b.add(Op::ArgReduce(ArgReduce { kind, axis: *axis }), &[x])]
+        });
+    }
+}
+
+/// A window of `size`, `stride`, `dilation` and padding.
+fn axis(size: i64, stride: i64, dilation: i64, low: i64, high: i64) -> WindowAxis {
+    WindowAxis { size, stride, dilation, low: Dim::from(low), high: Dim::from(high) }
+}
+
+/// Shapes and windows: every place of the operand is reached, or not, by one window, or many.
+fn geometries() -> Vec<(&'static str, Shape, Vec<WindowAxis>)> {
+    let same = WindowAxis::IDENTITY;
+    vec![
+        ("tiles", [6].shape(), vec![axis(2, 2, 1, 0, 0)]),
+        ("overlap", [7, 5].shape(), vec![axis(3, 1, 1, 0, 0), axis(2, 1, 1, 0, 0)]),
+        ("gaps", [17].shape(), vec![axis(2, 5, 1, 0, 0)]),
+        ("dilated", [17].shape(), vec![axis(3, 2, 3, 0, 0)]),
+        ("pool_2d", ("n", 2, 5, 7).shape(), vec![same.clone(), same.clone(), axis(3, 2, 1, 0, 0), axis(2, 2, 1, 0, 0)]),
+        ("whole", [3, 5].shape(), vec![axis(3, 1, 1, 0, 0), axis(5, 1, 1, 0, 0)]),
+        ("symbol", ["s"].shape(), vec![axis(3, 2, 1, 0, 0)]),
+        ("no_rows", ("z", 5).shape(), vec![same, axis(2, 1, 1, 0, 0)]),
+    ]
+}
+
+/// Windows that reach into padding, none of which lies there altogether.
+fn padded() -> Vec<(&'static str, Shape, Vec<WindowAxis>)> {
+    let same = WindowAxis::IDENTITY;
+    vec![
+        ("padded", [5].shape(), vec![axis(3, 1, 1, 1, 1)]),
+        ("padded_strided", [7, 5].shape(), vec![axis(3, 2, 1, 1, 0), axis(2, 3, 1, 0, 1)]),
+        ("padded_pool_2d", ("n", 2, 5, 7).shape(), vec![same.clone(), same, axis(3, 2, 1, 1, 1), axis(3, 2, 1, 1, 1)]),
+        ("padded_dilated", [7].shape(), vec![axis(3, 1, 2, 2, 2)]),
+        ("padded_symbol", ["m"].shape(), vec![axis(3, 1, 1, 1, 1)]),
+    ]
+}
+
+fn windows(cases: &mut Cases, dtype: DType) {
+    let full = [DType::F64, DType::F32, DType::I32].contains(&dtype);
+    let some = |list: Vec<(&'static str, Shape, Vec<WindowAxis>)>| list.into_iter().take(if full { usize::MAX } else { 2 });
+    for (name, shape, axes) in some(geometries()).chain(some(padded())) {
+        for kind in ReduceKind::ALL.into_iter().filter(|kind| takes(*kind, dtype)) {
+            let op = Op::Window(Window { kind, axes: axes.clone() });
+            let sample = cases.add(format!("window/{}/{dtype}/{name}", kind.name()), |c| {
+                let x = c.arg(dtype, &shape, fill(kind));
+                [c.b.add(op, &[x])]
+            });
+            sample.within(bound(kind, dtype, 15));
+            if dtype.is_float() {
+                sample.smooth();
+            }
+        }
+        for kind in [ReduceKind::Max, ReduceKind::Min] {
+            let op = Op::WindowArg(Window { kind, axes: axes.clone() });
+            cases.add(format!("window_arg/{}/{dtype}/{name}", kind.name()), |c| {
+                let x = c.arg(dtype, &shape, Fill::Whole);
+                [c.b.add(op, &[x])]
+            });
+        }
+    }
+    cases.add(format!("window_arg/max/{dtype}/special"), |c| {
+        let x = c.arg(dtype, [17], Fill::Special);
+        [c.b.add(Op::WindowArg(Window { kind: ReduceKind::Max, axes: vec![axis(3, 2, 1, 0, 0)] }), &[x])]
+    });
+}
+
+/// The place of the greatest element in every window: places that are certainly inside.
+fn places(c: &mut Case, shape: &Shape, axes: &[WindowAxis]) -> Value {
+    let x = c.arg(DType::I64, shape, Fill::Distinct);
+    c.b.add(Op::WindowArg(Window { kind: ReduceKind::Max, axes: axes.to_vec() }), &[x])
+}
+
+fn window_takes(cases: &mut Cases, dtype: DType) {
+    for (name, shape, axes) in geometries().into_iter().chain(padded()) {
+        let sample = cases.add(format!("window_take/{dtype}/{name}"), |c| {
+            let (x, place) = (c.arg(dtype, &shape, Fill::Any), places(c, &shape, &axes));
+            [c.b.add(Op::WindowTake(axes), &[x, place])]
+        });
+        if dtype.is_float() {
+            sample.smooth();
+        }
+    }
+}
+
+fn window_puts(cases: &mut Cases, dtype: DType) {
+    for (name, shape, axes) in geometries().into_iter().chain(padded()) {
+        let sample = cases.add(format!("window_put/{dtype}/{name}"), |c| {
+            let place = places(c, &shape, &axes);
+            let windows = c.b.ty(place).shape.clone();
+            let y = c.arg(dtype, windows, Fill::Any);
+            [c.b.add(Op::WindowPut(WindowPut { axes, shape }), &[y, place])]
+        });
+        if dtype.is_float() {
+            let stored = Bound { relative: 0.0, absolute: 15.0 * 30.0 * eps(dtype) };
+            sample.within(stored).smooth();
+        }
+    }
+}
