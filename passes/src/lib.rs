@@ -3,8 +3,10 @@
 //! [`PASSES`] is the table, [`pipeline`] the whole compiler on one page, [`runner`] what is done around every pass.
 //! No backend is known here: what passes must know of a machine is [`graver_ir::Target`]. No IO: dumps go to an [`Observer`].
 
+mod build;
 mod cse;
 mod dce;
+mod grad;
 mod inline;
 mod pass;
 pub mod pipeline;

@@ -4,12 +4,15 @@ use graver_ir::kernel::Program;
 use graver_ir::{Error, Module, Target};
 
 use crate::{Observer, Pass};
-use crate::{cse, dce, inline};
+use crate::{cse, dce, grad, inline};
 
 /// From a traced module to one without derivatives and calls, simplified.
 pub const GRAPH: &[Pass] = &[
     inline::PASS, // grad differentiates bodies, not calls
     cse::PASS,    // equal work is differentiated once
+    grad::PASS,
+    inline::PASS, // calls that brought their own derivative
+    cse::PASS,    // a derivative repeats parts of what it differentiates
     dce::PASS,
 ];
 

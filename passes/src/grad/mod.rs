@@ -1,0 +1,135 @@
+//! Writes out recorded derivatives, [`Op::Transform`], as ordinary operations of the same graph. Nothing is optimised here.
+//!
+//! One table of derivatives, `<family>.rs`, serves both modes: a derivative is a chain of linear steps, which forward mode
+//! applies to tangents, and reverse mode transposes onto cotangents. Rules build ordinary operations, so that derivatives nest:
+//! inner ones are written out first, and differentiated like everything else.
+//!
+//! Invariants: G1, steps are linear operations; G2, calls without a derivative of their own are inlined before; only nodes on a
+//! path from `x` to `y` are differentiated; cotangents are added in the order of the graph, users before operands; new nodes
+//! have the place of the node that they differentiate.
+
+mod contract;
+mod control;
+mod forward;
+mod index;
+mod linear;
+mod map;
+mod movement;
+mod path;
+mod reduce;
+mod reverse;
+
+use graver_ir::op::Transform;
+use graver_ir::{Diag, Error, Function, Graph, Module, NodeId, Op, Value};
+
+use crate::build::Build;
+use crate::inline::callees_first;
+use crate::{Changed, Cx, Pass};
+use linear::Derivative;
+
+/// The pass.
+pub(crate) const PASS: Pass = Pass { name: "grad", about: "Writes out recorded derivatives as ordinary operations.", run };
+
+fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
+    let mut changed = Changed::No;
+    // Callees first: a derivative that is written out in its caller must hold no derivative to be written out.
+    for id in callees_first(module)? {
+        let mut function = std::mem::take(module.function_mut(id));
+        let expanded = expand_all(module, &mut function);
+        *module.function_mut(id) = function;
+        changed = changed.or(expanded?);
+    }
+    Ok(changed)
+}
+
+fn expand_all(module: &Module, function: &mut Function) -> Result<Changed, Diag> {
+    let mut changed = Changed::No;
+    // In order: an inner derivative precedes the outer one that differentiates it.
+    for node in function.graph.topo() {
+        if let Op::Transform(transform) = *function.graph.op(node) {
+            expand(module, function, node, transform)?;
+            changed = Changed::Yes;
+        }
+    }
+    Ok(changed)
+}
+
+fn expand(module: &Module, function: &mut Function, node: NodeId, transform: Transform) -> Result<(), Diag> {
+    let args = function.graph.args(node);
+    let results = match transform {
+        Transform::Vjp { outputs, wrt: _ } => {
+            let (y, rest) = args.split_at(outputs);
+            let (cotangents, x) = rest.split_at(outputs);
+            reverse::expand(module, &mut function.graph, y, cotangents, x)?
+        }
+        Transform::Jvp { outputs, wrt } => {
+            let (y, rest) = args.split_at(outputs);
+            let (x, tangents) = rest.split_at(wrt);
+            forward::expand(&mut function.graph, y, x, tangents)?
+        }
+    };
+    for (out, result) in (0u16..).zip(results) {
+        function.replace(node.out(out), result);
+    }
+    function.graph.remove(node);
+    Ok(())
+}
+
+/// The derivative of a node's first result with respect to one operand.
+///
+/// # Errors
+/// If it has none: the operation, its place and the reason.
+fn derivative(graph: &mut Graph, node: NodeId, slot: usize) -> Result<Vec<linear::Step>, Refusal> {
+    let (op, args, loc) = (graph.op(node).clone(), graph.args(node), graph.loc(node).clone());
+    let mut b = Build::at(graph, &loc);
+    match rule(&mut b, &op, &args, node.into(), slot).map_err(Refusal::Error)? {
+        Derivative::Zero => Err(Refusal::Zero),
+        Derivative::Linear(steps) => Ok(steps),
+        Derivative::NotDifferentiable(reason) => Err(Refusal::Error(Diag::new(reason).op(op.name()).at(&loc))),
+    }
+}
+
+/// Why there are no steps.
+enum Refusal {
+    /// The derivative is zero.
+    Zero,
+    /// There is none.
+    Error(Diag),
+}
+
+/// The table: every operation's rule.
+fn rule(b: &mut Build<'_>, op: &Op, args: &[Value], out: Value, slot: usize) -> Result<Derivative, Diag> {
+    match op {
+        Op::Map(function) => Ok(map::derivative(b, *function, args, out, slot)),
+        Op::Cast(_)
+        | Op::Reshape(_)
+        | Op::Permute(_)
+        | Op::Broadcast(_)
+        | Op::Slice(_)
+        | Op::Reverse(_)
+        | Op::Gather(_)
+        | Op::WindowTake(_)
+        | Op::WindowPut(_)
+        | Op::Dot(_)
+        | Op::Conv(_) => Ok(Derivative::itself(op, args, slot)),
+        Op::Pad(axes) => {
+            let ty = b.ty(out).clone();
+            movement::pad(b, axes, args, &ty, slot)
+        }
+        Op::Concat(axis) => Ok(movement::concat(b, *axis, args, slot)),
+        Op::Reduce(reduce) => reduce::reduce(b, reduce, args[0], out),
+        Op::Window(window) => reduce::window(b, window, args[0]),
+        Op::ScatterAdd(axes) => Ok(index::scatter_add(b, *axes, args, slot)),
+        Op::Alias => Ok(Derivative::same()),
+        Op::Call(_) => Ok(Derivative::NotDifferentiable("its own derivative is for reverse mode; forward mode has none")),
+        Op::Const(_)
+        | Op::Size(_)
+        | Op::Iota(_)
+        | Op::ArgReduce(_)
+        | Op::WindowArg(_)
+        | Op::Philox(_)
+        | Op::Param(_)
+        | Op::StopGradient => Ok(Derivative::Zero),
+        Op::Transform(_) => panic!("G3: inner derivatives are written out first"),
+    }
+}

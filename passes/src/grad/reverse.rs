@@ -1,0 +1,87 @@
+//! Reverse mode: cotangents from `y` back to `x`.
+
+use std::collections::BTreeMap;
+
+use graver_ir::{Diag, Graph, Module, NodeId, Op, Value};
+
+use super::linear::transpose;
+use super::path::Path;
+use super::{Refusal, control, derivative};
+use crate::build::Build;
+
+/// The cotangents of `x` given those of `y`; zeros where no `y` depends on an `x`.
+pub(super) fn expand(
+    module: &Module,
+    graph: &mut Graph,
+    y: &[Value],
+    cotangents: &[Value],
+    x: &[Value],
+) -> Result<Vec<Value>, Diag> {
+    let mut sweep = Sweep { module, path: Path::between(graph, x, y), sums: BTreeMap::new() };
+    for (y, cotangent) in y.iter().zip(cotangents) {
+        sweep.collect(graph, y.node, *y, *cotangent);
+    }
+    // Reversed: a user must be differentiated before its operands.
+    for node in sweep.path.order.clone().into_iter().rev() {
+        sweep.pull_back(graph, node)?;
+    }
+    Ok(x.iter().map(|x| sweep.cotangent(graph, *x)).collect())
+}
+
+struct Sweep<'a> {
+    module: &'a Module,
+    path: Path,
+    /// The cotangent of every value that has one so far. Looked up, never iterated.
+    sums: BTreeMap<Value, Value>,
+}
+
+impl Sweep<'_> {
+    /// Adds to a value's cotangent, at the place of the user it comes from.
+    fn collect(&mut self, graph: &mut Graph, user: NodeId, value: Value, cotangent: Value) {
+        let loc = graph.loc(user).clone();
+        let sum = match self.sums.get(&value) {
+            Some(sum) => Build::at(graph, &loc).sum_of(*sum, cotangent),
+            None => cotangent,
+        };
+        self.sums.insert(value, sum);
+    }
+
+    /// From a node's cotangent to those of its operands.
+    fn pull_back(&mut self, graph: &mut Graph, node: NodeId) -> Result<(), Diag> {
+        if let Op::Call(call) = graph.op(node).clone() {
+            return self.pull_back_call(graph, node, &call);
+        }
+        let Some(cotangent) = self.sums.get(&node.out(0)).copied() else { return Ok(()) };
+        for (slot, arg) in self.path.operands(graph, node) {
+            let steps = match derivative(graph, node, slot) {
+                Ok(steps) => steps,
+                Err(Refusal::Zero) => continue,
+                Err(Refusal::Error(diag)) => return Err(diag),
+            };
+            let (ty, loc) = (graph.ty(arg).clone(), graph.loc(node).clone());
+            let pulled = transpose(&mut Build::at(graph, &loc), &steps, &ty, cotangent)
+                .map_err(|diag| diag.op(graph.op(node).name()).at(&loc))?;
+            self.collect(graph, node, arg, pulled);
+        }
+        Ok(())
+    }
+
+    fn pull_back_call(&mut self, graph: &mut Graph, node: NodeId, call: &graver_ir::op::Call) -> Result<(), Diag> {
+        let outs = (0u16..).take(call.results.len());
+        let cotangents: Vec<Option<Value>> = outs.map(|out| self.sums.get(&node.out(out)).copied()).collect();
+        if cotangents.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        for (arg, cotangent) in control::call_vjp(self.module, graph, node, call, &cotangents)? {
+            if self.path.carries(graph, arg) {
+                self.collect(graph, node, arg, cotangent);
+            }
+        }
+        Ok(())
+    }
+
+    fn cotangent(&self, graph: &mut Graph, x: Value) -> Value {
+        let (ty, loc) = (graph.ty(x).clone(), graph.loc(x.node).clone());
+        self.sums.get(&x).copied().unwrap_or_else(|| Build::at(graph, &loc).zeros(&ty))
+    }
+}
