@@ -19,7 +19,8 @@ pub enum Op {
     // ---- map: element by element
     /// `(x, ..) -> y`: the function at every element; operands have one shape.
     Map(ScalarFn),
-    /// `(x) -> y`: every element converted; floats to integers truncate and saturate, NaN gives 0.
+    /// `(x) -> y`: every element converted; floats to integers truncate and saturate, NaN gives 0; integers to narrower ones keep
+    /// their low bits; bool is whether `x != 0`.
     Cast(DType),
 
     // ---- index: values that come from positions, and positions that come from values

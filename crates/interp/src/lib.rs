@@ -1,1 +1,15 @@
-//! The meaning of every operation and of every kernel, in plain loops.
+//! The meaning of every operation and of every kernel, in plain loops: the oracle that backends are judged by, and the
+//! constant folder. Nothing here is fast, parallel or clever.
+//!
+//! - [`apply`] and [`cast`]: scalar functions and conversions.
+//! - [`eval`] and [`eval_op`]: graphs and their operations.
+
+mod dense;
+mod graph;
+mod scalar;
+mod special;
+mod walk;
+
+pub use graph::{Outcome, eval, eval_op};
+pub use scalar::{Precision, apply, cast};
+pub use special::erf;

@@ -1,0 +1,78 @@
+//! Values from positions, and positions from values.
+
+use graver_ir::Diag;
+use graver_ir::op::GatherAxes;
+
+use super::Out;
+use super::map::collect;
+use crate::dense::{Arith, Data, Dense};
+use crate::scalar::{Num, Precision, cast_num};
+
+/// A size as a value.
+pub(super) fn size(value: i64, out: Out) -> Dense {
+    out.of(Data::Int(vec![value]))
+}
+
+/// The position along one axis, converted as by a cast.
+pub(super) fn iota(axis: usize, out: Out, precision: Precision) -> Dense {
+    let (size, inner) = (out.shape[axis], out.shape[axis + 1..].iter().product::<usize>());
+    let positions = (0..out.shape.iter().product()).map(|place: usize| Num::Int((place / inner % size) as i64));
+    let data = collect(positions.map(|position| cast_num(position, out.dtype, precision)), &out);
+    out.of(data)
+}
+
+/// Elements of `x` at run-time positions along one axis.
+pub(super) fn gather(axes: GatherAxes, x: &Dense, index: &Dense, out: Out) -> Result<Dense, Diag> {
+    let sources = sources(axes, x, index)?;
+    let data = x.data.pick(sources.into_iter());
+    Ok(out.of(data))
+}
+
+/// `x` with each update added at its position, in order; rounded once.
+pub(super) fn scatter_add(axes: GatherAxes, x: &Dense, index: &Dense, update: &Dense, out: Out) -> Result<Dense, Diag> {
+    let sources = sources(axes, x, index)?;
+    let mut data = x.data.clone();
+    match (&mut data, &update.data) {
+        (Data::Float(sums), Data::Float(updates)) => add_at(sums, &sources, updates),
+        (Data::Int(sums), Data::Int(updates)) => add_at(sums, &sources, updates),
+        (Data::Float(_), Data::Int(_)) | (Data::Int(_), Data::Float(_)) => {
+            unreachable!("typed: updates are of the operand's type")
+        }
+    }
+    Ok(out.of(data))
+}
+
+fn add_at<A: Arith>(sums: &mut [A], places: &[usize], updates: &[A]) {
+    for (place, update) in places.iter().zip(updates) {
+        sums[*place] = sums[*place].add(*update);
+    }
+}
+
+/// For every element of a gather's result in order, its place in `x`.
+fn sources(axes: GatherAxes, x: &Dense, index: &Dense) -> Result<Vec<usize>, Diag> {
+    let GatherAxes { axis, batch } = axes;
+    let numel = |sizes: &[usize]| sizes.iter().product::<usize>();
+    let (batches, middle, inner) = (numel(&x.shape[..batch]), numel(&x.shape[batch..axis]), numel(&x.shape[axis + 1..]));
+    let (size, picks) = (x.shape[axis], numel(&index.shape[batch..]));
+    let positions = positions(axis, x, index)?;
+    let mut sources = Vec::with_capacity(batches * middle * picks * inner);
+    for b in 0..batches {
+        for m in 0..middle {
+            for position in &positions[b * picks..][..picks] {
+                let first = ((b * middle + m) * size + position) * inner;
+                sources.extend(first..first + inner);
+            }
+        }
+    }
+    Ok(sources)
+}
+
+/// The positions, each of which must be in range.
+fn positions(axis: usize, x: &Dense, index: &Dense) -> Result<Vec<usize>, Diag> {
+    let size = x.shape[axis];
+    let check = |position: &i64| {
+        let inside = usize::try_from(*position).ok().filter(|position| *position < size);
+        inside.ok_or_else(|| Diag::new(format!("position {position} is out of range for axis {axis} of {}", x.ty())))
+    };
+    index.data.ints().iter().map(check).collect()
+}
