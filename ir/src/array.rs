@@ -197,6 +197,19 @@ impl Array {
         array
     }
 
+    /// An array of `shape` from its elements in row-major order, each converted to `dtype`.
+    ///
+    /// # Errors
+    /// If the number of elements is not the product of the sizes.
+    pub fn from_scalars(dtype: DType, shape: impl Into<Vec<usize>>, elements: &[Scalar]) -> Result<Self, Diag> {
+        let shape = shape.into();
+        if shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size)) == Some(elements.len()) {
+            Ok(Self::from_fn(dtype, shape, |position| elements[position]))
+        } else {
+            Err(Diag::new(format!("an array of shape {shape:?} cannot be made of {} elements", elements.len())).op("array"))
+        }
+    }
+
     /// An array from little-endian bytes in row-major order.
     ///
     /// # Errors

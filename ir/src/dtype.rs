@@ -217,6 +217,26 @@ impl Scalar {
         if self.dtype.is_float() { f64::from_bits(self.bits) as i64 } else { self.bits.cast_signed() }
     }
 
+    /// The representation: `f64::to_bits` of a float, the two's complement of an integer, 0 or 1 of a bool.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.bits
+    }
+
+    /// The scalar of this representation, if `dtype` has such a value.
+    #[must_use]
+    pub fn from_bits(dtype: DType, bits: u64) -> Option<Self> {
+        let value = f64::from_bits(bits);
+        let same = if !dtype.is_float() {
+            Self::int(dtype, bits.cast_signed())
+        } else if value.is_nan() {
+            Self { dtype, bits }
+        } else {
+            Self::float(dtype, value)
+        };
+        (same.bits == bits).then_some(same)
+    }
+
     /// Whether the value is exactly zero (of either sign) or `false`.
     #[must_use]
     pub fn is_zero(self) -> bool {
@@ -240,7 +260,11 @@ impl fmt::Display for Scalar {
                     f.write_str("nan")
                 } else if x.is_infinite() {
                     f.write_str(if x > 0.0 { "inf" } else { "-inf" })
+                } else if self.dtype == DType::F64 {
+                    write!(f, "{x:?}")
                 } else {
+                    #[expect(clippy::cast_possible_truncation, reason = "the value is one of f32's, whose text is shorter")]
+                    let x = x as f32;
                     write!(f, "{x:?}")
                 }
             }

@@ -169,6 +169,15 @@ impl Graph {
         edges.into_iter().map(|(_, value)| value).collect()
     }
 
+    /// The operand edges as they are, in slot order: what a verifier must see, because slots may be wrong.
+    pub(crate) fn slots(&self, id: NodeId) -> Vec<(u16, Value)> {
+        let edges = self.dag.edges_directed(id.raw(), Direction::Incoming);
+        let mut slots: Vec<(u16, Value)> =
+            edges.map(|edge| (edge.weight().slot, NodeId::of(edge.source()).out(edge.weight().out))).collect();
+        slots.sort_unstable();
+        slots
+    }
+
     /// Who uses any result of the node, in ascending order. One entry an operand slot.
     #[must_use]
     pub fn users(&self, id: NodeId) -> Vec<Use> {
@@ -288,6 +297,19 @@ impl Graph {
     }
 }
 
+#[cfg(test)]
+impl Graph {
+    /// The node for breaking invariants.
+    pub(crate) fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        self.dag.node_weight_mut(id.raw()).expect("I1: a node id names a live node of its graph")
+    }
+
+    /// Adds an operand edge without any check.
+    pub(crate) fn add_raw_edge(&mut self, from: Value, to: NodeId, slot: u16) {
+        self.dag.add_edge(from.node.raw(), to.raw(), Edge { out: from.out, slot });
+    }
+}
+
 /// A function of a [`Module`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FuncId(pub u32);
@@ -297,7 +319,7 @@ pub struct FuncId(pub u32);
 pub struct StateId(pub u32);
 
 /// Where a function's parameter comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// The caller passes it, under this name in messages.
     Arg(String),
@@ -306,7 +328,7 @@ pub enum Role {
 }
 
 /// Where a function's result goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Sink {
     /// To the caller.
     Out,
@@ -393,8 +415,24 @@ pub enum StateKind {
     Rng,
 }
 
+impl StateKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Param, Self::Buffer, Self::Slot, Self::Rng];
+
+    /// The name in texts.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Param => "param",
+            Self::Buffer => "buffer",
+            Self::Slot => "slot",
+            Self::Rng => "rng",
+        }
+    }
+}
+
 /// A slot of the state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StateDecl {
     /// The path, unique in its module: the checkpoint's key.
     pub path: String,

@@ -264,6 +264,20 @@ pub enum Extreme {
     Min,
 }
 
+impl Extreme {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Max, Self::Min];
+
+    /// The name in texts.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Max => "max",
+            Self::Min => "min",
+        }
+    }
+}
+
 /// Attributes of [`Op::ArgReduce`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ArgReduce {
@@ -295,8 +309,8 @@ impl WindowAxis {
     /// The number of windows over an axis of `size` elements.
     #[must_use]
     pub fn count(&self, size: &Dim) -> Dim {
-        let reach = (self.size - 1).saturating_mul(self.dilation);
-        (size + &self.low + &self.high - Dim::from(reach + 1)).floor_div(&Dim::from(self.stride)) + Dim::ONE
+        let reach = (self.size - 1).saturating_mul(self.dilation).saturating_add(1);
+        (size + &self.low + &self.high - Dim::from(reach)).floor_div(&Dim::from(self.stride)) + Dim::ONE
     }
 }
 

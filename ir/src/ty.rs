@@ -5,8 +5,11 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dim::{Dim, MAX_SIZE};
+use crate::dim::{Dim, MAX_NODES, MAX_SIZE};
 use crate::dtype::DType;
+
+/// The most axes that a tensor may have.
+pub const MAX_RANK: usize = 64;
 
 /// The sizes of a tensor, outermost first. Rank 0 is a scalar.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -55,12 +58,15 @@ impl Shape {
         Self(self.0.iter().enumerate().filter(|(axis, _)| !axes.contains(axis)).map(|(_, dim)| dim.clone()).collect())
     }
 
-    /// Whether a tensor of this shape can exist: no negative size, and at most [`MAX_SIZE`] elements where that is known.
+    /// Whether a tensor of this shape can exist: no negative size, at most [`MAX_SIZE`] elements where that is known, at
+    /// most [`MAX_RANK`] axes, and sizes simple enough that their product can be written down.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         let possible = |dim: &Dim| dim.bounds().hi >= 0 && dim.as_const().is_none_or(|size| (0..=MAX_SIZE).contains(&size));
         let known: i64 = self.0.iter().filter_map(Dim::as_const).filter(|size| *size > 0).fold(1, i64::saturating_mul);
-        self.0.iter().all(possible) && known <= MAX_SIZE
+        let terms = self.0.iter().map(|dim| dim.term_count().max(1)).fold(1, usize::saturating_mul);
+        let simple = self.rank() <= MAX_RANK && terms <= MAX_NODES && self.0.iter().all(Dim::is_small);
+        simple && self.0.iter().all(possible) && known <= MAX_SIZE
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Atom, Dim, Repr, Term};
 
 impl Dim {
     /// The dim with these terms, in any order, with repeats and zeros.
-    pub(super) fn from_terms(terms: impl IntoIterator<Item = Term>) -> Self {
+    pub(crate) fn from_terms(terms: impl IntoIterator<Item = Term>) -> Self {
         let mut sum: BTreeMap<Vec<Atom>, i64> = BTreeMap::new();
         for term in terms {
             let coeff = sum.entry(term.atoms).or_insert(0);
@@ -134,8 +134,8 @@ impl Dim {
                 Some(divided) => quotient.push(divided),
                 None if term.atoms.is_empty() && by.atoms.is_empty() => {
                     // The constant term keeps only its remainder: 7 = 1*4 + 3.
-                    quotient.push(Term { atoms: Vec::new(), coeff: term.coeff.div_euclid(by.coeff) });
-                    rest.push(Term { atoms: Vec::new(), coeff: term.coeff.rem_euclid(by.coeff) });
+                    quotient.push(Term { atoms: Vec::new(), coeff: term.coeff.wrapping_div_euclid(by.coeff) });
+                    rest.push(Term { atoms: Vec::new(), coeff: term.coeff.wrapping_rem_euclid(by.coeff) });
                 }
                 None => rest.push(term),
             }
@@ -167,7 +167,7 @@ impl Dim {
 impl Term {
     /// The exact quotient of two monomials.
     fn divide(&self, by: &Self) -> Option<Self> {
-        if by.coeff == 0 || self.coeff % by.coeff != 0 {
+        if self.coeff.checked_rem(by.coeff) != Some(0) {
             return None;
         }
         let mut atoms = self.atoms.clone();

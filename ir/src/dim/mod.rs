@@ -5,13 +5,18 @@
 //! Arithmetic never panics: a coefficient that leaves `i64` saturates, and type inference refuses such sizes.
 
 mod arith;
+mod limit;
 mod prove;
+
+pub use limit::{MAX_DEPTH, MAX_NODES};
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::name::{Name, Quoted};
 
 /// The greatest size that a symbol, an axis or a tensor may have: larger ones are refused as errors.
 pub const MAX_SIZE: i64 = 1 << 48;
@@ -57,6 +62,15 @@ impl Symbol {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+}
+
+impl fmt::Display for Symbol {
+    /// The name; quoted where it is not a word or could be read as a loop axis.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits =
+            self.name().strip_prefix('a').is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()));
+        if digits { write!(f, "{}", Quoted(self.name())) } else { write!(f, "{}", Name(self.name())) }
     }
 }
 
@@ -172,6 +186,16 @@ impl Dim {
             Repr::Const(0) => Vec::new(),
             Repr::Const(value) => vec![Term { atoms: Vec::new(), coeff: *value }],
             Repr::Poly(terms) => terms.as_ref().clone(),
+        }
+    }
+
+    /// The number of terms.
+    #[must_use]
+    pub fn term_count(&self) -> usize {
+        match &self.0 {
+            Repr::Const(0) => 0,
+            Repr::Const(_) => 1,
+            Repr::Poly(terms) => terms.len(),
         }
     }
 
@@ -324,7 +348,7 @@ impl From<&Self> for Dim {
 impl fmt::Display for Atom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sym(symbol) => f.write_str(symbol.name()),
+            Self::Sym(symbol) => symbol.fmt(f),
             Self::Axis(axis) => write!(f, "a{}", axis.id),
             Self::FloorDiv(x, y) => write!(f, "floordiv({x}, {y})"),
             Self::Mod(x, y) => write!(f, "mod({x}, {y})"),

@@ -11,8 +11,9 @@ pub(super) fn transform(transform: Transform, args: &[&Type]) -> Inferred {
         Transform::Vjp { outputs, wrt } => (outputs, wrt, outputs),
         Transform::Jvp { outputs, wrt } => (outputs, wrt, wrt),
     };
-    if args.len() != outputs + wrt + pair {
-        return Err(Diag::new(format!("takes {} operands, got {}", outputs + wrt + pair, args.len())));
+    let expected = outputs.saturating_add(wrt).saturating_add(pair);
+    if args.len() != expected {
+        return Err(Diag::new(format!("takes {expected} operands, got {}", args.len())));
     }
     let (y, rest) = args.split_at(outputs);
     let (given, result, seed) = match transform {

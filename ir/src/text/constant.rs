@@ -1,0 +1,148 @@
+//! Constants: scalars, small arrays element by element, large ones as base64 of their little-endian bytes.
+
+use super::lex::Token;
+use super::value::{Parsed, Parser, Printer, Value};
+use crate::array::Array;
+use crate::dtype::{DType, DTypeKind, Scalar};
+use crate::ty::Type;
+
+/// The most elements that are written one by one.
+const INLINE: usize = 16;
+
+impl Value for Array {
+    /// `f32[2] [1.0, 2.5]` or `f32[1000] base64 "..."`
+    fn print(&self, out: &mut Printer<'_>) {
+        self.ty().print(out);
+        if self.numel() <= INLINE && (0..self.numel()).all(|position| is_plain(self.get(position))) {
+            out.put(" [");
+            out.list(0..self.numel(), |out, position| out.put(self.get(position)));
+            out.put("]");
+        } else {
+            out.put(" base64 \"");
+            encode(self.bytes(), &mut out.text);
+            out.put("\"");
+        }
+    }
+
+    fn parse(input: &mut Parser<'_>) -> Parsed<Self> {
+        let at = input.place();
+        let ty = Type::parse(input)?;
+        let shape = ty.shape.as_const().ok_or_else(|| input.fail(at, "the sizes of a constant are numbers"))?;
+        let made = if input.eat_word("base64") {
+            let Token::Quoted(digits) = input.peek() else { return Err(input.expected("a quoted string")) };
+            let bytes = decode(digits).ok_or_else(|| input.expected("base64 digits"))?;
+            input.next();
+            Self::from_bytes(ty.dtype, shape, &bytes)
+        } else if input.eat('[') {
+            let items = input.list(']', |input| scalar(input, ty.dtype))?;
+            Self::from_scalars(ty.dtype, shape, &items)
+        } else {
+            return Err(input.expected("`[` or `base64`"));
+        };
+        made.map_err(|diag| input.fail(at, diag.message))
+    }
+}
+
+/// Whether the text of the scalar reads back as the same bits: all but the NaNs that say more than NaN.
+fn is_plain(scalar: Scalar) -> bool {
+    !(scalar.dtype().is_float() && scalar.as_f64().is_nan()) || scalar == Scalar::float(scalar.dtype(), f64::NAN)
+}
+
+/// Reads a scalar of a known type.
+pub(crate) fn scalar(input: &mut Parser<'_>, dtype: DType) -> Parsed<Scalar> {
+    match dtype.kind() {
+        DTypeKind::Float => float(input, dtype),
+        DTypeKind::Signed | DTypeKind::Unsigned => {
+            let at = input.place();
+            let value = i64::parse(input)?;
+            let scalar = Scalar::int(dtype, value);
+            if scalar.as_i64() == value { Ok(scalar) } else { Err(input.fail(at, format!("{value} is no {dtype}"))) }
+        }
+        DTypeKind::Bool if input.eat_word("true") => Ok(Scalar::bool(true)),
+        DTypeKind::Bool if input.eat_word("false") => Ok(Scalar::bool(false)),
+        DTypeKind::Bool => Err(input.expected("`true` or `false`")),
+    }
+}
+
+fn float(input: &mut Parser<'_>, dtype: DType) -> Parsed<Scalar> {
+    let at = input.place();
+    let negative = input.eat('-');
+    let magnitude = match input.peek() {
+        Token::Word("nan") => {
+            input.next();
+            return nan(input, dtype);
+        }
+        Token::Word("inf") => Some(f64::INFINITY),
+        // Digits of f32 are read as f32: by way of f64 they would be rounded twice.
+        Token::Number(digits) if dtype == DType::F64 => digits.parse().ok().filter(|x: &f64| x.is_finite()),
+        Token::Number(digits) => digits.parse::<f32>().ok().filter(|x| x.is_finite()).map(f64::from),
+        Token::Word(_) | Token::Quoted(_) | Token::Unclosed | Token::Mark(_) | Token::End => {
+            return Err(input.expected(&format!("a number of type {dtype}")));
+        }
+    };
+    input.next();
+    let magnitude = magnitude.ok_or_else(|| input.fail(at, format!("the number is out of the range of {dtype}")))?;
+    Ok(Scalar::float(dtype, if negative { -magnitude } else { magnitude }))
+}
+
+/// What follows `nan`: nothing, or bits between parentheses.
+fn nan(input: &mut Parser<'_>, dtype: DType) -> Parsed<Scalar> {
+    if !input.eat('(') {
+        return Ok(Scalar::float(dtype, f64::NAN));
+    }
+    let at = input.place();
+    let Token::Number("0") = input.next() else { return Err(input.fail(at, "expected `0x` and the bits of a NaN")) };
+    let word = input.name("the bits of a NaN")?;
+    let bits = word.strip_prefix('x').and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    let scalar = bits.filter(|bits| f64::from_bits(*bits).is_nan()).and_then(|bits| Scalar::from_bits(dtype, bits));
+    input.mark(')')?;
+    scalar.ok_or_else(|| input.fail(at, format!("these bits are no NaN of {dtype}")))
+}
+
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// Base64 with padding (RFC 4648, section 4).
+pub(crate) fn encode(bytes: &[u8], text: &mut String) {
+    text.reserve(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let word = chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for place in 0..4 {
+            let digit = DIGITS[(word >> (18 - 6 * place) & 63) as usize];
+            text.push(if place <= chunk.len() { char::from(digit) } else { '=' });
+        }
+    }
+}
+
+/// What [`encode`] gives, and nothing else, back to bytes.
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+    let (chunks, []) = text.as_bytes().as_chunks::<4>() else { return None };
+    let mut bytes = Vec::with_capacity(chunks.len() * 3);
+    for (place, chunk) in chunks.iter().enumerate() {
+        let padding = chunk.iter().rev().take_while(|digit| **digit == b'=').count();
+        if padding > 2 || (padding > 0 && place + 1 < chunks.len()) {
+            return None;
+        }
+        let mut word = 0u32;
+        for digit in &chunk[..4 - padding] {
+            word = word << 6 | u32::from(digit_value(*digit)?);
+        }
+        let word = (word << (6 * padding)).to_be_bytes();
+        // The bits beyond the last byte are zero, so that every array has one text.
+        if word[4 - padding..].iter().any(|byte| *byte != 0) {
+            return None;
+        }
+        bytes.extend_from_slice(&word[1..4 - padding]);
+    }
+    Some(bytes)
+}
+
+const fn digit_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'A'..=b'Z' => Some(digit - b'A'),
+        b'a'..=b'z' => Some(digit - b'a' + 26),
+        b'0'..=b'9' => Some(digit - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    }
+}
