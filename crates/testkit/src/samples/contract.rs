@@ -16,7 +16,7 @@ pub(super) fn add(cases: &mut Cases) {
 
 /// Every type, or those that are computed in, which get every geometry.
 fn is_main(dtype: DType) -> bool {
-    [DType::F64, DType::F32, DType::I32].contains(&dtype)
+    [DType::F64, DType::F32].contains(&dtype)
 }
 
 fn contraction(cases: &mut Cases, name: String, dtype: DType, shapes: [Shape; 2], op: Op, terms: usize) {

@@ -61,7 +61,7 @@ fn sizes(cases: &mut Cases) {
 
 fn iotas(cases: &mut Cases) {
     for (turn, dtype) in NUMBERS.into_iter().enumerate() {
-        for (shape_name, shape) in shapes().into_iter().filter(|(_, shape)| shape.rank() > 0).skip(turn % 2).step_by(2) {
+        for (shape_name, shape) in shapes().into_iter().filter(|(_, shape)| shape.rank() > 0).skip(turn % 4).step_by(4) {
             let axis = turn % shape.rank();
             cases.add(format!("iota/{dtype}/{shape_name}"), |c| {
                 for symbol in shape.iter().flat_map(Dim::symbols) {
@@ -124,7 +124,7 @@ fn scatters(cases: &mut Cases) {
             );
         }
     }
-    for dtype in [DType::F64, DType::F32, DType::I64] {
+    for dtype in [DType::F64, DType::F32] {
         let i64 = |dims: graver_ir::Shape| (DType::I64, dims);
         let mut case = |name: &str, index, axes, shapes| scatter(cases, &format!("{dtype}/{name}"), dtype, index, axes, shapes);
         case("last_axis", i64([2, 3].shape()), (1, 0), ([3, 5].shape(), [3, 2, 3].shape()));
