@@ -6,10 +6,15 @@
 mod build;
 mod cse;
 mod dce;
+mod fuse;
 mod grad;
 mod inline;
+mod lower;
 mod pass;
 pub mod pipeline;
+pub mod plan;
 pub mod runner;
+mod schedule;
+mod symbols;
 
 pub use pass::{Changed, Cx, Observer, PASSES, Pass, PassReport, Silent};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{cse, dce, grad, inline};
+use crate::{cse, dce, fuse, grad, inline};
 use graver_ir::{Error, Module, Target};
 
 /// A pass over the graph IR.
@@ -77,4 +77,4 @@ impl Observer for Silent {
 }
 
 /// Every pass, once.
-pub const PASSES: &[Pass] = &[inline::PASS, grad::PASS, cse::PASS, dce::PASS];
+pub const PASSES: &[Pass] = &[inline::PASS, grad::PASS, cse::PASS, dce::PASS, fuse::PASS];

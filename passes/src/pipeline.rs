@@ -1,10 +1,12 @@
 //! The whole compiler on one page.
 
+use std::time::Instant;
+
 use graver_ir::kernel::Program;
 use graver_ir::{Error, Module, Target};
 
-use crate::{Observer, Pass};
-use crate::{cse, dce, grad, inline};
+use crate::{Cx, Observer, Pass, lower, plan, runner, schedule};
+use crate::{cse, dce, fuse, grad, inline};
 
 /// From a traced module to one without derivatives and calls, simplified.
 pub const GRAPH: &[Pass] = &[
@@ -16,10 +18,45 @@ pub const GRAPH: &[Pass] = &[
     dce::PASS,
 ];
 
+/// From graph to regions, each of which becomes one kernel.
+pub const REGIONS: &[Pass] = &[
+    dce::PASS, // a dead user would keep a value in memory
+    fuse::PASS,
+];
+
 /// Compiles a traced module to a planned program.
 ///
 /// # Errors
 /// What is wrong with the user's program: derivatives that do not exist, sizes that cannot be.
-pub fn compile(_module: Module, _target: &Target, _observer: &mut dyn Observer) -> Result<Program, Error> {
-    Err(Error::new("the pipeline is empty"))
+pub fn compile(mut module: Module, target: &Target, observer: &mut dyn Observer) -> Result<Program, Error> {
+    let mut cx = Cx { target, remarks: Vec::new() };
+    let passes: Vec<Pass> = GRAPH.iter().chain(REGIONS).copied().collect();
+    runner::run(&mut module, &passes, &mut cx, observer, None)?;
+    Ok(kernels(&module, target, observer))
+}
+
+/// Regions to kernels, kernels in order, buffers in the arena.
+fn kernels(module: &Module, target: &Target, observer: &mut dyn Observer) -> Program {
+    let start = Instant::now();
+    let mut program = lower::run(module);
+    let mut watch = Watch { observer, start };
+    watch.stage("lower", &program);
+    schedule::run(&mut program); // before plan: lifetimes follow from the order
+    watch.stage("schedule", &program);
+    plan::run(&mut program, target);
+    watch.stage("plan", &program);
+    program
+}
+
+/// Times the stages after the graph passes.
+struct Watch<'a> {
+    observer: &'a mut dyn Observer,
+    start: Instant,
+}
+
+impl Watch<'_> {
+    fn stage(&mut self, name: &'static str, program: &Program) {
+        self.observer.program(name, program, self.start.elapsed());
+        self.start = Instant::now();
+    }
 }

@@ -154,6 +154,29 @@ impl Body {
 }
 
 impl InstKind {
+    /// The same instruction with every operand replaced, in the order of [`InstKind::operands`].
+    #[must_use]
+    pub fn map_operands(mut self, mut replace: impl FnMut(ValueId) -> ValueId) -> Self {
+        match &mut self {
+            Self::Const(_) | Self::Index(_) | Self::Reduced { .. } | Self::Acc => {}
+            Self::Load(access) => {
+                for index in &mut access.index {
+                    if let Index::Value(value) = index {
+                        *value = replace(*value);
+                    }
+                }
+            }
+            Self::Map(_, operands) => operands.iter_mut().for_each(|value| *value = replace(*value)),
+            Self::Cast(value) | Self::Bitcast(value) => *value = replace(*value),
+            Self::Check { ok, value, .. } => (*ok, *value) = (replace(*ok), replace(*value)),
+            Self::Philox { key, position, .. } => {
+                key.iter_mut().for_each(|value| *value = replace(*value));
+                *position = replace(*position);
+            }
+        }
+        self
+    }
+
     /// The instructions that this one uses.
     #[must_use]
     pub fn operands(&self) -> Vec<ValueId> {

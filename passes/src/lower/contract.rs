@@ -1,0 +1,139 @@
+//! Contractions: axes and their roles, bodies of both sides, and an epilogue at the sum's own index space.
+
+use graver_ir::dim::Dim;
+use graver_ir::kernel::{AxisSet, Contract, Index, InstKind, KernelBody, Side, ValueId};
+use graver_ir::op::DotAxes;
+use graver_ir::{DType, Op, Scalar, Shape, Value};
+
+use super::movement::undilated;
+use super::point::{Condition, Point, at as exact};
+use super::region::{Region, axes_in};
+use super::stores;
+
+/// Roles of axes, and where both operands and the result are at a point.
+struct Roles {
+    batch: Vec<Dim>,
+    m: Vec<Dim>,
+    n: Vec<Dim>,
+    k: Vec<Dim>,
+    lhs: Vec<Dim>,
+    rhs: Vec<Dim>,
+    result: Vec<Dim>,
+    /// Where the left index is inside its operand.
+    inside: Vec<Condition>,
+}
+
+/// The kernel of the region's only contraction.
+pub(super) fn lower(region: &mut Region<'_>, contraction: Value) -> KernelBody {
+    let graph = region.graph();
+    let args = graph.args(contraction.node);
+    let roles = if let Op::Dot(axes) = graph.op(contraction.node) {
+        dot(region, axes, &graph.ty(args[0]).shape, &graph.ty(args[1]).shape)
+    } else {
+        conv(region, contraction)
+    };
+    let dtype = graph.ty(contraction).dtype;
+    let a = side(region, args[0], &roles.lhs, &roles.inside);
+    let b = side(region, args[1], &roles.rhs, &[]);
+    let mut at = Point::at_sum(contraction, exact(roles.result.clone()));
+    let result = exact(roles.result.clone());
+    let stores = stores::at_sum(region, &mut at, contraction, &result);
+    let set = |dims: &[Dim]| axes_in(dims);
+    let (batch, m, n, k) = (set(&roles.batch), set(&roles.m), set(&roles.n), set(&roles.k));
+    debug_assert_eq!(batch.union(m).union(n).union(k), AxisSet::first(region.axes.len()), "every axis has a role");
+    KernelBody::Contract(Contract {
+        axes: region.axes.clone(),
+        batch,
+        m,
+        n,
+        k,
+        a,
+        b,
+        acc: dtype.compute(),
+        epilogue: at.body,
+        stores,
+    })
+}
+
+fn side(region: &mut Region<'_>, operand: Value, index: &[Dim], inside: &[Condition]) -> Side {
+    let mut at = Point::default();
+    let dtype = region.graph().ty(operand).dtype;
+    let value = region.pull_or(&mut at, operand, &exact(index.to_vec()), inside, Scalar::zero(dtype));
+    Side { body: at.body, value }
+}
+
+/// The sum itself, in the epilogue.
+pub(super) fn sum(at: &mut Point, dtype: DType, value: Value, index: &[Index]) -> ValueId {
+    let (contraction, place) = at.sum.as_ref().expect("L6: a contraction is read in its own epilogue only");
+    assert!(*contraction == value && place == index, "L7: a sum is read at the point where it was summed");
+    at.body.push(InstKind::Acc, dtype.compute())
+}
+
+fn dot(region: &mut Region<'_>, axes: &DotAxes, lhs: &Shape, rhs: &Shape) -> Roles {
+    let (mut left, mut right) = (vec![None; lhs.rank()], vec![None; rhs.rank()]);
+    let mut paired = |region: &mut Region<'_>, l: &[usize], r: &[usize]| -> Vec<Dim> {
+        let pairs = l.iter().zip(r);
+        let place = |(l, r): (&usize, &usize)| {
+            let index = region.axis(&lhs[*l]);
+            left[*l] = Some(index.clone());
+            right[*r] = Some(index.clone());
+            index
+        };
+        pairs.map(place).collect()
+    };
+    let batch = paired(region, &axes.lhs_batch, &axes.rhs_batch);
+    let k = paired(region, &axes.lhs_contract, &axes.rhs_contract);
+    let mut free = |sides: &mut Vec<Option<Dim>>, shape: &Shape| -> Vec<Dim> {
+        let open = sides.iter_mut().zip(shape.iter()).filter(|(index, _)| index.is_none());
+        open.map(|(index, size)| index.insert(region.axis(size)).clone()).collect()
+    };
+    let (m, n) = (free(&mut left, lhs), free(&mut right, rhs));
+    let result = batch.iter().chain(&m).chain(&n).cloned().collect();
+    let all = |sides: Vec<Option<Dim>>| sides.into_iter().map(|index| index.expect("every axis has a role")).collect();
+    Roles { batch, m, n, k, lhs: all(left), rhs: all(right), result, inside: Vec::new() }
+}
+
+/// `y[n, o, i..] = sum over c, k.. of x[n, g*C/groups + c, i*stride - low + k*kernel_dilation ..] * kernel[o, c, k..]`
+fn conv(region: &mut Region<'_>, value: Value) -> Roles {
+    let graph = region.graph();
+    let Op::Conv(conv) = graph.op(value.node) else { panic!("L5: a contraction is a dot or a convolution") };
+    let args = graph.args(value.node);
+    let (x, kernel, y) = (&graph.ty(args[0]).shape, &graph.ty(args[1]).shape, &graph.ty(value).shape);
+    let spatial = conv.axes.len();
+    // Either kind of groups is a batch axis of the contraction: it splits the features, or the rows.
+    let parts = conv.groups.max(conv.batch_groups);
+    let group = region.axis(&Dim::from(parts));
+    let rows = region.axis(&y[conv.output[0]]);
+    let windows: Vec<Dim> = (0..spatial).map(|axis| region.axis(&y[conv.output[axis + 2]])).collect();
+    let features_each = y[conv.output[1]].floor_div(&Dim::from(parts));
+    let feature = region.axis(&features_each);
+    let channel_last = conv.input[1] + 1 == x.rank();
+    let mut channel = Dim::ZERO;
+    if !channel_last {
+        channel = region.axis(&kernel[conv.kernel[1]]);
+    }
+    let taps: Vec<Dim> = (0..spatial).map(|axis| region.axis(&kernel[conv.kernel[axis + 2]])).collect();
+    if channel_last {
+        channel = region.axis(&kernel[conv.kernel[1]]);
+    }
+    let (mut lhs, mut rhs, mut result) = (vec![Dim::ZERO; x.rank()], vec![Dim::ZERO; x.rank()], vec![Dim::ZERO; x.rank()]);
+    let (row_part, channel_part) = if conv.groups > 1 { (Dim::ZERO, group.clone()) } else { (group.clone(), Dim::ZERO) };
+    lhs[conv.input[0]] = row_part * &y[conv.output[0]] + &rows;
+    lhs[conv.input[1]] = channel_part * &kernel[conv.kernel[1]] + &channel;
+    result[conv.output[0]] = rows.clone();
+    result[conv.output[1]] = &group * &features_each + &feature;
+    rhs[conv.kernel[0]] = result[conv.output[1]].clone();
+    rhs[conv.kernel[1]] = channel.clone();
+    let mut inside = Vec::new();
+    for (axis, way) in conv.axes.iter().enumerate() {
+        let position = &windows[axis] * Dim::from(way.stride) - &way.low + &taps[axis] * Dim::from(way.kernel_dilation);
+        let position = undilated(&position, way.input_dilation, &mut inside);
+        inside.push((position.clone(), x[conv.input[axis + 2]].clone()));
+        lhs[conv.input[axis + 2]] = position;
+        rhs[conv.kernel[axis + 2]] = taps[axis].clone();
+        result[conv.output[axis + 2]] = windows[axis].clone();
+    }
+    let m = std::iter::once(rows).chain(windows).collect();
+    let k = std::iter::once(channel).chain(taps).collect();
+    Roles { batch: vec![group], m, n: vec![feature], k, lhs, rhs, result, inside }
+}

@@ -1,0 +1,39 @@
+//! Maps: instructions on the operands at the same index.
+
+use graver_ir::kernel::{Index, InstKind, ValueId};
+use graver_ir::{DType, Scalar, ScalarFn, Value};
+
+use super::point::Point;
+use super::region::Region;
+
+/// The function of the operands. Integer division says where it divides by zero.
+pub(super) fn function(region: &mut Region<'_>, at: &mut Point, function: ScalarFn, value: Value, index: &[Index]) -> ValueId {
+    let args = region.graph().args(value.node);
+    let operands: Vec<ValueId> = args.iter().map(|arg| region.pull(at, *arg, index)).collect();
+    let result = at.map(function, &operands);
+    let dtype = region.graph().ty(value).dtype;
+    if dtype.is_int() && matches!(function, ScalarFn::Div | ScalarFn::Rem) {
+        checked_division(region, at, value, operands[1], result)
+    } else {
+        result
+    }
+}
+
+fn checked_division(region: &mut Region<'_>, at: &mut Point, value: Value, divisor: ValueId, result: ValueId) -> ValueId {
+    if let InstKind::Const(divisor) = at.body.inst(divisor).kind
+        && !divisor.is_zero()
+    {
+        return result;
+    }
+    let zero = at.constant(Scalar::zero(at.body.dtype(divisor)));
+    let ok = at.map(ScalarFn::Ne, &[divisor, zero]);
+    let node = region.graph().node(value.node);
+    let message = format!("{}: division of {} by zero", node.op.name(), node.outs[0]);
+    at.check(region, ok, result, (node.loc.clone(), message))
+}
+
+/// The element converted: rounded to a 16-bit float where it becomes one.
+pub(super) fn cast(region: &mut Region<'_>, at: &mut Point, x: Value, dtype: DType, index: &[Index]) -> ValueId {
+    let value = region.pull(at, x, index);
+    at.cast(value, dtype)
+}

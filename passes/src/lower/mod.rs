@@ -1,0 +1,66 @@
+//! Regions to kernels, and the entry to launches.
+//!
+//! Runs after fuse: the entry holds parameters, constant arrays and calls of regions, and nothing else. Every region
+//! becomes one kernel (a scatter-add two: its start, and the additions). The program that comes out is right but not
+//! good: new values of the state are computed aside and copied at the end, steps are in the graph's order, and buffers
+//! have no place in the arena yet.
+
+mod contract;
+mod entry;
+pub(crate) mod index;
+mod map;
+mod movement;
+pub(crate) mod name;
+mod nest;
+mod point;
+mod pull;
+mod random;
+mod reduce;
+mod region;
+mod scatter;
+mod stores;
+pub(crate) mod window;
+
+use graver_ir::kernel::{Kernel, Program, Trap};
+use graver_ir::{Function, Module, Op, Value};
+
+use region::{Region, Source};
+
+/// What a region became, in order of launch, with the source of every argument.
+type Kernels = Vec<(Kernel, Vec<Source>)>;
+
+/// The program of a module's entry, not yet scheduled or planned.
+///
+/// # Panics
+/// If fuse has not run.
+#[must_use]
+pub(crate) fn run(module: &Module) -> Program {
+    entry::lower(module)
+}
+
+/// The kernels of one region.
+fn region(function: &Function, traps: &mut Vec<Trap>) -> Kernels {
+    let name = name::name(&function.graph);
+    if let Some((scatter, axes)) = scatter_of(function) {
+        return scatter::lower(function, scatter, axes, name, traps);
+    }
+    let mut region = Region::new(function, traps);
+    let body = match contraction_of(function) {
+        Some(contraction) => contract::lower(&mut region, contraction),
+        None => nest::lower(&mut region),
+    };
+    vec![(Kernel { name, args: scatter::types(&region), body }, scatter::sources(&region))]
+}
+
+fn contraction_of(function: &Function) -> Option<Value> {
+    let graph = &function.graph;
+    graph.nodes().find(|id| matches!(graph.op(*id), Op::Dot(_) | Op::Conv(_))).map(Value::from)
+}
+
+/// The result, where it is a scatter-add that no choice at every element can stand for.
+fn scatter_of(function: &Function) -> Option<(Value, graver_ir::op::GatherAxes)> {
+    let graph = &function.graph;
+    let value = stores::under_reshapes(graph, function.results.first()?.value);
+    let Op::ScatterAdd(axes) = graph.op(value.node) else { return None };
+    (!index::is_one_update(*axes, graph.ty(graph.args(value.node)[1]))).then_some((value, *axes))
+}

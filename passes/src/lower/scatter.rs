@@ -1,0 +1,63 @@
+//! Scatter-adds: a nest puts `x` in the result, then updates are added in place.
+
+use graver_ir::kernel::{Arg, Index, Kernel, KernelBody, Mode, Nest, Scatter, Stage, Store};
+use graver_ir::op::GatherAxes;
+use graver_ir::{DType, Function, Type, Value};
+
+use super::Kernels;
+use super::point::{Point, at as exact};
+use super::region::{Region, Source, axes_in};
+
+/// Both kernels of a region whose result is a scatter-add.
+pub(super) fn lower(
+    function: &Function,
+    scatter: Value,
+    axes: GatherAxes,
+    name: String,
+    traps: &mut Vec<graver_ir::kernel::Trap>,
+) -> Kernels {
+    let args = function.graph.args(scatter.node);
+    let mut before = Region::new(function, traps);
+    let init = fill(&mut before, args[0]);
+    let init = (Kernel { name: format!("{name}_init"), args: types(&before), body: init }, sources(&before));
+    let mut region = Region::new(function, traps);
+    let body = add(&mut region, axes, args[1], args[2], function.graph.ty(args[0]));
+    vec![init, (Kernel { name, args: types(&region), body }, sources(&region))]
+}
+
+fn fill(region: &mut Region<'_>, x: Value) -> KernelBody {
+    let shape = region.graph().ty(x).shape.clone();
+    let index: Vec<_> = shape.iter().map(|size| region.axis(size)).collect();
+    let mut at = Point::default();
+    let value = region.pull(&mut at, x, &exact(index.clone()));
+    let over = axes_in(&index);
+    let stores = vec![region.store(0, &shape, exact(index), value)];
+    region.stages.push(Stage { over, keep: over, body: at.body, reductions: Vec::new(), stores });
+    KernelBody::Nest(Nest { axes: region.axes.clone(), stages: region.stages.clone() })
+}
+
+fn add(region: &mut Region<'_>, axes: GatherAxes, positions: Value, update: Value, ty: &Type) -> KernelBody {
+    let graph = region.graph();
+    let shape = graph.ty(update).shape.clone();
+    let index: Vec<_> = shape.iter().map(|size| region.axis(size)).collect();
+    let split = axes.axis + graph.ty(positions).rank() - axes.batch;
+    let free = axes_in(index[..axes.axis].iter().chain(&index[split..]));
+    let place: Vec<_> = index[..axes.batch].iter().chain(&index[axes.axis..split]).cloned().collect();
+    let mut at = Point::default();
+    let position = region.pull(&mut at, positions, &exact(place));
+    let position = at.cast(position, DType::I64);
+    let value = region.pull(&mut at, update, &exact(index.clone()));
+    let outer = exact(index[..axes.axis].to_vec()).into_iter();
+    let target = outer.chain([Index::Value(position)]).chain(exact(index[split..].to_vec())).collect();
+    let arg = region.arg(Source::Result(0), Arg::dense(ty.dtype, ty.shape.0.clone(), Mode::Update));
+    let add = Store { arg, index: target, value };
+    KernelBody::Scatter(Scatter { axes: region.axes.clone(), free, body: at.body, add, when: None })
+}
+
+pub(super) fn types(region: &Region<'_>) -> Vec<Arg> {
+    region.args.iter().map(|(_, arg)| arg.clone()).collect()
+}
+
+pub(super) fn sources(region: &Region<'_>) -> Vec<Source> {
+    region.args.iter().map(|(source, _)| *source).collect()
+}

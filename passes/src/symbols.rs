@@ -1,0 +1,63 @@
+//! The symbols of a program.
+
+use std::collections::BTreeMap;
+
+use graver_ir::Symbol;
+use graver_ir::dim::Dim;
+use graver_ir::kernel::{Body, Index, InstKind, Kernel, KernelBody, Program, Store};
+
+/// Every symbol that occurs in kernels or buffers, by name.
+pub(crate) fn of(program: &Program) -> Vec<Symbol> {
+    let mut found = BTreeMap::new();
+    let mut note = |dim: &Dim| {
+        for symbol in dim.symbols() {
+            found.insert(symbol.name().to_owned(), symbol);
+        }
+    };
+    for buffer in program.entries.iter().flat_map(|entry| &entry.buffers) {
+        buffer.shape.iter().for_each(&mut note);
+    }
+    for kernel in &program.kernels {
+        in_kernel(kernel, &mut note);
+    }
+    found.into_values().collect()
+}
+
+fn in_kernel(kernel: &Kernel, note: &mut dyn FnMut(&Dim)) {
+    for arg in &kernel.args {
+        arg.shape.iter().chain(&arg.strides).for_each(&mut *note);
+    }
+    let (axes, bodies, stores): (&[Dim], Vec<&Body>, Vec<&Store>) = match &kernel.body {
+        KernelBody::Nest(nest) => {
+            (&nest.axes, nest.stages.iter().map(|s| &s.body).collect(), nest.stages.iter().flat_map(|s| &s.stores).collect())
+        }
+        KernelBody::Contract(contract) => {
+            (&contract.axes, vec![&contract.a.body, &contract.b.body, &contract.epilogue], contract.stores.iter().collect())
+        }
+        KernelBody::Scatter(scatter) => (&scatter.axes, vec![&scatter.body], vec![&scatter.add]),
+    };
+    axes.iter().for_each(&mut *note);
+    for body in bodies {
+        in_body(body, note);
+    }
+    for index in stores.into_iter().flat_map(|store| &store.index) {
+        in_index(index, note);
+    }
+}
+
+fn in_body(body: &Body, note: &mut dyn FnMut(&Dim)) {
+    for inst in &body.insts {
+        if let InstKind::Index(dim) = &inst.kind {
+            note(dim);
+        }
+    }
+    for index in body.loads().flat_map(|(_, access)| &access.index) {
+        in_index(index, note);
+    }
+}
+
+fn in_index(index: &Index, note: &mut dyn FnMut(&Dim)) {
+    if let Index::At(dim) = index {
+        note(dim);
+    }
+}

@@ -1,0 +1,3 @@
+//! Graph to kernels: fusion, lowering, schedules and plans.
+
+mod samples;
