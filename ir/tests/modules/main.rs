@@ -1,0 +1,5 @@
+//! Modules as text and as JSON, sound and hostile.
+
+mod everything;
+mod hostile;
+mod text;
