@@ -1,7 +1,7 @@
 //! Adds nodes for a rewrite at one place of the user's program. No decisions are here.
 
 use graver_ir::op::{Broadcast, Reduce, ReduceKind};
-use graver_ir::{Array, Diag, Graph, Loc, Op, Scalar, ScalarFn, Shape, Type, Value};
+use graver_ir::{Array, Diag, Graph, Loc, NodeId, Op, Scalar, ScalarFn, Shape, Type, Value};
 
 /// A graph and the place that new nodes get.
 pub(crate) struct Build<'a> {
@@ -9,12 +9,14 @@ pub(crate) struct Build<'a> {
     pub(crate) graph: &'a mut Graph,
     /// The place.
     pub(crate) loc: Loc,
+    /// What was added so far, in order.
+    pub(crate) added: Vec<NodeId>,
 }
 
 impl<'a> Build<'a> {
     /// New nodes in `graph` are at `loc`.
     pub(crate) fn at(graph: &'a mut Graph, loc: &Loc) -> Self {
-        Self { graph, loc: loc.clone() }
+        Self { graph, loc: loc.clone(), added: Vec::new() }
     }
 
     /// The type of a value.
@@ -27,7 +29,9 @@ impl<'a> Build<'a> {
     /// # Errors
     /// If the types do not fit, which for symbolic sizes may be unknown before.
     pub(crate) fn add(&mut self, op: Op, args: &[Value]) -> Result<Value, Diag> {
-        self.graph.add(op, args, self.loc.clone()).map(Value::from)
+        let node = self.graph.add(op, args, self.loc.clone())?;
+        self.added.push(node);
+        Ok(node.into())
     }
 
     /// A map over operands of one shape and of element types that are known to fit.

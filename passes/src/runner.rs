@@ -2,10 +2,9 @@
 //!
 //! A pass that breaks an invariant or lies about [`Changed`] is a bug of ours: the runner panics with the pass's name.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
 
-use graver_ir::{Error, Function, Module};
+use graver_ir::{Error, Module, structural_hash};
 
 use crate::{Changed, Cx, Observer, Pass, PassReport};
 
@@ -32,14 +31,14 @@ pub fn run(
     observer: &mut dyn Observer,
     stop_after: Option<&str>,
 ) -> Result<Ended, Error> {
-    let mut before = fingerprint(module);
+    let mut before = hash_if_checked(module);
     for (position, pass) in passes.iter().enumerate() {
         let remarked = cx.remarks.len();
         let start = Instant::now();
         let changed = (pass.run)(module, cx)?;
         let took = start.elapsed();
         check_verifies(pass, module);
-        before = check_answer(pass, changed, before, fingerprint(module));
+        before = check_answer(pass, changed, before, hash_if_checked(module));
         let remarks = &cx.remarks[remarked..];
         observer.after_pass(&PassReport { pass: pass.name, position, took, changed, module, remarks });
         if stop_after == Some(pass.name) {
@@ -51,7 +50,7 @@ pub fn run(
 
 /// Panics if the module that a pass left breaks an invariant.
 fn check_verifies(pass: &Pass, module: &Module) {
-    if let Err(error) = verify(module) {
+    if let Err(error) = graver_ir::verify(module) {
         panic!("pass `{}` broke an invariant: {error}", pass.name);
     }
 }
@@ -62,33 +61,7 @@ fn check_answer(pass: &Pass, changed: Changed, before: Option<u64>, after: Optio
     after
 }
 
-/// The one place where a module is verified between passes.
-fn verify(module: &Module) -> Result<(), Error> {
-    let cyclic = |function: &Function| function.graph.try_topo().is_none();
-    match module.functions.values().find(|function| cyclic(function)) {
-        Some(function) => Err(Error::new(format!("I5: the graph of `{}` has a cycle", function.name))),
-        None => Ok(()),
-    }
-}
-
-/// A hash of everything that a pass may change, in builds that check it.
-fn fingerprint(module: &Module) -> Option<u64> {
-    cfg!(debug_assertions).then(|| {
-        let mut hasher = DefaultHasher::new();
-        for (id, function) in &module.functions {
-            (id, &function.name).hash(&mut hasher);
-            hash_function(function, &mut hasher);
-        }
-        hasher.finish()
-    })
-}
-
-fn hash_function(function: &Function, hasher: &mut DefaultHasher) {
-    for node in function.graph.topo() {
-        let body = function.graph.node(node);
-        (node, &body.op, &body.outs, function.graph.args(node)).hash(hasher);
-    }
-    for result in &function.results {
-        result.value.hash(hasher);
-    }
+/// The hash that answers are checked against, in builds that check.
+fn hash_if_checked(module: &Module) -> Option<u64> {
+    cfg!(debug_assertions).then(|| structural_hash(module))
 }

@@ -1,5 +1,6 @@
 //! Derivatives of reductions and windows.
 
+use graver_ir::dim::MAX_SIZE;
 use graver_ir::op::{Broadcast, Perm, Reduce, ReduceKind, SliceAxis, Window, WindowAxis, WindowPut};
 use graver_ir::{Diag, Dim, Op, Scalar, ScalarFn, Shape, Type, Value};
 
@@ -58,7 +59,7 @@ fn product_of_others(b: &mut Build<'_>, axes: &[usize], x: Value) -> Result<Valu
 
 /// The product of the elements before each along an axis, by doubling: after step `k`, of the `2^k` before it.
 fn product_before(b: &mut Build<'_>, x: Value, axis: usize) -> Result<Value, Diag> {
-    let longest = b.ty(x).shape[axis].bounds().hi;
+    let longest = b.ty(x).shape[axis].bounds().hi.min(MAX_SIZE);
     let mut product = delayed(b, x, axis, 1)?;
     let mut reach = 1;
     while reach + 1 < longest {
@@ -74,7 +75,8 @@ fn delayed(b: &mut Build<'_>, x: Value, axis: usize, by: i64) -> Result<Value, D
     let ty = b.ty(x).clone();
     let one = b.full(&Shape::SCALAR, Scalar::one(ty.dtype));
     let mut pads = vec![PadAxis { low: Dim::ZERO, high: Dim::ZERO, interior: 0 }; ty.rank()];
-    pads[axis].low = Dim::from(by);
+    // Never more than the axis is long, so that a symbolic axis of few elements is padded by few.
+    pads[axis].low = Dim::from(by).min_with(&ty.shape[axis]);
     let padded = b.add(Op::Pad(pads), &[x, one])?;
     b.add(Op::Slice(whole(&ty.shape)), &[padded])
 }

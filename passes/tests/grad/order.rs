@@ -1,0 +1,120 @@
+//! Nesting, independence, refusals, places.
+
+use graver_ir::op::{ReduceKind, Window, WindowAxis};
+use graver_ir::{Array, DType, Op, ScalarFn, Value};
+use graver_testkit::Build;
+
+use crate::tools::{ENTRY, expanded, forward, reverse, run, run_expanded};
+
+fn scalar(b: &mut Build) -> Value {
+    let x = b.arg("x", DType::F64, ());
+    b.add(Op::Alias, &[x])
+}
+
+#[test]
+fn derivatives_nest_to_the_fifth() {
+    let mut b = Build::new("main");
+    let x = scalar(&mut b);
+    let mut y = b.map(ScalarFn::Sin, [x]);
+    let one = b.scalar(DType::F64, 1.0);
+    for _ in 0..5 {
+        y = b.vjp(&[y], &[one], &[x])[0];
+    }
+    let got = run(&b.finish([y]), &[Array::scalar(0.7)])[0].to_f64()[0];
+    assert!((got - 0.7f64.cos()).abs() < 1e-14, "{got}");
+}
+
+#[test]
+fn an_inner_derivative_is_an_ordinary_value_to_an_outer_one() {
+    // d/dx (x * d/dz z^2 at z = 3 x) = d/dx 6 x^2 = 12 x.
+    let mut b = Build::new("main");
+    let x = scalar(&mut b);
+    let three = b.scalar(DType::F64, 3.0);
+    let tripled = b.map(ScalarFn::Mul, [x, three]);
+    let z = b.add(Op::Alias, &[tripled]);
+    let square = b.map(ScalarFn::Mul, [z, z]);
+    let one = b.scalar(DType::F64, 1.0);
+    let slope = b.vjp(&[square], &[one], &[z])[0];
+    let y = b.map(ScalarFn::Mul, [x, slope]);
+    let outer = b.vjp(&[y], &[one], &[x])[0];
+    assert_eq!(run(&b.finish([outer]), &[Array::scalar(5.0)])[0].to_f64(), [60.0]);
+}
+
+#[test]
+fn only_paths_through_the_name_count_and_stops_stop() {
+    let mut b = Build::new("main");
+    let x = b.arg("x", DType::F64, ());
+    let name = b.add(Op::Alias, &[x]);
+    let stopped = b.add(Op::StopGradient, &[name]);
+    // x * name * stop(name): by the name alone x * x.
+    let product = b.map(ScalarFn::Mul, [x, name]);
+    let y = b.map(ScalarFn::Mul, [product, stopped]);
+    let one = b.scalar(DType::F64, 1.0);
+    let unrelated = b.add(Op::Alias, &[x]);
+    let both = b.vjp(&[y], &[one], &[name, unrelated]);
+    let outputs = run(&b.finish_all(&both), &[Array::scalar(5.0)]);
+    assert_eq!(outputs.iter().map(|x| x.to_f64()[0]).collect::<Vec<_>>(), [25.0, 0.0]);
+}
+
+#[test]
+fn a_refusal_names_operation_place_and_reason() {
+    let mut b = Build::new("main");
+    let x = b.arg("x", DType::F64, [5]);
+    b.at("src/model.rs", 42);
+    let y = b.add(Op::Window(Window { kind: ReduceKind::Prod, axes: vec![WindowAxis::IDENTITY] }), &[x]);
+    let error = expanded(&reverse(&b.finish([y]))).expect_err("there is no rule");
+    assert_eq!(error.to_string(), "src/model.rs:42:1: window: products over windows have no derivative rule");
+}
+
+#[test]
+fn what_is_not_needed_is_not_refused() {
+    let mut b = Build::new("main");
+    let x = b.arg("x", DType::F64, [5]);
+    let y = b.add(Op::Window(Window { kind: ReduceKind::Prod, axes: vec![WindowAxis::IDENTITY] }), &[x]);
+    let stopped = b.add(Op::StopGradient, &[y]);
+    let z = b.map(ScalarFn::Mul, [x, stopped]);
+    assert!(expanded(&reverse(&b.finish([z]))).is_ok());
+}
+
+#[test]
+fn a_derivative_of_its_own_has_no_forward_mode() {
+    let mut b = Build::new("main");
+    let func = b.func("f", |b| {
+        let x = b.arg("x", DType::F64, ());
+        vec![b.map(ScalarFn::Exp, [x])]
+    });
+    let vjp = b.func("f_vjp", |b| {
+        let (_, g) = (b.arg("x", DType::F64, ()), b.arg("g", DType::F64, ()));
+        // Wrong on purpose: it must be used.
+        vec![b.map(ScalarFn::Neg, [g])]
+    });
+    let x = b.arg("x", DType::F64, ());
+    let y = b.call_tagged(func, &[x], None, Some(vjp))[0];
+    let module = b.finish([y]);
+    assert_eq!(run(&reverse(&module), &[Array::scalar(1.0), Array::scalar(2.0)])[0].to_f64(), [-2.0]);
+    let error = expanded(&forward(&module)).expect_err("there is none");
+    assert!(error.to_string().contains("forward mode has none"), "{error}");
+}
+
+#[test]
+fn new_nodes_have_the_place_of_what_they_differentiate() {
+    let mut b = Build::new("main");
+    let x = b.arg("x", DType::F64, [5]);
+    b.at("src/model.rs", 7);
+    let y = b.map(ScalarFn::Tanh, [x]);
+    let module = expanded(&reverse(&b.finish([y]))).expect("it is differentiable");
+    let graph = &module.function(ENTRY).graph;
+    let lines: Vec<u32> = graph.nodes().filter_map(|node| graph.loc(node).place()).map(|place| place.line).collect();
+    assert!(lines.len() > 4 && lines.iter().all(|line| *line == 7), "{lines:?}");
+}
+
+#[test]
+fn the_same_program_gives_the_same_bits() {
+    let mut b = Build::new("main");
+    let x = b.arg("x", DType::F64, [5]);
+    let parts = [ScalarFn::Exp, ScalarFn::Sin, ScalarFn::Tanh].map(|function| b.map(function, [x]));
+    let module = reverse(&b.finish(parts));
+    let input = Array::from_vec([5], vec![0.1, 0.2, 0.3, 0.4, 0.5]).expect("sizes agree");
+    let outputs = [(); 2].map(|()| run_expanded(&expanded(&module).expect("differentiable"), &vec![input.clone(); 4]));
+    assert_eq!(outputs[0], outputs[1]);
+}
