@@ -28,6 +28,8 @@ pub enum Fill {
     Whole,
     /// Every bit random (integers only).
     Bits,
+    /// Multiples of 1/4 within 2, integers within 3: exact under much arithmetic.
+    Quarters,
 }
 
 impl Fill {
@@ -40,9 +42,15 @@ impl Fill {
         match self {
             Self::Distinct => distinct(dtype, shape, rng),
             Self::Special => special(dtype, shape, rng),
-            Self::Any | Self::Positive | Self::Open | Self::NonZero | Self::Index(_) | Self::Shift | Self::Whole | Self::Bits => {
-                Array::from_fn(dtype, shape, |_| self.element(dtype, rng))
-            }
+            Self::Any
+            | Self::Positive
+            | Self::Open
+            | Self::NonZero
+            | Self::Index(_)
+            | Self::Shift
+            | Self::Whole
+            | Self::Bits
+            | Self::Quarters => Array::from_fn(dtype, shape, |_| self.element(dtype, rng)),
         }
     }
 
@@ -67,6 +75,8 @@ impl Fill {
             Self::NonZero => signed(0.5, 2.0, rng),
             #[expect(clippy::cast_precision_loss, reason = "small")]
             Self::Whole => rng.int(-3, 3) as f64,
+            #[expect(clippy::cast_precision_loss, reason = "small")]
+            Self::Quarters => rng.int(-8, 8) as f64 / 4.0,
             Self::Distinct | Self::Index(_) | Self::Shift | Self::Special | Self::Bits => panic!("{self:?} is no fill of floats"),
         }
     }
@@ -81,7 +91,7 @@ impl Fill {
             },
             Self::Index(limit) => rng.int(0, limit - 1),
             Self::Shift => rng.int(0, 70),
-            Self::Whole => rng.int(least.max(-3), 3),
+            Self::Whole | Self::Quarters => rng.int(least.max(-3), 3),
             Self::Bits => rng.bits().cast_signed() >> rng.below(40),
             Self::Open | Self::Distinct | Self::Special => panic!("{self:?} is no fill of integers"),
         }

@@ -6,13 +6,13 @@
 mod build;
 mod close;
 mod fill;
+mod random;
 mod rng;
 mod samples;
-mod widen;
 
 pub use build::{AsDim, Build, Dims};
 pub use close::{Bound, check_close, eps};
 pub use fill::{Fill, concrete, sizes};
+pub use random::{RandomModule, initial_state, random_module, random_program};
 pub use rng::Rng;
 pub use samples::{Sample, samples, transform_samples};
-pub use widen::{widen, widen_array};

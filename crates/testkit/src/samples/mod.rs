@@ -29,7 +29,7 @@ pub struct Sample {
     /// Whether results are smooth functions of the float inputs at these inputs and precise enough for central differences:
     /// floats are `f64`, away from kinks and ties. At least one input and every result are floats.
     pub differentiable: bool,
-    /// How far results may be from those of the [`crate::widen`]ed module.
+    /// How far results may be from those of the same program over `f64`.
     pub bound: Bound,
 }
 
