@@ -12,6 +12,9 @@ mod random;
 mod reduce;
 mod sizes;
 
+pub(crate) use random::key_words;
+pub(crate) use reduce::{beats, combine};
+
 use graver_ir::{Array, DType, Diag, Error, FuncId, Module, Op, Sizes, StateId, infer};
 
 use crate::dense::Dense;

@@ -1,3 +1,5 @@
+//! Dot products and convolutions.
+
 use graver_ir::op::{Conv, ConvAxis, DotAxes};
 use graver_ir::{Dim, Op, bf16};
 

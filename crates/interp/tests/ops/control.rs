@@ -1,3 +1,5 @@
+//! Functions: parameters, state, calls, lines in errors.
+
 use graver_interp::{Outcome, Precision, eval};
 use graver_ir::op::{Call, GatherAxes, Reduce, ReduceKind, Transform};
 use graver_ir::{

@@ -1,3 +1,5 @@
+//! Iota, gather, scatter-add.
+
 use graver_interp::eval_op;
 use graver_ir::op::{GatherAxes, Iota};
 use graver_ir::{DType, Dim, Op, Shape, Sizes, Symbol, f16};

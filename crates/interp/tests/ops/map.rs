@@ -1,3 +1,5 @@
+//! Maps and casts.
+
 use graver_ir::{DType, Op, ScalarFn, bf16};
 
 use crate::{array, check, check_error};

@@ -1,3 +1,5 @@
+//! Movement.
+
 use graver_interp::eval_op;
 use graver_ir::op::{Broadcast, PadAxis, Perm, SliceAxis};
 use graver_ir::{Dim, Op, Shape, Sizes, Symbol};

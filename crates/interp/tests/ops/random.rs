@@ -1,3 +1,5 @@
+//! Random bits.
+
 use graver_ir::op::Philox;
 use graver_ir::philox::philox4x32_10;
 use graver_ir::{Op, Shape};

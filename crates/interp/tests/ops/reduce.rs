@@ -1,3 +1,5 @@
+//! Reductions and windows.
+
 use graver_ir::op::{ArgReduce, Extreme, Reduce, ReduceKind, Window, WindowAxis, WindowPut};
 use graver_ir::{Dim, Op, Shape};
 

@@ -1,0 +1,22 @@
+//! Additions at run-time positions, in row-major order of the points.
+
+use graver_ir::Diag;
+use graver_ir::kernel::{AxisSet, Scatter};
+
+use super::body::{Code, Frame, Put};
+use super::expr::sizes_of;
+use super::launch::Running;
+use super::points::each;
+
+/// Runs a scatter. Every addition is rounded to the argument's type, as memory has it.
+pub(super) fn run(scatter: &Scatter, running: &mut Running<'_>) -> Result<(), Diag> {
+    let axes = sizes_of(&scatter.axes, running.sizes)?;
+    let code = Code::new(&scatter.body, running.sizes)?;
+    let add = Put::new(&scatter.add, running.sizes)?;
+    let mut values = Vec::new();
+    each(AxisSet::first(axes.len()), &axes, |point| {
+        code.run(&Frame::plain(point), running, &mut values)?;
+        let holds = scatter.when.is_none_or(|when| values[when.index()].int() != 0);
+        if holds { add.add(point, running, &values) } else { Ok(()) }
+    })
+}
