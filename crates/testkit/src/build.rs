@@ -124,6 +124,12 @@ impl Build {
         self.function.graph.ty(value)
     }
 
+    /// Whether an operation uses the value.
+    #[must_use]
+    pub fn is_used(&self, value: Value) -> bool {
+        !self.function.graph.uses(value).is_empty()
+    }
+
     /// A parameter that the caller passes.
     pub fn arg(&mut self, name: &str, dtype: DType, dims: impl Dims) -> Value {
         let ty = Type::new(dtype, dims.shape());

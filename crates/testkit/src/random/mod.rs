@@ -177,10 +177,12 @@ impl Gen<'_> {
         self.b.full(dtype, shape, value)
     }
 
-    /// Any value for which `admits` holds.
+    /// Any value for which `admits` holds, more often one that has no user yet, so that little of a program is dead.
     fn any(&mut self, admits: impl Fn(&Known) -> bool) -> Option<Known> {
         let fitting: Vec<&Known> = self.values.iter().filter(|known| admits(known)).collect();
-        if fitting.is_empty() { None } else { Some((*self.rng.pick(&fitting)).clone()) }
+        let unused: Vec<&Known> = fitting.iter().copied().filter(|known| !self.b.is_used(known.value)).collect();
+        let from = if unused.is_empty() || self.rng.once_in(2) { fitting } else { unused };
+        if from.is_empty() { None } else { Some((*self.rng.pick(&from)).clone()) }
     }
 
     /// A value of the type: one that there is (`like` itself among them), or a constant.
@@ -215,8 +217,10 @@ impl Gen<'_> {
 
     /// Two or three arguments, the first of them with the program's symbols.
     fn first_args(&mut self) {
-        let shapes = [("n", 3).shape(), ("n", "m").shape(), [3, 5].shape(), ("z", 3).shape(), [7].shape(), (2, "n", 3).shape()];
-        let shapes = [&shapes[..], &[().shape(), [3, 0].shape(), [17].shape(), ["s"].shape(), (1, 2, "m").shape()]].concat();
+        let full = [("n", 3).shape(), ("n", "m").shape(), [3, 5].shape(), [7].shape(), (2, "n", 3).shape()];
+        let more = [().shape(), [17].shape(), ["s"].shape(), (1, 2, "m").shape(), (3, "k").shape(), [1, 33].shape()];
+        let empty = [("z", 3).shape(), [3, 0].shape()];
+        let shapes = [&full[..], &more, &empty].concat();
         let (shape, main) =
             (self.rng.pick(&shapes).clone(), *self.rng.pick(&[DType::F32, DType::F32, DType::F64, DType::F16, DType::BF16]));
         for dtype in [main, main, *self.rng.pick(&DType::ALL)] {
@@ -229,14 +233,13 @@ impl Gen<'_> {
         }
     }
 
-    /// Up to four results: the newest value and others.
+    /// Up to ten results: those without users first, floats before others, and some value that is used.
     fn results(&mut self) -> Vec<Known> {
-        let mut results = vec![self.values.last().expect("there are arguments").clone()];
-        for _ in 0..self.rng.below(4) {
-            let known = self.rng.pick(&self.values).clone();
-            results.push(known);
-        }
-        results
+        let mut unused: Vec<Known> = self.values.iter().filter(|known| !self.b.is_used(known.value)).cloned().collect();
+        unused.sort_by_key(|known| (!known.dtype().is_float(), known.sizes().contains(&0)));
+        unused.truncate(2 + self.rng.below(8));
+        unused.push(self.rng.pick(&self.values).clone());
+        unused
     }
 }
 
