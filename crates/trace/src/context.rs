@@ -1,0 +1,517 @@
+//! The trace under construction: a thread-local stack of traces, into the innermost of which every operation is recorded.
+//!
+//! Invariants: a [`Tensor`] names an entry of one trace, and is refused in any other; no borrow of the stack is held while
+//! user code runs; a trace leaves the stack when its [`Guard`] drops, unwinding included. An operation that fails records
+//! one [`Diag`] and gives a poisoned tensor, and what is computed from that fails without a word.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::panic::Location;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use graver_ir::op::Call;
+use graver_ir::{Diag, Dim, FuncId, Function, Loc, Module, Op, Place, Role, Sink, StateDecl, StateId, Symbol, Type, Value};
+
+use crate::param::ParamId;
+use crate::state::{Origin, StateKey};
+use crate::tensor::Tensor;
+
+/// How many errors a trace keeps: more are consequences more often than news.
+const MAX_ERRORS: usize = 20;
+
+/// The function that a trace builds; the others are composites.
+const ROOT: FuncId = FuncId(0);
+
+/// Whether layers behave as in training or as in evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Dropout drops, batch norm uses and updates the statistics of the batch.
+    Train,
+    /// Layers are functions of their input and parameters.
+    Eval,
+}
+
+/// Why an operation gave no tensor.
+#[derive(Clone, Debug)]
+pub(crate) enum Failed {
+    /// An operand is poisoned: the cause is recorded already.
+    Poisoned,
+    /// It is wrong: what, both sides, what to do.
+    Wrong(Box<Diag>),
+}
+
+/// What recording gives.
+pub(crate) type Traced<T = Tensor> = Result<T, Failed>;
+
+impl From<Diag> for Failed {
+    fn from(diag: Diag) -> Self {
+        Self::Wrong(Box::new(diag))
+    }
+}
+
+/// A failure with this message.
+pub(crate) fn wrong<T>(message: impl Into<String>) -> Traced<T> {
+    Err(Diag::new(message).into())
+}
+
+/// The payload that unwinds from a shape query on a poisoned tensor to the trace, past the user's code, in silence.
+pub(crate) struct Quiet;
+
+pub(crate) fn unwind() -> ! {
+    std::panic::resume_unwind(Box::new(Quiet))
+}
+
+/// What a trace knows of a tensor: its function, and its value unless it is poisoned.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    func: FuncId,
+    value: Option<Value>,
+}
+
+/// A composite is built once for each of these: a name with its attributes, and the operands' types.
+type CompositeKey = (String, Vec<Type>);
+
+/// A slot of state that the trace has met.
+#[derive(Clone, Debug)]
+pub(crate) struct StateSlot {
+    pub(crate) key: StateKey,
+    pub(crate) origin: Origin,
+    /// The value as the call found it.
+    pub(crate) input: Tensor,
+    /// The value that the call leaves, if it differs.
+    pub(crate) update: Option<Tensor>,
+}
+
+/// A function under construction: the root, or the body of a composite, which has one place: the call.
+#[derive(Debug)]
+struct Frame {
+    func: FuncId,
+    call: Option<Loc>,
+}
+
+/// An open scope: a path, and the line that opened it.
+#[derive(Clone, Debug)]
+struct Scope {
+    path: String,
+    line: &'static Location<'static>,
+}
+
+/// One traced program.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    id: u32,
+    pub(crate) module: Module,
+    frames: Vec<Frame>,
+    slots: Vec<Slot>,
+    pub(crate) dims: Vec<Dim>,
+    pub(crate) symbols: BTreeMap<String, Symbol>,
+    pub(crate) errors: Vec<Diag>,
+    composites: HashMap<CompositeKey, FuncId>,
+    scopes: Vec<Scope>,
+    locs: HashMap<(usize, u32, u32, String), Loc>,
+    pub(crate) mode: Mode,
+    /// Whether state may be updated.
+    pub(crate) updates: bool,
+    pub(crate) streams: u32,
+    /// One entry a slot of the module's state, in the same order.
+    pub(crate) state: Vec<StateSlot>,
+    pub(crate) state_ids: BTreeMap<StateKey, StateId>,
+    /// What parameters stand for inside of derivatives, innermost last.
+    pub(crate) bindings: Vec<BTreeMap<ParamId, Tensor>>,
+    /// The paths of walked models' parameters.
+    pub(crate) paths: BTreeMap<ParamId, String>,
+    /// The paths of walked models' modules, by address and type.
+    pub(crate) modules: HashMap<(usize, std::any::TypeId), String>,
+    pub(crate) seed: u64,
+}
+
+thread_local! {
+    static STACK: RefCell<Vec<Trace>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Takes its trace off the stack when it drops, and what was begun inside and not ended with it.
+pub(crate) struct Guard {
+    depth: usize,
+}
+
+impl Guard {
+    /// Begins a trace, which becomes the innermost one.
+    pub(crate) fn begin(mode: Mode) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let trace = Trace::new(NEXT.fetch_add(1, Ordering::Relaxed), mode);
+        STACK.with_borrow_mut(|stack| {
+            stack.push(trace);
+            Self { depth: stack.len() }
+        })
+    }
+
+    /// Ends the trace.
+    pub(crate) fn end(self) -> Trace {
+        STACK.with_borrow_mut(|stack| {
+            stack.truncate(self.depth);
+            stack.pop().expect("a guard's trace is on the stack until the guard ends or drops")
+        })
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        STACK.with_borrow_mut(|stack| stack.truncate(self.depth - 1));
+    }
+}
+
+/// Whether a trace is under construction on this thread.
+#[must_use]
+pub fn is_tracing() -> bool {
+    STACK.with_borrow(|stack| !stack.is_empty())
+}
+
+/// The innermost trace. `f` must not run user code.
+///
+/// # Panics
+/// Outside of any trace: there is nothing that could return an error.
+#[track_caller]
+pub(crate) fn with<R>(f: impl FnOnce(&mut Trace) -> R) -> R {
+    let line = Location::caller();
+    STACK.with_borrow_mut(|stack| match stack.last_mut() {
+        Some(trace) => f(trace),
+        None => panic!("{line}: tensors exist only while a function is traced; this one is used outside of compile and step"),
+    })
+}
+
+impl Trace {
+    fn new(id: u32, mode: Mode) -> Self {
+        let mut module = Module::default();
+        module.functions.insert(ROOT, Function::new("main"));
+        Self {
+            id,
+            module,
+            frames: vec![Frame { func: ROOT, call: None }],
+            slots: Vec::new(),
+            dims: Vec::new(),
+            symbols: BTreeMap::new(),
+            errors: Vec::new(),
+            composites: HashMap::new(),
+            scopes: Vec::new(),
+            locs: HashMap::new(),
+            mode,
+            updates: false,
+            streams: 0,
+            state: Vec::new(),
+            state_ids: BTreeMap::new(),
+            bindings: Vec::new(),
+            paths: BTreeMap::new(),
+            modules: HashMap::new(),
+            seed: 0,
+        }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    fn frame(&self) -> &Frame {
+        self.frames.last().expect("the root's frame is never popped")
+    }
+
+    /// The place of an operation: the user's line and scope. A line of the standard library (`map(Tensor::relu)`) says
+    /// nothing, so the line that opened the scope stands for it. Inside a composite: unknown, which inlining makes the call.
+    pub(crate) fn loc(&mut self, line: &'static Location<'static>) -> Loc {
+        if self.frame().call.is_some() {
+            return Loc::UNKNOWN;
+        }
+        let scope = self.scopes.last();
+        let foreign = line.file().starts_with("/rustc/");
+        let line = scope.filter(|_| foreign).map_or(line, |scope| scope.line);
+        let path = scope.map_or(String::new(), |scope| scope.path.clone());
+        let key = (line.file().as_ptr().addr(), line.line(), line.column(), path);
+        if let Some(known) = self.locs.get(&key) {
+            return known.clone();
+        }
+        let place = Place {
+            file: line.file().to_owned(),
+            line: line.line(),
+            column: line.column(),
+            scope: key.3.clone(),
+            caller: Loc::UNKNOWN,
+        };
+        self.locs.entry(key).or_insert(Loc::new(place)).clone()
+    }
+
+    /// Records an error of the operation at `line`; a composite's errors are its call's.
+    pub(crate) fn record(&mut self, diag: Diag, line: &'static Location<'static>) {
+        let loc = self.frame().call.clone().unwrap_or_else(|| self.loc(line));
+        let diag = diag.at(&loc);
+        if self.errors.len() < MAX_ERRORS && !self.errors.contains(&diag) {
+            self.errors.push(diag);
+        }
+    }
+
+    fn tensor(&mut self, value: Option<Value>) -> Tensor {
+        let func = self.frame().func;
+        self.slots.push(Slot { func, value });
+        let index = u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 tensors in a trace");
+        Tensor::new(self.id, index)
+    }
+
+    /// The value of a tensor of this trace and function.
+    pub(crate) fn value(&self, x: Tensor) -> Traced<Value> {
+        if x.trace() != self.id {
+            return Err(Diag::new("a tensor of another trace is used here")
+                .help("a tensor lives only inside the function that made it: pass the array as an argument")
+                .into());
+        }
+        let slot = self.slots[x.index()];
+        assert!(slot.func == self.frame().func, "the body of a composite uses only its own operands");
+        slot.value.ok_or(Failed::Poisoned)
+    }
+
+    fn values(&self, args: &[Tensor]) -> Traced<Vec<Value>> {
+        args.iter().map(|arg| self.value(*arg)).collect()
+    }
+
+    pub(crate) fn ty(&self, x: Tensor) -> Traced<Type> {
+        let value = self.value(x)?;
+        Ok(self.module.function(self.frame().func).graph.ty(value).clone())
+    }
+
+    /// Records an operation.
+    pub(crate) fn emit(&mut self, op: Op, args: &[Tensor], line: &'static Location<'static>) -> Traced<Vec<Tensor>> {
+        let args = self.values(args)?;
+        let loc = self.loc(line);
+        let func = self.frame().func;
+        let graph = &mut self.module.function_mut(func).graph;
+        let node = graph.add(op, &args, loc)?;
+        let outs = u16::try_from(graph.node(node).outs.len()).expect("I2: a node has fewer than 65536 results");
+        Ok((0..outs).map(|out| self.tensor(Some(node.out(out)))).collect())
+    }
+
+    /// Adds a parameter to the function under construction.
+    pub(crate) fn param(&mut self, ty: Type, role: Role, line: &'static Location<'static>) -> Tensor {
+        let loc = self.loc(line);
+        let func = self.frame().func;
+        let node = self.module.function_mut(func).add_param(ty, role, loc);
+        self.tensor(Some(node.into()))
+    }
+
+    /// Adds a slot of state, read by the root.
+    pub(crate) fn lift(
+        &mut self,
+        key: StateKey,
+        mut decl: StateDecl,
+        origin: Origin,
+        line: &'static Location<'static>,
+    ) -> StateId {
+        assert!(self.frame().func == ROOT, "the body of a composite reads no state");
+        decl.path = self.unique_path(&decl.path);
+        let ty = decl.ty.clone();
+        let id = self.module.add_state(decl);
+        let input = self.param(ty, Role::State(id), line);
+        self.state.push(StateSlot { key: key.clone(), origin, input, update: None });
+        self.state_ids.insert(key, id);
+        id
+    }
+
+    fn unique_path(&self, path: &str) -> String {
+        let taken = |path: &str| self.module.state.iter().any(|decl| decl.path == path);
+        if !taken(path) {
+            return path.to_owned();
+        }
+        (2..).map(|count| format!("{path}.{count}")).find(|path| !taken(path)).expect("one of infinitely many is free")
+    }
+
+    /// Adds the root's results and updates, after which the module is whole. Poisoned results are skipped: there are errors then.
+    pub(crate) fn finish(&mut self, results: &[Tensor]) {
+        let updates: Vec<(Sink, Tensor)> = (0..)
+            .zip(&self.state)
+            .filter_map(|(id, slot)| slot.update.map(|update| (Sink::Update(StateId(id)), update)))
+            .collect();
+        for (sink, x) in results.iter().map(|x| (Sink::Out, *x)).chain(updates) {
+            match self.value(x) {
+                Ok(value) => self.module.function_mut(ROOT).add_result(value, sink),
+                Err(Failed::Poisoned) => {}
+                Err(Failed::Wrong(diag)) => self.errors.push(*diag),
+            }
+        }
+    }
+
+    pub(crate) fn poison(&mut self) -> Tensor {
+        self.tensor(None)
+    }
+
+    pub(crate) fn scope_path(&self) -> &str {
+        self.scopes.last().map_or("", |scope| &scope.path)
+    }
+}
+
+/// Records what `f` does without places: it follows from the whole program, and no line of the user's asked for it.
+pub(crate) fn nowhere<R>(f: impl FnOnce() -> R) -> R {
+    with(|trace| trace.frames.push(Frame { func: ROOT, call: Some(Loc::UNKNOWN) }));
+    let result = f();
+    with(|trace| trace.frames.pop());
+    result
+}
+
+/// Records an operation with one result.
+#[track_caller]
+pub(crate) fn emit(op: Op, args: &[Tensor]) -> Traced {
+    emit_all(op, args).map(|outs| outs[0])
+}
+
+/// Records an operation with any number of results.
+#[track_caller]
+pub(crate) fn emit_all(op: Op, args: &[Tensor]) -> Traced<Vec<Tensor>> {
+    let line = Location::caller();
+    with(|trace| trace.emit(op, args, line))
+}
+
+/// The end of every public operation: an error is recorded under the operation's name, and the result is poisoned.
+#[track_caller]
+pub(crate) fn done(name: &str, result: Traced) -> Tensor {
+    match result {
+        Ok(x) => x,
+        Err(failed) => {
+            report(name, failed);
+            with(Trace::poison)
+        }
+    }
+}
+
+/// [`done`] for operations of several results.
+#[track_caller]
+pub(crate) fn done_all<const N: usize>(name: &str, result: Traced<[Tensor; N]>) -> [Tensor; N] {
+    match result {
+        Ok(xs) => xs,
+        Err(failed) => {
+            report(name, failed);
+            with(|trace| [(); N].map(|()| trace.poison()))
+        }
+    }
+}
+
+/// Records a failure.
+#[track_caller]
+pub(crate) fn report(name: &str, failed: Failed) {
+    let line = Location::caller();
+    match failed {
+        Failed::Poisoned => {}
+        Failed::Wrong(diag) => with(|trace| trace.record(diag.op(name), line)),
+    }
+}
+
+/// Records a failure that leaves the user's code nothing to go on with, and unwinds to the trace.
+#[track_caller]
+pub(crate) fn give_up(name: &str, failed: Failed) -> ! {
+    report(name, failed);
+    unwind()
+}
+
+/// Whether layers are traced as in training. `false` outside of a trace.
+#[must_use]
+pub fn training() -> bool {
+    STACK.with_borrow(|stack| stack.last().is_some_and(|trace| trace.mode == Mode::Train))
+}
+
+/// Runs `f` in another mode: a frozen teacher inside of a training step.
+pub fn with_mode<R>(mode: Mode, f: impl FnOnce() -> R) -> R {
+    struct Restore(Mode);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            STACK.with_borrow_mut(|stack| stack.iter_mut().last().into_iter().for_each(|trace| trace.mode = self.0));
+        }
+    }
+    let _restore = Restore(with(|trace| std::mem::replace(&mut trace.mode, mode)));
+    f()
+}
+
+/// Runs `f` with `name` after the path that errors, dumps and profiles show. Outside of a trace it only runs `f`.
+#[track_caller]
+pub fn scope<R>(name: &str, f: impl FnOnce() -> R) -> R {
+    let line = Location::caller();
+    let path = STACK.with_borrow(|stack| {
+        let outer = stack.last().map_or("", Trace::scope_path);
+        if outer.is_empty() { name.to_owned() } else { format!("{outer}.{name}") }
+    });
+    scope_at(path, line, f)
+}
+
+/// Runs `f` under a whole path.
+pub(crate) fn scope_at<R>(path: String, line: &'static Location<'static>, f: impl FnOnce() -> R) -> R {
+    struct Close(usize);
+    impl Drop for Close {
+        fn drop(&mut self) {
+            STACK.with_borrow_mut(|stack| stack.iter_mut().last().into_iter().for_each(|trace| trace.scopes.truncate(self.0)));
+        }
+    }
+    if !is_tracing() {
+        return f();
+    }
+    let _close = with(|trace| {
+        trace.scopes.push(Scope { path, line });
+        Close(trace.scopes.len() - 1)
+    });
+    f()
+}
+
+/// What a composite is: a name with its attributes, which tells it from others, and a tag if a lowering may know it.
+pub(crate) struct Named {
+    pub(crate) name: String,
+    pub(crate) tag: Option<graver_ir::op::Composite>,
+}
+
+/// Calls the function of this name and these operands' types, whose `body` is recorded if it is new.
+#[track_caller]
+pub(crate) fn call(named: Named, args: &[Tensor], body: impl FnOnce(&[Tensor]) -> Traced<Vec<Tensor>>) -> Traced<Vec<Tensor>> {
+    let line = Location::caller();
+    let types: Vec<Type> = args.iter().map(|arg| with(|trace| trace.ty(*arg))).collect::<Traced<_>>()?;
+    let key = (named.name, types);
+    let func = match with(|trace| trace.composites.get(&key).copied()) {
+        Some(func) => func,
+        None => build(&key, line, body)?,
+    };
+    with(|trace| {
+        let results = trace.module.function(func).result_types();
+        trace.emit(Op::Call(Call { func, tag: named.tag, vjp: None, results }), args, line)
+    })
+}
+
+/// Records a composite's body as a function of the module.
+fn build(
+    key: &CompositeKey,
+    line: &'static Location<'static>,
+    body: impl FnOnce(&[Tensor]) -> Traced<Vec<Tensor>>,
+) -> Traced<FuncId> {
+    struct Pop(usize);
+    impl Drop for Pop {
+        fn drop(&mut self) {
+            STACK.with_borrow_mut(|stack| stack.iter_mut().last().into_iter().for_each(|trace| trace.frames.truncate(self.0)));
+        }
+    }
+    let (func, params, pop) = with(|trace| {
+        let call = trace.frame().call.clone().unwrap_or_else(|| trace.loc(line));
+        let func = trace.module.add(Function::new(""));
+        // Numbered by its id: the same composite over other types is another function.
+        trace.module.function_mut(func).name = format!("{}.{}", key.0, func.0);
+        trace.frames.push(Frame { func, call: Some(call) });
+        let params: Vec<Tensor> =
+            (0..).zip(&key.1).map(|(i, ty)| trace.param(ty.clone(), Role::Arg(format!("x{i}")), line)).collect();
+        (func, params, Pop(trace.frames.len() - 1))
+    });
+    let built = body(&params).and_then(|results| with(|trace| trace.values(&results)));
+    drop(pop);
+    match built {
+        Err(failed) => {
+            // A half-built function is not part of the program.
+            with(|trace| trace.module.functions.remove(&func));
+            Err(failed)
+        }
+        Ok(values) => with(|trace| {
+            let function = trace.module.function_mut(func);
+            for value in values {
+                function.add_result(value, Sink::Out);
+            }
+            trace.composites.insert(key.clone(), func);
+            Ok(func)
+        }),
+    }
+}

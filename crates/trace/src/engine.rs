@@ -1,0 +1,197 @@
+//! A compiled program with its workspaces, and what can be asked of it.
+
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use graver_ir::kernel::{Kernel, Program};
+use graver_ir::text::print;
+use graver_ir::{Array, Error, Module, Sizes, Target};
+use graver_passes::{Changed, Observer, PassReport, pipeline};
+use graver_runtime::{Executable, Invocation, Slot, Stage, Workspace};
+
+use crate::compile::{Device, TracedModule};
+use crate::spec::Spec;
+use crate::state::{Origin, StateKey};
+use crate::tree::{Layout, Tree};
+
+/// How long a pass took and whether it changed anything.
+#[derive(Clone, Debug)]
+pub struct PassTime {
+    /// The pass.
+    pub pass: &'static str,
+    /// Time in the pass itself.
+    pub took: Duration,
+    /// Whether the program changed.
+    pub changed: bool,
+    /// Nodes of the program afterwards.
+    pub nodes: usize,
+}
+
+/// Where compile time went, and what passes remarked.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Running the closure.
+    pub trace: Duration,
+    /// The passes over the graph, in order.
+    pub passes: Vec<PassTime>,
+    /// The stages after them, in order.
+    pub stages: Vec<(&'static str, Duration)>,
+    /// The backend.
+    pub codegen: Duration,
+    /// Each kernel in the backend.
+    pub kernels: Vec<Duration>,
+    /// Remarks of passes: why two operations were not fused.
+    pub remarks: Vec<String>,
+}
+
+impl Observer for Report {
+    fn after_pass(&mut self, report: &PassReport<'_>) {
+        self.passes.push(PassTime {
+            pass: report.pass,
+            took: report.took,
+            changed: report.changed == Changed::Yes,
+            nodes: report.module.functions.values().map(|function| function.graph.len()).sum(),
+        });
+        self.remarks.extend(report.remarks.iter().cloned());
+    }
+
+    fn program(&mut self, stage: &'static str, _: &Program, took: Duration) {
+        self.stages.push((stage, took));
+    }
+}
+
+/// Keeps the text after one pass.
+struct Capture<'a> {
+    pass: &'a str,
+    text: Option<String>,
+}
+
+impl Observer for Capture<'_> {
+    fn after_pass(&mut self, report: &PassReport<'_>) {
+        if report.pass == self.pass && self.text.is_none() {
+            self.text = Some(print(report.module));
+        }
+    }
+
+    fn program(&mut self, _: &'static str, _: &Program, _: Duration) {}
+}
+
+/// A compiled program: how it is run, and what can be asked of it.
+#[derive(Debug)]
+pub struct Engine<S, Y> {
+    spec: S,
+    layout: Layout,
+    keys: Vec<StateKey>,
+    origins: Vec<Origin>,
+    module: Module,
+    target: Target,
+    executable: Arc<dyn Executable>,
+    /// Those that no call uses now: one for each caller at once.
+    workspaces: Mutex<Vec<Workspace>>,
+    report: Report,
+    result: PhantomData<fn() -> Y>,
+}
+
+impl<S: Spec, Y: Tree> Engine<S, Y> {
+    pub(crate) fn new(traced: TracedModule<S, Y>, device: &Device) -> Result<Self, Error> {
+        let target = device.backend().describe();
+        let mut report = Report { trace: traced.took, ..Report::default() };
+        let program = pipeline::compile(traced.module.clone(), &target, &mut report)?;
+        let start = Instant::now();
+        let executable = device.backend().compile(Arc::new(program))?;
+        report.codegen = start.elapsed();
+        report.kernels = executable.compile_times();
+        let TracedModule { module, spec, layout, keys, origins, .. } = traced;
+        let workspaces = Mutex::new(Vec::new());
+        Ok(Self { spec, layout, keys, origins, module, target, executable, workspaces, report, result: PhantomData })
+    }
+
+    pub(crate) fn keys(&self) -> &[StateKey] {
+        &self.keys
+    }
+
+    /// A value for each slot of the state: what is known, else the origin's.
+    pub(crate) fn state_values(&self, known: impl Fn(&StateKey) -> Option<Array>) -> Vec<Array> {
+        self.keys.iter().zip(&self.origins).map(|(key, origin)| known(key).unwrap_or_else(|| origin.value())).collect()
+    }
+
+    pub(crate) fn run(&self, state: Vec<Slot<'_>>, args: S::Args<'_>) -> Result<Y::Arrays, Error> {
+        let mut inputs = Vec::new();
+        self.spec.arrays(args, &mut inputs)?;
+        let idle = self.idle().pop();
+        let mut workspace = idle.unwrap_or_else(|| self.executable.workspace());
+        // Bound again, so that the slots' lifetime shrinks to the call's.
+        let mut state: Vec<Slot<'_>> = state;
+        let call = Invocation { entry: 0, inputs: &inputs, state: &mut state, workspace: &mut workspace };
+        let results = self.executable.run(call);
+        self.idle().push(workspace);
+        Ok(Y::arrays(&self.layout, &mut results?.into_iter()))
+    }
+}
+
+impl<S, Y> Engine<S, Y> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Workspace>> {
+        self.workspaces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The traced program, before any pass.
+    #[must_use]
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// The traced program as text.
+    #[must_use]
+    pub fn module_text(&self) -> String {
+        print(&self.module)
+    }
+
+    /// The program as text after the first pass of this name, by running the passes again; `None` if there is no such pass.
+    #[must_use]
+    pub fn dump(&self, pass: &str) -> Option<String> {
+        let mut capture = Capture { pass, text: None };
+        // The same passes over the same program succeeded before.
+        let again = pipeline::compile(self.module.clone(), &self.target, &mut capture);
+        again.ok().and(capture.text)
+    }
+
+    /// The compiled program.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        self.executable.program()
+    }
+
+    /// The kernels, no two equal.
+    #[must_use]
+    pub fn kernels(&self) -> &[Kernel] {
+        &self.program().kernels
+    }
+
+    /// Bytes of intermediate values in a call of these sizes.
+    ///
+    /// # Errors
+    /// If a symbol has no size.
+    pub fn peak_bytes(&self, sizes: &Sizes) -> Result<i64, Error> {
+        let entry = self.program().entries.first();
+        entry.map_or(Ok(0), |entry| entry.arena.eval(sizes).map_err(|error| Error::new(error.to_string())))
+    }
+
+    /// Where compile time went.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// A stage of a kernel's code as text, if the backend has such a stage.
+    #[must_use]
+    pub fn kernel_text(&self, kernel: usize, stage: Stage) -> Option<String> {
+        self.executable.dump(kernel, stage)
+    }
+
+    /// The machine that passes compiled for.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+}

@@ -1,0 +1,195 @@
+//! The state of a program: parameters, buffers, optimisers' slots and the random key, by identity, each with a path.
+
+use std::collections::BTreeMap;
+use std::panic::Location;
+
+use graver_ir::{Array, Diag, Error, StateDecl, StateId, StateKind};
+use graver_runtime::Slot;
+
+use crate::context::{Traced, with, wrong};
+use crate::module::Module;
+use crate::param::{Param, ParamId, Shared, check};
+use crate::tensor::Tensor;
+
+/// What a slot of the state is, whichever program uses it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StateKey {
+    /// The random key.
+    Rng,
+    /// A parameter or a buffer.
+    Param(ParamId),
+    /// An optimiser's own beside a parameter.
+    Slot(ParamId, String),
+    /// An optimiser's own beside none: the number of steps.
+    Named(String),
+}
+
+/// Where a slot's value comes from when no living state has it.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    /// The model's own, as it is then.
+    Model(Shared),
+    /// What it was made with.
+    Fixed(Array),
+}
+
+impl Origin {
+    pub(crate) fn value(&self) -> Array {
+        match self {
+            Self::Model(shared) => shared.value(),
+            Self::Fixed(value) => value.clone(),
+        }
+    }
+}
+
+/// A slot of the state inside a trace: it is read, and left with another value.
+#[derive(Clone, Copy, Debug)]
+pub struct StateCell(pub(crate) StateId);
+
+impl StateCell {
+    /// The value, with what was set so far.
+    #[must_use]
+    pub fn get(self) -> Tensor {
+        with(|trace| {
+            let slot = &trace.state[self.0.0 as usize];
+            slot.update.unwrap_or(slot.input)
+        })
+    }
+
+    /// Records that the step leaves this value; the type must be the slot's.
+    #[track_caller]
+    pub fn set(self, value: Tensor) {
+        check("set", self.try_set(value));
+    }
+
+    #[track_caller]
+    fn try_set(self, value: Tensor) -> Traced<()> {
+        let ty = value.ty()?;
+        with(|trace| {
+            let decl = trace.module.state_decl(self.0);
+            if ty != decl.ty {
+                return wrong(format!("`{}` is {} and cannot become {ty}", decl.path, decl.ty));
+            }
+            if !trace.updates {
+                return Err(Diag::new(format!("`{}` is updated in a function that keeps its state", decl.path))
+                    .help("trace it with step, or read training() before")
+                    .into());
+            }
+            trace.state[self.0.0 as usize].update = Some(value);
+            Ok(())
+        })
+    }
+}
+
+/// An optimiser's own array beside a parameter, `initial` before the first step: moments.
+#[must_use]
+#[track_caller]
+pub fn slot(param: &Param, name: &str, initial: impl FnOnce() -> Array) -> StateCell {
+    let own = param.state();
+    let path = with(|trace| format!("optim.{}.{name}", trace.module.state_decl(own.0).path));
+    cell(StateKey::Slot(param.id(), name.to_owned()), path, initial)
+}
+
+/// An optimiser's own array beside no parameter, `initial` before the first step: the number of steps.
+#[must_use]
+#[track_caller]
+pub fn named_slot(name: &str, initial: impl FnOnce() -> Array) -> StateCell {
+    cell(StateKey::Named(name.to_owned()), format!("optim.{name}"), initial)
+}
+
+#[track_caller]
+fn cell(key: StateKey, path: String, initial: impl FnOnce() -> Array) -> StateCell {
+    let line = Location::caller();
+    if let Some(known) = with(|trace| trace.state_ids.get(&key).copied()) {
+        return StateCell(known);
+    }
+    let value = initial();
+    with(|trace| {
+        StateCell(trace.lift(key, StateDecl { path, ty: value.ty(), kind: StateKind::Slot }, Origin::Fixed(value), line))
+    })
+}
+
+/// One slot of a [`TrainState`].
+#[derive(Clone, Debug)]
+pub struct StateEntry {
+    /// The path, unique in its state: the checkpoint's key.
+    pub path: String,
+    /// What it holds.
+    pub kind: StateKind,
+    /// The value.
+    pub value: Array,
+}
+
+/// A living state: what a training step reads and updates, and what any compiled function may read.
+#[derive(Clone, Debug, Default)]
+pub struct TrainState {
+    entries: BTreeMap<StateKey, StateEntry>,
+}
+
+impl TrainState {
+    pub(crate) fn insert(&mut self, key: StateKey, entry: StateEntry) {
+        self.entries.insert(key, entry);
+    }
+
+    /// The slots, in a fixed order.
+    pub fn entries(&self) -> impl Iterator<Item = &StateEntry> {
+        self.entries.values()
+    }
+
+    /// The value of a slot.
+    #[must_use]
+    pub fn get(&self, key: &StateKey) -> Option<&Array> {
+        self.entries.get(key).map(|entry| &entry.value)
+    }
+
+    /// The value at a path.
+    #[must_use]
+    pub fn at(&self, path: &str) -> Option<&Array> {
+        self.entries().find(|entry| entry.path == path).map(|entry| &entry.value)
+    }
+
+    /// Replaces the value at a path: loading a checkpoint.
+    ///
+    /// # Errors
+    /// If there is no such path, or the type differs.
+    pub fn set(&mut self, path: &str, value: Array) -> Result<(), Diag> {
+        let Some(entry) = self.entries.values_mut().find(|entry| entry.path == path) else {
+            return Err(Diag::new(format!("the state has no `{path}`")).op("state"));
+        };
+        if entry.value.ty() != value.ty() {
+            return Err(Diag::new(format!("`{path}` is {}, got {}", entry.value.ty(), value.ty())).op("state"));
+        }
+        entry.value = value;
+        Ok(())
+    }
+
+    /// Writes parameters and buffers back to the model that they came from.
+    ///
+    /// # Errors
+    /// If a parameter of the model has changed its type since.
+    pub fn write_to<M: Module>(&self, model: &mut M) -> Result<(), Error> {
+        let mut diags = Vec::new();
+        for (path, leaf) in model.leaves() {
+            if let Some(entry) = self.entries.get(&StateKey::Param(leaf.id())) {
+                diags.extend(leaf.set_value(entry.value.clone()).err().map(|diag| diag.op(path)));
+            }
+        }
+        Error::from_diags(diags).map_or(Ok(()), Err)
+    }
+
+    /// Replaces what `other` has too, where the types agree.
+    pub(crate) fn take_over(&mut self, other: Self) {
+        for (key, entry) in other.entries {
+            let own = self.entries.get_mut(&key).filter(|own| own.value.ty() == entry.value.ty());
+            own.into_iter().for_each(|own| own.value = entry.value.clone());
+        }
+    }
+
+    /// The slots of a program to be read and updated, in the program's order.
+    pub(crate) fn write_slots(&mut self, keys: &[StateKey]) -> Result<Vec<Slot<'_>>, Error> {
+        let mut places: BTreeMap<&StateKey, &mut Array> =
+            self.entries.iter_mut().map(|(key, entry)| (key, &mut entry.value)).collect();
+        let missing = || Error::new("the state is not this step's: it lacks a slot");
+        keys.iter().map(|key| places.remove(key).map(Slot::Write).ok_or_else(missing)).collect()
+    }
+}
