@@ -25,7 +25,8 @@ fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
     Ok(changed)
 }
 
-fn has_transform(function: &Function) -> bool {
+/// Whether a derivative waits to be written out.
+pub(crate) fn has_transform(function: &Function) -> bool {
     function.graph.nodes().any(|node| matches!(function.graph.op(node), Op::Transform(_)))
 }
 
@@ -60,7 +61,7 @@ fn is_inlined(call: &Call, keep_custom: bool) -> bool {
 
 /// Copies a function's body into a graph, its parameters being `args`, and gives its results.
 pub(crate) fn splice(graph: &mut Graph, callee: &Function, args: &[Value], loc: &Loc) -> Vec<Value> {
-    assert_eq!(callee.params.len(), args.len(), "I9: a call has one operand a parameter of `{}`", callee.name);
+    assert_eq!(callee.params.len(), args.len(), "I14: a call has one operand a parameter of `{}`", callee.name);
     let mut copies: BTreeMap<NodeId, NodeId> = BTreeMap::new();
     let mut values: BTreeMap<Value, Value> = BTreeMap::new();
     values.extend(callee.params.iter().zip(args).map(|(param, arg)| (param.node.out(0), *arg)));
@@ -72,7 +73,7 @@ pub(crate) fn splice(graph: &mut Graph, callee: &Function, args: &[Value], loc: 
         let operands: Vec<Value> = callee.graph.args(node).into_iter().map(|arg| translated(arg, &copies, &values)).collect();
         let copy = graph
             .add(body.op.clone(), &operands, body.loc.called_from(loc))
-            .expect("I9: a call's operands have the types of the callee's parameters");
+            .expect("I14: a call's operands have the types of the callee's parameters");
         copies.insert(node, copy);
     }
     callee.results.iter().map(|result| translated(result.value, &copies, &values)).collect()

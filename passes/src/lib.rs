@@ -6,6 +6,7 @@
 mod build;
 mod cse;
 mod dce;
+mod fold;
 mod fuse;
 mod grad;
 mod inline;
@@ -15,6 +16,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod runner;
 mod schedule;
+mod simplify;
 mod symbols;
 
 pub use pass::{Changed, Cx, Observer, PASSES, Pass, PassReport, Silent};

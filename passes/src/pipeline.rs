@@ -6,15 +6,19 @@ use graver_ir::kernel::Program;
 use graver_ir::{Error, Module, Target};
 
 use crate::{Cx, Observer, Pass, lower, plan, runner, schedule};
-use crate::{cse, dce, fuse, grad, inline};
+use crate::{cse, dce, fold, fuse, grad, inline, simplify};
 
 /// From a traced module to one without derivatives and calls, simplified.
 pub const GRAPH: &[Pass] = &[
-    inline::PASS, // grad differentiates bodies, not calls
-    cse::PASS,    // equal work is differentiated once
+    inline::PASS,   // grad differentiates bodies, not calls
+    simplify::PASS, // less to differentiate
+    cse::PASS,      // equal work is differentiated once
     grad::PASS,
-    inline::PASS, // calls that brought their own derivative
-    cse::PASS,    // a derivative repeats parts of what it differentiates
+    inline::PASS,   // calls that brought their own derivative
+    simplify::PASS, // names and stops have no meaning any more
+    fold::PASS,
+    simplify::PASS, // folded constants are ones and zeros
+    cse::PASS,      // a derivative repeats parts of what it differentiates
     dce::PASS,
 ];
 

@@ -1,4 +1,10 @@
-//! Graph passes, pass by pass.
+//! Graph passes: that they keep every program's answer, what each rewrites, and that derivatives are right.
 
 mod clean;
 mod common;
+mod differences;
+mod kinks;
+mod order;
+mod preserve;
+mod rewrites;
+mod tools;
