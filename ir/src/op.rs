@@ -58,9 +58,11 @@ pub enum Op {
     ArgReduce(ArgReduce),
     /// `(x) -> y`: the elements of every window combined. Padding is never seen by max and min, and is 0 for sum.
     Window(Window),
-    /// `(x) -> i32`: the row-major position inside its window of every window's extreme element; ties and NaN as [`Op::ArgReduce`].
+    /// `(x) -> i32`: the row-major position inside its window of every window's extreme element; ties and NaN as [`Op::ArgReduce`];
+    /// -1 where a window holds padding alone.
     WindowArg(Window),
-    /// `(x, place) -> y`: of every window the element at `place`, as [`Op::WindowArg`] gives it.
+    /// `(x, place) -> y`: of every window the element at `place`, as [`Op::WindowArg`] gives it; 0 where `place` is padding or not in the
+    /// window.
     WindowTake(Vec<WindowAxis>),
     /// `(y, place) -> x`: every window's value added to the element at `place`. The transpose of [`Op::WindowTake`].
     WindowPut(WindowPut),

@@ -98,7 +98,7 @@ pub(super) fn window(window: &Window, x: &Dense, out: Out) -> Dense {
     out.of(data)
 }
 
-/// The row-major position in every window of its extreme; 0 where the window holds padding alone.
+/// The row-major position in every window of its extreme; -1 where the window holds padding alone.
 pub(super) fn window_arg(window: &Window, x: &Dense, out: Out) -> Dense {
     let windows = windows(&window.axes, &x.shape, &out.shape);
     let kind = match window.kind {
@@ -122,7 +122,7 @@ fn window_extremes<A: Arith>(kind: Extreme, windows: &Windows, x: &[A]) -> Vec<i
                 best = Some((tap, x[at]));
             }
         });
-        places.push(best.map_or(0, |(tap, _)| i64::try_from(tap).expect("windows are small")));
+        places.push(best.map_or(-1, |(tap, _)| i64::try_from(tap).expect("windows are small")));
     });
     places
 }

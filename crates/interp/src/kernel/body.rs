@@ -34,9 +34,35 @@ enum What {
 }
 
 /// A position along one axis of an argument.
-pub(super) enum Position {
+enum Position {
     At(Expr),
     Value(usize),
+}
+
+/// What is computed at one point, in memory that points share.
+#[derive(Default)]
+pub(super) struct Scratch {
+    values: Vec<Num>,
+    index: Vec<i64>,
+}
+
+impl Scratch {
+    /// The value of an instruction that has run.
+    pub(super) fn value(&self, id: ValueId) -> Num {
+        self.values[id.index()]
+    }
+
+    /// Finds the positions of an access at a point.
+    fn find(&mut self, index: &[Position], point: &[i64]) -> Result<(), Diag> {
+        self.index.clear();
+        for position in index {
+            self.index.push(match position {
+                Position::At(expr) => expr.at(point)?,
+                Position::Value(value) => self.values[*value].int(),
+            });
+        }
+        Ok(())
+    }
 }
 
 /// What a body knows besides memory.
@@ -63,11 +89,11 @@ impl Code {
     }
 
     /// The value of every instruction at a point. The first check that does not hold ends the run.
-    pub(super) fn run(&self, frame: &Frame<'_>, running: &mut Running<'_>, values: &mut Vec<Num>) -> Result<(), Diag> {
-        values.clear();
+    pub(super) fn run(&self, frame: &Frame<'_>, running: &mut Running<'_>, scratch: &mut Scratch) -> Result<(), Diag> {
+        scratch.values.clear();
         for step in &self.steps {
-            let value = step.run(frame, running, values)?;
-            values.push(value);
+            let value = step.run(frame, running, scratch)?;
+            scratch.values.push(value);
         }
         Ok(())
     }
@@ -95,7 +121,7 @@ fn what(body: &Body, inst: &Inst, sizes: &Sizes) -> Result<What, Diag> {
 }
 
 /// The positions of an access or a store.
-pub(super) fn positions(index: &[Index], sizes: &Sizes) -> Result<Vec<Position>, Diag> {
+fn positions(index: &[Index], sizes: &Sizes) -> Result<Vec<Position>, Diag> {
     let position = |index: &Index| {
         Ok(match index {
             Index::At(dim) => Position::At(Expr::new(dim, sizes)?),
@@ -105,26 +131,20 @@ pub(super) fn positions(index: &[Index], sizes: &Sizes) -> Result<Vec<Position>,
     index.iter().map(position).collect()
 }
 
-/// The positions at a point.
-pub(super) fn indices(index: &[Position], point: &[i64], values: &[Num]) -> Result<Vec<i64>, Diag> {
-    let at = |position: &Position| match position {
-        Position::At(expr) => expr.at(point),
-        Position::Value(value) => Ok(values[*value].int()),
-    };
-    index.iter().map(at).collect()
-}
-
 impl Step {
-    fn run(&self, frame: &Frame<'_>, running: &mut Running<'_>, values: &[Num]) -> Result<Num, Diag> {
+    fn run(&self, frame: &Frame<'_>, running: &mut Running<'_>, scratch: &mut Scratch) -> Result<Num, Diag> {
+        let values = &scratch.values;
         Ok(match &self.what {
             What::Const(value) => *value,
             What::Index(expr) => Num::Int(expr.at(frame.point)?),
             What::Load { arg, index, bounds } => {
-                running.load(*arg, &indices(index, frame.point, values)?, *bounds, frame.point)?
+                scratch.find(index, frame.point)?;
+                running.load(*arg, &mut scratch.index, *bounds, frame.point)?
             }
             What::Map { function, operands, last } => {
-                let operands: Vec<Num> = operands.iter().map(|operand| values[*operand]).collect();
-                finish(self.dtype, Precision::Typed, apply_num(*function, *last, &operands))
+                let mut of = [Num::Int(0); 3];
+                of.iter_mut().zip(operands).for_each(|(to, operand)| *to = values[*operand]);
+                finish(self.dtype, Precision::Typed, apply_num(*function, *last, &of[..operands.len()]))
             }
             What::Cast(value) => cast_num(values[*value], self.dtype, Precision::Typed),
             What::Bitcast { value, from } => decode(self.dtype, &encode(*from, values[*value])),
@@ -162,12 +182,14 @@ impl Put {
     }
 
     /// Stores the value at its place.
-    pub(super) fn store(&self, point: &[i64], running: &mut Running<'_>, values: &[Num]) -> Result<(), Diag> {
-        running.store(self.arg, &indices(&self.index, point, values)?, values[self.value], point)
+    pub(super) fn store(&self, point: &[i64], running: &mut Running<'_>, scratch: &mut Scratch) -> Result<(), Diag> {
+        scratch.find(&self.index, point)?;
+        running.store(self.arg, &scratch.index, scratch.values[self.value], point)
     }
 
     /// Adds the value at its place, if that is inside.
-    pub(super) fn add(&self, point: &[i64], running: &mut Running<'_>, values: &[Num]) -> Result<(), Diag> {
-        running.add(self.arg, &indices(&self.index, point, values)?, values[self.value])
+    pub(super) fn add(&self, point: &[i64], running: &mut Running<'_>, scratch: &mut Scratch) -> Result<(), Diag> {
+        scratch.find(&self.index, point)?;
+        running.add(self.arg, &scratch.index, scratch.values[self.value])
     }
 }

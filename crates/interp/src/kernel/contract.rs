@@ -3,7 +3,7 @@
 use graver_ir::kernel::{AxisSet, Contract, Side};
 use graver_ir::{DType, Diag};
 
-use super::body::{Code, Frame, Put};
+use super::body::{Code, Frame, Put, Scratch};
 use super::expr::sizes_of;
 use super::launch::Running;
 use super::points::{count, each, position};
@@ -16,11 +16,11 @@ pub(super) fn run(contract: &Contract, running: &mut Running<'_>) -> Result<(), 
     let b = Table::new(&contract.b, contract.batch.union(contract.n), contract.k, &axes, running)?;
     let code = Code::new(&contract.epilogue, running.sizes)?;
     let puts = Put::all(&contract.stores, running.sizes)?;
-    let mut values = Vec::new();
+    let mut scratch = Scratch::default();
     each(contract.batch.union(contract.m).union(contract.n), &axes, |point| {
         let acc = Some(sum(contract.acc, a.row(&axes, point)?, b.row(&axes, point)?));
-        code.run(&Frame { acc, ..Frame::plain(point) }, running, &mut values)?;
-        puts.iter().try_for_each(|put| put.store(point, running, &values))
+        code.run(&Frame { acc, ..Frame::plain(point) }, running, &mut scratch)?;
+        puts.iter().try_for_each(|put| put.store(point, running, &mut scratch))
     })
 }
 
@@ -36,10 +36,10 @@ impl Table {
         let code = Code::new(&side.body, running.sizes)?;
         let (row, zero) = (count(k, axes), Num::Int(0));
         let mut elements = vec![zero; count(outer, axes) * row];
-        let mut values = Vec::new();
+        let mut scratch = Scratch::default();
         each(outer.union(k), axes, |point| {
-            code.run(&Frame::plain(point), running, &mut values)?;
-            elements[position(outer, axes, point)? * row + position(k, axes, point)?] = values[side.value.index()];
+            code.run(&Frame::plain(point), running, &mut scratch)?;
+            elements[position(outer, axes, point)? * row + position(k, axes, point)?] = scratch.value(side.value);
             Ok(())
         })?;
         Ok(Self { outer, row, elements })

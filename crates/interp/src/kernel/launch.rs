@@ -1,6 +1,7 @@
 //! One launch: a kernel's arguments as views of memory, and what a strict run watches.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::ops::Range;
 
 use graver_ir::kernel::{Arg, Bounds, Kernel, Launch, Mode, TrapId};
 use graver_ir::{DType, Diag, Sizes};
@@ -27,6 +28,8 @@ struct View {
     region: usize,
     dtype: DType,
     mode: Mode,
+    /// The buffer's bytes in the region.
+    bounds: Range<i64>,
     /// The first element, counted in bytes from the region's first.
     start: i64,
     shape: Vec<i64>,
@@ -50,21 +53,20 @@ impl<'a> Running<'a> {
             View::new(arg, view.buffer.0 as usize, offset, memory, sizes)
         });
         let args = views.collect::<Result<Vec<_>, _>>()?;
-        let strict = checks == Checks::Strict;
-        if strict {
-            check_overlaps(&args)?;
-        }
-        Ok(Self { sizes, trapped: None, memory, args, watch: strict.then(Watch::default) })
+        let watch = match checks {
+            Checks::Bounds => None,
+            Checks::Strict => Some(Watch::new(&args)?),
+        };
+        Ok(Self { sizes, trapped: None, memory, args, watch })
     }
 
     /// The element of an argument at a position, read by a point.
-    pub(super) fn load(&mut self, arg: usize, index: &[i64], bounds: Bounds, point: &[i64]) -> Result<Num, Diag> {
+    pub(super) fn load(&mut self, arg: usize, index: &mut [i64], bounds: Bounds, point: &[i64]) -> Result<Num, Diag> {
         let view = self.view(arg, index)?;
-        let mut index = index.to_vec();
-        if !view.contains(&index) {
+        if !view.contains(index) {
             match bounds {
                 Bounds::Fill(value) => return Ok(Num::of(value)),
-                Bounds::Clamp if view.shape.iter().all(|size| *size > 0) => view.clamp(&mut index),
+                Bounds::Clamp if view.shape.iter().all(|size| *size > 0) => view.clamp(index),
                 Bounds::Clamp => return Err(Diag::new(format!("argument {arg} is empty: no position is the nearest"))),
                 Bounds::Proven => {
                     let shape = &view.shape;
@@ -74,12 +76,10 @@ impl<'a> Running<'a> {
                 }
             }
         }
-        let (at, view) = (self.address(arg, &index)?, &self.args[arg]);
+        let (at, view) = (self.address(arg, index)?, &self.args[arg]);
         if let Some(watch) = &mut self.watch {
-            watch.load(view, at, point).map_err(|diag| named(diag, arg, &index))?;
-            self.memory
-                .check_written(view.region, at, view.dtype.size(), view.buffer)
-                .map_err(|diag| named(diag, arg, &index))?;
+            let written = self.memory.check_written(view.region, at, view.dtype.size(), view.buffer);
+            watch.load(arg, view, at, point).and(written).map_err(|diag| named(diag, arg, index))?;
         }
         Ok(self.memory.load(view.region, at, view.dtype))
     }
@@ -96,7 +96,7 @@ impl<'a> Running<'a> {
             return Err(Diag::new(format!("argument {arg} is stored to, though only read")));
         }
         if let Some(watch) = &mut self.watch {
-            watch.store(view, at, point).map_err(|diag| named(diag, arg, index))?;
+            watch.store(arg, view, at, point).map_err(|diag| named(diag, arg, index))?;
         }
         let value = cast_num(value, view.dtype, Precision::Typed);
         self.memory.store(view.region, at, view.dtype, value, view.buffer);
@@ -140,10 +140,10 @@ impl<'a> Running<'a> {
     /// The byte of an element, which must lie in its buffer.
     fn address(&self, arg: usize, index: &[i64]) -> Result<usize, Diag> {
         let view = &self.args[arg];
-        let placed = self.memory.placed(view.buffer);
-        let at = usize::try_from(view.at(index)).ok();
-        at.filter(|at| *at >= placed.start && at + view.dtype.size() <= placed.start + placed.len)
-            .ok_or_else(|| Diag::new(format!("argument {arg}: the view of buffer {} leaves it at {index:?}", view.buffer)))
+        let at = view.at(index);
+        let inside = view.bounds.start <= at && at + element_size(view.dtype) <= view.bounds.end;
+        let at = usize::try_from(at).ok().filter(|_| inside);
+        at.ok_or_else(|| Diag::new(format!("argument {arg}: the view of buffer {} leaves it at {index:?}", view.buffer)))
     }
 }
 
@@ -155,9 +155,11 @@ impl View {
     fn new(arg: &Arg, buffer: usize, offset: i64, memory: &Memory, sizes: &Sizes) -> Result<Self, Diag> {
         let placed = memory.placed(buffer);
         let element = element_size(arg.dtype);
-        let start = i64::try_from(placed.start).expect("memory is smaller than 2^63 bytes") + offset * element;
+        let [low, high] =
+            [placed.start, placed.start + placed.len].map(|at| i64::try_from(at).expect("memory is smaller than 2^63 bytes"));
+        let start = low + offset * element;
         let (shape, strides) = (sizes_of(&arg.shape, sizes)?, sizes_of(&arg.strides, sizes)?);
-        Ok(Self { buffer, region: placed.region, dtype: arg.dtype, mode: arg.mode, start, shape, strides })
+        Ok(Self { buffer, region: placed.region, dtype: arg.dtype, mode: arg.mode, bounds: low..high, start, shape, strides })
     }
 
     fn contains(&self, index: &[i64]) -> bool {
@@ -207,6 +209,17 @@ fn element_size(dtype: DType) -> i64 {
     i64::try_from(dtype.size()).expect("element types have at most eight bytes")
 }
 
+/// Every argument lies in its buffer, whole.
+fn check_views(args: &[View]) -> Result<(), Diag> {
+    for (arg, view) in args.iter().enumerate() {
+        if let Some((low, high)) = view.range().filter(|(low, high)| *low < view.bounds.start || *high > view.bounds.end) {
+            let (buffer, bounds) = (view.buffer, &view.bounds);
+            return Err(Diag::new(format!("argument {arg}: the view {low}..{high} leaves buffer {buffer} at {bounds:?}")));
+        }
+    }
+    Ok(())
+}
+
 /// No two arguments overlap unless both are only read.
 fn check_overlaps(args: &[View]) -> Result<(), Diag> {
     for (second, y) in args.iter().enumerate() {
@@ -224,48 +237,98 @@ fn check_overlaps(args: &[View]) -> Result<(), Diag> {
 }
 
 /// What the points of one launch have read and stored: they must not depend on the order in which they run.
-#[derive(Default)]
 struct Watch {
-    stored: HashMap<(usize, usize), Vec<i64>>,
-    read: HashMap<(usize, usize), Readers>,
+    /// The points so far, one after another.
+    points: Vec<i64>,
+    args: Vec<Watched>,
 }
 
-enum Readers {
-    One(Vec<i64>),
-    Many,
+/// For every element between the first and the last of an argument, the points that read and stored it.
+#[derive(Default)]
+struct Watched {
+    first: i64,
+    read: Vec<Mark>,
+    stored: Vec<Mark>,
 }
+
+/// A point by its number, or what stands for none or for several.
+type Mark = u32;
+
+const NO_POINT: Mark = u32::MAX;
+const SEVERAL: Mark = u32::MAX - 1;
 
 impl Watch {
-    fn load(&mut self, view: &View, at: usize, point: &[i64]) -> Result<(), Diag> {
+    fn new(args: &[View]) -> Result<Self, Diag> {
+        check_views(args)?;
+        check_overlaps(args)?;
+        Ok(Self { points: Vec::new(), args: args.iter().map(Watched::new).collect() })
+    }
+
+    fn load(&mut self, arg: usize, view: &View, at: usize, point: &[i64]) -> Result<(), Diag> {
         match view.mode {
             Mode::Read => return Ok(()),
             Mode::Write => return Err(Diag::new("is read, though only written")),
             Mode::Update => {}
         }
-        let place = (view.region, at);
-        if let Some(writer) = self.stored.get(&place).filter(|writer| !may_be_one(writer, point)) {
+        let (own, place) = (self.number(point), self.args[arg].place(view, at));
+        if let Some(writer) = self.other(self.args[arg].stored[place], point) {
             return Err(Diag::new(format!("point {point:?} reads what point {writer:?} writes")));
         }
-        let readers = self.read.entry(place).or_insert_with(|| Readers::One(point.to_vec()));
-        if matches!(readers, Readers::One(reader) if !may_be_one(reader, point)) {
-            *readers = Readers::Many;
-        }
+        let reader = self.args[arg].read[place];
+        let several = reader == SEVERAL || self.other(reader, point).is_some();
+        self.args[arg].read[place] = if several { SEVERAL } else { own };
         Ok(())
     }
 
-    fn store(&mut self, view: &View, at: usize, point: &[i64]) -> Result<(), Diag> {
-        let place = (view.region, at);
-        match self.read.get(&place) {
-            Some(Readers::Many) => return Err(Diag::new(format!("point {point:?} writes what several points read"))),
-            Some(Readers::One(reader)) if !may_be_one(reader, point) => {
-                return Err(Diag::new(format!("point {point:?} writes what point {reader:?} reads")));
-            }
-            Some(Readers::One(_)) | None => {}
+    fn store(&mut self, arg: usize, view: &View, at: usize, point: &[i64]) -> Result<(), Diag> {
+        let (own, place) = (self.number(point), self.args[arg].place(view, at));
+        let reader = self.args[arg].read.get(place).copied().unwrap_or(NO_POINT);
+        if reader == SEVERAL {
+            return Err(Diag::new(format!("point {point:?} writes what several points read")));
         }
-        match self.stored.insert(place, point.to_vec()) {
-            Some(other) => Err(Diag::new(format!("points {other:?} and {point:?} store at one place"))),
+        if let Some(reader) = self.other(reader, point) {
+            return Err(Diag::new(format!("point {point:?} writes what point {reader:?} reads")));
+        }
+        let writer = std::mem::replace(&mut self.args[arg].stored[place], own);
+        match self.coordinates(writer, point.len()) {
+            Some(writer) => Err(Diag::new(format!("points {writer:?} and {point:?} store at one place"))),
             None => Ok(()),
         }
+    }
+
+    /// The number of a point, which is the latest one or a new one.
+    fn number(&mut self, point: &[i64]) -> Mark {
+        if self.points.is_empty() || !self.points.ends_with(point) {
+            self.points.extend_from_slice(point);
+        }
+        // A kernel without axes has one point.
+        let count = self.points.len() / point.len().max(1);
+        Mark::try_from(count.saturating_sub(1)).unwrap_or(SEVERAL - 1)
+    }
+
+    fn coordinates(&self, mark: Mark, rank: usize) -> Option<&[i64]> {
+        let marked = mark != NO_POINT && mark != SEVERAL;
+        marked.then(|| &self.points[mark as usize * rank..][..rank])
+    }
+
+    /// The point that left a mark, if it cannot be this one.
+    fn other(&self, mark: Mark, point: &[i64]) -> Option<&[i64]> {
+        self.coordinates(mark, point.len()).filter(|other| !may_be_one(other, point))
+    }
+}
+
+impl Watched {
+    fn new(view: &View) -> Self {
+        let Some((first, end)) = view.range() else { return Self::default() };
+        let elements = usize::try_from((end - first) / element_size(view.dtype)).unwrap_or(0);
+        let marks = |wanted: bool| vec![NO_POINT; if wanted { elements } else { 0 }];
+        Self { first, read: marks(view.mode == Mode::Update), stored: marks(view.mode != Mode::Read) }
+    }
+
+    /// Which element a byte of the region is.
+    fn place(&self, view: &View, at: usize) -> usize {
+        let bytes = i64::try_from(at).expect("memory is smaller than 2^63 bytes") - self.first;
+        usize::try_from(bytes / element_size(view.dtype)).expect("an argument's elements are not before its first")
     }
 }
 

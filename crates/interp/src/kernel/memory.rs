@@ -32,12 +32,17 @@ struct Region {
     writers: Vec<Writer>,
 }
 
-/// Who wrote a byte last.
+/// Who wrote a byte last: nobody, the world outside, or a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Writer {
-    Nobody,
-    Outside,
-    Buffer(usize),
+struct Writer(u32);
+
+impl Writer {
+    const NOBODY: Self = Self(0);
+    const OUTSIDE: Self = Self(1);
+
+    fn buffer(buffer: usize) -> Self {
+        Self(u32::try_from(buffer + 2).expect("an entry has fewer than 2^32 - 2 buffers"))
+    }
 }
 
 /// Where a buffer lies.
@@ -98,7 +103,7 @@ impl Memory {
     fn outside(&mut self, place: &Place, array: Option<&Array>) -> usize {
         let bytes = array.map_or(&[][..], Array::bytes);
         self.find(place).unwrap_or_else(|| {
-            let writers = vec![Writer::Outside; bytes.len()];
+            let writers = vec![Writer::OUTSIDE; bytes.len()];
             self.push(Region { what: place.clone(), bytes: bytes.to_vec(), writers })
         })
     }
@@ -130,23 +135,18 @@ impl Memory {
     pub(super) fn store(&mut self, region: usize, at: usize, dtype: DType, value: Num, buffer: usize) {
         let (region, len) = (&mut self.regions[region], dtype.size());
         region.bytes[at..at + len].copy_from_slice(&encode(dtype, value)[..len]);
-        region.writers[at..at + len].fill(Writer::Buffer(buffer));
+        region.writers[at..at + len].fill(Writer::buffer(buffer));
     }
 
     /// Whether bytes hold what was written through `buffer`, or what came from outside.
     pub(super) fn check_written(&self, region: usize, at: usize, len: usize, buffer: usize) -> Result<(), Diag> {
-        let ours = |writer: &&Writer| matches!(writer, Writer::Outside) || **writer == Writer::Buffer(buffer);
-        match self.regions[region].writers[at..at + len].iter().find(|writer| !ours(writer)) {
-            None => Ok(()),
-            Some(Writer::Buffer(other)) => Err(Diag::new(format!(
-                "buffer {buffer} is read after buffer {other} overwrote it, at byte {at} of {}",
-                name(self.place(region))
-            ))),
-            Some(Writer::Nobody | Writer::Outside) => Err(Diag::new(format!(
-                "buffer {buffer} is read before it is written, at byte {at} of {}",
-                name(self.place(region))
-            ))),
-        }
+        let ours = |writer: &&Writer| **writer == Writer::OUTSIDE || **writer == Writer::buffer(buffer);
+        let Some(other) = self.regions[region].writers[at..at + len].iter().find(|writer| !ours(writer)) else { return Ok(()) };
+        let what = match other.0.checked_sub(2) {
+            None => "before it is written".to_owned(),
+            Some(other) => format!("after buffer {other} overwrote it"),
+        };
+        Err(Diag::new(format!("buffer {buffer} is read {what}, at byte {at} of {}", name(self.place(region)))))
     }
 
     /// A buffer as an array.
@@ -160,13 +160,13 @@ impl Memory {
     /// The bytes of a slot of the state, if it was written.
     pub(super) fn updated(&self, place: &Place) -> Option<&[u8]> {
         let region = &self.regions[self.find(place)?];
-        region.writers.iter().any(|writer| *writer != Writer::Outside).then_some(&region.bytes)
+        region.writers.iter().any(|writer| *writer != Writer::OUTSIDE).then_some(&region.bytes)
     }
 }
 
 impl Region {
     fn fresh(what: Place, len: usize) -> Self {
-        Self { what, bytes: vec![POISON; len], writers: vec![Writer::Nobody; len] }
+        Self { what, bytes: vec![POISON; len], writers: vec![Writer::NOBODY; len] }
     }
 }
 

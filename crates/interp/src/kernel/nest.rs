@@ -4,7 +4,7 @@ use graver_ir::kernel::{AxisSet, Combine, Nest, Reduction, Stage};
 use graver_ir::op::ReduceKind;
 use graver_ir::{DType, Diag};
 
-use super::body::{Code, Frame, Put};
+use super::body::{Code, Frame, Put, Scratch};
 use super::expr::sizes_of;
 use super::launch::Running;
 use super::points::{each, position};
@@ -67,20 +67,20 @@ fn run_stage(stage: &Stage, axes: &[i64], done: &[Reduced], running: &mut Runnin
     let code = Code::new(&stage.body, running.sizes)?;
     let puts = Put::all(&stage.stores, running.sizes)?;
     let mut reduced = Reduced::new(stage, axes);
-    let mut values = Vec::new();
+    let mut scratch = Scratch::default();
     each(stage.over, axes, |point| {
         let earlier = |stage: usize, slot: usize| match done.get(stage) {
             Some(reduced) => reduced.result(slot, axes, point),
             None => Err(Diag::new(format!("stage {stage} is not an earlier one"))),
         };
-        code.run(&Frame { point, acc: None, reduced: &earlier }, running, &mut values)?;
+        code.run(&Frame { point, acc: None, reduced: &earlier }, running, &mut scratch)?;
         for (slot, reduction) in stage.reductions.iter().enumerate() {
             let place = position(stage.keep, axes, point)?;
             let at = position(stage.over.minus(stage.keep), axes, point)?;
             let partial = &mut reduced.slots[slot][place];
-            *partial = advance(*partial, reduction.combine, values[reduction.value.index()], at);
+            *partial = advance(*partial, reduction.combine, scratch.value(reduction.value), at);
         }
-        puts.iter().try_for_each(|put| put.store(point, running, &values))
+        puts.iter().try_for_each(|put| put.store(point, running, &mut scratch))
     })?;
     Ok(reduced)
 }

@@ -3,7 +3,7 @@
 use graver_ir::Diag;
 use graver_ir::kernel::{AxisSet, Scatter};
 
-use super::body::{Code, Frame, Put};
+use super::body::{Code, Frame, Put, Scratch};
 use super::expr::sizes_of;
 use super::launch::Running;
 use super::points::each;
@@ -13,10 +13,10 @@ pub(super) fn run(scatter: &Scatter, running: &mut Running<'_>) -> Result<(), Di
     let axes = sizes_of(&scatter.axes, running.sizes)?;
     let code = Code::new(&scatter.body, running.sizes)?;
     let add = Put::new(&scatter.add, running.sizes)?;
-    let mut values = Vec::new();
+    let mut scratch = Scratch::default();
     each(AxisSet::first(axes.len()), &axes, |point| {
-        code.run(&Frame::plain(point), running, &mut values)?;
-        let holds = scatter.when.is_none_or(|when| values[when.index()].int() != 0);
-        if holds { add.add(point, running, &values) } else { Ok(()) }
+        code.run(&Frame::plain(point), running, &mut scratch)?;
+        let holds = scatter.when.is_none_or(|when| scratch.value(when).int() != 0);
+        if holds { add.add(point, running, &mut scratch) } else { Ok(()) }
     })
 }
