@@ -1,7 +1,7 @@
 //! Reductions and windows. Floats are summed in `f64` and rounded once.
 
+use graver_ir::Scalar;
 use graver_ir::op::{ArgReduce, Extreme, Reduce, ReduceKind, Window, WindowAxis};
-use graver_ir::{Diag, Scalar};
 
 use super::Out;
 use super::sizes::number;
@@ -47,11 +47,8 @@ pub(crate) fn combine<A: Arith>(kind: ReduceKind, x: A, y: A) -> A {
 }
 
 /// The position of the extreme along one axis.
-pub(super) fn arg_reduce(arg: ArgReduce, x: &Dense, out: Out) -> Result<Dense, Diag> {
+pub(super) fn arg_reduce(arg: ArgReduce, x: &Dense, out: Out) -> Dense {
     let size = x.shape[arg.axis];
-    if size == 0 && out.shape.iter().all(|size| *size > 0) {
-        return Err(Diag::new(format!("axis {} of {} is empty: there is no extreme", arg.axis, x.ty())));
-    }
     let inner: usize = x.shape[arg.axis + 1..].iter().product();
     let line = |place: usize| (0..size).map(move |k| ((place / inner) * size + k) * inner + place % inner);
     let count = out.shape.iter().product::<usize>();
@@ -59,10 +56,10 @@ pub(super) fn arg_reduce(arg: ArgReduce, x: &Dense, out: Out) -> Result<Dense, D
         Data::Float(x) => (0..count).map(|place| extreme(arg.kind, line(place).map(|at| x[at]))).collect(),
         Data::Int(x) => (0..count).map(|place| extreme(arg.kind, line(place).map(|at| x[at]))).collect(),
     };
-    Ok(out.of(Data::Int(positions)))
+    out.of(Data::Int(positions))
 }
 
-/// The position of the first extreme; NaN wins. 0 of nothing.
+/// The position of the first extreme; NaN wins. Type inference refuses nothing, which would give 0.
 fn extreme<A: Arith>(kind: Extreme, values: impl Iterator<Item = A>) -> i64 {
     let mut best: Option<(i64, A)> = None;
     for (position, x) in (0..).zip(values) {

@@ -90,3 +90,36 @@ pub(super) fn sizes_of(dims: &[Dim], sizes: &Sizes) -> Result<Vec<i64>, Diag> {
 pub(super) fn size_of(dim: &Dim, sizes: &Sizes) -> Result<i64, Diag> {
     Expr::new(dim, sizes)?.at(&[])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use graver_ir::Symbol;
+
+    fn check(dim: &Dim, point: &[i64], expected: Result<i64, &str>) {
+        let sizes = Sizes::from([("n".to_owned(), 5), ("zero".to_owned(), 0), ("huge".to_owned(), i64::MAX)]);
+        let found = Expr::new(dim, &sizes).and_then(|expr| expr.at(point)).map_err(|diag| diag.to_string());
+        assert_eq!(found, expected.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn expressions_have_the_values_of_their_dims() {
+        let (n, axis) = (Dim::sym(&Symbol::new("n")), Dim::axis(1, &Dim::from(100)));
+        check(&Dim::ZERO, &[], Ok(0));
+        check(&(&n * &n * Dim::from(-2) + Dim::from(3)), &[], Ok(-47));
+        check(&(&axis - &n).floor_div(&Dim::from(3)), &[UNVISITED, 1], Ok(-2));
+        check(&(&axis - &n).modulo(&Dim::from(3)), &[UNVISITED, 1], Ok(2));
+        check(&axis.min_with(&n).max_with(&Dim::from(2)), &[UNVISITED, 9], Ok(5));
+        check(&axis.min_with(&n).max_with(&Dim::from(2)), &[UNVISITED, 1], Ok(2));
+    }
+
+    #[test]
+    fn what_has_no_value_is_an_error() {
+        let sym = |name: &str| Dim::sym(&Symbol::new(name));
+        let axis = Dim::axis(0, &Dim::from(100));
+        check(&axis, &[UNVISITED], Err("a0 uses axis 0, which is not visited here"));
+        check(&sym("m"), &[], Err("the size `m` has no value"));
+        check(&axis.floor_div(&sym("zero")), &[7], Err("the size floordiv(a0, zero) divides by zero"));
+        check(&(sym("huge") + Dim::ONE), &[], Err("the size huge + 1 overflows 64 bits"));
+    }
+}

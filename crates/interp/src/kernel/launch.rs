@@ -128,6 +128,11 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
+    /// Whether the launch writes to the state.
+    pub(super) fn writes_state(&self) -> bool {
+        self.args.iter().any(|view| view.mode != Mode::Read && self.memory.is_state(view.region))
+    }
+
     fn view(&self, arg: usize, index: &[i64]) -> Result<&View, Diag> {
         let view = self.args.get(arg).ok_or_else(|| Diag::new(format!("there is no argument {arg}")))?;
         if view.shape.len() == index.len() {
@@ -154,6 +159,9 @@ fn named(diag: Diag, arg: usize, index: &[i64]) -> Diag {
 impl View {
     fn new(arg: &Arg, buffer: usize, offset: i64, memory: &Memory, sizes: &Sizes) -> Result<Self, Diag> {
         let placed = memory.placed(buffer);
+        if placed.dtype != arg.dtype {
+            return Err(Diag::new(format!("an argument of type {} is bound to buffer {buffer} of {}", arg.dtype, placed.dtype)));
+        }
         let element = element_size(arg.dtype);
         let [low, high] =
             [placed.start, placed.start + placed.len].map(|at| i64::try_from(at).expect("memory is smaller than 2^63 bytes"));

@@ -54,7 +54,8 @@ pub(super) struct Placed {
     pub(super) start: usize,
     /// How many bytes.
     pub(super) len: usize,
-    dtype: DType,
+    /// The element type.
+    pub(super) dtype: DType,
     shape: Vec<i64>,
 }
 
@@ -124,6 +125,11 @@ impl Memory {
 
     fn place(&self, region: usize) -> &Place {
         &self.regions[region].what
+    }
+
+    /// Whether a region is a slot of the state.
+    pub(super) fn is_state(&self, region: usize) -> bool {
+        matches!(self.place(region), Place::State(_))
     }
 
     /// The element at a byte of a region.

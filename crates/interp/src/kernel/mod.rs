@@ -15,7 +15,7 @@ mod scatter;
 use std::sync::Arc;
 use std::time::Duration;
 
-use graver_ir::kernel::{Buffer, BufferId, Entry, KernelBody, Launch, Place, Program, Step, TrapId};
+use graver_ir::kernel::{Body, Buffer, BufferId, Entry, InstKind, Kernel, KernelBody, Launch, Place, Program, Step, TrapId};
 use graver_ir::{Array, Diag, Error, Loc, Shape, Sizes, StateId, Target, Type, bind};
 use graver_runtime::{Backend, Executable, Invocation, Slot, Stage, Workspace};
 
@@ -28,7 +28,8 @@ pub enum Checks {
     /// That accesses lie in their arguments and buffers.
     Bounds,
     /// Also: nothing is read that its buffer has not written; no two points of a launch store at one place, nor does one store what
-    /// another reads; no written argument overlaps another; outputs are written whole.
+    /// another reads; no written argument overlaps another; outputs are written whole; no launch that may fail comes after the state is
+    /// written, or writes it.
     #[default]
     Strict,
 }
@@ -82,9 +83,10 @@ impl Executable for Interpreted {
         let state: Vec<&Array> = call.state.iter().map(Slot::array).collect();
         let given = Given { consts: &self.program.consts, inputs: call.inputs, state: &state };
         let mut memory = Memory::new(&given, entry, &sizes)?;
+        let mut progress = Progress::Checking;
         for step in &entry.steps {
             match step {
-                Step::Launch(launch) => self.launch(launch, &mut memory, &sizes)?,
+                Step::Launch(launch) => self.launch(launch, &mut memory, &sizes, &mut progress)?,
             }
         }
         let outputs = self.outputs(entry, &memory)?;
@@ -103,10 +105,13 @@ impl Executable for Interpreted {
 
 impl Interpreted {
     /// Runs a launch. A check that failed is told in its own words, a fault with the kernel's name and the user's first line.
-    fn launch(&self, launch: &Launch, memory: &mut Memory, sizes: &Sizes) -> Result<(), Diag> {
+    fn launch(&self, launch: &Launch, memory: &mut Memory, sizes: &Sizes, progress: &mut Progress) -> Result<(), Diag> {
         let kernel = self.program.kernel(launch.kernel);
         let fault = |diag: Diag| diag.op(format!("kernel {}", kernel.name)).at(launch.locs.first().unwrap_or(&Loc::UNKNOWN));
         let mut running = Running::new(kernel, launch, memory, sizes, self.checks).map_err(fault)?;
+        if self.checks == Checks::Strict {
+            progress.advance(running.writes_state(), may_fail(kernel)).map_err(fault)?;
+        }
         let outcome = match &kernel.body {
             KernelBody::Nest(nest) => nest::run(nest, &mut running),
             KernelBody::Contract(contract) => contract::run(contract, &mut running),
@@ -134,6 +139,34 @@ impl Interpreted {
         };
         entry.outputs.iter().map(|id| output(id).map_err(|diag| diag.at(&entry.buffer(*id).loc))).collect()
     }
+}
+
+/// How far a run has come: once the state is written, nothing may fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Checking,
+    Writing,
+}
+
+impl Progress {
+    fn advance(&mut self, writes_state: bool, may_fail: bool) -> Result<(), Diag> {
+        if writes_state {
+            *self = Self::Writing;
+        }
+        if may_fail && *self == Self::Writing {
+            return Err(Diag::new("may fail when the state is written already"));
+        }
+        Ok(())
+    }
+}
+
+fn may_fail(kernel: &Kernel) -> bool {
+    let bodies: Vec<&Body> = match &kernel.body {
+        KernelBody::Nest(nest) => nest.stages.iter().map(|stage| &stage.body).collect(),
+        KernelBody::Contract(contract) => vec![&contract.a.body, &contract.b.body, &contract.epilogue],
+        KernelBody::Scatter(scatter) => vec![&scatter.body],
+    };
+    bodies.iter().flat_map(|body| &body.insts).any(|inst| matches!(inst.kind, InstKind::Check { .. }))
 }
 
 fn bind_inputs(entry: &Entry, inputs: &[&Array]) -> Result<Sizes, Error> {

@@ -132,5 +132,9 @@ fn a_failed_call_leaves_the_state() {
     build.launch("fail", &[(y, Mode::Write)], KernelBody::Nest(Nest { axes: vec![], stages: vec![stage] }));
     let mut state: Array = array(&[2], &[5f32, 6.0]);
     let found = build.run_slots(&[], &mut [Slot::Write(&mut state)]);
+    let fault = "kernel fail: may fail when the state is written already".to_owned();
+    assert_eq!((found, &state), (Err(fault), &array(&[2], &[5f32, 6.0])));
+    build.checks = Checks::Bounds;
+    let found = build.run_slots(&[], &mut [Slot::Write(&mut state)]);
     assert_eq!((found, state), (Err("never".to_owned()), array(&[2], &[5f32, 6.0])));
 }
