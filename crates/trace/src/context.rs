@@ -5,11 +5,10 @@
 //! one [`Diag`] and gives a poisoned tensor, and what is computed from that fails without a word.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::Location;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use graver_ir::op::Call;
 use graver_ir::{Diag, Dim, FuncId, Function, Loc, Module, Op, Place, Role, Sink, StateDecl, StateId, Symbol, Type, Value};
 
 use crate::param::ParamId;
@@ -69,7 +68,7 @@ struct Slot {
 }
 
 /// A composite is built once for each of these: a name with its attributes, and the operands' types.
-type CompositeKey = (String, Vec<Type>);
+pub(crate) type CompositeKey = (String, Vec<Type>);
 
 /// A slot of state that the trace has met.
 #[derive(Clone, Debug)]
@@ -84,16 +83,16 @@ pub(crate) struct StateSlot {
 
 /// A function under construction: the root, or the body of a composite, which has one place: the call.
 #[derive(Debug)]
-struct Frame {
-    func: FuncId,
-    call: Option<Loc>,
+pub(crate) struct Frame {
+    pub(crate) func: FuncId,
+    pub(crate) call: Option<Loc>,
 }
 
 /// An open scope: a path, and the line that opened it.
 #[derive(Clone, Debug)]
-struct Scope {
-    path: String,
-    line: &'static Location<'static>,
+pub(crate) struct Scope {
+    pub(crate) path: String,
+    pub(crate) line: &'static Location<'static>,
 }
 
 /// One traced program.
@@ -101,18 +100,20 @@ struct Scope {
 pub(crate) struct Trace {
     id: u32,
     pub(crate) module: Module,
-    frames: Vec<Frame>,
+    pub(crate) frames: Vec<Frame>,
     slots: Vec<Slot>,
     pub(crate) dims: Vec<Dim>,
     pub(crate) symbols: BTreeMap<String, Symbol>,
     pub(crate) errors: Vec<Diag>,
-    composites: HashMap<CompositeKey, FuncId>,
-    scopes: Vec<Scope>,
+    pub(crate) composites: HashMap<CompositeKey, FuncId>,
+    pub(crate) scopes: Vec<Scope>,
     locs: HashMap<(usize, u32, u32, String), Loc>,
     pub(crate) mode: Mode,
     /// Whether state may be updated.
     pub(crate) updates: bool,
     pub(crate) streams: u32,
+    /// The paths of the module's state.
+    taken: BTreeSet<String>,
     /// One entry a slot of the module's state, in the same order.
     pub(crate) state: Vec<StateSlot>,
     pub(crate) state_ids: BTreeMap<StateKey, StateId>,
@@ -179,6 +180,11 @@ pub(crate) fn with<R>(f: impl FnOnce(&mut Trace) -> R) -> R {
     })
 }
 
+/// The innermost trace, if there is one. `f` must not run user code.
+pub(crate) fn with_any<R>(f: impl FnOnce(Option<&mut Trace>) -> R) -> R {
+    STACK.with_borrow_mut(|stack| f(stack.last_mut()))
+}
+
 impl Trace {
     fn new(id: u32, mode: Mode) -> Self {
         let mut module = Module::default();
@@ -197,6 +203,7 @@ impl Trace {
             mode,
             updates: false,
             streams: 0,
+            taken: BTreeSet::new(),
             state: Vec::new(),
             state_ids: BTreeMap::new(),
             bindings: Vec::new(),
@@ -210,7 +217,7 @@ impl Trace {
         self.id
     }
 
-    fn frame(&self) -> &Frame {
+    pub(crate) fn frame(&self) -> &Frame {
         self.frames.last().expect("the root's frame is never popped")
     }
 
@@ -266,7 +273,7 @@ impl Trace {
         slot.value.ok_or(Failed::Poisoned)
     }
 
-    fn values(&self, args: &[Tensor]) -> Traced<Vec<Value>> {
+    pub(crate) fn values(&self, args: &[Tensor]) -> Traced<Vec<Value>> {
         args.iter().map(|arg| self.value(*arg)).collect()
     }
 
@@ -312,12 +319,13 @@ impl Trace {
         id
     }
 
-    fn unique_path(&self, path: &str) -> String {
-        let taken = |path: &str| self.module.state.iter().any(|decl| decl.path == path);
-        if !taken(path) {
-            return path.to_owned();
-        }
-        (2..).map(|count| format!("{path}.{count}")).find(|path| !taken(path)).expect("one of infinitely many is free")
+    /// The path, or the path with the first number that no slot has taken.
+    fn unique_path(&mut self, path: &str) -> String {
+        let numbered = (2..).map(|count| format!("{path}.{count}"));
+        let free = std::iter::once(path.to_owned()).chain(numbered).find(|path| !self.taken.contains(path));
+        let free = free.expect("one of infinitely many is free");
+        self.taken.insert(free.clone());
+        free
     }
 
     /// Adds the root's results and updates, after which the module is whole. Poisoned results are skipped: there are errors then.
@@ -404,114 +412,4 @@ pub(crate) fn report(name: &str, failed: Failed) {
 pub(crate) fn give_up(name: &str, failed: Failed) -> ! {
     report(name, failed);
     unwind()
-}
-
-/// Whether layers are traced as in training. `false` outside of a trace.
-#[must_use]
-pub fn training() -> bool {
-    STACK.with_borrow(|stack| stack.last().is_some_and(|trace| trace.mode == Mode::Train))
-}
-
-/// Runs `f` in another mode: a frozen teacher inside of a training step.
-pub fn with_mode<R>(mode: Mode, f: impl FnOnce() -> R) -> R {
-    struct Restore(Mode);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            STACK.with_borrow_mut(|stack| stack.iter_mut().last().into_iter().for_each(|trace| trace.mode = self.0));
-        }
-    }
-    let _restore = Restore(with(|trace| std::mem::replace(&mut trace.mode, mode)));
-    f()
-}
-
-/// Runs `f` with `name` after the path that errors, dumps and profiles show. Outside of a trace it only runs `f`.
-#[track_caller]
-pub fn scope<R>(name: &str, f: impl FnOnce() -> R) -> R {
-    let line = Location::caller();
-    let path = STACK.with_borrow(|stack| {
-        let outer = stack.last().map_or("", Trace::scope_path);
-        if outer.is_empty() { name.to_owned() } else { format!("{outer}.{name}") }
-    });
-    scope_at(path, line, f)
-}
-
-/// Runs `f` under a whole path.
-pub(crate) fn scope_at<R>(path: String, line: &'static Location<'static>, f: impl FnOnce() -> R) -> R {
-    struct Close(usize);
-    impl Drop for Close {
-        fn drop(&mut self) {
-            STACK.with_borrow_mut(|stack| stack.iter_mut().last().into_iter().for_each(|trace| trace.scopes.truncate(self.0)));
-        }
-    }
-    if !is_tracing() {
-        return f();
-    }
-    let _close = with(|trace| {
-        trace.scopes.push(Scope { path, line });
-        Close(trace.scopes.len() - 1)
-    });
-    f()
-}
-
-/// What a composite is: a name with its attributes, which tells it from others, and a tag if a lowering may know it.
-pub(crate) struct Named {
-    pub(crate) name: String,
-    pub(crate) tag: Option<graver_ir::op::Composite>,
-}
-
-/// Calls the function of this name and these operands' types, whose `body` is recorded if it is new.
-#[track_caller]
-pub(crate) fn call(named: Named, args: &[Tensor], body: impl FnOnce(&[Tensor]) -> Traced<Vec<Tensor>>) -> Traced<Vec<Tensor>> {
-    let line = Location::caller();
-    let types: Vec<Type> = args.iter().map(|arg| with(|trace| trace.ty(*arg))).collect::<Traced<_>>()?;
-    let key = (named.name, types);
-    let func = match with(|trace| trace.composites.get(&key).copied()) {
-        Some(func) => func,
-        None => build(&key, line, body)?,
-    };
-    with(|trace| {
-        let results = trace.module.function(func).result_types();
-        trace.emit(Op::Call(Call { func, tag: named.tag, vjp: None, results }), args, line)
-    })
-}
-
-/// Records a composite's body as a function of the module.
-fn build(
-    key: &CompositeKey,
-    line: &'static Location<'static>,
-    body: impl FnOnce(&[Tensor]) -> Traced<Vec<Tensor>>,
-) -> Traced<FuncId> {
-    struct Pop(usize);
-    impl Drop for Pop {
-        fn drop(&mut self) {
-            STACK.with_borrow_mut(|stack| stack.iter_mut().last().into_iter().for_each(|trace| trace.frames.truncate(self.0)));
-        }
-    }
-    let (func, params, pop) = with(|trace| {
-        let call = trace.frame().call.clone().unwrap_or_else(|| trace.loc(line));
-        let func = trace.module.add(Function::new(""));
-        // Numbered by its id: the same composite over other types is another function.
-        trace.module.function_mut(func).name = format!("{}.{}", key.0, func.0);
-        trace.frames.push(Frame { func, call: Some(call) });
-        let params: Vec<Tensor> =
-            (0..).zip(&key.1).map(|(i, ty)| trace.param(ty.clone(), Role::Arg(format!("x{i}")), line)).collect();
-        (func, params, Pop(trace.frames.len() - 1))
-    });
-    let built = body(&params).and_then(|results| with(|trace| trace.values(&results)));
-    drop(pop);
-    match built {
-        Err(failed) => {
-            // A half-built function is not part of the program.
-            with(|trace| trace.module.functions.remove(&func));
-            Err(failed)
-        }
-        Ok(values) => with(|trace| {
-            let function = trace.module.function_mut(func);
-            for value in values {
-                function.add_result(value, Sink::Out);
-            }
-            trace.composites.insert(key.clone(), func);
-            Ok(func)
-        }),
-    }
 }

@@ -9,7 +9,7 @@ use graver_ir::op::Transform;
 use graver_ir::{Array, Diag, Op};
 
 use crate::context::{Trace, Traced, done, emit, emit_all, report, with, wrong};
-use crate::module::Module;
+use crate::module::{Module, declare};
 use crate::ops::map::like;
 use crate::param::{Param, ParamId};
 use crate::tensor::{Operand, Tensor};
@@ -60,6 +60,8 @@ impl<M: Module> Wrt for &M {
     type Grad = Grads;
 
     fn leaves(&self, out: &mut Vec<WrtLeaf>) {
+        // Models that nobody named are called by their own paths.
+        with(|trace| declare(trace, "", *self));
         let leaf = |(_, param): &(String, Param)| WrtLeaf { tensor: param.get(), param: Some(param.id()) };
         out.extend(trainable(*self).iter().map(leaf));
     }

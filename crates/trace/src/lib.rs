@@ -14,6 +14,7 @@
 
 extern crate self as graver_trace;
 
+mod call;
 mod compile;
 mod context;
 mod engine;
@@ -21,6 +22,7 @@ mod grad;
 mod module;
 mod ops;
 mod param;
+mod scope;
 mod size;
 mod spec;
 mod state;
@@ -29,7 +31,7 @@ mod tensor;
 mod tree;
 
 pub use compile::{Compiled, Device, TracedModule, compile, trace};
-pub use context::{Mode, is_tracing, scope, training, with_mode};
+pub use context::{Mode, is_tracing};
 pub use engine::{Engine, PassTime, Report};
 pub use grad::{Grads, Loss, Pullback, Wrt, WrtLeaf, grad, hvp, jvp, params_of, value_and_grad, vjp, with_params};
 pub use graver_derive::{Module, Tree};
@@ -42,6 +44,7 @@ pub use ops::movement::{Range, concat, stack};
 pub use ops::random::{normal, rng_key, uniform};
 pub use ops::reduce::{Pair, Pool2d};
 pub use param::{Buffer, Param, ParamId};
+pub use scope::{scope, training, with_mode};
 pub use size::{DimArg, Dims, Extent, Size};
 pub use spec::{Spec, TensorSpec, join_path, spec, spec_of, symbol};
 pub use state::{StateCell, StateEntry, StateKey, TrainState, named_slot, slot};

@@ -5,12 +5,60 @@ use std::panic::Location;
 
 use graver_ir::{Array, Diag};
 
-use crate::context::{Trace, scope_at, with};
+use crate::context::{Trace, with};
 use crate::param::{Buffer, Param, ParamId};
+use crate::scope::scope_at;
 
 /// A part of a model, which knows its parameters, buffers and parts by name.
 ///
-/// Derive it. A field that is no module needs `#[module(skip)]`.
+/// Derive it. Fields are modules, [`Param`]s, [`Buffer`]s, and vectors, arrays, options, tuples and boxes of them.
+///
+/// ```
+/// use graver_trace::{Array, Module, Param};
+///
+/// #[derive(Module)]
+/// struct Block<M> {
+///     inner: Vec<M>,
+///     #[module(name = "gamma")]
+///     scale: Param,
+///     #[module(skip)]
+///     width: usize,
+/// }
+///
+/// let param = || Param::new(Array::scalar(1.0f32));
+/// let block = Block { inner: vec![param(), param()], scale: param(), width: 2 };
+/// let paths: Vec<String> = block.params().into_iter().map(|(path, _)| path).collect();
+/// assert_eq!(paths, ["inner.0", "inner.1", "gamma"]);
+/// # let _ = block.width;
+/// ```
+///
+/// A field that is no module must say so:
+/// ```compile_fail,E0277
+/// #[derive(graver_trace::Module)]
+/// struct Layer {
+///     width: usize,
+/// }
+/// ```
+/// Attributes are never ignored:
+/// ```compile_fail
+/// #[derive(graver_trace::Module)]
+/// struct Layer {
+///     #[module(skipped)]
+///     width: usize,
+/// }
+/// ```
+/// ```compile_fail
+/// #[derive(graver_trace::Module)]
+/// #[module(skip)]
+/// struct Layer {}
+/// ```
+/// Enums are not walked:
+/// ```compile_fail
+/// #[derive(graver_trace::Module)]
+/// enum Layer {
+///     Dense(graver_trace::Param),
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no module",
     label = "a field of a module must be a module, a `Param` or a `Buffer`",

@@ -5,7 +5,9 @@ use std::ops::{Add, Div, Mul, Rem, Sub};
 
 use graver_ir::{Diag, Dim, Shape, Symbol};
 
-use crate::context::{Traced, give_up, with, wrong};
+use crate::context::{Traced, done, give_up, with, wrong};
+use crate::ops::index::size_like;
+use crate::tensor::{Operand, Tensor};
 
 /// The size of an axis: a number, or an expression in symbols that calls will give values. Copied freely inside its trace.
 ///
@@ -116,6 +118,19 @@ impl Size {
         let dim = self.dim_or_unwind();
         if dim.bounds().hi < 1 { give_up("size", Diag::new(format!("a size is divided by {dim}")).into()) } else { dim }
     }
+}
+
+impl Operand for Size {
+    /// The size as a number of the other operand's element type: `x.sum(0) / x.dim(0)`.
+    #[track_caller]
+    fn beside(&self, other: Tensor) -> Tensor {
+        done("size", sized(*self, other))
+    }
+}
+
+#[track_caller]
+fn sized(size: Size, other: Tensor) -> Traced {
+    size_like(&size.to_dim()?, other.ty()?.dtype)
 }
 
 impl fmt::Debug for Size {

@@ -9,7 +9,7 @@ use graver_runtime::Slot;
 use crate::context::{Traced, with, wrong};
 use crate::module::Module;
 use crate::param::{Param, ParamId, Shared, check};
-use crate::tensor::Tensor;
+use crate::tensor::{Operand, Tensor};
 
 /// What a slot of the state is, whichever program uses it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +78,12 @@ impl StateCell {
             trace.state[self.0.0 as usize].update = Some(value);
             Ok(())
         })
+    }
+}
+
+impl Operand for StateCell {
+    fn beside(&self, _: Tensor) -> Tensor {
+        self.get()
     }
 }
 

@@ -33,6 +33,13 @@ pub type Tensors<'a> = dyn Iterator<Item = Tensor> + 'a;
 /// }
 /// # fn arrays(output: Output<Array>) -> Array { output.logits }
 /// ```
+/// A struct without the parameter could not hold arrays too:
+/// ```compile_fail
+/// #[derive(graver_trace::Tree)]
+/// struct Output {
+///     logits: graver_trace::Tensor,
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no nesting of tensors",
     note = "a traced function gives tensors, tuples, arrays, vectors or options of them, or a struct that derives `Tree`"

@@ -10,7 +10,8 @@ use super::index::iota_of;
 use super::map::{broadcast_pair, like, map, same_dtype, stretch};
 use super::movement::{permute_to, reshape_to, transpose};
 use super::reduce::{Keep, mean, moments, reduce};
-use crate::context::{Named, Traced, call, done, done_all, emit, wrong};
+use crate::call::{Named, call};
+use crate::context::{Traced, done, done_all, emit, wrong};
 use crate::tensor::{Axes, Axis, Operand, Tensor};
 
 fn tagged(tag: Composite, attributes: &str) -> Named {

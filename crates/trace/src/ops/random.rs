@@ -7,7 +7,8 @@ use graver_ir::{Array, DType, Dim, Op, Scalar, ScalarFn, Shape, StateDecl, State
 use super::index::constant;
 use super::map::{like, map, stretch};
 use super::movement::{narrow, pad_axis};
-use crate::context::{Traced, done, emit, training, with, wrong};
+use crate::context::{Traced, done, emit, with, wrong};
+use crate::scope::training;
 use crate::size::{Dims, whole_shape};
 use crate::state::{Origin, StateKey};
 use crate::tensor::Tensor;
@@ -130,14 +131,14 @@ fn normal_of(dims: &dyn Dims, dtype: DType) -> Traced {
     if dtype.is_float() { gaussian(&shape, dtype) } else { wrong(format!("random numbers are floats, got {dtype}")) }
 }
 
-/// Uniform random floats in `0..1`, other ones in each step.
+/// Uniform random floats in `0..1`, other ones in each step; the same in each call of a function that keeps its state.
 #[must_use]
 #[track_caller]
 pub fn uniform(shape: impl Dims, dtype: DType) -> Tensor {
     done("uniform", uniform_of(&shape, dtype))
 }
 
-/// Normal random floats of mean 0 and variance 1, other ones in each step.
+/// Normal random floats of mean 0 and variance 1, other ones in each step; the same in each call of a function that keeps its state.
 #[must_use]
 #[track_caller]
 pub fn normal(shape: impl Dims, dtype: DType) -> Tensor {

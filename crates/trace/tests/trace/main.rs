@@ -1,6 +1,7 @@
 //! Tracing, judged by what the interpreter makes of the traced program.
 
 mod common;
+mod device;
 mod errors;
 mod grad;
 mod ops;

@@ -32,6 +32,7 @@ fn maps() {
 #[test]
 fn reductions() {
     check(|x| x.sum(-1), &[2.0, -0.5]);
+    check(|x| x.sum(0) / x.dim(0) - x.mean(0), &[0.0; 3]);
     check(|x| x.mean(0), &[0.75, -1.0, 1.0]);
     check(|x| x.max_keepdim(1) + x.min_keepdim([1]), &[1.0, -0.5]);
     check(|x| x.prod(..), &[0.0]);
