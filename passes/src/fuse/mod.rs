@@ -2,8 +2,15 @@
 //! once. Fusion is therefore in the graph: it can be printed, verified and interpreted like anything else. Runs last of
 //! the graph passes; calls and derivatives are gone by then. Decides by kinds of ops and by bytes, never by sizes of symbols.
 
+mod class;
+mod facts;
+mod group;
+mod grow;
 mod outline;
 mod partition;
+mod reach;
+mod relation;
+mod rules;
 
 use graver_ir::{Error, Module};
 

@@ -100,7 +100,7 @@ impl<'a> Regions<'a> {
                 regions.nodes.entry(region).or_default().push(id);
                 let mut reads = BTreeSet::new();
                 for arg in function.graph.args(id) {
-                    partition.sources(&function.graph, arg, &mut reads);
+                    partition.sources(&function.graph, region, arg, &mut reads);
                 }
                 let foreign = reads.into_iter().filter(|value| partition.region(value.node) != Some(region));
                 regions.reads.entry(region).or_default().extend(foreign);

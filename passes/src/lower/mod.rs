@@ -9,7 +9,7 @@ mod contract;
 mod entry;
 pub(crate) mod index;
 mod map;
-mod movement;
+pub(crate) mod movement;
 pub(crate) mod name;
 mod nest;
 mod point;

@@ -2,7 +2,7 @@
 
 use graver_ir::kernel::{Index, ValueId};
 use graver_ir::op::{Broadcast, PadAxis, Perm, SliceAxis};
-use graver_ir::{DType, Dim, Op, Scalar, ScalarFn, Shape, Type, Value};
+use graver_ir::{DType, Dim, Graph, NodeId, Op, Scalar, ScalarFn, Shape, Type, Value};
 
 use super::point::{Condition, Point, at as exact, expression};
 use super::region::Region;
@@ -84,7 +84,7 @@ fn regrouped(from: &[Dim], to: &[Dim], index: &[Index], result: &mut Vec<Index>)
 }
 
 /// Ranges of axes of both shapes whose products are equal, as small as can be told.
-pub(super) fn groups(from: &Shape, to: &Shape) -> Vec<(std::ops::Range<usize>, std::ops::Range<usize>)> {
+pub(crate) fn groups(from: &Shape, to: &Shape) -> Vec<(std::ops::Range<usize>, std::ops::Range<usize>)> {
     let mut groups = Vec::new();
     let (mut i, mut j, mut start) = (0, 0, (0, 0));
     let (mut left, mut right) = (Dim::ONE, Dim::ONE);
@@ -168,4 +168,11 @@ pub(super) fn concat(region: &mut Region<'_>, at: &mut Point, axis: usize, value
         end = end + size;
     }
     chosen.expect("I4: a concatenation has an operand")
+}
+
+/// Whether a reshape only adds and removes axes of size one.
+pub(crate) fn is_trivial_reshape(graph: &Graph, id: NodeId) -> bool {
+    let (from, to) = (&graph.ty(graph.args(id)[0]).shape, &graph.ty(id.into()).shape);
+    let wide = |shape: &[Dim]| shape.iter().filter(|size| !size.is(1)).count();
+    groups(from, to).into_iter().all(|(outer, inner)| wide(&from[outer]) <= 1 && wide(&to[inner]) <= 1)
 }

@@ -1,7 +1,9 @@
 //! Where results go. A reshape at the end is nothing: the buffer is dense, and is written under the inner shape.
 
+use std::collections::BTreeMap;
+
 use graver_ir::kernel::{Index, Store};
-use graver_ir::{Graph, Op, Shape, Value};
+use graver_ir::{Graph, Op, Value};
 
 use super::movement::reshaped;
 use super::point::Point;
@@ -17,40 +19,42 @@ pub(super) fn under_reshapes(graph: &Graph, mut value: Value) -> Value {
 
 /// Stores of every result at the point of a contraction's sum. Permutations and reshapes after it are in the stores' indices.
 pub(super) fn at_sum(region: &mut Region<'_>, at: &mut Point, contraction: Value, index: &[Index]) -> Vec<Store> {
+    let graph = region.graph();
+    let known = indices(graph, contraction, index);
     let results: Vec<Value> = region.function.results.iter().map(|result| result.value).collect();
     let store = |(position, value): (usize, Value)| {
-        let outer = under_reshapes(region.graph(), value);
-        let moves = moves_to(region.graph(), outer, contraction);
-        let inner = moves.last().map_or(outer, |last| region.graph().args(last.node)[0]);
-        let value = region.pull(at, inner, index);
-        let (shape, place) = moved(region.graph(), inner, index, &moves);
-        region.store(position, &shape, place, value)
+        let outer = under_reshapes(graph, value);
+        let inner = under_moves(graph, outer, contraction);
+        let value = region.pull(at, inner, &known[&inner]);
+        region.store(position, &graph.ty(outer).shape, known[&outer].clone(), value)
     };
     results.into_iter().enumerate().map(store).collect()
 }
 
-/// The permutations and reshapes at the end of a result, outermost first.
-fn moves_to(graph: &Graph, mut value: Value, contraction: Value) -> Vec<Value> {
-    let mut moves = Vec::new();
-    while value != contraction
-        && let Op::Permute(_) | Op::Reshape(_) = graph.op(value.node)
-    {
-        moves.push(value);
-        value = graph.args(value.node)[0];
+/// The index of every value that follows from the sum, when the sum is at `index`.
+fn indices(graph: &Graph, contraction: Value, index: &[Index]) -> BTreeMap<Value, Vec<Index>> {
+    let mut known = BTreeMap::from([(contraction, index.to_vec())]);
+    for id in graph.topo() {
+        let args = graph.args(id);
+        let Some((arg, index)) = args.iter().find_map(|arg| Some((*arg, known.get(arg)?.clone()))) else { continue };
+        let op = graph.op(id);
+        let index = if let Op::Permute(perm) = op {
+            perm.axes().iter().map(|axis| index[*axis].clone()).collect()
+        } else if let Op::Reshape(to) = op {
+            reshaped(&graph.ty(arg).shape, to, &index)
+        } else {
+            assert!(matches!(op, Op::Map(_) | Op::Cast(_) | Op::Alias | Op::StopGradient), "L9: {} after a sum", op.name());
+            index
+        };
+        known.insert(id.into(), index);
     }
-    moves
+    known
 }
 
-/// Shape and index after the moves of what is at `index` before them.
-fn moved(graph: &Graph, inner: Value, index: &[Index], moves: &[Value]) -> (Shape, Vec<Index>) {
-    let start = (graph.ty(inner).shape.clone(), index.to_vec());
-    moves.iter().rev().fold(start, |(from, index), value| {
-        let to = graph.ty(*value).shape.clone();
-        let index = if let Op::Permute(perm) = graph.op(value.node) {
-            perm.axes().iter().map(|axis| index[*axis].clone()).collect()
-        } else {
-            reshaped(&from, &to, &index)
-        };
-        (to, index)
-    })
+/// The value under the permutations and reshapes at the end, the sum itself at the latest.
+fn under_moves(graph: &Graph, mut value: Value, contraction: Value) -> Value {
+    while value != contraction && matches!(graph.op(value.node), Op::Permute(_) | Op::Reshape(_)) {
+        value = graph.args(value.node)[0];
+    }
+    value
 }

@@ -1,0 +1,183 @@
+//! What is known of the graph before regions grow: which nodes every reader computes for itself, and who reads whom, how.
+
+use std::collections::BTreeSet;
+
+use graver_ir::{Dim, Function, Graph, NodeId, Op, Target, Value};
+
+use super::class::{Class, class, is_cheap, live, result, space};
+use super::reach::reaches;
+use super::relation::{Relation, of_operand, through};
+use crate::lower::movement::is_trivial_reshape;
+use crate::plan::nominal;
+
+/// The most maps that are computed again for every reader.
+const CHEAP_CHAIN: usize = 6;
+
+/// A source that a node reads, perhaps through free nodes.
+#[derive(Clone, Debug)]
+pub(super) struct Read {
+    /// The reader.
+    pub(super) reader: NodeId,
+    /// Which operand of the reader leads there.
+    pub(super) slot: usize,
+    /// What is read.
+    pub(super) source: Value,
+    /// Which element of it.
+    pub(super) relation: Relation,
+}
+
+/// See the file's header.
+#[derive(Debug)]
+pub(super) struct Facts<'a> {
+    /// The entry.
+    pub(super) function: &'a Function,
+    /// Whether contractions take maps.
+    pub(super) target_fuses: bool,
+    /// Live nodes after their operands.
+    pub(super) order: Vec<NodeId>,
+    /// The place of each node in `order`.
+    pub(super) rank: Vec<usize>,
+    /// Whether regions compute the node for themselves.
+    pub(super) free: Vec<bool>,
+    /// What each node that is not free reads of nodes that are not free.
+    pub(super) reads: Vec<Vec<Read>>,
+    /// Who reads each node.
+    pub(super) readers: Vec<BTreeSet<NodeId>>,
+    /// Whether the entry returns a value of the node.
+    pub(super) returned: Vec<bool>,
+}
+
+impl<'a> Facts<'a> {
+    /// Of an entry.
+    pub(super) fn of(function: &'a Function, target: &Target) -> Self {
+        let (order, bound) = (live(function), function.graph.bound());
+        let mut facts = Self {
+            function,
+            target_fuses: target.fused_epilogues,
+            rank: vec![usize::MAX; bound],
+            free: vec![false; bound],
+            reads: vec![Vec::new(); bound],
+            readers: vec![BTreeSet::new(); bound],
+            returned: vec![false; bound],
+            order,
+        };
+        for (rank, id) in facts.order.iter().enumerate() {
+            facts.rank[id.index()] = rank;
+        }
+        for result in &function.results {
+            facts.returned[result.value.node.index()] = true;
+        }
+        facts.mark_free();
+        facts.connect();
+        facts
+    }
+
+    /// The graph.
+    pub(super) fn graph(&self) -> &'a Graph {
+        &self.function.graph
+    }
+
+    /// The nodes that regions are made of.
+    pub(super) fn computed(&self) -> Vec<NodeId> {
+        let computed = |id: &NodeId| !self.free[id.index()] && class(self.graph(), *id) != Class::Given;
+        self.order.iter().copied().filter(computed).collect()
+    }
+
+    fn mark_free(&mut self) {
+        for id in self.order.clone() {
+            self.free[id.index()] = !self.returned[id.index()] && self.is_free(id);
+        }
+        // Users first: what must be in memory for them is not free, whatever it is.
+        for id in self.order.clone().into_iter().rev() {
+            for arg in self.must_be_stored(id) {
+                self.free[arg.node.index()] = false;
+            }
+        }
+    }
+
+    fn is_free(&self, id: NodeId) -> bool {
+        match class(self.graph(), id) {
+            Class::Source | Class::Move => true,
+            Class::Map => is_cheap(self.graph(), id) && self.is_cheap_chain(id),
+            Class::Given | Class::Reduce | Class::Window | Class::Contract | Class::Scatter => false,
+        }
+    }
+
+    /// Whether reading what a chain of maps starts from costs no more than reading its result: all of it is given.
+    fn is_cheap_chain(&self, id: NodeId) -> bool {
+        let (mut sources, mut maps) = (BTreeSet::new(), 0);
+        let given = self.chain(id.into(), &mut sources, &mut maps);
+        let wide = sources.iter().filter(|value| !space(&self.graph().ty(**value).shape).is_empty());
+        let bytes: Dim = wide.map(|value| self.graph().ty(*value).bytes()).sum();
+        given && maps <= CHEAP_CHAIN && (result(self.graph(), id).bytes() - bytes).is_nonneg()
+    }
+
+    fn chain(&self, value: Value, sources: &mut BTreeSet<Value>, maps: &mut usize) -> bool {
+        if class(self.graph(), value.node) == Class::Given {
+            sources.insert(value);
+            return true;
+        }
+        *maps += usize::from(class(self.graph(), value.node) == Class::Map);
+        let inner = |arg: Value| self.free[arg.node.index()] || class(self.graph(), arg.node) == Class::Given;
+        let mut args = self.graph().args(value.node).into_iter();
+        *maps <= CHEAP_CHAIN && args.all(|arg| inner(arg) && self.chain(arg, sources, maps))
+    }
+
+    /// Operands that lowering or the machine needs as arrays: a gather's where no index arithmetic leads further, and what
+    /// a reshape splits or merges after other movement, which as a view of memory costs nothing.
+    fn must_be_stored(&self, id: NodeId) -> Vec<Value> {
+        let graph = self.graph();
+        let args = graph.args(id);
+        let is_free = |value: &Value| self.free[value.node.index()];
+        if let Op::Gather(axes) = graph.op(id) {
+            let random: Vec<bool> = (0..graph.ty(args[0]).rank()).map(|axis| axis == axes.axis).collect();
+            let stored = !reaches(graph, args[0], &random, &|node| !self.free[node.index()]);
+            return args.into_iter().take(1).filter(|_| stored).collect();
+        }
+        if matches!(graph.op(id), Op::Reshape(_)) && !is_trivial_reshape(graph, id) {
+            let moved =
+                |value: &Value| matches!(graph.op(value.node), Op::Permute(_) | Op::Slice(_) | Op::Reverse(_) | Op::Pad(_));
+            return args.into_iter().filter(is_free).filter(moved).collect();
+        }
+        Vec::new()
+    }
+
+    fn connect(&mut self) {
+        for id in self.computed() {
+            let mut reads = Vec::new();
+            for (slot, arg) in self.graph().args(id).into_iter().enumerate() {
+                self.follow(arg, of_operand(self.graph(), id, slot), &mut |source, relation| {
+                    reads.push(Read { reader: id, slot, source, relation });
+                });
+            }
+            for read in &reads {
+                self.readers[read.source.node.index()].insert(id);
+            }
+            self.reads[id.index()] = reads;
+        }
+    }
+
+    /// The sources of a value through free nodes.
+    fn follow(&self, value: Value, relation: Relation, found: &mut dyn FnMut(Value, Relation)) {
+        if !self.free[value.node.index()] {
+            return found(value, relation);
+        }
+        let inner =
+            if class(self.graph(), value.node) == Class::Move { through(self.graph(), value.node, &relation) } else { relation };
+        for (slot, arg) in self.graph().args(value.node).into_iter().enumerate() {
+            // The second operand of a padding, and the key of random bits, are read at no index.
+            let scalar = space(&self.graph().ty(arg).shape).is_empty();
+            let inner = if scalar || (slot == 1 && inner.len() != space(&self.graph().ty(arg).shape).len()) {
+                Vec::new()
+            } else {
+                inner.clone()
+            };
+            self.follow(arg, inner, found);
+        }
+    }
+
+    /// Bytes for comparison.
+    pub(super) fn bytes(&self, value: Value) -> i64 {
+        nominal(&self.graph().ty(value).bytes())
+    }
+}

@@ -1,0 +1,271 @@
+//! Which two regions may become one: a producer and a consumer of its values, or two that read the same.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use graver_ir::{Graph, NodeId, Op};
+
+use super::class::{is_cheap, operand_space, reads_once, result, space};
+use super::facts::{Facts, Read};
+use super::group::{Group, Kind};
+use super::reach::reaches;
+use super::relation::{is_affine, is_identity, is_prefix, is_random, permutation, repeats};
+
+/// Why two neighbours are two kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Both are contractions, scatters or windows.
+    OneCoreEach,
+    /// Reductions that keep different axes.
+    OtherRows,
+    /// Values are read at other places than where they are computed, and others need them too.
+    ReadElsewhere,
+    /// It would be computed several times.
+    Recomputed,
+    /// A contraction reads its operands many times.
+    Operand,
+    /// A position that is known at run time only.
+    RunTimePosition,
+    /// Another kernel in between needs one and feeds the other.
+    Between,
+    /// A kernel has at most so many ops.
+    TooLarge,
+    /// The target's contractions take no maps.
+    NoEpilogue,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OneCoreEach => "a kernel has one contraction, scatter or kind of window",
+            Self::OtherRows => "reductions of one kernel keep the same leading axes",
+            Self::ReadElsewhere => "it is read at other places than where it is computed, and needed elsewhere too",
+            Self::Recomputed => "fusing would compute it several times",
+            Self::Operand => "a contraction reads its operands many times: they are computed once, before",
+            Self::RunTimePosition => "it is read at positions that are known at run time only",
+            Self::Between => "another kernel between them needs one and feeds the other",
+            Self::TooLarge => "the kernel would be too large",
+            Self::NoEpilogue => "the target's contractions take no further ops",
+        })
+    }
+}
+
+/// The producer and the consumer as one region; `reads` are all reads of the producer by the consumer.
+pub(super) fn vertical(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: bool) -> Result<Group, Refusal> {
+    if p.tail && c.kind != Kind::Move {
+        return Err(Refusal::ReadElsewhere);
+    }
+    match (p.kind, c.kind) {
+        (Kind::Contract, Kind::Map) => epilogue(facts, p, c, reads),
+        (Kind::Contract, Kind::Move) => tail_of_sum(facts, p, c, reads),
+        (Kind::Map, Kind::Contract) => into_contraction(facts, p, c, reads, private),
+        (Kind::Map, Kind::Scatter) if private && reads.iter().all(|read| !is_random(&read.relation)) => Ok(joined(p, c, c)),
+        (Kind::Map | Kind::Row | Kind::Window | Kind::Column, Kind::Move) => tail(facts, p, c, reads),
+        (Kind::Map, Kind::Map | Kind::Row | Kind::Column | Kind::Window) => maps(facts, p, c, reads, private),
+        (Kind::Row, Kind::Map | Kind::Row) => rows(facts, p, c, reads),
+        (Kind::Column, Kind::Map) => results(facts, p, c, reads, p.kept),
+        (Kind::Window, Kind::Map) => results(facts, p, c, reads, p.full.len()),
+        (Kind::Map, Kind::Scatter) => Err(Refusal::ReadElsewhere),
+        (Kind::Row | Kind::Column | Kind::Window, Kind::Row | Kind::Column) => Err(Refusal::OtherRows),
+        (Kind::Row | Kind::Column | Kind::Window, Kind::Contract | Kind::Scatter) => Err(Refusal::Operand),
+        (Kind::Contract | Kind::Scatter | Kind::Row | Kind::Column | Kind::Window, _) | (Kind::Move, _) => {
+            Err(Refusal::OneCoreEach)
+        }
+    }
+}
+
+/// Two regions that reduce what they both read over the same axes.
+pub(super) fn horizontal(x: &Group, y: &Group) -> Option<Group> {
+    let alike = x.kind == y.kind && matches!(x.kind, Kind::Column | Kind::Window) && x.full == y.full && x.kept == y.kept;
+    (alike && !x.tail && !y.tail).then(|| joined(x, y, x))
+}
+
+/// The nodes of both, in a region that is otherwise like `like`.
+fn joined(p: &Group, c: &Group, like: &Group) -> Group {
+    let mut nodes: Vec<NodeId> = p.nodes.iter().chain(&c.nodes).copied().collect();
+    nodes.sort_unstable();
+    let places = p.places.iter().chain(&c.places).map(|(id, place)| (*id, place.clone())).collect();
+    Group { nodes, places, tail: p.tail || c.tail, ..like.clone() }
+}
+
+/// Maps over the sum's space, whose axes may be in another order.
+fn epilogue(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read]) -> Result<Group, Refusal> {
+    if !facts.target_fuses {
+        return Err(Refusal::NoEpilogue);
+    }
+    let mut place: Option<Vec<usize>> = None;
+    for read in reads {
+        let own = p.places.get(&read.source.node).ok_or(Refusal::ReadElsewhere)?;
+        let axes = permutation(&read.relation, c.full.len()).ok_or(Refusal::ReadElsewhere)?;
+        let composed: Vec<usize> = own.iter().map(|axis| axes[*axis]).collect();
+        if is_random(&read.relation) || place.as_ref().is_some_and(|place| *place != composed) {
+            return Err(Refusal::ReadElsewhere);
+        }
+        place = Some(composed);
+    }
+    let place = place.ok_or(Refusal::ReadElsewhere)?;
+    if !c.nodes.iter().all(|id| c.is_full(facts, *id) && is_pointwise(facts.graph(), *id)) {
+        return Err(Refusal::ReadElsewhere);
+    }
+    let mut merged = joined(p, c, p);
+    merged.places.extend(c.nodes.iter().map(|id| (*id, place.clone())));
+    Ok(merged)
+}
+
+/// Whether a node computes at one point of its space what it needs at the same point.
+fn is_pointwise(graph: &Graph, id: NodeId) -> bool {
+    matches!(graph.op(id), Op::Map(_) | Op::Cast(_))
+}
+
+/// A permutation or reshape of a value over the sum's space: an index of its store.
+fn tail_of_sum(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read]) -> Result<Group, Refusal> {
+    let [read] = reads else { return Err(Refusal::ReadElsewhere) };
+    let movable = matches!(facts.graph().op(read.reader), Op::Permute(_) | Op::Reshape(_));
+    let placed = p.places.contains_key(&read.source.node) || p.tail;
+    if movable && is_direct(facts, read) && placed { Ok(joined(p, c, p)) } else { Err(Refusal::ReadElsewhere) }
+}
+
+/// A permutation of a value that a nest computes is an index of its store; a reshape is another view of what is stored.
+fn tail(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read]) -> Result<Group, Refusal> {
+    let [read] = reads else { return Err(Refusal::ReadElsewhere) };
+    let permutes = matches!(facts.graph().op(read.reader), Op::Permute(_)) && !p.tail && p.is_full(facts, read.source.node);
+    let moved = permutes || matches!(facts.graph().op(read.reader), Op::Reshape(_));
+    if moved && is_direct(facts, read) { Ok(joined(p, c, p)) } else { Err(Refusal::ReadElsewhere) }
+}
+
+/// Whether nothing lies between: what is free above a movement has an index of its own.
+fn is_direct(facts: &Facts<'_>, read: &Read) -> bool {
+    facts.graph().args(read.reader).first() == Some(&read.source)
+}
+
+/// A map before or after a contraction that stands already.
+fn into_contraction(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: bool) -> Result<Group, Refusal> {
+    let core = c.contraction(facts).ok_or(Refusal::OneCoreEach)?;
+    if reads.iter().all(|read| read.reader != core) {
+        return beside_sum(facts, p, c, reads);
+    }
+    let reads_core = reads.iter().all(|read| read.reader == core);
+    let cheap = p.nodes.iter().all(|id| is_cheap(facts.graph(), *id) && is_pointwise(facts.graph(), *id));
+    if !(private && reads_core && cheap && p.nodes.len() <= 4 && reads.iter().all(|read| is_affine(&read.relation))) {
+        return Err(Refusal::Operand);
+    }
+    let value = reads[0].source;
+    let inputs = p.nodes.iter().flat_map(|id| &facts.reads[id.index()]).filter(|read| !p.nodes.contains(&read.source.node));
+    let bytes: i64 = inputs.filter(|read| !repeats(&read.relation, p.full.len())).map(|read| facts.bytes(read.source)).sum();
+    if bytes <= facts.bytes(value) { Ok(joined(p, c, c)) } else { Err(Refusal::Operand) }
+}
+
+/// A map that only the maps after a contraction read, at the same points.
+fn beside_sum(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read]) -> Result<Group, Refusal> {
+    let mut place: Option<&Vec<usize>> = None;
+    for read in reads {
+        let own = c.places.get(&read.reader);
+        if own.is_none() || !is_identity(&read.relation, p.full.len()) || place.is_some_and(|place| Some(place) != own) {
+            return Err(Refusal::ReadElsewhere);
+        }
+        place = own;
+    }
+    let place = place.ok_or(Refusal::ReadElsewhere)?;
+    if place.len() != p.full.len() || !p.nodes.iter().all(|id| p.is_full(facts, *id) && is_pointwise(facts.graph(), *id)) {
+        return Err(Refusal::ReadElsewhere);
+    }
+    let mut merged = joined(p, c, c);
+    merged.places.extend(p.nodes.iter().map(|id| (*id, place.clone())));
+    Ok(merged)
+}
+
+/// Maps into a nest: at the same points, or computed again where they are read.
+fn maps(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: bool) -> Result<Group, Refusal> {
+    if reads.iter().any(|read| is_random(&read.relation)) {
+        return gathered(facts, p, c, reads, private);
+    }
+    let same = |read: &Read| is_identity(&read.relation, operand_space(facts.graph(), read.reader).len());
+    let over_full = p.full == c.full && reads.iter().all(same);
+    let over_rows = c.kind == Kind::Row && p.full == c.full[..c.kept] && reads.iter().all(|read| is_prefix(&read.relation));
+    match c.kind {
+        Kind::Map | Kind::Row if over_full || over_rows => Ok(joined(p, c, c)),
+        // A window's own space is that of its results: what it reads is elsewhere. A column stores nothing over its full space.
+        Kind::Column if over_full && private => Ok(joined(p, c, c)),
+        Kind::Window if private && reads_windows_once(facts, reads) => Ok(joined(p, c, c)),
+        Kind::Map | Kind::Row | Kind::Column | Kind::Window => inlined(facts, p, c, reads, private),
+        Kind::Move | Kind::Contract | Kind::Scatter => Err(Refusal::OneCoreEach),
+    }
+}
+
+fn reads_windows_once(facts: &Facts<'_>, reads: &[Read]) -> bool {
+    let [read] = reads else { return false };
+    reads_once(facts.graph(), read.reader)
+}
+
+/// Maps that are computed where they are read, perhaps more than once.
+fn inlined(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: bool) -> Result<Group, Refusal> {
+    if !private || p.nodes.iter().any(|id| p.full.len() != space(&result(facts.graph(), *id).shape).len()) {
+        return Err(Refusal::ReadElsewhere);
+    }
+    if !reads.iter().all(|read| is_affine(&read.relation)) {
+        return Err(Refusal::ReadElsewhere);
+    }
+    let several = reads.iter().any(|read| read.relation != reads[0].relation)
+        || reads.iter().any(|read| repeats(&read.relation, operand_space(facts.graph(), read.reader).len()));
+    let cheap = p.nodes.len() <= 6 && p.nodes.iter().all(|id| is_cheap(facts.graph(), *id));
+    if !several || cheap { Ok(joined(p, c, c)) } else { Err(Refusal::Recomputed) }
+}
+
+/// Rows at one position: what a gather picks of maps over whole rows.
+fn gathered(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: bool) -> Result<Group, Refusal> {
+    let inside = |id: NodeId| p.nodes.contains(&id) || facts.free[id.index()];
+    let pullable = |read: &Read| {
+        let Op::Gather(axes) = facts.graph().op(read.reader) else { return false };
+        let x = facts.graph().args(read.reader)[0];
+        let random: Vec<bool> = (0..facts.graph().ty(x).rank()).map(|axis| axis == axes.axis).collect();
+        reaches(facts.graph(), x, &random, &|node| !inside(node))
+    };
+    let once = reads.iter().filter(|read| is_random(&read.relation)).all(pullable);
+    let rest = reads.iter().filter(|read| !is_random(&read.relation)).all(|read| is_affine(&read.relation));
+    if private && once && rest && p.kind == Kind::Map { Ok(joined(p, c, c)) } else { Err(Refusal::RunTimePosition) }
+}
+
+/// Maps after reductions over rows, at whole rows or at one value a row, and further reductions over the same rows.
+fn rows(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read]) -> Result<Group, Refusal> {
+    if c.kind == Kind::Row && (c.kept != p.kept || c.full != p.full) {
+        return Err(Refusal::OtherRows);
+    }
+    if c.kind == Kind::Map && c.full != p.full && c.full != p.full[..p.kept] {
+        return Err(Refusal::OtherRows);
+    }
+    for read in reads {
+        let reader = operand_space(facts.graph(), read.reader);
+        let aligned = if p.is_full(facts, read.source.node) {
+            is_identity(&read.relation, reader.len()) || picks(facts, p, read)
+        } else {
+            is_prefix(&read.relation)
+        };
+        if !aligned {
+            return Err(if is_random(&read.relation) { Refusal::RunTimePosition } else { Refusal::ReadElsewhere });
+        }
+    }
+    Ok(joined(p, c, p))
+}
+
+/// Whether a read is one element a row, at a run-time position.
+fn picks(facts: &Facts<'_>, p: &Group, read: &Read) -> bool {
+    let Op::Gather(axes) = facts.graph().op(read.reader) else { return false };
+    let x = facts.graph().args(read.reader)[0];
+    let random: Vec<bool> = (0..facts.graph().ty(x).rank()).map(|axis| axis == axes.axis).collect();
+    let inside = |id: NodeId| p.nodes.contains(&id) || facts.free[id.index()];
+    let kept = read.relation.get(..p.kept).is_some_and(|kept| is_prefix(&kept.to_vec()));
+    kept && read.slot == 0
+        && operand_space(facts.graph(), read.reader).len() == p.kept
+        && reaches(facts.graph(), x, &random, &|node| !inside(node))
+}
+
+/// Maps over the results of reductions.
+fn results(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], rank: usize) -> Result<Group, Refusal> {
+    let of_result = |read: &Read| {
+        space(&result(facts.graph(), read.source.node).shape) == c.full && is_identity(&read.relation, c.full.len())
+    };
+    if c.full.len() == rank && reads.iter().all(of_result) { Ok(joined(p, c, p)) } else { Err(Refusal::ReadElsewhere) }
+}
+
+/// The last refusal of each pair, for remarks.
+pub(super) type Refusals = BTreeMap<(NodeId, NodeId), Refusal>;
