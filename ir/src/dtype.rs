@@ -184,7 +184,11 @@ impl Scalar {
     /// The least value of `dtype`: minus infinity for floats, `false` for bool. The identity of `max`.
     #[must_use]
     pub fn lowest(dtype: DType) -> Self {
-        if dtype.is_float() { Self::float(dtype, f64::NEG_INFINITY) } else { Self::int(dtype, i64::MIN) }
+        match dtype.kind() {
+            DTypeKind::Float => Self::float(dtype, f64::NEG_INFINITY),
+            DTypeKind::Signed | DTypeKind::Unsigned => Self::int(dtype, i64::MIN),
+            DTypeKind::Bool => Self::bool(false),
+        }
     }
 
     /// The greatest value of `dtype`: infinity for floats, `true` for bool. The identity of `min`.
@@ -284,6 +288,7 @@ mod tests {
         assert_eq!(Scalar::float(DType::I32, f64::NAN).as_i64(), 0);
         assert_eq!(Scalar::float(DType::BF16, 1.001).as_f64(), 1.0);
         assert_eq!(Scalar::lowest(DType::F16).as_f64(), f64::NEG_INFINITY);
+        assert_eq!((Scalar::lowest(DType::Bool), Scalar::highest(DType::Bool)), (Scalar::bool(false), Scalar::bool(true)));
         assert_ne!(Scalar::float(DType::F32, 0.0), Scalar::float(DType::F32, -0.0));
     }
 }
