@@ -1,3 +1,4 @@
 //! Graph to kernels: fusion, lowering, schedules and plans.
 
+mod common;
 mod samples;

@@ -1,12 +1,19 @@
-//! Every operation alone.
+//! Every operation alone, and random programs: kernels mean what the graph means.
 
-use graver_ir::Target;
-use graver_passes::{Silent, pipeline};
+use crate::common::check;
 
 #[test]
-fn every_sample_compiles() {
+fn every_sample_means_the_same() {
     for sample in graver_testkit::samples() {
-        let program = pipeline::compile(sample.module, &Target::generic(), &mut Silent);
-        assert!(program.is_ok(), "{}", sample.name);
+        let bounds = vec![sample.bound; sample.module.entry().map_or(0, |(_, function)| function.results.len())];
+        check(&sample.name, &sample.module, &sample.inputs, &[], &bounds);
+    }
+}
+
+#[test]
+fn random_programs_mean_the_same() {
+    for seed in 0..200 {
+        let random = graver_testkit::random_program(seed);
+        check(&format!("seed {seed}"), &random.module, &random.inputs, &random.state, &random.bounds);
     }
 }
