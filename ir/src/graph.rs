@@ -203,6 +203,19 @@ impl Graph {
         uses
     }
 
+    /// Whether any node uses any result of the node. Takes no longer for more users.
+    #[must_use]
+    pub fn has_users(&self, id: NodeId) -> bool {
+        self.dag.edges_directed(id.raw(), Direction::Outgoing).next().is_some()
+    }
+
+    /// Whether exactly one operand slot holds the value. Takes no longer for more users of it.
+    #[must_use]
+    pub fn has_one_use(&self, value: Value) -> bool {
+        let edges = self.dag.edges_directed(value.node.raw(), Direction::Outgoing);
+        edges.filter(|edge| edge.weight().out == value.out).take(2).count() == 1
+    }
+
     /// Makes every user of `old` use `new`. The function's results are not users: see [`Function::replace`].
     ///
     /// # Panics

@@ -452,7 +452,8 @@ pub struct Call {
     pub func: FuncId,
     /// What the body means, if it is more than its primitives.
     pub tag: Option<Composite>,
-    /// `(operands.., cotangents..) -> cotangents of operands`: a derivative that replaces the body's own.
+    /// `(operands.., cotangents..) -> cotangents of operands`: a derivative that replaces the body's own. It takes a cotangent of
+    /// every float result, and gives one of every float operand, in order.
     pub vjp: Option<FuncId>,
     /// The callee's result types.
     pub results: Vec<Type>,

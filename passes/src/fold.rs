@@ -61,7 +61,7 @@ fn value_of(function: &Function, node: NodeId) -> Option<Array> {
 
 /// Whether a node has users or is a result: a constant in the place of a dead node would be dead too.
 fn is_used(function: &Function, node: NodeId) -> bool {
-    !function.graph.users(node).is_empty() || function.results.iter().any(|result| result.value.node == node)
+    function.graph.has_users(node) || function.results.iter().any(|result| result.value.node == node)
 }
 
 fn constant(op: &Op) -> Option<&Array> {

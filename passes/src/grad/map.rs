@@ -15,8 +15,8 @@ pub(super) fn derivative(b: &mut Build<'_>, function: ScalarFn, args: &[Value], 
         // |x|' = sign x, and 0 at 0.
         F::Abs => Derivative::scale(b.map(F::Sign, &[x])),
         F::Sign | F::Floor | F::Ceil | F::Trunc | F::Round => Derivative::Zero,
-        // relu'(0) = 0.
-        F::Relu => Derivative::Linear(vec![relu(b, x)]),
+        // relu'(0) = 0; by the result, which is positive where the operand is, so that the operand need not be kept.
+        F::Relu => Derivative::Linear(vec![where_positive(b, out)]),
         F::Exp => Derivative::scale(out),
         // e^x = out + 1.
         F::Expm1 => Derivative::scale(plus(b, out, 1.0)),
@@ -85,7 +85,7 @@ fn one_minus(b: &mut Build<'_>, x: Value, y: Value) -> Value {
     b.map(ScalarFn::Sub, &[one, product])
 }
 
-fn relu(b: &mut Build<'_>, x: Value) -> Step {
+fn where_positive(b: &mut Build<'_>, x: Value) -> Step {
     let zeros = b.like(x, 0.0);
     Step::where_true(b.map(ScalarFn::Gt, &[x, zeros]), zeros)
 }

@@ -27,7 +27,7 @@ fn keeps_free_order(perm: &Perm, batch: &[usize], contract: &[usize]) -> bool {
 }
 
 /// `dot(permute x, y) = dot(x, y)` with the axes of `x` renamed, where its free axes keep their order. Exact: the same sums.
-fn dot_of_permuted_left(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn dot_of_permuted_left(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Dot(axes) = &site.op else { return None };
     let (perm, x) = permuted(b, site.args[0])?;
     keeps_free_order(&perm, &axes.lhs_batch, &axes.lhs_contract).then_some(())?;
@@ -37,7 +37,7 @@ fn dot_of_permuted_left(b: &mut Build<'_>, site: &Site) -> Option<Value> {
 }
 
 /// `dot(x, permute y) = dot(x, y)` with the axes of `y` renamed, where its free axes keep their order. Exact: the same sums.
-fn dot_of_permuted_right(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn dot_of_permuted_right(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Dot(axes) = &site.op else { return None };
     let (perm, y) = permuted(b, site.args[1])?;
     keeps_free_order(&perm, &axes.rhs_batch, &axes.rhs_contract).then_some(())?;
@@ -47,15 +47,14 @@ fn dot_of_permuted_right(b: &mut Build<'_>, site: &Site) -> Option<Value> {
 }
 
 /// `permute(dot(x, y)) = dot(y, x)`, where the permutation exchanges the free axes of both. Exact: products commute.
-pub(super) fn permuted_dot(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+pub(super) fn permuted_dot(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let (Op::Permute(perm), dot) = (&site.op, site.args[0]) else { return None };
     let Op::Dot(axes) = b.graph.op(dot.node).clone() else { return None };
     let args = b.graph.args(dot.node);
     let [left, right] = [args[0], args[1]].map(|arg| b.ty(arg).rank() - axes.lhs_batch.len() - axes.lhs_contract.len());
     let batch = axes.lhs_batch.len();
     let exchanged = (0..batch).chain(batch + left..batch + left + right).chain(batch..batch + left);
-    let only_user = b.graph.uses(dot).len() == 1;
-    (only_user && left + right > 0 && perm.axes().iter().copied().eq(exchanged)).then_some(())?;
+    (site.owns(b.graph, 0) && left + right > 0 && perm.axes().iter().copied().eq(exchanged)).then_some(())?;
     let swapped = DotAxes {
         lhs_batch: axes.rhs_batch,
         rhs_batch: axes.lhs_batch,
@@ -66,7 +65,7 @@ pub(super) fn permuted_dot(b: &mut Build<'_>, site: &Site) -> Option<Value> {
 }
 
 /// `conv(permute x, permute w) = conv(x, w)` with the axes renamed. Exact: the same sums.
-fn conv_of_permuted(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn conv_of_permuted(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Conv(conv) = &site.op else { return None };
     if let Some((perm, x)) = permuted(b, site.args[0]) {
         let renamed = Conv { input: before(&perm, &conv.input), ..conv.clone() };
@@ -78,10 +77,10 @@ fn conv_of_permuted(b: &mut Build<'_>, site: &Site) -> Option<Value> {
 }
 
 /// `permute(conv(x, w)) = conv(x, w)` with the result's axes renamed. Exact: the same sums.
-pub(super) fn permuted_conv(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+pub(super) fn permuted_conv(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let (Op::Permute(perm), result) = (&site.op, site.args[0]) else { return None };
     let Op::Conv(conv) = b.graph.op(result.node).clone() else { return None };
-    (b.graph.uses(result).len() == 1).then_some(())?;
+    site.owns(b.graph, 0).then_some(())?;
     let renamed = Conv { output: before(&perm.inverse(), &conv.output), ..conv };
     let args = b.graph.args(result.node);
     b.add(Op::Conv(renamed), &args).ok()

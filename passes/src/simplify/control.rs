@@ -8,6 +8,6 @@ use crate::build::Build;
 pub(super) const NAMES: &[Rewrite] = &[name_of_a_value];
 
 /// `alias x = x`, `stop_gradient x = x`.
-fn name_of_a_value(_: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn name_of_a_value(_: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     Some(site.args[0])
 }

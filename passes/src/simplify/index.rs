@@ -10,7 +10,7 @@ pub(super) const GATHERS: &[Rewrite] = &[gather_of_all];
 pub(super) const IOTAS: &[Rewrite] = &[iota_of_one];
 
 /// `gather(x, 0..n) = x` along an axis of `n` elements.
-fn gather_of_all(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn gather_of_all(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Gather(axes) = &site.op else { return None };
     let Op::Iota(iota) = b.graph.op(site.args[1].node) else { return None };
     let all = *iota.shape == b.ty(site.args[0]).shape[axes.axis..=axes.axis];
@@ -18,7 +18,7 @@ fn gather_of_all(b: &mut Build<'_>, site: &Site) -> Option<Value> {
 }
 
 /// `iota = 0` along an axis of one element.
-fn iota_of_one(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn iota_of_one(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Iota(Iota { dtype, shape, axis }) = &site.op else { return None };
     shape[*axis].is(1).then(|| b.full(shape, Scalar::zero(*dtype)))
 }

@@ -30,7 +30,7 @@ pub(super) const MAPS: &[Rewrite] = &[
 
 pub(super) const CASTS: &[Rewrite] = &[cast_to_itself, cast_of_lossless_cast, cast_of_repetition];
 
-fn function(site: &Site) -> Option<ScalarFn> {
+fn function(site: &Site<'_>) -> Option<ScalarFn> {
     if let Op::Map(function) = site.op { Some(function) } else { None }
 }
 
@@ -40,7 +40,7 @@ fn operand_of(b: &Build<'_>, value: Value, function: ScalarFn) -> Option<Value> 
 }
 
 /// `(x, y)` of a two-operand map of this function; where it commutes, in both orders.
-fn pairs(site: &Site, function: ScalarFn) -> Vec<(Value, Value)> {
+fn pairs(site: &Site<'_>, function: ScalarFn) -> Vec<(Value, Value)> {
     match site.args.as_slice() {
         [x, y] if site.op == Op::Map(function) && function.commutes() => vec![(*x, *y), (*y, *x)],
         [x, y] if site.op == Op::Map(function) => vec![(*x, *y)],
@@ -49,22 +49,22 @@ fn pairs(site: &Site, function: ScalarFn) -> Vec<(Value, Value)> {
 }
 
 /// The first operand, where the second is a constant that `admits`.
-fn with_constant(b: &Build<'_>, site: &Site, function: ScalarFn, admits: impl Fn(Scalar) -> bool) -> Option<Value> {
+fn with_constant(b: &Build<'_>, site: &Site<'_>, function: ScalarFn, admits: impl Fn(Scalar) -> bool) -> Option<Value> {
     pairs(site, function).into_iter().find(|(_, y)| splat(b.graph, *y).is_some_and(&admits)).map(|(x, _)| x)
 }
 
 /// `x * 1 = x`. Exact, NaN included.
-fn times_one(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn times_one(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     with_constant(b, site, ScalarFn::Mul, Scalar::is_one)
 }
 
 /// `x / 1 = x`. Exact, NaN included.
-fn over_one(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn over_one(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     with_constant(b, site, ScalarFn::Div, Scalar::is_one)
 }
 
 /// `x / 2^k = x * 2^-k` where `2^-k` is a normal number of a type that computes in itself. Exact: both round the same real number.
-fn divided_by_power_of_two(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn divided_by_power_of_two(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let [x, y] = site.args[..] else { return None };
     let divisor = splat(b.graph, y).filter(|_| site.op == Op::Map(ScalarFn::Div))?;
     let exponent = power_of_two(divisor)?;
@@ -88,7 +88,7 @@ fn power_of_two(x: Scalar) -> Option<i64> {
 }
 
 /// `x + 0 = x` for integers, `x + (-0.0) = x` for floats. Exact; `-0.0 + 0.0` is `0.0`, so `x + 0.0` stays.
-fn plus_nothing(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn plus_nothing(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     with_constant(b, site, ScalarFn::Add, |y| if y.dtype().is_float() { is_negative_zero(y) } else { y.is_zero() })
 }
 
@@ -97,55 +97,55 @@ fn is_negative_zero(x: Scalar) -> bool {
 }
 
 /// `x - 0 = x`, for floats of positive zero. Exact: `-0.0 - 0.0` is `-0.0`.
-fn minus_nothing(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn minus_nothing(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     with_constant(b, site, ScalarFn::Sub, |y| y.is_zero() && !(y.dtype().is_float() && is_negative_zero(y)))
 }
 
 /// `x * 0 = 0` for integers.
-fn times_zero(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn times_zero(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let zero = |y: Scalar| y.is_zero() && y.dtype().is_int();
     with_constant(b, site, ScalarFn::Mul, zero).map(|_| b.zeros(&site.ty))
 }
 
 /// `x^1 = x`. Exact, NaN included.
-fn to_the_first(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn to_the_first(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     with_constant(b, site, ScalarFn::Pow, Scalar::is_one)
 }
 
 /// `--x = x`, `not not x = x`. Exact.
-fn involution(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn involution(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let function = function(site).filter(|function| matches!(function, ScalarFn::Neg | ScalarFn::Not))?;
     operand_of(b, site.args[0], function)
 }
 
 /// `f(f(x)) = f(x)` for `relu`, `abs` and `sign`. Exact.
-fn idempotent(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn idempotent(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let function = function(site).filter(|function| matches!(function, ScalarFn::Relu | ScalarFn::Abs | ScalarFn::Sign))?;
     operand_of(b, site.args[0], function).map(|_| site.args[0])
 }
 
 /// `round(floor(x)) = floor(x)`, and so for any two of `floor`, `ceil`, `trunc`, `round`. Exact: whole numbers stay.
-fn rounded_twice(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn rounded_twice(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     const ROUNDINGS: [ScalarFn; 4] = [ScalarFn::Floor, ScalarFn::Ceil, ScalarFn::Trunc, ScalarFn::Round];
     function(site).filter(|function| ROUNDINGS.contains(function))?;
     ROUNDINGS.iter().find_map(|inner| operand_of(b, site.args[0], *inner)).map(|_| site.args[0])
 }
 
 /// `max(x, x) = x`, and so `min`, `and`, `or`. Exact.
-fn same_operands(_: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn same_operands(_: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let of = [ScalarFn::Max, ScalarFn::Min, ScalarFn::And, ScalarFn::Or];
     of.iter().flat_map(|function| pairs(site, *function)).find(|(x, y)| x == y).map(|(x, _)| x)
 }
 
 /// `x - x = 0`, `x xor x = 0`, for integers and bool: of floats, infinity and NaN give NaN.
-fn minus_itself(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn minus_itself(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let of = [ScalarFn::Sub, ScalarFn::Xor];
     let same = of.iter().flat_map(|function| pairs(site, *function)).any(|(x, y)| x == y);
     (same && !site.ty.dtype.is_float()).then(|| b.zeros(&site.ty))
 }
 
 /// `x == x` and its like are known, for integers and bool: NaN is not equal to itself.
-fn compared_with_itself(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn compared_with_itself(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let function = function(site)?;
     let holds = matches!(function, ScalarFn::Eq | ScalarFn::Le | ScalarFn::Ge);
     let fails = matches!(function, ScalarFn::Ne | ScalarFn::Lt | ScalarFn::Gt);
@@ -154,7 +154,7 @@ fn compared_with_itself(b: &mut Build<'_>, site: &Site) -> Option<Value> {
 }
 
 /// `x and true = x`, `x and false = false`, `x or false = x`, `x or true = true`, for bool.
-fn truth_value(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn truth_value(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     if site.ty.dtype.kind() != DTypeKind::Bool {
         return None;
     }
@@ -164,35 +164,35 @@ fn truth_value(b: &mut Build<'_>, site: &Site) -> Option<Value> {
 }
 
 /// `|-x| = |x|` for floats: the least integer has no opposite, but wraps alike; left alone.
-fn absolute_of_negated(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn absolute_of_negated(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let float = site.op == Op::Map(ScalarFn::Abs) && site.ty.dtype.is_float();
     let x = operand_of(b, site.args[0], ScalarFn::Neg).filter(|_| float)?;
     Some(b.map(ScalarFn::Abs, &[x]))
 }
 
-fn is_select(site: &Site) -> bool {
+fn is_select(site: &Site<'_>) -> bool {
     site.op == Op::Map(ScalarFn::Select)
 }
 
 /// `select(true, x, y) = x`, `select(false, x, y) = y`. Exact.
-fn select_of_constant(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn select_of_constant(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let condition = splat(b.graph, site.args[0]).filter(|_| is_select(site))?;
     Some(if condition.is_one() { site.args[1] } else { site.args[2] })
 }
 
 /// `select(c, x, x) = x`. Exact.
-fn select_of_equals(_: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn select_of_equals(_: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     (is_select(site) && site.args[1] == site.args[2]).then(|| site.args[1])
 }
 
 /// `select(not c, x, y) = select(c, y, x)`. Exact.
-fn select_of_negation(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn select_of_negation(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let condition = operand_of(b, site.args[0], ScalarFn::Not).filter(|_| is_select(site))?;
     Some(b.map(ScalarFn::Select, &[condition, site.args[2], site.args[1]]))
 }
 
 /// `f(broadcast x, broadcast y) = broadcast f(x, y)` where all are repeated alike. Exact: the same numbers, computed once.
-fn of_repetitions(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn of_repetitions(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let function = function(site)?;
     let (broadcast, _) = repetition(b, site.args[0])?;
     let mut inner = Vec::new();
@@ -211,12 +211,12 @@ fn repetition(b: &Build<'_>, value: Value) -> Option<(Broadcast, Value)> {
 }
 
 /// `cast x = x` to its own type.
-fn cast_to_itself(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn cast_to_itself(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     (*b.ty(site.args[0]) == site.ty).then_some(site.args[0])
 }
 
 /// `cast(cast(x)) = cast(x)` where the inner one keeps every value. Exact: conversions depend on the value alone.
-fn cast_of_lossless_cast(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn cast_of_lossless_cast(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Cast(middle) = *b.graph.op(site.args[0].node) else { return None };
     let x = b.graph.args(site.args[0].node)[0];
     keeps_every_value(b.ty(x).dtype, middle).then_some(())?;
@@ -241,7 +241,7 @@ fn keeps_every_value(from: DType, to: DType) -> bool {
 }
 
 /// `cast(broadcast x) = broadcast(cast x)`. Exact: the same numbers, converted once.
-fn cast_of_repetition(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn cast_of_repetition(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let (broadcast, x) = repetition(b, site.args[0])?;
     let once = b.add(Op::Cast(site.ty.dtype), &[x]).ok()?;
     b.add(Op::Broadcast(broadcast), &[once]).ok()

@@ -12,7 +12,7 @@ mod reduce;
 
 use std::collections::VecDeque;
 
-use graver_ir::{Error, Function, Graph, Module, NodeId, Op, Scalar, Type, Value};
+use graver_ir::{Error, FuncResult, Function, Graph, Module, NodeId, Op, Scalar, Type, Value};
 
 use crate::build::Build;
 use crate::inline::has_transform;
@@ -40,22 +40,29 @@ enum Names {
 }
 
 /// A node that rewrites look at.
-struct Site {
+struct Site<'a> {
     op: Op,
     args: Vec<Value>,
     ty: Type,
+    results: &'a [FuncResult],
 }
 
-impl Site {
-    fn of(graph: &Graph, node: NodeId) -> Option<Self> {
+impl<'a> Site<'a> {
+    fn of(graph: &Graph, results: &'a [FuncResult], node: NodeId) -> Option<Self> {
         let body = graph.node(node);
         let [ty] = body.outs.as_slice() else { return None };
-        Some(Self { op: body.op.clone(), args: graph.args(node), ty: ty.clone() })
+        Some(Self { op: body.op.clone(), args: graph.args(node), ty: ty.clone(), results })
+    }
+
+    /// Whether nobody else uses an operand: what makes it can then be replaced instead of repeated.
+    fn owns(&self, graph: &Graph, slot: usize) -> bool {
+        let value = self.args[slot];
+        graph.has_one_use(value) && self.results.iter().all(|result| result.value != value)
     }
 }
 
 /// A rewrite: a simpler value of the same type, if the equation's left side is met.
-type Rewrite = fn(&mut Build<'_>, &Site) -> Option<Value>;
+type Rewrite = fn(&mut Build<'_>, &Site<'_>) -> Option<Value>;
 
 struct Worklist<'a> {
     function: &'a mut Function,
@@ -85,11 +92,11 @@ impl<'a> Worklist<'a> {
     }
 
     fn visit(&mut self, node: NodeId) -> bool {
-        let graph = &mut self.function.graph;
+        let Function { graph, results, .. } = &mut *self.function;
         if !graph.contains(node) {
             return false;
         }
-        let Some(site) = Site::of(graph, node) else { return false };
+        let Some(site) = Site::of(graph, results, node) else { return false };
         let loc = graph.loc(node).clone();
         let mut b = Build::at(graph, &loc);
         let rewritten = rewrite(&mut b, &site, self.names);
@@ -130,13 +137,13 @@ impl<'a> Worklist<'a> {
 
     fn is_live(&self, node: NodeId) -> bool {
         matches!(self.function.graph.op(node), Op::Param(_))
-            || !self.function.graph.users(node).is_empty()
+            || self.function.graph.has_users(node)
             || self.function.results.iter().any(|result| result.value.node == node)
     }
 }
 
 /// Dispatch by family.
-fn rewrite(b: &mut Build<'_>, site: &Site, names: Names) -> Option<Value> {
+fn rewrite(b: &mut Build<'_>, site: &Site<'_>, names: Names) -> Option<Value> {
     let rules: &[Rewrite] = match &site.op {
         Op::Map(_) => map::MAPS,
         Op::Cast(_) => map::CASTS,

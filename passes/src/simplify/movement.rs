@@ -9,7 +9,7 @@ use super::contract::{permuted, permuted_conv, permuted_dot};
 use super::{Rewrite, Site, splat};
 use crate::build::Build;
 
-pub(super) const RESHAPES: &[Rewrite] = &[moved_nothing, moved_splat, reshape_of_reshape];
+pub(super) const RESHAPES: &[Rewrite] = &[moved_nothing, moved_splat, reshape_of_reshape, reshape_of_broadcast];
 pub(super) const PERMUTES: &[Rewrite] =
     &[moved_nothing, moved_splat, permute_of_permute, permute_of_ones, permute_of_broadcast, permuted_dot, permuted_conv];
 pub(super) const BROADCASTS: &[Rewrite] = &[moved_nothing, broadcast_of_broadcast, broadcast_to_ones, broadcast_of_inserted_ones];
@@ -17,15 +17,16 @@ pub(super) const SLICES: &[Rewrite] =
     &[moved_nothing, moved_splat, slice_of_slice, slice_of_pad, slice_of_concat, slice_of_broadcast];
 pub(super) const PADS: &[Rewrite] = &[pad_of_nothing, pad_of_pad];
 pub(super) const CONCATS: &[Rewrite] = &[concat_of_one, concat_with_nothing, concat_of_concat];
-pub(super) const REVERSES: &[Rewrite] = &[reverse_of_nothing, moved_splat, reverse_of_reverse, reverse_of_ones];
+pub(super) const REVERSES: &[Rewrite] =
+    &[reverse_of_nothing, moved_splat, reverse_of_reverse, reverse_of_broadcast, reverse_of_ones];
 
 /// The operand and its operation.
-fn operand<'a>(b: &'a Build<'_>, site: &Site) -> (Value, &'a Op) {
+fn operand<'a>(b: &'a Build<'_>, site: &Site<'_>) -> (Value, &'a Op) {
     (site.args[0], b.graph.op(site.args[0].node))
 }
 
 /// `reshape x = x` to its own shape; `permute x = x` by the identity; `broadcast x = x` to its own rank; `slice x = x` of everything.
-fn moved_nothing(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn moved_nothing(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let x = site.args[0];
     let whole = |axes: &[SliceAxis]| axes.iter().zip(b.ty(x).shape.iter()).all(|(axis, size)| is_everything(axis, size));
     let stays = match (&site.op, *b.ty(x) == site.ty) {
@@ -41,27 +42,40 @@ fn is_everything(axis: &SliceAxis, size: &Dim) -> bool {
 }
 
 /// `move(broadcast c) = broadcast c` of a constant `c`: constants are not carried about.
-fn moved_splat(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn moved_splat(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let value = splat(b.graph, site.args[0])?;
     Some(b.full(&site.ty.shape, value))
 }
 
 /// `reshape(reshape x) = reshape x`
-fn reshape_of_reshape(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn reshape_of_reshape(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let (inner, Op::Reshape(_)) = operand(b, site) else { return None };
     let x = b.graph.args(inner.node)[0];
     b.add(Op::Reshape(site.ty.shape.clone()), &[x]).ok()
 }
 
+/// `reshape(broadcast x) = broadcast x` where `x` is a scalar, or the reshape only puts axes of one element in.
+fn reshape_of_broadcast(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
+    let (repeated, Op::Broadcast(broadcast)) = operand(b, site) else { return None };
+    let axes = if broadcast.axes.is_empty() {
+        Vec::new()
+    } else {
+        let places = places_without_ones(&broadcast.shape, &site.ty.shape)?;
+        broadcast.axes.iter().map(|axis| places[*axis]).collect()
+    };
+    let x = b.graph.args(repeated.node)[0];
+    b.add(Op::Broadcast(Broadcast { shape: site.ty.shape.clone(), axes }), &[x]).ok()
+}
+
 /// `permute(permute x) = permute x` by the product.
-fn permute_of_permute(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn permute_of_permute(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Permute(outer) = &site.op else { return None };
     let (inner, x) = permuted(b, site.args[0])?;
     b.add(Op::Permute(outer.after(&inner)), &[x]).ok()
 }
 
 /// `permute x = reshape x` where the axes of more than one element keep their order.
-fn permute_of_ones(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn permute_of_ones(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Permute(perm) = &site.op else { return None };
     let shape = &b.ty(site.args[0]).shape;
     perm.axes().iter().filter(|axis| !shape[**axis].is(1)).is_sorted().then_some(())?;
@@ -69,7 +83,7 @@ fn permute_of_ones(b: &mut Build<'_>, site: &Site) -> Option<Value> {
 }
 
 /// `permute(broadcast x) = broadcast(permute x)`
-fn permute_of_broadcast(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn permute_of_broadcast(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Permute(perm) = &site.op else { return None };
     let (repeated, Op::Broadcast(broadcast)) = operand(b, site) else { return None };
     let places: Vec<usize> = broadcast.axes.iter().map(|axis| perm.inverse().axes()[*axis]).collect();
@@ -87,7 +101,7 @@ fn permute_unless_identity(b: &mut Build<'_>, x: Value, order: Vec<usize>) -> Op
 }
 
 /// `broadcast(broadcast x) = broadcast x`
-fn broadcast_of_broadcast(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn broadcast_of_broadcast(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Broadcast(outer) = &site.op else { return None };
     let (repeated, Op::Broadcast(inner)) = operand(b, site) else { return None };
     let axes = inner.axes.iter().map(|axis| outer.axes[*axis]).collect();
@@ -96,7 +110,7 @@ fn broadcast_of_broadcast(b: &mut Build<'_>, site: &Site) -> Option<Value> {
 }
 
 /// `broadcast x = reshape x` where all new axes have one element. A constant stays a repeated constant.
-fn broadcast_to_ones(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn broadcast_to_ones(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Broadcast(Broadcast { shape, axes }) = &site.op else { return None };
     let ones = (0..shape.rank()).all(|axis| axes.contains(&axis) || shape[axis].is(1));
     (ones && splat(b.graph, site.args[0]).is_none()).then_some(())?;
@@ -104,7 +118,7 @@ fn broadcast_to_ones(b: &mut Build<'_>, site: &Site) -> Option<Value> {
 }
 
 /// `broadcast(reshape x) = broadcast x` where the reshape only put axes of one element in: the broadcast has them anyway.
-fn broadcast_of_inserted_ones(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn broadcast_of_inserted_ones(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Broadcast(outer) = &site.op else { return None };
     let (reshaped, Op::Reshape(shape)) = operand(b, site) else { return None };
     let x = b.graph.args(reshaped.node)[0];
@@ -126,7 +140,7 @@ fn places_without_ones(from: &Shape, to: &Shape) -> Option<Vec<usize>> {
 }
 
 /// `slice(slice x) = slice x`
-fn slice_of_slice(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn slice_of_slice(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Slice(outer) = &site.op else { return None };
     let (sliced, Op::Slice(inner)) = operand(b, site) else { return None };
     let both = |(outer, inner): (&SliceAxis, &SliceAxis)| SliceAxis {
@@ -140,7 +154,7 @@ fn slice_of_slice(b: &mut Build<'_>, site: &Site) -> Option<Value> {
 }
 
 /// `slice(pad x) = slice x` where the slice is proved to see no padding.
-fn slice_of_pad(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn slice_of_pad(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Slice(slices) = &site.op else { return None };
     let (padded, Op::Pad(pads)) = operand(b, site) else { return None };
     let x = b.graph.args(padded.node)[0];
@@ -155,7 +169,7 @@ fn slice_of_pad(b: &mut Build<'_>, site: &Site) -> Option<Value> {
 }
 
 /// `slice(concat(x, y)) = slice x` where the slice is proved to lie in one operand.
-fn slice_of_concat(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn slice_of_concat(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Slice(slices) = &site.op else { return None };
     let (joined, Op::Concat(axis)) = operand(b, site) else { return None };
     let (axis, slice) = (*axis, &slices[*axis]);
@@ -175,7 +189,7 @@ fn slice_of_concat(b: &mut Build<'_>, site: &Site) -> Option<Value> {
 }
 
 /// `slice(broadcast x) = broadcast(slice x)`
-fn slice_of_broadcast(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn slice_of_broadcast(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Slice(slices) = &site.op else { return None };
     let (repeated, Op::Broadcast(Broadcast { axes, .. })) = operand(b, site) else { return None };
     let (axes, x) = (axes.clone(), b.graph.args(repeated.node)[0]);
@@ -185,13 +199,13 @@ fn slice_of_broadcast(b: &mut Build<'_>, site: &Site) -> Option<Value> {
 }
 
 /// `pad x = x` by nothing.
-fn pad_of_nothing(_: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn pad_of_nothing(_: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Pad(pads) = &site.op else { return None };
     pads.iter().all(|pad| pad.low.is(0) && pad.high.is(0) && pad.interior == 0).then_some(site.args[0])
 }
 
 /// `pad(pad x) = pad x` with one constant and nothing between elements.
-fn pad_of_pad(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn pad_of_pad(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Pad(outer) = &site.op else { return None };
     let (padded, Op::Pad(inner)) = operand(b, site) else { return None };
     let inner = inner.clone();
@@ -204,12 +218,12 @@ fn pad_of_pad(b: &mut Build<'_>, site: &Site) -> Option<Value> {
 }
 
 /// `concat(x) = x`
-fn concat_of_one(_: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn concat_of_one(_: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     if let [x] = site.args[..] { Some(x) } else { None }
 }
 
 /// `concat(x, y) = concat(x)` where `y` has no elements along the axis.
-fn concat_with_nothing(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn concat_with_nothing(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Concat(axis) = site.op else { return None };
     let mut some: Vec<Value> = site.args.iter().copied().filter(|arg| !b.ty(*arg).shape[axis].is(0)).collect();
     if some.is_empty() {
@@ -220,12 +234,12 @@ fn concat_with_nothing(b: &mut Build<'_>, site: &Site) -> Option<Value> {
 }
 
 /// `concat(concat(x, y), z) = concat(x, y, z)` along one axis, where the inner one has no other user.
-fn concat_of_concat(b: &mut Build<'_>, site: &Site) -> Option<Value> {
-    let nested = |b: &Build<'_>, arg: Value| *b.graph.op(arg.node) == site.op && b.graph.uses(arg).len() == 1;
-    site.args.iter().any(|arg| nested(b, *arg)).then_some(())?;
+fn concat_of_concat(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
+    let nested = |b: &Build<'_>, place: usize| site.owns(b.graph, place) && *b.graph.op(site.args[place].node) == site.op;
+    (0..site.args.len()).any(|place| nested(b, place)).then_some(())?;
     let mut flat = Vec::new();
-    for arg in &site.args {
-        if nested(b, *arg) {
+    for (place, arg) in site.args.iter().enumerate() {
+        if nested(b, place) {
             flat.extend(b.graph.args(arg.node));
         } else {
             flat.push(*arg);
@@ -235,13 +249,13 @@ fn concat_of_concat(b: &mut Build<'_>, site: &Site) -> Option<Value> {
 }
 
 /// `reverse x = x` of no axes.
-fn reverse_of_nothing(_: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn reverse_of_nothing(_: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Reverse(axes) = &site.op else { return None };
     axes.is_empty().then_some(site.args[0])
 }
 
 /// `reverse(reverse x) = reverse x` of the axes that only one of them reverses.
-fn reverse_of_reverse(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn reverse_of_reverse(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Reverse(outer) = &site.op else { return None };
     let (reversed, Op::Reverse(inner)) = operand(b, site) else { return None };
     let once = (0..site.ty.rank()).filter(|axis| outer.contains(axis) != inner.contains(axis)).collect();
@@ -249,8 +263,19 @@ fn reverse_of_reverse(b: &mut Build<'_>, site: &Site) -> Option<Value> {
     b.add(Op::Reverse(once), &[x]).ok()
 }
 
+/// `reverse(broadcast x) = broadcast(reverse x)`: only the axes of `x` are turned.
+fn reverse_of_broadcast(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
+    let Op::Reverse(axes) = &site.op else { return None };
+    let (repeated, Op::Broadcast(broadcast)) = operand(b, site) else { return None };
+    let broadcast = broadcast.clone();
+    let turned = (0..broadcast.axes.len()).filter(|axis| axes.contains(&broadcast.axes[*axis])).collect();
+    let x = b.graph.args(repeated.node)[0];
+    let turned = b.add(Op::Reverse(turned), &[x]).ok()?;
+    b.add(Op::Broadcast(broadcast), &[turned]).ok()
+}
+
 /// `reverse x = x` along axes of one element.
-fn reverse_of_ones(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn reverse_of_ones(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Reverse(axes) = &site.op else { return None };
     let more: Vec<usize> = axes.iter().copied().filter(|axis| !site.ty.shape[*axis].is(1)).collect();
     (more.len() < axes.len()).then_some(())?;

@@ -9,24 +9,24 @@ use crate::build::Build;
 pub(super) const REDUCES: &[Rewrite] = &[of_no_axes, of_axes_of_one, of_a_reduction, of_a_repetition];
 pub(super) const WINDOWS: &[Rewrite] = &[of_windows_of_one];
 
-fn attributes(site: &Site) -> Option<&Reduce> {
+fn attributes<'a>(site: &'a Site<'_>) -> Option<&'a Reduce> {
     if let Op::Reduce(reduce) = &site.op { Some(reduce) } else { None }
 }
 
 /// `reduce(x) over no axes = x`. Exact: the reduction of one element is that element.
-fn of_no_axes(_: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn of_no_axes(_: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     attributes(site)?.axes.is_empty().then_some(site.args[0])
 }
 
 /// `reduce(x) over axes of one element = reshape x`. Exact, as above.
-fn of_axes_of_one(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn of_axes_of_one(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let shape = &b.ty(site.args[0]).shape;
     attributes(site)?.axes.iter().all(|axis| shape[*axis].is(1)).then_some(())?;
     b.add(Op::Reshape(site.ty.shape.clone()), &[site.args[0]]).ok()
 }
 
 /// `reduce(reduce(x, a), b) = reduce(x, a and b)` of one kind, for integers and bool: floats have an order, and signs of zero.
-fn of_a_reduction(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn of_a_reduction(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let outer = attributes(site)?;
     let Op::Reduce(inner) = b.graph.op(site.args[0].node).clone() else { return None };
     if inner.kind != outer.kind || site.ty.dtype.is_float() {
@@ -40,7 +40,7 @@ fn of_a_reduction(b: &mut Build<'_>, site: &Site) -> Option<Value> {
 }
 
 /// `max(broadcast x) over repeated axes = x`, and so `min`, where none of them is empty. Exact: the extreme of equals.
-fn of_a_repetition(b: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn of_a_repetition(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Reduce { kind, axes } = attributes(site)?;
     let Op::Broadcast(Broadcast { shape, axes: kept }) = b.graph.op(site.args[0].node) else { return None };
     let repeated = |axis: &usize| !kept.contains(axis) && shape[*axis].is_positive();
@@ -49,7 +49,7 @@ fn of_a_repetition(b: &mut Build<'_>, site: &Site) -> Option<Value> {
 }
 
 /// `window(x) of one element each = x`. Exact.
-fn of_windows_of_one(_: &mut Build<'_>, site: &Site) -> Option<Value> {
+fn of_windows_of_one(_: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Window(window) = &site.op else { return None };
     window.axes.iter().all(|axis| *axis == WindowAxis::IDENTITY).then_some(site.args[0])
 }

@@ -8,3 +8,4 @@ mod order;
 mod preserve;
 mod rewrites;
 mod tools;
+mod whole;

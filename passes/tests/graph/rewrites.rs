@@ -257,6 +257,14 @@ fn transposes_go_into_contractions() {
          return %3",
         "%2 = dot(%1, %0) {lhs_contract = [0], rhs_contract = [1]} : f32[5, 3]\nreturn %2",
     );
+    // The product itself is a result: exchanging it would compute it twice.
+    check_kept(
+        "simplify",
+        "f32[3, 4]; f32[4, 5]",
+        "%2 = dot(%0, %1) {lhs_contract = [1], rhs_contract = [0]} : f32[3, 5]
+         %3 = permute(%2) {axes = [1, 0]} : f32[5, 3]
+         return %2, %3",
+    );
     // Two free axes that change places would change the result's.
     check_kept(
         "simplify",
