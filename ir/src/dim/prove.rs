@@ -4,7 +4,7 @@
 //! axis of size `s` obeys `0 <= a <= s - 1` (where `s` is 0 nothing is executed, and anything may be said).
 
 use super::arith::gcd;
-use super::{Atom, Dim, Term};
+use super::{Atom, Dim, MAX_NODES, Term};
 
 /// Bounds on a value, both inclusive; saturated at the ends of `i64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,13 @@ impl Dim {
         self.is_nonneg() && (limit - self - Self::ONE).is_nonneg()
     }
 
+    /// Whether `0 <= self < limit` is proved to fail somewhere inside loops that are not empty: at a corner, for any sizes.
+    #[must_use]
+    pub fn leaves(&self, limit: &Self) -> bool {
+        let is_negative = |corner: Self| (-corner - Self::ONE).bounds().lo >= 0;
+        self.least_over_axes().is_some_and(is_negative) || (limit - self - Self::ONE).least_over_axes().is_some_and(is_negative)
+    }
+
     /// The greatest number that is known to divide every value (0 for the dim 0).
     #[must_use]
     pub fn known_multiple(&self) -> i64 {
@@ -72,12 +79,21 @@ impl Dim {
         })
     }
 
-    /// The value with every axis put where it makes it least; `None` if some axis' effect has no known sign.
+    /// The value with every axis put where it makes it least; `None` if some axis' effect has no known sign, or if axes
+    /// are multiplied by more than one other: the signs of slopes are proved in the same way, once for every factor.
     fn least_over_axes(&self) -> Option<Self> {
+        let is_axis = |atom: &&Atom| matches!(atom, Atom::Axis(_));
+        if self.terms().iter().any(|term| term.atoms.iter().filter(is_axis).count() > 2) {
+            return None;
+        }
         let mut least = self.clone();
         while let Some(axis) = least.top_level_axis() {
             let (slope, rest) = least.split_linear(&axis)?;
             let Atom::Axis(var) = &axis else { return None };
+            // Products of many axes of symbolic sizes would grow without bound.
+            if slope.term_count().saturating_mul(var.size.term_count() + 1) > MAX_NODES {
+                return None;
+            }
             least = if slope.is_nonneg() {
                 rest
             } else if (-slope.clone()).is_nonneg() {
@@ -190,6 +206,16 @@ mod tests {
         assert!(!(&x + &k - Dim::ONE).is_nonneg());
         assert!((&x + &k).is_below(&Dim::from(26)));
         assert!(!(&x + &k).is_below(&Dim::from(25)));
+    }
+
+    #[test]
+    fn leaving_is_proved_at_corners() {
+        let (row, ten) = (Dim::axis(0, &n()), Dim::from(10));
+        assert!((&row + Dim::ONE).leaves(&n()), "the last row's neighbour");
+        assert!((&row - Dim::ONE).leaves(&n()), "the first row's neighbour");
+        assert!(!row.leaves(&n()));
+        assert!(!row.leaves(&ten), "n may be ten or less");
+        assert!(ten.leaves(&ten) && !Dim::ZERO.leaves(&ten));
     }
 
     #[test]

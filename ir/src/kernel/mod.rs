@@ -9,6 +9,8 @@ mod contract;
 mod nest;
 mod program;
 mod scatter;
+pub mod text;
+mod verify;
 
 pub use body::{Access, Body, Bounds, Index, Inst, InstKind, ValueId};
 pub use contract::{Contract, Side};
@@ -17,3 +19,4 @@ pub use program::{
     Arg, Buffer, BufferId, Entry, Kernel, KernelBody, KernelId, Launch, Mode, Place, Program, Step, Trap, TrapId, View,
 };
 pub use scatter::Scatter;
+pub use verify::verify;

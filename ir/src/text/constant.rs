@@ -48,6 +48,14 @@ fn is_plain(scalar: Scalar) -> bool {
     !(scalar.dtype().is_float() && scalar.as_f64().is_nan()) || scalar == Scalar::float(scalar.dtype(), f64::NAN)
 }
 
+/// Writes a scalar, a peculiar NaN by its bits: `nan(0x7ff8000000000001)`.
+pub(crate) fn print_scalar(scalar: Scalar, out: &mut Printer<'_>) {
+    out.put(scalar);
+    if !is_plain(scalar) {
+        out.put(format_args!("(0x{:x})", scalar.bits()));
+    }
+}
+
 /// Reads a scalar of a known type.
 pub(crate) fn scalar(input: &mut Parser<'_>, dtype: DType) -> Parsed<Scalar> {
     match dtype.kind() {

@@ -21,11 +21,11 @@
 //! length pays for. Nodes are printed in the order of [`crate::Graph::topo`], so that reading keeps the order.
 
 mod attrs;
-mod constant;
-mod lex;
-mod parse;
-mod print;
-mod value;
+pub(crate) mod constant;
+pub(crate) mod lex;
+pub(crate) mod parse;
+pub(crate) mod print;
+pub(crate) mod value;
 
 pub use parse::parse;
 pub use print::{print, print_without_locs};

@@ -46,19 +46,19 @@ pub fn verify(module: &Module) -> Result<(), Error> {
         function::structure(function, &mut found);
     }
     // What follows looks values up, which is safe only in sound graphs.
-    if found.diags.is_empty() {
+    if found.is_empty() {
         module::check(module, &mut found);
         for function in module.functions.values() {
             function::check(function, module, &mut found);
         }
         symbols::check(module, &mut found);
     }
-    Error::from_diags(found.diags).map_or(Ok(()), Err)
+    found.result()
 }
 
 /// What was found so far.
 #[derive(Default)]
-struct Findings {
+pub(crate) struct Findings {
     diags: Vec<Diag>,
 }
 
@@ -66,9 +66,19 @@ impl Findings {
     const MOST: usize = 100;
 
     /// Notes a violation unless `holds`.
-    fn require(&mut self, holds: bool, violation: impl FnOnce() -> Diag) {
+    pub(crate) fn require(&mut self, holds: bool, violation: impl FnOnce() -> Diag) {
         if !holds && self.diags.len() < Self::MOST {
             self.diags.push(violation());
         }
+    }
+
+    /// Whether nothing was found.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.diags.is_empty()
+    }
+
+    /// All of it.
+    pub(crate) fn result(self) -> Result<(), Error> {
+        Error::from_diags(self.diags).map_or(Ok(()), Err)
     }
 }

@@ -1,0 +1,166 @@
+//! Checks one entry: K3, K4, K17 to K21.
+
+use super::kernel::{extent, may_fail};
+use super::note;
+use super::program::{no_axes, wrong_dim};
+use crate::dim::{Atom, Dim, Symbol};
+use crate::kernel::{Buffer, BufferId, Entry, Launch, Mode, Place, Program, Step, View};
+use crate::ty::{Shape, Type};
+use crate::verify::Findings;
+
+pub(super) fn check(program: &Program, entry: &Entry, found: &mut Findings) {
+    let name = &entry.name;
+    note(found, || format!("entry `{name}`, arena"), wrong_dim(program, &entry.arena, &no_axes));
+    for (id, buffer) in entry.buffers.iter().enumerate() {
+        note(found, || format!("entry `{name}`, b{id}"), wrong_buffer(program, entry, id, buffer));
+    }
+    let inputs = entry.inputs.iter().map(|(id, _)| id).enumerate().map(|(at, id)| (Place::Input(at), id));
+    let outputs = entry.outputs.iter().enumerate().map(|(at, id)| (Place::Output(at), id));
+    for (place, id) in inputs.chain(outputs) {
+        let right = entry.buffers.get(id.0 as usize).is_some_and(|buffer| buffer.place == place);
+        let wrong = (!right).then(|| format!("K18: the list says {place:?}, the buffer does not"));
+        note(found, || format!("entry `{name}`, b{}", id.0), wrong);
+    }
+    // Steps compute with the sizes of buffers, which must be simple for that.
+    if found.is_empty() {
+        let mut steps = Steps { program, entry, written: vec![false; entry.buffers.len()], writes_state: false };
+        for (at, step) in entry.steps.iter().enumerate() {
+            let Step::Launch(launch) = step;
+            note(found, || format!("entry `{name}`, step {at}"), steps.wrong_launch(launch));
+        }
+    }
+}
+
+fn wrong_buffer(program: &Program, entry: &Entry, id: usize, buffer: &Buffer) -> Option<String> {
+    let shape = Shape(buffer.shape.clone());
+    let dims = buffer.shape.iter().find_map(|dim| wrong_dim(program, dim, &no_axes));
+    if let Some(wrong) = dims.or_else(|| (!shape.is_valid()).then(|| format!("K18: no array has the shape {shape}"))) {
+        return Some(wrong);
+    }
+    let ty = Type { dtype: buffer.dtype, shape };
+    let declared = |known: Option<Type>| match known {
+        None => Some(format!("K18: {:?} is not there", buffer.place)),
+        Some(known) => (known != ty).then(|| format!("K18: the buffer is {ty}, what is at its place is {known}")),
+    };
+    let named = |right: bool| (!right).then(|| format!("K18: {:?} is another buffer", buffer.place));
+    match &buffer.place {
+        Place::Input(at) => named(entry.inputs.get(*at).is_some_and(|(of, _)| of.0 as usize == id)),
+        Place::Output(at) => named(entry.outputs.get(*at).is_some_and(|of| of.0 as usize == id)),
+        Place::State(slot) => declared(program.state.get(slot.0 as usize).map(|decl| decl.ty.clone())),
+        Place::Const(at) => declared(program.consts.get(*at).map(crate::Array::ty)),
+        Place::Arena(offset) => wrong_dim(program, offset, &no_axes).or_else(|| wrong_arena(entry, buffer, offset)),
+        Place::Unplaced => None,
+    }
+}
+
+fn wrong_arena(entry: &Entry, buffer: &Buffer, offset: &Dim) -> Option<String> {
+    let size = i64::try_from(buffer.dtype.size()).unwrap_or(i64::MAX);
+    if offset.known_multiple() % size != 0 {
+        return Some(format!("K19: the offset {offset} is not known to be aligned to {size} bytes"));
+    }
+    let end = offset + buffer.bytes();
+    let outside = is_negative(offset) || is_negative(&(&entry.arena - end));
+    outside.then(|| format!("K19: {} bytes from {offset} on do not lie in {}", buffer.bytes(), entry.arena))
+}
+
+/// Whether the value is below zero for all sizes of one or more.
+fn is_negative(dim: &Dim) -> bool {
+    (-nonempty(dim) - Dim::ONE).is_nonneg()
+}
+
+/// With every symbol at least one: what is wrong then is wrong, although nothing happens where a size is zero.
+fn nonempty(dim: &Dim) -> Dim {
+    dim.substitute(&|atom| match atom {
+        Atom::Sym(symbol) if symbol.decl().lo == 0 => {
+            let decl = symbol.decl();
+            Some(Dim::sym(&Symbol::ranged(decl.name.clone(), 1, decl.hi, decl.multiple)))
+        }
+        Atom::Sym(_) | Atom::Axis(_) | Atom::FloorDiv(..) | Atom::Mod(..) | Atom::Min(..) | Atom::Max(..) => None,
+    })
+}
+
+/// What earlier steps did.
+struct Steps<'a> {
+    program: &'a Program,
+    entry: &'a Entry,
+    /// By buffer.
+    written: Vec<bool>,
+    writes_state: bool,
+}
+
+impl Steps<'_> {
+    fn wrong_launch(&mut self, launch: &Launch) -> Option<String> {
+        let Some(kernel) = self.program.kernels.get(launch.kernel.0 as usize) else {
+            return Some(format!("K3: there is no kernel k{}", launch.kernel.0));
+        };
+        if kernel.args.len() != launch.args.len() {
+            return Some(format!("K3: {} views for the {} arguments of `{}`", launch.args.len(), kernel.args.len(), kernel.name));
+        }
+        let mut uses = Vec::new();
+        for (arg, view) in kernel.args.iter().zip(&launch.args) {
+            let Some(buffer) = self.entry.buffers.get(view.buffer.0 as usize) else {
+                return Some(format!("K4: there is no buffer b{}", view.buffer.0));
+            };
+            let reach = extent(arg);
+            if let Some(wrong) =
+                self.wrong_view(view, buffer, arg.dtype, &reach).or_else(|| self.wrong_use(view.buffer, arg.mode))
+            {
+                return Some(wrong);
+            }
+            uses.push((view, buffer, arg.mode, reach));
+        }
+        for (view, buffer, mode, _) in &uses {
+            if *mode != Mode::Read {
+                self.written[view.buffer.0 as usize] = true;
+                self.writes_state |= matches!(buffer.place, Place::State(_));
+            }
+        }
+        if self.writes_state && may_fail(kernel) {
+            return Some("K21: it may set the status word, and state is written before or by it".to_owned());
+        }
+        let pairs = uses.iter().enumerate().flat_map(|(at, x)| uses[at + 1..].iter().map(move |y| (x, y)));
+        pairs.filter(|(x, y)| x.2 != Mode::Read || y.2 != Mode::Read).find_map(|(x, y)| {
+            let overlap = overlap((x.0, x.1, &x.3), (y.0, y.1, &y.3));
+            overlap.then(|| format!("K17: b{} and b{} overlap, and one is written", x.0.buffer.0, y.0.buffer.0))
+        })
+    }
+
+    fn wrong_view(&self, view: &View, buffer: &Buffer, dtype: crate::DType, reach: &Dim) -> Option<String> {
+        if dtype != buffer.dtype {
+            return Some(format!("K3: b{} holds {}, the kernel takes {dtype}", view.buffer.0, buffer.dtype));
+        }
+        let numel: Dim = buffer.shape.iter().product();
+        let outside = is_negative(&view.offset) || is_negative(&(&numel - &view.offset - reach));
+        let outside =
+            outside.then(|| format!("K4: {reach} elements from {} on leave b{} of {numel}", view.offset, view.buffer.0));
+        wrong_dim(self.program, &view.offset, &no_axes).or(outside)
+    }
+
+    fn wrong_use(&self, id: BufferId, mode: Mode) -> Option<String> {
+        let written = self.written[id.0 as usize];
+        let (given, fixed) = match self.entry.buffers[id.0 as usize].place {
+            Place::Input(_) | Place::Const(_) => (true, true),
+            Place::State(_) => (true, false),
+            Place::Output(_) | Place::Arena(_) | Place::Unplaced => (false, false),
+        };
+        if mode != Mode::Read && fixed {
+            return Some(format!("K20: b{} is written", id.0));
+        }
+        (mode != Mode::Write && !given && !written).then(|| format!("K20: b{} is read before it is written", id.0))
+    }
+}
+
+/// Whether two views are known to share an element: from the same element on, or in the same bytes of the arena.
+fn overlap((x, in_x, x_reach): (&View, &Buffer, &Dim), (y, in_y, y_reach): (&View, &Buffer, &Dim)) -> bool {
+    let known = |dim: &Dim| nonempty(dim).is_positive();
+    if x.buffer == y.buffer {
+        return x.offset == y.offset && known(x_reach) && known(y_reach);
+    }
+    let (Place::Arena(from_x), Place::Arena(from_y)) = (&in_x.place, &in_y.place) else {
+        return in_x.place == in_y.place && in_x.place != Place::Unplaced;
+    };
+    let start = |from: &Dim, view: &View, buffer: &Buffer| from + &view.offset * &Dim::from(buffer.dtype.size());
+    let (start_x, start_y) = (start(from_x, x, in_x), start(from_y, y, in_y));
+    let end = |start: &Dim, reach: &Dim, buffer: &Buffer| start + reach * &Dim::from(buffer.dtype.size());
+    known(&(end(&start_x, x_reach, in_x) - &start_y)) && known(&(end(&start_y, y_reach, in_y) - &start_x))
+}

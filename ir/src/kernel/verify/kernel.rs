@@ -1,0 +1,168 @@
+//! Checks one kernel: K2, K10 to K16.
+
+use super::body::{self, Scope};
+use super::note;
+use super::program::{no_axes, wrong_dim};
+use crate::dim::{Dim, MAX_NODES};
+use crate::dtype::DType;
+use crate::error::Diag;
+use crate::kernel::{
+    Arg, AxisSet, Body, Bounds, Combine, Contract, Kernel, KernelBody, Mode, Nest, Program, Reduction, Scatter, Side, Stage,
+    Store, ValueId,
+};
+use crate::op::ReduceKind;
+use crate::ty::Shape;
+use crate::verify::Findings;
+
+pub(super) fn check(program: &Program, id: usize, kernel: &Kernel, found: &mut Findings) {
+    let place = format!("k{id} `{}`", kernel.name);
+    for (position, arg) in kernel.args.iter().enumerate() {
+        note(found, || format!("{place}, p{position}"), wrong_arg(program, arg));
+    }
+    let axes = match &kernel.body {
+        KernelBody::Nest(nest) => &nest.axes,
+        KernelBody::Contract(contract) => &contract.axes,
+        KernelBody::Scatter(scatter) => &scatter.axes,
+    };
+    found.require(axes.len() <= AxisSet::MAX, || Diag::new(format!("K2: {place} has {} axes", axes.len())));
+    for axis in axes {
+        note(found, || format!("{place}, axes"), wrong_dim(program, axis, &no_axes));
+    }
+    let over = AxisSet::first(axes.len().min(AxisSet::MAX));
+    let scope = Scope { program, kernel, place, axes, over, reduced: Vec::new(), acc: None };
+    match &kernel.body {
+        KernelBody::Nest(of) => nest(scope, of, found),
+        KernelBody::Contract(of) => contract(&scope, of, found),
+        KernelBody::Scatter(of) => scatter(&scope, of, found),
+    }
+}
+
+fn wrong_arg(program: &Program, arg: &Arg) -> Option<String> {
+    if arg.shape.len() != arg.strides.len() {
+        return Some(format!("K16: {} sizes and {} strides", arg.shape.len(), arg.strides.len()));
+    }
+    let wrong = arg.shape.iter().chain(&arg.strides).find_map(|dim| wrong_dim(program, dim, &no_axes));
+    let simple = arg.shape.iter().zip(&arg.strides).all(|(size, stride)| size.term_count() * stride.term_count() <= MAX_NODES);
+    let wrong = wrong.or_else(|| (!simple).then(|| "K16: an axis whose length has too many terms".to_owned()));
+    wrong.or_else(|| (!Shape(arg.shape.clone()).is_valid()).then(|| format!("K16: the shape {:?}", arg.shape)))
+}
+
+fn nest<'a>(mut scope: Scope<'a>, nest: &'a Nest, found: &mut Findings) {
+    let (all, place) = (scope.over, scope.place.clone());
+    for (position, stage) in nest.stages.iter().enumerate() {
+        scope.over = stage.over;
+        scope.place = format!("{place}, stage {position}");
+        scope.require(found, all.contains_all(stage.over), "K2: visits an axis that there is not");
+        scope.require(found, stage.over.contains_all(stage.keep), "K10: keeps an axis that it does not visit");
+        scope.require(found, !stage.reductions.is_empty() || stage.keep == stage.over, "K10: drops axes and reduces nothing");
+        scope.require(found, stage.reductions.is_empty() || stage.stores.is_empty(), "K10: reduces and stores");
+        self::stage(&scope, stage, found);
+        scope.reduced.push((stage.keep, &stage.reductions));
+    }
+}
+
+fn stage(scope: &Scope<'_>, stage: &Stage, found: &mut Findings) {
+    body::check(scope, &stage.body, found);
+    for of in &stage.reductions {
+        let wrong = wrong_reduction(&stage.body, of);
+        scope.note(found, wrong);
+    }
+    stores(scope, &stage.body, &stage.stores, found);
+}
+
+fn wrong_reduction(body: &Body, reduction: &Reduction) -> Option<String> {
+    let Some(value) = body.insts.get(reduction.value.index()) else {
+        return Some(format!("K1: reduces %{}, which is no instruction", reduction.value.0));
+    };
+    let (dtype, numbers) = match reduction.combine {
+        Combine::Reduce(ReduceKind::Sum | ReduceKind::Prod) => (value.dtype, true),
+        Combine::Reduce(ReduceKind::Max | ReduceKind::Min) => (value.dtype, false),
+        Combine::Arg(_) => (DType::I64, false),
+    };
+    if value.dtype != value.dtype.compute() || (numbers && value.dtype == DType::Bool) {
+        return Some(format!("K12: combines values of type {}", value.dtype));
+    }
+    (reduction.dtype != dtype).then(|| format!("K12: the type is {}, it must be {dtype}", reduction.dtype))
+}
+
+fn stores(scope: &Scope<'_>, body: &Body, stores: &[Store], found: &mut Findings) {
+    for store in stores {
+        let wrong = wrong_store(scope, body, store, &[Mode::Write, Mode::Update], Bounds::Proven);
+        scope.note(found, wrong);
+    }
+}
+
+fn wrong_store(scope: &Scope<'_>, body: &Body, store: &Store, modes: &[Mode], bounds: Bounds) -> Option<String> {
+    let Some(arg) = scope.kernel.args.get(store.arg) else { return Some(format!("K13: there is no argument p{}", store.arg)) };
+    if !modes.contains(&arg.mode) {
+        return Some(format!("K13: p{} is used as {:?}", store.arg, arg.mode));
+    }
+    let value = missing(body, store.value).map(|value| format!("K1: stores {value}"));
+    value.or_else(|| scope.wrong_index(body, arg, &store.index, bounds))
+}
+
+/// A value that is no instruction.
+fn missing(body: &Body, value: ValueId) -> Option<String> {
+    (value.index() >= body.insts.len()).then(|| format!("%{}, which is no instruction", value.0))
+}
+
+fn contract(scope: &Scope<'_>, contract: &Contract, found: &mut Findings) {
+    let Contract { batch, m, n, k, .. } = *contract;
+    let roles = [batch, m, n, k];
+    let union = roles.into_iter().fold(AxisSet::EMPTY, AxisSet::union);
+    let once = roles.iter().map(|axes| axes.len()).sum::<usize>() == union.len();
+    scope.require(found, once && union == scope.over, "K14: an axis has no role, or two");
+    scope.require(
+        found,
+        contract.acc == contract.acc.compute() && contract.acc != DType::Bool,
+        format!("K14: sums in {}", contract.acc),
+    );
+    side(&within(scope, "side a", batch.union(m).union(k), None), &contract.a, contract.acc, found);
+    side(&within(scope, "side b", batch.union(n).union(k), None), &contract.b, contract.acc, found);
+    let epilogue = within(scope, "epilogue", batch.union(m).union(n), Some(contract.acc));
+    body::check(&epilogue, &contract.epilogue, found);
+    stores(&epilogue, &contract.epilogue, &contract.stores, found);
+}
+
+fn within<'a>(scope: &Scope<'a>, part: &str, over: AxisSet, acc: Option<DType>) -> Scope<'a> {
+    let Scope { program, kernel, axes, .. } = *scope;
+    Scope { program, kernel, place: format!("{}, {part}", scope.place), axes, over, reduced: Vec::new(), acc }
+}
+
+fn side(scope: &Scope<'_>, side: &Side, acc: DType, found: &mut Findings) {
+    body::check(scope, &side.body, found);
+    let missing = missing(&side.body, side.value);
+    scope.require(found, missing.is_none(), format!("K1: gives {}", missing.unwrap_or_default()));
+    let dtype = side.body.insts.get(side.value.index()).map_or(acc, |inst| inst.dtype);
+    scope.require(found, dtype == acc, format!("K14: gives {dtype}, the sum is in {acc}"));
+}
+
+fn scatter(scope: &Scope<'_>, scatter: &Scatter, found: &mut Findings) {
+    scope.require(found, scope.over.contains_all(scatter.free), "K2: an axis that there is not is free");
+    body::check(scope, &scatter.body, found);
+    // A position outside adds nothing, so none has to be inside.
+    let wrong = wrong_store(scope, &scatter.body, &scatter.add, &[Mode::Update], Bounds::Clamp);
+    scope.note(found, wrong);
+    let written = scope.kernel.args.iter().filter(|arg| arg.mode != Mode::Read).count();
+    scope.require(found, written <= 1, "K15: writes more than its target");
+    if let Some(when) = scatter.when {
+        let dtype = scatter.body.insts.get(when.index()).map(|inst| inst.dtype);
+        scope.require(found, dtype == Some(DType::Bool), format!("K15: the condition %{} is no bool", when.0));
+    }
+}
+
+/// Whether a launch of it may set the status word.
+pub(super) fn may_fail(kernel: &Kernel) -> bool {
+    let checks = |body: &Body| body.insts.iter().any(|inst| matches!(inst.kind, crate::kernel::InstKind::Check { .. }));
+    match &kernel.body {
+        KernelBody::Nest(nest) => nest.stages.iter().any(|stage| checks(&stage.body)),
+        KernelBody::Contract(contract) => checks(&contract.a.body) || checks(&contract.b.body) || checks(&contract.epilogue),
+        KernelBody::Scatter(scatter) => checks(&scatter.body),
+    }
+}
+
+/// One more than the greatest distance of an element from the first: 0 dims for no axis give 1.
+pub(super) fn extent(arg: &Arg) -> Dim {
+    let reach = |(size, stride): (&Dim, &Dim)| (size - Dim::ONE) * stride;
+    arg.shape.iter().zip(&arg.strides).map(reach).sum::<Dim>() + Dim::ONE
+}
