@@ -133,14 +133,17 @@ pub struct Scalar {
 
 impl Scalar {
     /// The value `x` in `dtype`: rounded to nearest for floats, saturated for integers, `x != 0` for bool.
+    /// The 16-bit floats are rounded to `f32` first, which is what they are computed in.
     #[must_use]
     pub fn float(dtype: DType, x: f64) -> Self {
         let rounded = match dtype {
             DType::F64 => x,
             #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is what is asked for")]
             DType::F32 => f64::from(x as f32),
-            DType::F16 => f16::from_f64(x).to_f64(),
-            DType::BF16 => bf16::from_f64(x).to_f64(),
+            #[expect(clippy::cast_possible_truncation, reason = "16-bit floats are rounded from f32 on every machine")]
+            DType::F16 => f16::from_f32(x as f32).to_f64(),
+            #[expect(clippy::cast_possible_truncation, reason = "16-bit floats are rounded from f32 on every machine")]
+            DType::BF16 => bf16::from_f32(x as f32).to_f64(),
             #[expect(clippy::cast_possible_truncation, reason = "saturates, NaN to 0: the numerics contract")]
             DType::I64 | DType::I32 | DType::U32 | DType::U8 => return Self::int(dtype, x as i64),
             DType::Bool => return Self::int(dtype, i64::from(x != 0.0)),
@@ -287,6 +290,8 @@ mod tests {
         assert_eq!(Scalar::int(DType::U8, 300).as_i64(), 255);
         assert_eq!(Scalar::float(DType::I32, f64::NAN).as_i64(), 0);
         assert_eq!(Scalar::float(DType::BF16, 1.001).as_f64(), 1.0);
+        // Just above half way between 1 and the next f16, which f32 does not see: ties go to even.
+        assert_eq!(Scalar::float(DType::F16, 1.0 + 2f64.powi(-11) + 2f64.powi(-40)).as_f64(), 1.0);
         assert_eq!(Scalar::lowest(DType::F16).as_f64(), f64::NEG_INFINITY);
         assert_eq!((Scalar::lowest(DType::Bool), Scalar::highest(DType::Bool)), (Scalar::bool(false), Scalar::bool(true)));
         assert_ne!(Scalar::float(DType::F32, 0.0), Scalar::float(DType::F32, -0.0));
