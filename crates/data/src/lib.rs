@@ -22,16 +22,20 @@
 //! # Ok::<(), graver_ir::Diag>(())
 //! ```
 
+pub mod csv;
 mod dataset;
 mod digits;
+mod file;
 mod item;
 mod key;
 mod loader;
 
+pub mod npy;
 mod transform;
 
 pub use dataset::{Columns, Concat, Dataset, InMemory, Map, Subset, Transformed};
 pub use digits::{Digits, digits};
+pub use file::Limit;
 pub use item::{Fields, Item, stack};
 pub use key::Key;
 pub use loader::{DataLoader, Epoch, Position};
