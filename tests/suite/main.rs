@@ -1,4 +1,6 @@
 //! End-to-end suites, one binary: what holds of the whole project.
 
 mod arrows;
+mod cases;
+mod nets;
 mod tidy;

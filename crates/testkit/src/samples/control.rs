@@ -138,7 +138,7 @@ pub(super) fn add_transforms(cases: &mut Cases) {
             let (dx, dy) = (c.arg(dtype, ("n", 3), Fill::Any), c.arg(dtype, ("n", 3), Fill::Any));
             [c.b.jvp(&[z], &[x, y], &[dx, dy])[0]]
         });
-        forward.sums(dtype, 2).smooth();
+        forward.rounded_sums(dtype, 2).smooth();
         let second = cases.add(format!("vjp/{dtype}/second_order"), |c| {
             let x = c.arg(dtype, [5].shape(), Fill::Any);
             let x = c.b.add(Op::Alias, &[x]);
@@ -148,7 +148,7 @@ pub(super) fn add_transforms(cases: &mut Cases) {
             let slope = c.b.vjp(&[cube], &[one], &[x])[0];
             [c.b.vjp(&[slope], &[one], &[x])[0]]
         });
-        second.sums(dtype, 6).smooth();
+        second.rounded_sums(dtype, 6).smooth();
     }
 }
 

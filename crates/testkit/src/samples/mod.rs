@@ -13,7 +13,7 @@ mod reduce;
 use graver_ir::{Array, DType, Module, Shape, Value};
 
 use crate::build::{Build, Dims};
-use crate::close::Bound;
+use crate::close::{Bound, eps};
 use crate::fill::{Fill, concrete};
 use crate::rng::Rng;
 
@@ -48,6 +48,14 @@ impl Sample {
     fn magnitude(&self) -> f64 {
         let greatest = |array: &Array| array.to_f64().into_iter().map(f64::abs).fold(0.0, f64::max);
         self.inputs.iter().filter(|input| input.dtype().is_float()).map(greatest).fold(1.0, |x, y| x * y.max(1.0))
+    }
+
+    /// As `sums`, but of operations of the program, each of which may round to `dtype`: a product and a sum for each term.
+    fn rounded_sums(&mut self, dtype: DType, terms: usize) -> &mut Self {
+        #[expect(clippy::cast_precision_loss, reason = "an error bound")]
+        let magnitude = self.magnitude() * terms as f64;
+        let rounded = Bound { relative: 0.0, absolute: eps(dtype) * magnitude };
+        self.within(Bound::sum(dtype, terms, magnitude).plus(rounded))
     }
 
     /// Each result is a sum of up to `terms` products of one element of every input.
