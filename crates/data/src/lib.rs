@@ -30,6 +30,7 @@ mod item;
 mod key;
 mod loader;
 
+pub mod metrics;
 pub mod npy;
 mod transform;
 
