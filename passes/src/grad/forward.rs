@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use graver_ir::{Diag, Graph, NodeId, Value};
 
+use super::derivative;
 use super::linear::apply;
 use super::path::Path;
-use super::{Refusal, derivative};
 use crate::build::Build;
 
 /// The tangents of `y` given those of `x`; zeros where a `y` depends on no `x`.
@@ -26,11 +26,7 @@ pub(super) fn expand(graph: &mut Graph, y: &[Value], x: &[Value], tangents: &[Va
 fn push_forward(graph: &mut Graph, path: &Path, known: &mut BTreeMap<Value, Value>, node: NodeId) -> Result<(), Diag> {
     for (slot, arg) in path.operands(graph, node) {
         let Some(tangent) = known.get(&arg).copied() else { continue };
-        let steps = match derivative(graph, node, slot) {
-            Ok(steps) => steps,
-            Err(Refusal::Zero) => continue,
-            Err(Refusal::Error(diag)) => return Err(diag),
-        };
+        let Some(steps) = derivative(graph, node, slot)? else { continue };
         let loc = graph.loc(node).clone();
         let pushed = apply(&mut Build::at(graph, &loc), &steps, tangent)?;
         add(graph, known, node, node.into(), pushed);

@@ -75,26 +75,20 @@ fn expand(module: &Module, function: &mut Function, node: NodeId, transform: Tra
     Ok(())
 }
 
-/// The derivative of a node's first result with respect to one operand.
+/// The derivative of a node's first result with respect to one operand; `None` where it is zero.
 ///
 /// # Errors
 /// If it has none: the operation, its place and the reason.
-fn derivative(graph: &mut Graph, node: NodeId, slot: usize) -> Result<Vec<linear::Step>, Refusal> {
+fn derivative(graph: &mut Graph, node: NodeId, slot: usize) -> Result<Option<Vec<linear::Step>>, Diag> {
     let (op, args, loc) = (graph.op(node).clone(), graph.args(node), graph.loc(node).clone());
-    let mut b = Build::at(graph, &loc);
-    match rule(&mut b, &op, &args, node.into(), slot).map_err(Refusal::Error)? {
-        Derivative::Zero => Err(Refusal::Zero),
-        Derivative::Linear(steps) => Ok(steps),
-        Derivative::NotDifferentiable(reason) => Err(Refusal::Error(Diag::new(reason).op(op.name()).at(&loc))),
-    }
-}
-
-/// Why there are no steps.
-enum Refusal {
-    /// The derivative is zero.
-    Zero,
-    /// There is none.
-    Error(Diag),
+    let answer = rule(&mut Build::at(graph, &loc), &op, &args, node.into(), slot);
+    let steps = match answer {
+        Ok(Derivative::Zero) => Ok(None),
+        Ok(Derivative::Linear(steps)) => Ok(Some(steps)),
+        Ok(Derivative::NotDifferentiable(reason)) => Err(Diag::new(reason)),
+        Err(diag) => Err(diag),
+    };
+    steps.map_err(|diag| diag.op(op.name()).at(&loc))
 }
 
 /// The table: every operation's rule.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use graver_ir::op::Call;
 use graver_ir::{Diag, Graph, Module, NodeId, Op, Value};
 
 use super::linear::transpose;
 use super::path::Path;
-use super::{Refusal, control, derivative};
+use super::{control, derivative};
 use crate::build::Build;
 
 /// The cotangents of `x` given those of `y`; zeros where no `y` depends on an `x`.
@@ -53,11 +54,7 @@ impl Sweep<'_> {
         }
         let Some(cotangent) = self.sums.get(&node.out(0)).copied() else { return Ok(()) };
         for (slot, arg) in self.path.operands(graph, node) {
-            let steps = match derivative(graph, node, slot) {
-                Ok(steps) => steps,
-                Err(Refusal::Zero) => continue,
-                Err(Refusal::Error(diag)) => return Err(diag),
-            };
+            let Some(steps) = derivative(graph, node, slot)? else { continue };
             let (ty, loc) = (graph.ty(arg).clone(), graph.loc(node).clone());
             let pulled = transpose(&mut Build::at(graph, &loc), &steps, &ty, cotangent)
                 .map_err(|diag| diag.op(graph.op(node).name()).at(&loc))?;
@@ -66,7 +63,7 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    fn pull_back_call(&mut self, graph: &mut Graph, node: NodeId, call: &graver_ir::op::Call) -> Result<(), Diag> {
+    fn pull_back_call(&mut self, graph: &mut Graph, node: NodeId, call: &Call) -> Result<(), Diag> {
         let outs = (0u16..).take(call.results.len());
         let cotangents: Vec<Option<Value>> = outs.map(|out| self.sums.get(&node.out(out)).copied()).collect();
         if cotangents.iter().all(Option::is_none) {
