@@ -4,8 +4,8 @@ use std::f64::consts::{FRAC_2_SQRT_PI, PI};
 
 /// The error function, to a few units in the last place.
 ///
-/// Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964): below 1.5 the series 7.1.6, whose terms are all positive, so that
-/// nothing cancels; above, one less the continued fraction 7.1.14 of the complement, which is below 0.04 there.
+/// Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964): below 1.5 the series 7.1.6, whose terms are all
+/// positive, so that nothing cancels; above, one less the continued fraction 7.1.14 of the complement, which is below 0.04 there.
 ///
 /// ```
 /// assert!((graver_interp::erf(0.5) - 0.520_499_877_813_046_5).abs() < 1e-15);

@@ -1,7 +1,7 @@
 //! The memory of a run: one region for the whole arena, one for every input, output, slot and constant.
 //!
-//! A buffer is a range of bytes of a region, so that buffers which a plan lets share bytes do share them. Every byte knows who wrote it
-//! last: a buffer, or the world outside. Reading what nobody wrote, or what another buffer wrote since, is a fault
+//! A buffer is a range of bytes of a region, so that buffers which a plan lets share bytes do share them. Every byte knows
+//! who wrote it last: a buffer, or the world outside. Reading what nobody wrote, or what another buffer wrote since, is a fault
 //! of the plan or of a kernel, and is found here when the run is strict.
 
 use graver_ir::kernel::{Buffer, Entry, Place};

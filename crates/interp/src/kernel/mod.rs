@@ -28,13 +28,13 @@ pub enum Checks {
     /// That accesses lie in their arguments and buffers.
     Bounds,
     /// Also: nothing is read that its buffer has not written; no two points of a launch store at one place, nor does one store what
-    /// another reads; no written argument overlaps another; outputs are written whole; no launch that may fail comes after the state is
-    /// written, or writes it.
+    /// another reads; no written argument overlaps another; outputs are written whole; no launch that may fail comes after the
+    /// state is written, or writes it.
     #[default]
     Strict,
 }
 
-/// The interpreter as a device.
+/// The interpreter as a device. Programs are verified, as for every backend: what [`graver_ir::kernel::verify`] refuses may panic here.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Interp {
     checks: Checks,

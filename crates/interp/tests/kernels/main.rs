@@ -11,7 +11,7 @@ use std::sync::Arc;
 use graver_interp::{Checks, Interp};
 use graver_ir::kernel::{
     Access, Arg, Body, Bounds, Buffer, BufferId, Entry, Index, InstKind, Kernel, KernelBody, KernelId, Launch, Mode, Place,
-    Program, Step, Store, ValueId, View,
+    Program, Step, Store, ValueId, View, verify,
 };
 use graver_ir::{Array, DType, Dim, Element, Loc, Scalar, ScalarFn, StateDecl, Symbol};
 use graver_runtime::{Backend, Invocation, Slot};
@@ -116,7 +116,7 @@ impl Build {
         result.map(|outputs| (outputs, state))
     }
 
-    pub(crate) fn run_slots(&self, inputs: &[&Array], state: &mut [Slot<'_>]) -> Result<Vec<Array>, String> {
+    fn program(&self) -> Program {
         let entry = Entry {
             name: "main".to_owned(),
             buffers: self.buffers.clone(),
@@ -125,7 +125,14 @@ impl Build {
             steps: self.steps.clone(),
             arena: Dim::from(self.arena),
         };
-        let program = Arc::new(Program { entries: vec![entry], ..self.program.clone() });
+        let mut symbols: Vec<Symbol> = self.buffers.iter().flat_map(|buffer| &buffer.shape).flat_map(Dim::symbols).collect();
+        symbols.sort();
+        symbols.dedup();
+        Program { entries: vec![entry], symbols, ..self.program.clone() }
+    }
+
+    pub(crate) fn run_slots(&self, inputs: &[&Array], state: &mut [Slot<'_>]) -> Result<Vec<Array>, String> {
+        let program = Arc::new(self.program());
         let compiled = Interp::new(self.checks).compile(program).map_err(|error| error.to_string())?;
         let mut workspace = compiled.workspace();
         // The lifetimes of a call's slots and of its workspace are one.
@@ -134,9 +141,10 @@ impl Build {
         compiled.run(call).map_err(|error| error.to_string())
     }
 
-    /// Checks the results of a program without state.
+    /// Checks that a program without state is sound, and its results.
     #[track_caller]
     pub(crate) fn check(&self, inputs: &[&Array], expected: &[Array]) {
+        verify(&self.program()).unwrap_or_else(|error| panic!("{error}"));
         let (outputs, _) = self.run(inputs, &[]).unwrap_or_else(|message| panic!("{message}"));
         assert_eq!(outputs, expected);
     }
