@@ -88,7 +88,7 @@ fn top_k_counts_ranks() {
     }
     let mut top = TopK::new(2);
     let message = top.update(&scores, &ints(&[0, 4, 0])).expect_err("no class 4").to_string();
-    assert_eq!(message, "top_k: labels are below 4, as many as scores, got [0, 4, 0]");
+    assert_eq!(message, "top_k: label 1 is 4, there are scores of 4 classes");
     assert_eq!(top.compute(), None, "a failed update counts nothing");
     assert!(top.update(&labels, &labels).is_err());
 }

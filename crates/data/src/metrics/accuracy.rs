@@ -66,10 +66,10 @@ impl TopK {
         let labels = labels("top_k", expected)?;
         let (scores, classes) = scores("top_k", predicted, expected)?;
         let mut right = 0;
-        for (row, label) in scores.chunks_exact(classes).zip(&labels) {
-            let label = usize::try_from(*label).ok().filter(|label| *label < classes);
-            let label = label
-                .ok_or_else(|| Diag::new(format!("labels are below {classes}, as many as scores, got {labels:?}")).op("top_k"))?;
+        for ((place, label), row) in labels.iter().enumerate().zip(scores.chunks_exact(classes)) {
+            let class = usize::try_from(*label).ok().filter(|class| *class < classes);
+            let outside = || Diag::new(format!("label {place} is {label}, there are scores of {classes} classes")).op("top_k");
+            let label = class.ok_or_else(outside)?;
             right += u64::from(rank(row, label) < self.k);
         }
         self.right += right;

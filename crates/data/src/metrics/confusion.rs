@@ -31,11 +31,11 @@ pub enum Average {
 /// let mut matrix = ConfusionMatrix::new(3)?.with_names(["cat", "dog", "fish"])?;
 /// matrix.update(&Array::from_vec([4], vec![0i64, 1, 1, 2])?, &Array::from_vec([4], vec![0i64, 1, 0, 0])?)?;
 /// assert_eq!(matrix.to_string(), "
-/// label \\ predicted  cat  dog  fish  recall
-/// cat                  1    1     1   33.3%
-/// dog                  0    1     0  100.0%
-/// fish                 0    0     0       -
-/// precision       100.0% 50.0%  0.0%   50.0%
+/// label \\ predicted     cat    dog  fish  recall
+/// cat                     1      1     1   33.3%
+/// dog                     0      1     0  100.0%
+/// fish                    0      0     0       -
+/// precision          100.0%  50.0%  0.0%   50.0%
 /// ".trim_start());
 /// # Ok::<(), graver_ir::Diag>(())
 /// ```
