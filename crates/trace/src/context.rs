@@ -93,6 +93,8 @@ pub(crate) struct Frame {
 pub(crate) struct Scope {
     pub(crate) path: String,
     pub(crate) line: &'static Location<'static>,
+    /// What the paths of the files begin with whose lines say nothing here.
+    pub(crate) sources: Option<&'static str>,
 }
 
 /// One traced program.
@@ -221,16 +223,21 @@ impl Trace {
         self.frames.last().expect("the root's frame is never popped")
     }
 
-    /// The place of an operation: the user's line and scope. A line of the standard library (`map(Tensor::relu)`) says
-    /// nothing, so the line that opened the scope stands for it. Inside a composite: unknown, which inlining makes the call.
+    /// The line that tells a user something: lines of the standard library (`map(Tensor::relu)`), of this crate's closures and
+    /// of a library's layers do not, so the line that opened the scope stands for them.
+    pub(crate) fn telling(&self, line: &'static Location<'static>) -> &'static Location<'static> {
+        let begins = |sources: &str| line.file().starts_with(sources);
+        let foreign = |scope: &&Scope| begins("/rustc/") || begins(crate::SOURCES) || scope.sources.is_some_and(begins);
+        self.scopes.last().filter(foreign).map_or(line, |scope| scope.line)
+    }
+
+    /// The place of an operation: the user's line and scope. Inside a composite: unknown, which inlining makes the call.
     pub(crate) fn loc(&mut self, line: &'static Location<'static>) -> Loc {
         if self.frame().call.is_some() {
             return Loc::UNKNOWN;
         }
-        let scope = self.scopes.last();
-        let foreign = line.file().starts_with("/rustc/");
-        let line = scope.filter(|_| foreign).map_or(line, |scope| scope.line);
-        let path = scope.map_or(String::new(), |scope| scope.path.clone());
+        let line = self.telling(line);
+        let path = self.scope_path().to_owned();
         let key = (line.file().as_ptr().addr(), line.line(), line.column(), path);
         if let Some(known) = self.locs.get(&key) {
             return known.clone();
@@ -383,6 +390,13 @@ pub(crate) fn done(name: &str, result: Traced) -> Tensor {
             with(Trace::poison)
         }
     }
+}
+
+/// Records what a layer, a loss or an optimiser found wrong, at the caller's line, and gives a poisoned tensor, so that tracing
+/// goes on to find more.
+#[track_caller]
+pub fn fail(diag: Diag) -> Tensor {
+    done("", Err(diag.into()))
 }
 
 /// [`done`] for operations of several results.

@@ -30,21 +30,24 @@ mod step;
 mod tensor;
 mod tree;
 
+/// What the paths of this crate's files begin with.
+const SOURCES: &str = file!().split_at(file!().len() - "lib.rs".len()).0;
+
 pub use compile::{Compiled, Device, TracedModule, compile, trace};
-pub use context::{Mode, is_tracing};
+pub use context::{Mode, fail, is_tracing};
 pub use engine::{Engine, PassTime, Report};
 pub use grad::{Grads, Loss, Pullback, Wrt, WrtLeaf, grad, hvp, jvp, params_of, value_and_grad, vjp, with_params};
 pub use graver_derive::{Module, Tree};
 pub use graver_ir::{Array, DType, Diag, Element, Error, Sizes, Symbol};
 pub use module::{Leaf, Module, Walk};
 pub use ops::composite::Attention;
-pub use ops::contract::Conv2d;
+pub use ops::contract::ConvOptions;
 pub use ops::index::{arange, constant_array, full, ones, scalar, size_value, zeros};
 pub use ops::movement::{Range, concat, stack};
 pub use ops::random::{normal, rng_key, uniform};
 pub use ops::reduce::{Pair, Pool2d};
 pub use param::{Buffer, Param, ParamId};
-pub use scope::{scope, training, with_mode};
+pub use scope::{Scoped, enter, on_behalf_of, scope, training, with_mode};
 pub use size::{DimArg, Dims, Extent, Size};
 pub use spec::{Spec, TensorSpec, join_path, spec, spec_of, symbol};
 pub use state::{StateCell, StateEntry, StateKey, TrainState, named_slot, slot};

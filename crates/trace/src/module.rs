@@ -5,7 +5,7 @@ use std::panic::Location;
 
 use graver_ir::{Array, Diag};
 
-use crate::context::{Trace, with};
+use crate::context::{Trace, with_any};
 use crate::param::{Buffer, Param, ParamId};
 use crate::scope::scope_at;
 
@@ -106,10 +106,7 @@ pub trait Module: Any {
         Self: Sized,
     {
         let line = Location::caller();
-        let known = crate::context::is_tracing()
-            .then(|| with(|trace| trace.modules.get(&(address(self), TypeId::of::<Self>())).cloned()))
-            .flatten();
-        match known {
+        match with_any(|trace| trace.and_then(|trace| trace.module_path(self))) {
             Some(path) => scope_at(path, line, f),
             None => f(),
         }
@@ -126,6 +123,15 @@ pub enum Leaf {
 }
 
 impl Leaf {
+    /// Another handle of the same parameter or buffer.
+    #[must_use]
+    pub fn tie(&self) -> Self {
+        match self {
+            Self::Param(param) => Self::Param(param.tie()),
+            Self::Buffer(buffer) => Self::Buffer(buffer.tie()),
+        }
+    }
+
     /// The identity.
     #[must_use]
     pub fn id(&self) -> ParamId {
@@ -197,6 +203,13 @@ impl Walk<'_> {
 
     fn leaf(&mut self, leaf: Leaf) {
         self.visitor.leaf(&self.path, leaf);
+    }
+}
+
+impl Trace {
+    /// The path of a module of a walked model.
+    pub(crate) fn module_path<M: Module>(&self, module: &M) -> Option<String> {
+        self.modules.get(&(address(module), TypeId::of::<M>())).cloned()
     }
 }
 

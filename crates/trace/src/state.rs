@@ -56,6 +56,12 @@ impl StateCell {
         })
     }
 
+    /// Whether the trace has set it already.
+    #[must_use]
+    pub fn is_set(self) -> bool {
+        with(|trace| trace.state[self.0.0 as usize].update.is_some())
+    }
+
     /// Records that the step leaves this value; the type must be the slot's.
     #[track_caller]
     pub fn set(self, value: Tensor) {

@@ -76,20 +76,20 @@ fn common_lead(lhs: &Type, x: &[Dim], rhs: &Type, y: &[Dim]) -> Traced<Vec<Dim>>
 
 /// Strides, padding, dilation and groups of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conv2d {
+pub struct ConvOptions {
     stride: [i64; 2],
     padding: [i64; 2],
     dilation: [i64; 2],
     groups: i64,
 }
 
-impl Default for Conv2d {
+impl Default for ConvOptions {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Conv2d {
+impl ConvOptions {
     /// Stride 1, no padding, no dilation, one group.
     #[must_use]
     pub const fn new() -> Self {
@@ -137,7 +137,7 @@ impl Conv2d {
 }
 
 #[track_caller]
-fn conv2d(x: Tensor, kernel: Tensor, conv: Conv2d) -> Traced {
+fn conv2d(x: Tensor, kernel: Tensor, conv: ConvOptions) -> Traced {
     let (ty, kernel_ty) = (x.ty()?, kernel.ty()?);
     same_dtype(&ty, &kernel_ty)?;
     if ty.rank() != 4 || kernel_ty.rank() != 4 {
@@ -169,7 +169,7 @@ impl Tensor {
     /// The cross-correlation of images `[n, c, h, w]` with kernels `[o, c / groups, kh, kw]`: `[n, o, h', w']`.
     #[must_use]
     #[track_caller]
-    pub fn conv2d(self, kernel: impl Operand, conv: Conv2d) -> Self {
+    pub fn conv2d(self, kernel: impl Operand, conv: ConvOptions) -> Self {
         let kernel = kernel.beside(self);
         done("conv2d", conv2d(self, kernel, conv))
     }

@@ -287,6 +287,14 @@ impl<P: Into<Pair>> From<P> for Pool2d {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair(pub(crate) [i64; 2]);
 
+impl Pair {
+    /// Both numbers: height, width.
+    #[must_use]
+    pub const fn get(self) -> [i64; 2] {
+        self.0
+    }
+}
+
 macro_rules! pair_from {
     ($($ty:ty)*) => {$(
         impl From<$ty> for Pair {

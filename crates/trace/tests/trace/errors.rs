@@ -130,7 +130,7 @@ fn composites_are_checked_where_they_are_called() {
     assert!(found.contains("errors.rs") && found.contains("cross_entropy: labels are integers, got f32[n]"), "{found}");
     let found = error(|(x, w)| x.layer_norm(w, w, 1e-5), (spec::<f32>(("n", 8)), spec::<f32>([4])));
     assert!(found.contains("layer_norm: the weight of f32[n, 8] must be f32[8], got f32[4]"), "{found}");
-    let found = error(|x| x.conv2d(x, graver_trace::Conv2d::new()), spec::<f32>([2, 3, 4]));
+    let found = error(|x| x.conv2d(x, graver_trace::ConvOptions::new()), spec::<f32>([2, 3, 4]));
     assert!(found.contains("conv2d: takes images [n, c, h, w]"), "{found}");
     let found = error(|(x, y)| concat(&[x, y], 0), (spec::<f32>(("n", 3)), spec::<f32>(("n", 4))));
     assert!(found.contains("concat: f32[n, 3] and f32[n, 4] differ in more than axis 0"), "{found}");

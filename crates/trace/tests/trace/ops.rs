@@ -1,8 +1,8 @@
 //! The operations' meaning, against numbers known otherwise.
 
 use graver_trace::{
-    Array, Attention, Conv2d, DType, Error, Pool2d, Range, Tensor, arange, concat, full, normal, ones, scalar, size_value, spec,
-    stack, step, trace, uniform,
+    Array, Attention, ConvOptions, DType, Error, Pool2d, Range, Tensor, arange, concat, full, normal, ones, scalar, size_value,
+    spec, stack, step, trace, uniform,
 };
 
 use crate::common::{close, floats, ints, ramp, run, run_over};
@@ -99,7 +99,7 @@ fn images() -> Result<(), Error> {
     assert!((mean.to_f64()[0] - first.iter().sum::<f64>() / 4.0).abs() < 1e-6);
     // A depthwise kernel that takes the left neighbour, with padding.
     let kernel = floats([2, 1, 1, 3], [1.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
-    let options = Conv2d::new().padding((0, 1)).groups(2);
+    let options = ConvOptions::new().padding((0, 1)).groups(2);
     let moved = run(|(x, kernel)| x.conv2d(kernel, options), (shape(), spec::<f32>([2, 1, 1, 3])), (&x, &kernel))?;
     assert_eq!(moved.shape(), [1, 2, 4, 4]);
     assert_eq!(moved.to_f64()[..5], [0.0, values[0], values[1], values[2], 0.0]);
