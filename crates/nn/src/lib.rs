@@ -1,1 +1,25 @@
-//! Modules, losses and optimisers.
+//! Modules, losses and optimisers: what a network is trained with, written over tensors under trace.
+//!
+//! Names and shapes of parameters, defaults and conventions are PyTorch's, so that state dictionaries interchange. No
+//! operation of the graph is defined here, and nothing is executed.
+
+mod init;
+mod layer;
+pub mod loss;
+mod optim;
+mod save;
+
+/// What the paths of this library's files begin with: their lines say nothing to a user.
+const SOURCES: &str = file!().split_at(file!().len() - "lib.rs".len()).0;
+
+pub use graver_runtime::Checkpoint;
+pub use init::{Fill, Init};
+pub use layer::{
+    Activation, AvgPool2d, BatchNorm1d, BatchNorm2d, BatchNormOptions, Conv2d, Conv2dOptions, Dropout, Embedding,
+    EmbeddingOptions, Flatten, GlobalAvgPool2d, GroupNorm, GroupNormOptions, LastAxes, Layer, LayerNorm, LayerNormOptions,
+    Linear, LinearOptions, MaxPool2d, RmsNorm, RmsNormOptions, Sequential,
+};
+pub use optim::{
+    Adam, AdamW, ClipNorm, ClipValue, Cosine, Optimizer, Rules, Schedule, Sgd, StepDecay, Update, Warmup, train_step,
+};
+pub use save::{Differences, ModelFile, StateFile};

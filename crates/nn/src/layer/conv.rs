@@ -1,0 +1,122 @@
+//! Convolutions over images.
+
+use graver_trace::{ConvOptions, Module, Pair, Param, Tensor, enter};
+
+use super::Layer;
+use crate::init::{Fill, Init};
+
+/// The cross-correlation of images with a bank of kernels: `[n, inputs, h, w]` to `[n, outputs, h', w']`, where
+/// `h' = (h + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1`.
+///
+/// Parameters: `weight: [outputs, inputs / groups, kh, kw]`, `bias: [outputs]`.
+///
+/// ```
+/// use graver_nn::{Conv2d, Init};
+/// let conv = Conv2d::new(16, 32, (3, 5)).stride(2).padding((1, 2)).groups(4).bias(false).init(&mut Init::seed(0));
+/// assert_eq!(conv.weight.value().shape(), [32, 4, 3, 5]);
+/// ```
+#[derive(Debug, Module)]
+pub struct Conv2d {
+    /// `[outputs, inputs / groups, kh, kw]`
+    pub weight: Param,
+    /// `[outputs]`
+    pub bias: Option<Param>,
+    #[module(skip)]
+    conv: ConvOptions,
+}
+
+/// What a [`Conv2d`] is before it has values.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Conv2dOptions {
+    inputs: usize,
+    outputs: usize,
+    kernel: [usize; 2],
+    groups: usize,
+    bias: bool,
+    conv: ConvOptions,
+}
+
+impl Conv2d {
+    /// From so many features to so many, by kernels of this size: `3`, `(3, 5)`.
+    #[expect(clippy::new_ret_no_self, reason = "a layer exists once it has values; until then it is options")]
+    pub fn new(inputs: usize, outputs: usize, kernel: impl Into<Pair>) -> Conv2dOptions {
+        // A negative size is a kernel of no elements, which tracing refuses by its shape.
+        let kernel = kernel.into().get().map(|size| usize::try_from(size).unwrap_or(0));
+        Conv2dOptions { inputs, outputs, kernel, groups: 1, bias: true, conv: ConvOptions::new() }
+    }
+
+    /// The layer applied to `[n, inputs, h, w]`.
+    #[must_use]
+    #[track_caller]
+    pub fn forward(&self, x: Tensor) -> Tensor {
+        let _scope = enter(self, crate::SOURCES);
+        let y = x.conv2d(&self.weight, self.conv);
+        match &self.bias {
+            Some(bias) => y + bias.get().reshape((-1, 1, 1)),
+            None => y,
+        }
+    }
+}
+
+impl Conv2dOptions {
+    /// The distance between results: 1 by default.
+    pub fn stride(mut self, stride: impl Into<Pair>) -> Self {
+        self.conv = self.conv.stride(stride);
+        self
+    }
+
+    /// Zeros on each side: none by default.
+    pub fn padding(mut self, padding: impl Into<Pair>) -> Self {
+        self.conv = self.conv.padding(padding);
+        self
+    }
+
+    /// The distance between a kernel's elements: 1 by default.
+    pub fn dilation(mut self, dilation: impl Into<Pair>) -> Self {
+        self.conv = self.conv.dilation(dilation);
+        self
+    }
+
+    /// Groups of features that see only each other: one by default. Both numbers of features must be multiples.
+    pub fn groups(mut self, groups: usize) -> Self {
+        self.groups = groups;
+        self.conv = self.conv.groups(i64::try_from(groups).unwrap_or(i64::MAX));
+        self
+    }
+
+    /// Whether there is a bias; there is one by default.
+    pub const fn bias(mut self, bias: bool) -> Self {
+        self.bias = bias;
+        self
+    }
+
+    /// The layer with PyTorch's default values: both uniform within `1 / sqrt(fan_in)` of 0.
+    ///
+    /// # Panics
+    /// If the numbers of features are no multiples of the groups.
+    pub fn init(self, init: &mut Init) -> Conv2d {
+        self.init_with(init, Fill::default_weight())
+    }
+
+    /// The layer with weights of this distribution.
+    ///
+    /// # Panics
+    /// If the numbers of features are no multiples of the groups.
+    pub fn init_with(self, init: &mut Init, weight: Fill) -> Conv2d {
+        let Self { inputs, outputs, kernel: [height, width], groups, bias, conv } = self;
+        let divides = groups > 0 && inputs % groups == 0 && outputs % groups == 0;
+        assert!(divides, "a convolution of {inputs} to {outputs} features does not split into {groups} groups");
+        let inner = inputs / groups;
+        let weight = Param::new(init.array(weight, [outputs, inner, height, width]));
+        let bias = bias.then(|| Param::new(init.array(Fill::default_bias(inner * height * width), [outputs])));
+        Conv2d { weight, bias, conv }
+    }
+}
+
+impl Layer for Conv2d {
+    #[track_caller]
+    fn forward(&self, x: Tensor) -> Tensor {
+        self.forward(x)
+    }
+}

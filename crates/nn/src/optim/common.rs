@@ -1,0 +1,99 @@
+//! What optimisers share: a learning rate, and weight decay and rates by path.
+
+use std::fmt;
+use std::rc::Rc;
+
+use graver_trace::Tensor;
+
+use super::{Rules, Schedule, Update};
+
+/// The learning rate, and numbers by path.
+#[derive(Clone)]
+pub(super) struct Common {
+    rate: Rc<dyn Schedule>,
+    scale: Rules,
+    decay: Rules,
+}
+
+impl fmt::Debug for Common {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Common").field("scale", &self.scale).field("decay", &self.decay).finish_non_exhaustive()
+    }
+}
+
+impl Common {
+    pub(super) fn new(rate: impl Schedule + 'static) -> Self {
+        Self { rate: Rc::new(rate), scale: Rules::new(1.0), decay: Rules::new(0.0) }
+    }
+
+    pub(super) fn decay_all(mut self, decay: f64) -> Self {
+        self.decay = Rules::new(decay);
+        self
+    }
+
+    /// The first rule takes the place of a default for all.
+    pub(super) fn decay(mut self, pattern: &str, decay: f64) -> Self {
+        if self.decay.patterns().next().is_none() {
+            self.decay = Rules::new(0.0);
+        }
+        self.decay = self.decay.with(pattern, decay);
+        self
+    }
+
+    pub(super) fn scale(mut self, pattern: &str, scale: f64) -> Self {
+        self.scale = self.scale.with(pattern, scale);
+        self
+    }
+
+    /// The learning rate of a parameter in this step.
+    #[track_caller]
+    pub(super) fn rate_of(&self, p: &Update<'_>) -> Tensor {
+        let rate = self.rate.rate(p.done());
+        match self.scale.at(p.path) {
+            1.0 => rate,
+            scale => rate * scale,
+        }
+    }
+
+    /// The weight decay of a parameter.
+    pub(super) fn decay_of(&self, p: &Update<'_>) -> f64 {
+        self.decay.at(p.path)
+    }
+
+    /// The derivative with the decay's part in it: an L2 penalty.
+    #[track_caller]
+    pub(super) fn penalised(&self, p: &Update<'_>) -> Tensor {
+        match self.decay_of(p) {
+            0.0 => p.grad,
+            decay => p.grad + p.value * decay,
+        }
+    }
+
+    pub(super) fn patterns(&self) -> Vec<String> {
+        self.scale.patterns().chain(self.decay.patterns()).map(str::to_owned).collect()
+    }
+}
+
+/// The methods that every optimiser with a [`Common`] has.
+macro_rules! common_methods {
+    ($name:ident) => {
+        impl $name {
+            /// Weight decay for the parameters whose paths match a [pattern](super::Rules); the last pattern that matches
+            /// decides, and parameters that none matches have none.
+            #[must_use]
+            pub fn weight_decay(mut self, pattern: &str, decay: f64) -> Self {
+                self.common = self.common.decay(pattern, decay);
+                self
+            }
+
+            /// A factor on the learning rate of the parameters whose paths match a [pattern](super::Rules).
+            #[must_use]
+            pub fn rate_scale(mut self, pattern: &str, factor: f64) -> Self {
+                self.common = self.common.scale(pattern, factor);
+                self
+            }
+        }
+    };
+}
+
+pub(super) use common_methods;

@@ -1,0 +1,137 @@
+//! Optimisers: rules from a parameter, its derivative and what was remembered to the parameter's next value.
+//!
+//! They record operations in the step that is traced, so forward, backward and update are one program. What they remember is
+//! the state's: a slot beside each parameter, and the number of steps. Nothing is computed here.
+
+mod adam;
+mod clip;
+mod common;
+mod rules;
+mod schedule;
+mod sgd;
+mod train;
+
+use std::panic::Location;
+
+use graver_ir::Scalar;
+use graver_trace::{Array, DType, Diag, Grads, Param, StateCell, Tensor, fail, named_slot, on_behalf_of, slot};
+
+pub use adam::{Adam, AdamW};
+pub use clip::{ClipNorm, ClipValue};
+pub use rules::Rules;
+pub use schedule::{Cosine, Schedule, StepDecay, Warmup};
+pub use sgd::Sgd;
+pub use train::train_step;
+
+/// A rule that makes parameters better.
+///
+/// ```
+/// use graver_nn::{Optimizer, Update};
+/// use graver_trace::Tensor;
+///
+/// /// Chen et al. (2023), "Symbolic discovery of optimization algorithms".
+/// struct Lion {
+///     rate: f64,
+/// }
+///
+/// impl Optimizer for Lion {
+///     fn step(&self, p: &Update<'_>) -> Tensor {
+///         let m = p.slot("exp_avg");
+///         let direction = (m.get() * 0.9 + p.grad * 0.1).sign();
+///         m.set(m.get() * 0.99 + p.grad * 0.01);
+///         p.value - direction * self.rate
+///     }
+/// }
+/// ```
+pub trait Optimizer {
+    /// The next value of one parameter.
+    fn step(&self, p: &Update<'_>) -> Tensor;
+
+    /// What is done to all derivatives before: clipping.
+    fn prepare(&self, grads: Grads) -> Grads {
+        grads
+    }
+
+    /// Patterns of paths that are meant to match some parameter: [`train_step`] refuses those that match none.
+    fn patterns(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Updates parameters from their derivatives, once in a step: what [`train_step`] does, for steps of one's own.
+    ///
+    /// `name` tells this optimiser's count of steps (`<name>.step`) from those of others over the same state; it may be empty.
+    #[track_caller]
+    fn update(&self, name: &str, grads: Grads) {
+        let _lines = on_behalf_of(Location::caller(), crate::SOURCES);
+        let count = named_slot(&if name.is_empty() { "step".to_owned() } else { format!("{name}.step") }, || Array::scalar(0i64));
+        if count.is_set() {
+            let diag = Diag::new(format!("two optimisers in one step count their steps under the name `{name}`"));
+            fail(diag.op("update").help("give each its own: `.update(\"gen\", grads)`"));
+            return;
+        }
+        count.set(count.get() + 1);
+        // 16-bit derivatives are clipped, squared and averaged as wider floats.
+        let grads = self.prepare(grads.map(|_, grad| grad.cast(grad.dtype().compute())));
+        for (path, param, grad) in grads.iter() {
+            let value = param.get();
+            let dtype = value.dtype();
+            let update = Update { path, value: value.cast(dtype.compute()), grad, t: count.get().cast(dtype.compute()), param };
+            param.set(self.step(&update).cast(dtype));
+        }
+    }
+
+    /// With derivatives scaled down to a common norm: see [`ClipNorm`].
+    fn clip_norm(self, max: f64) -> ClipNorm<Self>
+    where
+        Self: Sized,
+    {
+        ClipNorm::new(self, max)
+    }
+
+    /// With the elements of derivatives cut off: see [`ClipValue`].
+    fn clip_value(self, max: f64) -> ClipValue<Self>
+    where
+        Self: Sized,
+    {
+        ClipValue::new(self, max)
+    }
+}
+
+/// What an optimiser knows of one parameter in one step. 16-bit parameters are updated as `f32` and rounded once.
+#[derive(Debug)]
+pub struct Update<'a> {
+    /// The parameter's path: `encoder.0.weight`.
+    pub path: &'a str,
+    /// The parameter.
+    pub value: Tensor,
+    /// The loss' derivative with respect to it.
+    pub grad: Tensor,
+    /// The number of this step as a float scalar: 1 in the first.
+    pub t: Tensor,
+    param: &'a Param,
+}
+
+impl Update<'_> {
+    /// What is remembered from step to step beside this parameter, under a name of the optimiser's own; zeros at first.
+    #[must_use]
+    #[track_caller]
+    pub fn slot(&self, name: &str) -> StateCell {
+        slot(self.param, name, || {
+            let value = self.param.value();
+            Array::full(value.shape(), Scalar::zero(value.dtype().compute()))
+        })
+    }
+
+    /// The number of steps before this one: 0 in the first. What a [`Schedule`] is a function of.
+    #[must_use]
+    #[track_caller]
+    pub fn done(&self) -> Tensor {
+        self.t - 1
+    }
+
+    /// The element type that the update is computed in.
+    #[must_use]
+    pub fn dtype(&self) -> DType {
+        self.value.dtype()
+    }
+}

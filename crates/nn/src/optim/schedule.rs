@@ -1,0 +1,108 @@
+//! Learning rates as functions of the number of steps done: they are computed inside of the step, so nothing is set from outside.
+
+use std::f64::consts::PI;
+
+use graver_trace::Tensor;
+
+/// A learning rate: a number, a closure over the number of steps done (a float scalar, 0 in the first step), or a schedule below.
+///
+/// ```
+/// use graver_nn::{AdamW, Cosine, Warmup};
+/// use graver_trace::Tensor;
+/// let constant = AdamW::new(1e-3);
+/// let halving = AdamW::new(|done: Tensor| 1e-3 / (1.0 + done / 1000.0));
+/// let usual = AdamW::new(Warmup::new(500, Cosine::new(1e-3, 10_000)));
+/// # drop((constant, halving, usual));
+/// ```
+pub trait Schedule {
+    /// The rate after so many steps, both float scalars of one type.
+    fn rate(&self, done: Tensor) -> Tensor;
+}
+
+impl Schedule for f64 {
+    fn rate(&self, done: Tensor) -> Tensor {
+        done.full_like(*self)
+    }
+}
+
+impl<F: Fn(Tensor) -> Tensor> Schedule for F {
+    fn rate(&self, done: Tensor) -> Tensor {
+        self(done)
+    }
+}
+
+/// Half a cosine from a peak to a floor, which it keeps: Loshchilov and Hutter (2017), "SGDR", without restarts.
+#[derive(Clone, Copy, Debug)]
+pub struct Cosine {
+    peak: f64,
+    floor: f64,
+    steps: u32,
+}
+
+impl Cosine {
+    /// From this rate to 0 in so many steps.
+    #[must_use]
+    pub const fn new(peak: f64, steps: u32) -> Self {
+        Self { peak, floor: 0.0, steps }
+    }
+
+    /// To this rate instead of 0.
+    #[must_use]
+    pub const fn floor(mut self, floor: f64) -> Self {
+        self.floor = floor;
+        self
+    }
+}
+
+impl Schedule for Cosine {
+    fn rate(&self, done: Tensor) -> Tensor {
+        let share = (done / f64::from(self.steps.max(1))).minimum(1.0);
+        ((share * PI).cos() + 1.0) * (0.5 * (self.peak - self.floor)) + self.floor
+    }
+}
+
+/// A rate that is multiplied by a factor every so many steps.
+#[derive(Clone, Copy, Debug)]
+pub struct StepDecay {
+    rate: f64,
+    every: u32,
+    factor: f64,
+}
+
+impl StepDecay {
+    /// From this rate, every so many steps times the factor.
+    #[must_use]
+    pub const fn new(rate: f64, every: u32, factor: f64) -> Self {
+        Self { rate, every, factor }
+    }
+}
+
+impl Schedule for StepDecay {
+    fn rate(&self, done: Tensor) -> Tensor {
+        let times = (done / f64::from(self.every.max(1))).floor();
+        done.full_like(self.factor).pow(times) * self.rate
+    }
+}
+
+/// A rate that grows from almost 0 in equal steps to another schedule's first rate, and then follows it from its beginning.
+#[derive(Clone, Copy, Debug)]
+pub struct Warmup<S> {
+    steps: u32,
+    then: S,
+}
+
+impl<S: Schedule> Warmup<S> {
+    /// So many steps of growth: the first has a share of `1 / steps`, the last the whole.
+    #[must_use]
+    pub const fn new(steps: u32, then: S) -> Self {
+        Self { steps, then }
+    }
+}
+
+impl<S: Schedule> Schedule for Warmup<S> {
+    fn rate(&self, done: Tensor) -> Tensor {
+        let steps = f64::from(self.steps.max(1));
+        let share = ((done + 1.0) / steps).minimum(1.0);
+        self.then.rate((done - f64::from(self.steps)).maximum(0.0)) * share
+    }
+}

@@ -1,0 +1,10 @@
+//! Layers, losses and optimisers, judged by what the interpreter makes of the traced programs.
+//!
+//! Expected numbers are PyTorch's formulas worked out by hand or in `f64` beside the test.
+
+mod common;
+mod layers;
+mod losses;
+mod norms;
+mod optim;
+mod training;
