@@ -3,6 +3,7 @@
 mod clean;
 mod common;
 mod differences;
+mod kernels;
 mod kinks;
 mod order;
 mod preserve;
