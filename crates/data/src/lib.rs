@@ -54,3 +54,8 @@ fn elements(op: &str, shape: &[usize]) -> Result<usize, Diag> {
         .filter(|numel| *numel <= MAX_ELEMENTS)
         .ok_or_else(|| Diag::new(format!("an array of shape {shape:?} is too large")).op(op))
 }
+
+/// The programs of the guide's chapter.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/data.md")]
+struct Guide;
