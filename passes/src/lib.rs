@@ -18,5 +18,6 @@ pub mod runner;
 mod schedule;
 mod simplify;
 mod symbols;
+mod update;
 
 pub use pass::{Changed, Cx, Observer, PASSES, Pass, PassReport, Silent};

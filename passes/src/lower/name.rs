@@ -12,8 +12,9 @@ pub(crate) fn name(graph: &Graph) -> String {
     let ops = |matters: fn(&Op) -> bool| {
         let mut names: Vec<&str> = Vec::new();
         for op in order.iter().map(|id| graph.op(*id)).filter(|op| matters(op)) {
-            if !names.contains(&op.name()) {
-                names.push(op.name());
+            let name = word(op);
+            if !names.contains(&name) {
+                names.push(name);
             }
         }
         names.truncate(LONGEST);
@@ -21,6 +22,11 @@ pub(crate) fn name(graph: &Graph) -> String {
     };
     let candidates = [ops(is_notable), ops(|op| matches!(op, Op::Map(_) | Op::Cast(_))), ops(is_movement)];
     candidates.into_iter().find(|name| !name.is_empty()).unwrap_or_else(|| "copy".to_owned())
+}
+
+/// The op's own name, or what it reduces by.
+fn word(op: &Op) -> &'static str {
+    if let Op::Reduce(reduce) = op { reduce.kind.name() } else { op.name() }
 }
 
 fn is_movement(op: &Op) -> bool {

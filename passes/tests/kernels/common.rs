@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use graver_interp::{Interp, Precision};
 use graver_ir::kernel::Program;
-use graver_ir::{Array, Error, Module, Sink, Target};
-use graver_passes::{Silent, pipeline};
+use graver_ir::{Array, Error, Module, Role, Sink, Target};
+use graver_passes::{Cx, Silent, pipeline, runner};
 use graver_runtime::{Backend, Invocation, Slot};
-use graver_testkit::{Bound, check_close};
+use graver_testkit::{Bound, Fill, Rng, check_close, concrete, initial_state};
 
 /// The planned program of a module, for a machine that takes anything.
 pub(crate) fn compiled(module: &Module) -> Program {
@@ -48,4 +48,24 @@ pub(crate) fn check(name: &str, module: &Module, inputs: &[Array], state: &[Arra
             panic!("{name}: result {position}: {error}\n{program:#?}");
         }
     }
+}
+
+/// Compares a program over `f64`, which may hold derivatives, with the graph over inputs of its own making.
+pub(crate) fn check_meaning(name: &str, module: &Module) {
+    let mut expanded = module.clone();
+    let target = Target::generic();
+    let mut cx = Cx { target: &target, remarks: Vec::new() };
+    runner::run(&mut expanded, pipeline::GRAPH, &mut cx, &mut Silent, None).expect("the program is right");
+    let (_, function) = module.entry().expect("there is an entry");
+    let mut rng = Rng::named(name);
+    let mut inputs = Vec::new();
+    for param in function.params.iter().filter(|param| matches!(param.role, Role::Arg(_))) {
+        let ty = function.graph.ty(param.node.into());
+        let fill = if ty.dtype.is_float() { Fill::Quarters } else { Fill::Index(4) };
+        inputs.push(fill.array(ty.dtype, &concrete(&ty.shape), &mut rng));
+    }
+    // Sums in another order, over a few thousand terms of magnitude 1: far below what a wrong index gives.
+    let bound = Bound { relative: 1e-9, absolute: 1e-9 };
+    let bounds = vec![bound; function.results.len()];
+    check(name, &expanded, &inputs, &initial_state(module), &bounds);
 }

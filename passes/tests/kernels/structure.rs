@@ -1,0 +1,102 @@
+//! How many kernels nets become, and which.
+
+use graver_ir::DType::{F32, F64, I64};
+use graver_ir::kernel::{KernelBody, Program, Step};
+use graver_ir::{Module, Op, ScalarFn, Value};
+
+use crate::common::{check_meaning, compiled};
+use crate::nets::{Net, cnn_step, mlp};
+
+/// One line a launch: kind, name, stages.
+fn launches(program: &Program) -> Vec<String> {
+    let line = |step: &Step| {
+        let Step::Launch(launch) = step;
+        let kernel = program.kernel(launch.kernel);
+        match &kernel.body {
+            KernelBody::Nest(nest) => format!("nest {} {}", nest.stages.len(), kernel.name),
+            KernelBody::Contract(contract) => format!("contract {} {}", contract.stores.len(), kernel.name),
+            KernelBody::Scatter(_) => format!("scatter {}", kernel.name),
+        }
+    };
+    program.entries[0].steps.iter().map(line).collect()
+}
+
+fn check(module: &Module, expected: &[&str]) {
+    assert_eq!(launches(&compiled(module)), expected);
+}
+
+fn of(build: impl FnOnce(&mut Net, Value) -> Value) -> Module {
+    let mut net = Net::new(F32);
+    let x = net.b.arg("x", F32, ("n", 32));
+    let y = build(&mut net, x);
+    net.finish([y])
+}
+
+#[test]
+fn a_forward_pass_is_its_contractions() {
+    check(&mlp(F32), &["contract 1 dot_relu", "contract 1 dot"]);
+}
+
+#[test]
+fn a_softmax_is_one_nest() {
+    check(&of(Net::softmax), &["nest 3 max_exp_sum"]);
+}
+
+#[test]
+fn a_layer_norm_is_one_nest() {
+    check(&of(|net, x| net.layer_norm(x, 32)), &["nest 3 sum_rsqrt"]);
+}
+
+#[test]
+fn a_step_of_a_convolutional_net() {
+    let steps = [
+        "contract 2 conv_relu",
+        "nest 2 window_window_arg",
+        "contract 2 conv_relu",
+        "nest 2 window_window_arg",
+        "contract 2 dot_relu",
+        "contract 1 dot",
+        "nest 4 max_exp_sum_log",
+        "nest 2 sum",
+        // Each gradient of a parameter ends in its update: two stores.
+        "contract 1 dot",
+        "nest 2 sum",
+        "contract 2 dot",
+        "nest 2 sum",
+        "contract 1 dot",
+        "contract 2 dot",
+        "nest 1 window_put",
+        "nest 2 sum",
+        "contract 1 conv",
+        "contract 2 conv",
+        "nest 1 window_put",
+        "nest 2 sum",
+        "contract 2 conv",
+    ];
+    check(&cnn_step(F32), &steps);
+}
+
+#[test]
+fn cross_entropy_and_its_gradient_are_rows_and_a_mean() {
+    let mut net = Net::new(F32);
+    let (x, labels) = (net.b.arg("x", F32, ("n", 10)), net.b.arg("labels", I64, ["n"]));
+    let logits = net.b.add(Op::Alias, &[x]);
+    let loss = net.cross_entropy(logits, labels);
+    let seed = net.b.scalar(F32, 1.0);
+    let gradient = net.b.vjp(&[loss], &[seed], &[logits]);
+    check(&net.finish([loss, gradient[0]]), &["nest 4 max_exp_sum_log", "nest 2 sum"]);
+}
+
+#[test]
+fn a_map_that_two_contractions_read_is_computed_once() {
+    let y = of(|net, x| {
+        let y = net.b.map(ScalarFn::Exp, [x]);
+        net.b.dot(y, y, graver_ir::op::DotAxes { lhs_contract: vec![0], rhs_contract: vec![0], ..Default::default() })
+    });
+    check(&y, &["nest 1 exp", "contract 1 dot"]);
+}
+
+#[test]
+fn a_step_of_a_convolutional_net_means_the_same() {
+    check_meaning("cnn", &cnn_step(F64));
+}
