@@ -95,6 +95,8 @@ fn derivative(graph: &mut Graph, node: NodeId, slot: usize) -> Result<Option<Vec
 fn rule(b: &mut Build<'_>, op: &Op, args: &[Value], out: Value, slot: usize) -> Result<Derivative, Diag> {
     match op {
         Op::Map(function) => Ok(map::derivative(b, *function, args, out, slot)),
+        // To integers: a step.
+        Op::Cast(dtype) if !dtype.is_float() => Ok(Derivative::Zero),
         Op::Cast(_)
         | Op::Reshape(_)
         | Op::Permute(_)

@@ -191,9 +191,13 @@ fn select_of_negation(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     Some(b.map(ScalarFn::Select, &[condition, site.args[2], site.args[1]]))
 }
 
-/// `f(broadcast x, broadcast y) = broadcast f(x, y)` where all are repeated alike. Exact: the same numbers, computed once.
+/// `f(broadcast x, broadcast y) = broadcast f(x, y)` where all are repeated alike. Exact: the same numbers, computed once. Not
+/// for integer divisions: repeated no times they do not fail.
 fn of_repetitions(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let function = function(site)?;
+    if matches!(function, ScalarFn::Div | ScalarFn::Rem) && site.ty.dtype.is_int() {
+        return None;
+    }
     let (broadcast, _) = repetition(b, site.args[0])?;
     let mut inner = Vec::new();
     for arg in &site.args {

@@ -1,8 +1,9 @@
 //! Nesting, independence, refusals, places.
 
+use graver_interp::{Precision, eval};
 use graver_ir::op::{ReduceKind, Window, WindowAxis};
-use graver_ir::{Array, DType, Op, ScalarFn, Value};
-use graver_testkit::Build;
+use graver_ir::{Array, DType, Op, Scalar, ScalarFn, Value};
+use graver_testkit::{Build, concrete, random_program};
 
 use crate::tools::{ENTRY, expanded, forward, reverse, run, run_expanded};
 
@@ -117,4 +118,29 @@ fn the_same_program_gives_the_same_bits() {
     let input = Array::from_vec([5], vec![0.1, 0.2, 0.3, 0.4, 0.5]).expect("sizes agree");
     let outputs = [(); 2].map(|()| run_expanded(&expanded(&module).expect("differentiable"), &vec![input.clone(); 4]));
     assert_eq!(outputs[0], outputs[1]);
+}
+
+#[test]
+fn random_programs_have_derivatives_that_run() {
+    let mut run_to_the_end = 0;
+    for seed in 0..200 {
+        let program = random_program(seed);
+        let module = reverse(&program.module);
+        let module = match expanded(&module) {
+            Ok(module) => module,
+            Err(error) => {
+                assert!(error.to_string().contains("products over windows"), "seed {seed}: {error}");
+                continue;
+            }
+        };
+        let function = module.function(ENTRY);
+        let types = function.params[program.inputs.len() + program.state.len()..]
+            .iter()
+            .map(|param| function.graph.ty(param.node.into()));
+        let seeds: Vec<Array> = types.map(|ty| Array::full(concrete(&ty.shape), Scalar::one(ty.dtype))).collect();
+        let inputs: Vec<&Array> = program.inputs.iter().chain(&seeds).collect();
+        eval(&module, ENTRY, &inputs, &program.state, Precision::Typed).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        run_to_the_end += 1;
+    }
+    assert!(run_to_the_end > 100, "{run_to_the_end} programs");
 }

@@ -146,6 +146,14 @@ fn maps_of_repetitions_are_repeated_maps() {
          %3 = broadcast(%2) {shape = [5, 3], axes = [1]} : f32[5, 3]
          return %3",
     );
+    // Repeated no times, a division by zero does not fail.
+    check_kept(
+        "simplify",
+        "i32[3]",
+        "%1 = broadcast(%0) {shape = [0, 3], axes = [1]} : i32[0, 3]
+         %2 = div(%1, %1) : i32[0, 3]
+         return %2",
+    );
     check_kept(
         "simplify",
         "f32[3]; f32[5]",

@@ -53,6 +53,7 @@ fn derived(module: &Module, seeded: impl FnOnce(&mut Function, Vec<Value>, Vec<V
     let function = module.function_mut(ENTRY);
     let aliases = alias_params(function);
     let outputs: Vec<Value> = function.results.drain(..).map(|result| result.value).collect();
+    let outputs = outputs.into_iter().filter(|value| function.graph.ty(*value).dtype.is_float()).collect();
     let (transform, args) = seeded(function, outputs, aliases);
     let node = function.graph.add(Op::Transform(transform), &args, Loc::UNKNOWN).expect("all are floats");
     for out in (0u16..).take(function.graph.node(node).outs.len()) {
