@@ -1,4 +1,4 @@
-//! Coverage: what the samples must hold. `kind_of` does not compile until a new operation is named here.
+//! Coverage: what the samples must hold. `kind_of` does not compile until a new operation is named in it.
 
 use std::collections::BTreeSet;
 
@@ -33,6 +33,8 @@ fn structural() -> Vec<String> {
     all
 }
 
+/// A new operation stops the build here: it also goes into `structural`, or nothing would demand samples of it.
+///
 /// An operation and the element type of its first operand (of its result if it has none).
 fn kind_of(op: &Op, operands: &[DType], result: DType) -> String {
     let dtype = operands.first().copied().unwrap_or(result);
