@@ -1,1 +1,67 @@
 //! Kernels to vector IR to machine code for CPUs.
+//!
+//! [`Cpu`] is the backend. A kernel is lowered to a width-agnostic vector IR (`lower`, `vector`), which an emitter turns into
+//! machine code (`emit`); `exec` runs entries over a workspace, `pool` is where threads come from. Passes are not seen here:
+//! what they must know of the machine is [`Cpu::describe`]'s answer.
+
+mod bind;
+mod compile;
+mod dump;
+mod emit;
+mod exec;
+mod expand;
+mod helpers;
+mod lower;
+mod memory;
+mod pool;
+mod vector;
+
+use std::sync::Arc;
+
+use graver_ir::kernel::Program;
+use graver_ir::{Error, Target};
+use graver_runtime::{Backend, Executable};
+
+pub use pool::{Parallel, Pool};
+
+/// The CPU of this machine.
+///
+/// Results are bit-identical from run to run and for any number of threads.
+#[derive(Clone, Debug)]
+pub struct Cpu {
+    pool: Arc<dyn Parallel>,
+}
+
+impl Cpu {
+    /// With a pool of `threads`, the caller's among them; 0 means as many as the machine runs at once.
+    #[must_use]
+    pub fn new(threads: usize) -> Self {
+        let available = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self::with_threads(Arc::new(Pool::new(if threads == 0 { available() } else { threads })))
+    }
+
+    /// With threads that the caller lends.
+    #[must_use]
+    pub fn with_threads(pool: Arc<dyn Parallel>) -> Self {
+        Self { pool }
+    }
+}
+
+impl Backend for Cpu {
+    fn describe(&self) -> Target {
+        Target {
+            name: "cpu".to_owned(),
+            lanes: emit::cranelift::LANES,
+            threads: self.pool.threads(),
+            cache_bytes: 1 << 20,
+            alignment: memory::ALIGNMENT,
+            channels_last: true,
+            fused_epilogues: true,
+        }
+    }
+
+    fn compile(&self, program: Arc<Program>) -> Result<Arc<dyn Executable>, Error> {
+        let (kernels, code) = compile::compile(&program)?;
+        Ok(Arc::new(exec::CpuExecutable::new(program, kernels, code, Arc::clone(&self.pool))))
+    }
+}

@@ -1,0 +1,158 @@
+//! Sizes become numbers: every offset, extent and amount of memory of an entry for one set of input shapes.
+
+use graver_ir::kernel::{Entry, Mode, Place, Program, Step};
+use graver_ir::{Array, DType, Diag, Dim, Error, Shape, Sizes, Type};
+
+use crate::compile::CompiledKernel;
+use crate::emit::jit::{Code, Entry as Function};
+
+/// Operations for which another thread is worth waking.
+const WORK_PER_THREAD: i64 = 40_000;
+
+/// An entry for one set of sizes.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    /// The input shapes that it is for.
+    shapes: Vec<Vec<usize>>,
+    pub(crate) entry: usize,
+    /// The program's symbols.
+    pub(crate) dims: Vec<i64>,
+    pub(crate) arena: usize,
+    /// Where arena buffers lie, by buffer.
+    pub(crate) offsets: Vec<usize>,
+    pub(crate) outputs: Vec<(DType, Vec<usize>)>,
+    pub(crate) launches: Vec<BoundLaunch>,
+    /// Bytes for each thread.
+    pub(crate) scratch: usize,
+    /// Bytes for all threads.
+    pub(crate) shared: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct BoundLaunch {
+    /// A buffer and a distance in bytes, an argument.
+    pub(crate) args: Vec<(usize, usize)>,
+    pub(crate) phases: Vec<BoundPhase>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BoundPhase {
+    pub(crate) function: Function,
+    pub(crate) extent: i64,
+    pub(crate) parts: i64,
+}
+
+impl Bound {
+    /// Whether it is for these inputs.
+    pub(crate) fn fits(&self, entry: usize, inputs: &[&Array]) -> bool {
+        self.entry == entry
+            && self.shapes.len() == inputs.len()
+            && self.shapes.iter().zip(inputs).all(|(shape, input)| shape == input.shape())
+    }
+
+    /// Everything evaluated for these inputs.
+    pub(crate) fn new(
+        program: &Program,
+        kernels: &[CompiledKernel],
+        code: &Code,
+        entry: usize,
+        inputs: &[&Array],
+        threads: usize,
+    ) -> Result<Self, Error> {
+        let description = &program.entries[entry];
+        let sizes = sizes(description, inputs)?;
+        let binder = Binder { program, kernels, code, sizes: &sizes, threads };
+        binder.bind(entry, inputs)
+    }
+}
+
+/// The values of symbols from the inputs, which are checked.
+fn sizes(entry: &Entry, inputs: &[&Array]) -> Result<Sizes, Error> {
+    let types: Vec<(&str, Type)> = entry
+        .inputs
+        .iter()
+        .map(|(buffer, name)| {
+            let buffer = entry.buffer(*buffer);
+            (name.as_str(), Type::new(buffer.dtype, Shape(buffer.shape.clone())))
+        })
+        .collect();
+    let params: Vec<(&str, &Type)> = types.iter().map(|(name, ty)| (*name, ty)).collect();
+    graver_ir::bind(&params, inputs)
+}
+
+struct Binder<'a> {
+    program: &'a Program,
+    kernels: &'a [CompiledKernel],
+    code: &'a Code,
+    sizes: &'a Sizes,
+    threads: usize,
+}
+
+impl Binder<'_> {
+    fn bind(&self, entry: usize, inputs: &[&Array]) -> Result<Bound, Error> {
+        let description = &self.program.entries[entry];
+        let (mut launches, mut scratch, mut shared) = (Vec::new(), 0, 0);
+        for step in &description.steps {
+            let Step::Launch(launch) = step;
+            let kernel = &self.kernels[launch.kernel.0 as usize];
+            let mut args = Vec::new();
+            for view in &launch.args {
+                let size = description.buffer(view.buffer).dtype.size();
+                args.push((view.buffer.0 as usize, self.size(&(&view.offset * Dim::from(size)))?));
+            }
+            let mut phases = Vec::new();
+            for phase in &kernel.phases {
+                scratch = scratch.max(self.size(&phase.scratch)?);
+                phases.push(self.phase(phase)?);
+            }
+            shared = shared.max(self.size(&kernel.shared)?);
+            launches.push(BoundLaunch { args, phases });
+        }
+        let offsets = description.buffers.iter().map(|buffer| match &buffer.place {
+            Place::Arena(offset) => self.size(offset),
+            Place::Input(_) | Place::Output(_) | Place::State(_) | Place::Const(_) | Place::Unplaced => Ok(0),
+        });
+        let outputs = description.outputs.iter().map(|output| {
+            let buffer = description.buffer(*output);
+            let shape = buffer.shape.iter().map(|dim| self.size(dim)).collect::<Result<Vec<usize>, Error>>()?;
+            Ok((buffer.dtype, shape))
+        });
+        let symbols = self.program.symbols.iter();
+        Ok(Bound {
+            shapes: inputs.iter().map(|input| input.shape().to_vec()).collect(),
+            entry,
+            // A symbol that no input of this entry has is used by no launch of it.
+            dims: symbols.map(|symbol| self.sizes.get(symbol.name()).copied().unwrap_or(0)).collect(),
+            arena: self.size(&description.arena)?,
+            offsets: offsets.collect::<Result<_, _>>()?,
+            outputs: outputs.collect::<Result<_, Error>>()?,
+            launches,
+            scratch,
+            shared,
+        })
+    }
+
+    fn phase(&self, phase: &crate::compile::CompiledPhase) -> Result<BoundPhase, Error> {
+        let (extent, work) = (self.value(&phase.extent)?, self.value(&phase.work).unwrap_or(i64::MAX));
+        let most = i64::try_from(self.threads).unwrap_or(1).min(extent);
+        let parts = (work / WORK_PER_THREAD).clamp(1, most.max(1));
+        Ok(BoundPhase { function: self.code.entry(phase.function), extent, parts })
+    }
+
+    fn value(&self, dim: &Dim) -> Result<i64, Error> {
+        dim.eval(self.sizes).map_err(|error| Error::from(Diag::new(error.to_string())))
+    }
+
+    fn size(&self, dim: &Dim) -> Result<usize, Error> {
+        let value = self.value(dim)?;
+        usize::try_from(value).map_err(|_| Error::new(format!("the size {dim} is {value}")))
+    }
+}
+
+/// Whether a launch may write an argument.
+pub(crate) fn writes(mode: Mode) -> bool {
+    match mode {
+        Mode::Read => false,
+        Mode::Write | Mode::Update => true,
+    }
+}

@@ -1,0 +1,265 @@
+//! Runs entries: pointers are resolved, launches run in order, and a failure stops before the state is written.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use graver_ir::kernel::{Place, Program, Step};
+use graver_ir::{Array, Diag, Error, Scalar};
+use graver_runtime::{Executable, Invocation, Slot, Stage, Workspace};
+
+use crate::bind::{Bound, BoundPhase, writes};
+use crate::compile::CompiledKernel;
+use crate::dump;
+use crate::emit::jit::Code;
+use crate::memory::Memory;
+use crate::pool::Parallel;
+use crate::vector::GUARD_BYTES;
+
+/// Sets of sizes that a workspace remembers.
+const REMEMBERED: usize = 16;
+/// Parts of a launch at most.
+const MAX_PARTS: usize = 256;
+
+/// A program compiled for this machine.
+pub(crate) struct CpuExecutable {
+    program: Arc<Program>,
+    kernels: Vec<CompiledKernel>,
+    code: Code,
+    pool: Arc<dyn Parallel>,
+}
+
+/// What a workspace holds.
+#[derive(Default)]
+struct Space {
+    arena: Memory,
+    shared: Memory,
+    scratch: Vec<Memory>,
+    /// What empty arrays point at.
+    guard: Memory,
+    bound: Vec<Arc<Bound>>,
+    pointers: Vec<*mut u8>,
+}
+
+// SAFETY: the pointers are those of a call in progress, and mean nothing between calls.
+unsafe impl Send for Space {}
+
+/// Numbers the failures of a call's parts.
+type Statuses = [u64; MAX_PARTS];
+
+impl CpuExecutable {
+    pub(crate) fn new(program: Arc<Program>, kernels: Vec<CompiledKernel>, code: Code, pool: Arc<dyn Parallel>) -> Self {
+        Self { program, kernels, code, pool }
+    }
+
+    fn threads(&self) -> usize {
+        self.pool.threads().clamp(1, MAX_PARTS)
+    }
+
+    fn bound(&self, space: &mut Space, entry: usize, inputs: &[&Array]) -> Result<Arc<Bound>, Error> {
+        let description = &self.program.entries[entry];
+        let typed = description.inputs.iter().zip(inputs).all(|((buffer, _), input)| description.buffer(*buffer).dtype == input.dtype());
+        if let Some(bound) = space.bound.iter().find(|bound| typed && bound.fits(entry, inputs)) {
+            return Ok(Arc::clone(bound));
+        }
+        let bound = Bound::new(&self.program, &self.kernels, &self.code, entry, inputs, self.threads())?;
+        let bound = Arc::new(bound);
+        space.bound.truncate(REMEMBERED - 1);
+        space.bound.insert(0, Arc::clone(&bound));
+        Ok(bound)
+    }
+
+    /// Whether every slot is of its type and may be written where it is.
+    fn check_state(&self, entry: usize, state: &[Slot<'_>]) -> Result<(), Error> {
+        if state.len() != self.program.state.len() {
+            return Err(Error::new(format!("takes {} slots of state, got {}", self.program.state.len(), state.len())));
+        }
+        let mismatch = |(declared, slot): (&graver_ir::StateDecl, &Slot<'_>)| {
+            let ty = slot.array().ty();
+            (ty != declared.ty).then(|| Diag::new(format!("`{}` must be {}, got {ty}", declared.path, declared.ty)))
+        };
+        let mut diags: Vec<Diag> = self.program.state.iter().zip(state).filter_map(mismatch).collect();
+        for written in self.written_state(entry) {
+            if matches!(state[written], Slot::Read(_)) {
+                let path = &self.program.state[written].path;
+                diags.push(Diag::new(format!("`{path}` is written by this call, but lent for reading")));
+            }
+        }
+        Error::from_diags(diags).map_or(Ok(()), Err)
+    }
+
+    /// Slots that some launch writes.
+    fn written_state(&self, entry: usize) -> impl Iterator<Item = usize> {
+        let entry = &self.program.entries[entry];
+        entry.steps.iter().flat_map(move |step| {
+            let Step::Launch(launch) = step;
+            let args = self.program.kernel(launch.kernel).args.iter().zip(&launch.args);
+            args.filter_map(move |(arg, view)| match entry.buffer(view.buffer).place {
+                Place::State(slot) if writes(arg.mode) => Some(slot.0 as usize),
+                Place::State(_) | Place::Input(_) | Place::Output(_) | Place::Const(_) | Place::Arena(_) | Place::Unplaced => None,
+            })
+        })
+    }
+
+    /// The address of every buffer.
+    fn resolve(
+        &self,
+        bound: &Bound,
+        space: &mut Space,
+        inputs: &[&Array],
+        outputs: &mut [Array],
+        state: &mut [Slot<'_>],
+    ) -> Result<Vec<*mut u8>, Error> {
+        let no_memory = || Error::new(format!("no memory for {} bytes of intermediate values", bound.arena));
+        let arena = space.arena.at_least(bound.arena).ok_or_else(no_memory)?;
+        let guard = space.guard.at_least(usize::try_from(GUARD_BYTES).unwrap_or(0)).ok_or_else(no_memory)?;
+        let or_guard = |pointer: *mut u8, bytes: usize| if bytes == 0 { guard } else { pointer };
+        let mut pointers = Vec::with_capacity(bound.offsets.len());
+        for (buffer, offset) in self.program.entries[bound.entry].buffers.iter().zip(&bound.offsets) {
+            pointers.push(match &buffer.place {
+                Place::Input(input) => or_guard(inputs[*input].bytes().as_ptr().cast_mut(), inputs[*input].bytes().len()),
+                Place::Output(output) => {
+                    let bytes = outputs[*output].bytes_mut();
+                    or_guard(bytes.as_mut_ptr(), bytes.len())
+                }
+                Place::State(slot) => match &mut state[slot.0 as usize] {
+                    Slot::Read(array) => or_guard(array.bytes().as_ptr().cast_mut(), array.bytes().len()),
+                    Slot::Write(array) => {
+                        let bytes = array.bytes_mut();
+                        or_guard(bytes.as_mut_ptr(), bytes.len())
+                    }
+                },
+                Place::Const(place) => {
+                    let bytes = self.program.consts[*place].bytes();
+                    or_guard(bytes.as_ptr().cast_mut(), bytes.len())
+                }
+                // SAFETY: the plan places every buffer inside of the arena, whose size was evaluated with the offsets.
+                Place::Arena(_) => unsafe { arena.add(*offset) },
+                Place::Unplaced => return Err(Error::new("the program was not planned: a buffer has no place")),
+            });
+        }
+        Ok(pointers)
+    }
+
+    /// Memory that kernels work in: each thread's, and what they share.
+    fn scratch(&self, bound: &Bound, space: &mut Space) -> Result<(Vec<*mut u8>, *mut u8), Error> {
+        let no_memory = || Error::new(format!("no memory for {} bytes of scratch", bound.scratch.saturating_add(bound.shared)));
+        let guard = usize::try_from(GUARD_BYTES).unwrap_or(0);
+        space.scratch.resize_with(self.threads(), Memory::default);
+        let each = space.scratch.iter_mut().map(|memory| memory.at_least(bound.scratch.max(guard)).ok_or_else(no_memory));
+        let each = each.collect::<Result<_, _>>()?;
+        Ok((each, space.shared.at_least(bound.shared).ok_or_else(no_memory)?))
+    }
+
+    /// Runs the launches until one fails; gives the failure's number, or 0.
+    fn launches(&self, bound: &Bound, buffers: &[*mut u8], scratch: &[*mut u8], shared: *mut u8, args: &mut Vec<*mut u8>) -> u64 {
+        for launch in &bound.launches {
+            args.clear();
+            // SAFETY: a view's offset lies inside of its buffer.
+            args.extend(launch.args.iter().map(|(buffer, offset)| unsafe { buffers[*buffer].add(*offset) }));
+            args.push(shared);
+            for phase in &launch.phases {
+                let status = self.phase(phase, args, &bound.dims, scratch);
+                if status != 0 {
+                    return status;
+                }
+            }
+        }
+        0
+    }
+
+    /// Runs a function over its parallel points; gives the first failure's number in the order of points, or 0.
+    fn phase(&self, phase: &BoundPhase, args: &[*mut u8], dims: &[i64], scratch: &[*mut u8]) -> u64 {
+        if phase.extent <= 0 {
+            return 0;
+        }
+        let mut statuses: Statuses = [0; MAX_PARTS];
+        let job = Job { phase, args, dims, scratch, statuses: statuses.as_mut_ptr() };
+        if phase.parts == 1 {
+            job.part(0);
+        } else {
+            self.pool.run(usize::try_from(phase.parts).unwrap_or(1), &|part| job.part(part));
+        }
+        statuses.into_iter().find(|status| *status != 0).unwrap_or(0)
+    }
+}
+
+/// One phase of a launch, shared by the threads that run it.
+struct Job<'a> {
+    phase: &'a BoundPhase,
+    args: &'a [*mut u8],
+    dims: &'a [i64],
+    scratch: &'a [*mut u8],
+    statuses: *mut u64,
+}
+
+// SAFETY: parts write different elements (the kernel IR's rule), different scratch and different statuses.
+unsafe impl Sync for Job<'_> {}
+
+impl Job<'_> {
+    fn part(&self, part: usize) {
+        let (count, index) = (i128::from(self.phase.parts), i128::try_from(part).unwrap_or(0));
+        let bound = |index: i128| i64::try_from(i128::from(self.phase.extent) * index / count).unwrap_or(i64::MAX);
+        let function = self.phase.function;
+        // SAFETY: arguments, sizes and scratch are as the kernel was compiled for: types were checked, offsets and memory
+        // evaluated from the same sizes; `part` is below `parts`, of which there are no more than statuses and scratch.
+        unsafe {
+            let status = self.statuses.add(part);
+            function(self.args.as_ptr(), self.dims.as_ptr(), bound(index), bound(index + 1), self.scratch[part], status);
+        }
+    }
+}
+
+impl Executable for CpuExecutable {
+    fn program(&self) -> &Program {
+        &self.program
+    }
+
+    fn workspace(&self) -> Workspace {
+        Workspace { inner: Box::new(Space::default()) }
+    }
+
+    fn run(&self, call: Invocation<'_>) -> Result<Vec<Array>, Error> {
+        let inner: &mut dyn Any = call.workspace.inner.as_mut();
+        let Some(space) = inner.downcast_mut::<Space>() else {
+            return Err(Error::new("the workspace is of another backend"));
+        };
+        if call.entry >= self.program.entries.len() {
+            return Err(Error::new(format!("the program has {} entries, not number {}", self.program.entries.len(), call.entry)));
+        }
+        let bound = self.bound(space, call.entry, call.inputs)?;
+        self.check_state(call.entry, call.state)?;
+        let zeros = |(dtype, shape): &(graver_ir::DType, Vec<usize>)| Array::full(shape.clone(), Scalar::zero(*dtype));
+        let mut outputs: Vec<Array> = bound.outputs.iter().map(zeros).collect();
+        let buffers = self.resolve(&bound, space, call.inputs, &mut outputs, call.state)?;
+        let (scratch, shared) = self.scratch(&bound, space)?;
+        match self.launches(&bound, &buffers, &scratch, shared, &mut space.pointers) {
+            0 => Ok(outputs),
+            status => Err(self.failure(status)),
+        }
+    }
+
+    fn compile_times(&self) -> Vec<Duration> {
+        self.kernels.iter().map(|kernel| kernel.took).collect()
+    }
+
+    fn dump(&self, kernel: usize, stage: Stage) -> Option<String> {
+        dump::text(&self.program, kernel, stage)
+    }
+}
+
+impl CpuExecutable {
+    /// What the user is told of a status word.
+    fn failure(&self, status: u64) -> Error {
+        let trap = usize::try_from(status - 1).ok().and_then(|place| self.program.traps.get(place));
+        let trap = trap.expect("K9: a kernel reports traps of its program");
+        Error::from(Diag::new(trap.message.clone()).at(&trap.loc))
+    }
+}
+
+impl fmt::Debug for CpuExecutable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CpuExecutable({} kernels)", self.kernels.len())
+    }
+}

@@ -1,0 +1,96 @@
+//! The exponential and what is made of it, for `f32`.
+
+use super::{clamp, copysign, polynomial};
+use crate::vector::{Binary, Builder, Compare, Elem, Shift, Unary, Val};
+
+/// `(e^r - 1 - r) / r^2` for `|r| <= log(2) / 2`, within 6.5e-8.
+const EXP: [f32; 5] = [5.000000e-01, 1.6666578e-01, 4.1666556e-02, 8.363173e-03, 1.3926176e-03];
+/// `log(2)` in two parts, the first exact when multiplied by an exponent.
+const LN2: [f32; 2] = [0.693_359_4, -0.000_212_194_44];
+
+/// `x = n log(2) + r` as `(n, e^r - 1)`, `n` an integer as a float.
+fn reduce(b: &mut Builder, x: Val) -> (Val, Val) {
+    let log2e = b.f32(std::f32::consts::LOG2_E);
+    let scaled = b.mul(x, log2e);
+    let n = b.unary(Unary::Nearest, scaled);
+    let (high, low) = (b.f32(-LN2[0]), b.f32(-LN2[1]));
+    let r = b.fma(n, high, x);
+    let r = b.fma(n, low, r);
+    let tail = polynomial(b, r, &EXP);
+    let square = b.mul(r, r);
+    (n, b.fma(tail, square, r))
+}
+
+/// `2^n` for an integer `-126 <= n <= 127`.
+fn power_of_two(b: &mut Builder, n: Val) -> Val {
+    let bias = b.constant(Elem::I32, 127);
+    let n = b.cast(n, Elem::I32);
+    let exponent = b.add(n, bias);
+    let bits = b.shift(Shift::Left, exponent, 23);
+    b.bitcast(bits, Elem::F32)
+}
+
+/// `e^x`. The power of two is applied in two steps, so that the result may be denormal.
+pub(super) fn exp(b: &mut Builder, x: Val) -> Val {
+    let x = clamp(b, x, -104.0, 89.0);
+    let (n, minus_one) = reduce(b, x);
+    let one = b.f32(1.0);
+    let e = b.add(minus_one, one);
+    let half = b.f32(0.5);
+    let first = b.mul(n, half);
+    let first = b.unary(Unary::Floor, first);
+    let second = b.sub(n, first);
+    let (first, second) = (power_of_two(b, first), power_of_two(b, second));
+    let e = b.mul(e, first);
+    b.mul(e, second)
+}
+
+/// `e^x - 1 = 2^n ((e^r - 1) + (1 - 2^-n))`, where nothing is lost near 0.
+pub(super) fn expm1(b: &mut Builder, x: Val) -> Val {
+    let x = clamp_keep_zero(b, x);
+    let (n, minus_one) = reduce(b, x);
+    let one = b.f32(1.0);
+    let negated = b.unary(Unary::Neg, n);
+    let low = b.f32(-126.0);
+    let negated = b.binary(Binary::Max, negated, low);
+    let inverse = power_of_two(b, negated);
+    let rest = b.sub(one, inverse);
+    let sum = b.add(minus_one, rest);
+    // `2^n` in two steps: `n` may be 128.
+    let before = b.sub(n, one);
+    let (scale, two) = (power_of_two(b, before), b.f32(2.0));
+    let half = b.mul(sum, scale);
+    let result = b.mul(half, two);
+    // Near 0 the scaling is by 1, and tiny results must not be halved into denormals.
+    let zero = b.f32(0.0);
+    let small = b.compare(Compare::Eq, n, zero);
+    b.select(small, minus_one, result)
+}
+
+/// Below -30 the answer is -1; above 89 infinity.
+fn clamp_keep_zero(b: &mut Builder, x: Val) -> Val {
+    clamp(b, x, -30.0, 89.0)
+}
+
+/// `1 / (1 + e^-x)`, by `e^-|x|` so that neither side overflows.
+pub(super) fn sigmoid(b: &mut Builder, x: Val) -> Val {
+    let magnitude = b.unary(Unary::Abs, x);
+    let negated = b.unary(Unary::Neg, magnitude);
+    let e = exp(b, negated);
+    let (one, zero) = (b.number(b.ty(x).elem, 1), b.number(b.ty(x).elem, 0));
+    let denominator = b.add(e, one);
+    let positive = b.compare(Compare::Ge, x, zero);
+    let numerator = b.select(positive, one, e);
+    b.binary(Binary::Div, numerator, denominator)
+}
+
+/// `t / (t + 2)` with `t = e^(2|x|) - 1`, and the sign of `x`.
+pub(super) fn tanh(b: &mut Builder, x: Val) -> Val {
+    let magnitude = b.unary(Unary::Abs, x);
+    let limited = clamp(b, magnitude, 0.0, 10.0);
+    let (two, doubled) = (b.f32(2.0), b.add(limited, limited));
+    let t = expm1(b, doubled);
+    let denominator = b.add(t, two);
+    let result = b.binary(Binary::Div, t, denominator);
+    copysign(b, result, x)
+}

@@ -1,0 +1,216 @@
+//! Scalar bodies at a point, or at a point a lane.
+
+use graver_ir::kernel::{Access, Body, Bounds, Index, InstKind, Mode, Store};
+use graver_ir::{DType, Dim, Scalar};
+
+use super::cx::Cx;
+use crate::expand;
+use crate::vector::{Binary, Compare, Elem, Load, Op, Pattern, Val, Width, bits};
+
+/// What a body is given besides its axes.
+pub(super) trait Given {
+    /// A reduction's result, at this point.
+    fn reduced(&mut self, cx: &mut Cx<'_>, stage: usize, slot: usize) -> Val;
+    /// The sum of products, at this point.
+    fn acc(&mut self, cx: &mut Cx<'_>) -> Val;
+}
+
+/// Nothing.
+pub(super) struct Nothing;
+
+impl Given for Nothing {
+    fn reduced(&mut self, _: &mut Cx<'_>, _: usize, _: usize) -> Val {
+        unreachable!("K7: only nests have reductions")
+    }
+
+    fn acc(&mut self, _: &mut Cx<'_>) -> Val {
+        unreachable!("K8: only epilogues have a sum of products")
+    }
+}
+
+impl Cx<'_> {
+    /// The value of every instruction, in order.
+    pub(super) fn body(&mut self, body: &Body, given: &mut dyn Given) -> Vec<Val> {
+        let mut values = Vec::new();
+        for inst in &body.insts {
+            let value = self.inst(&inst.kind, inst.dtype, &values, given);
+            values.push(value);
+        }
+        values
+    }
+
+    fn inst(&mut self, kind: &InstKind, dtype: DType, values: &[Val], given: &mut dyn Given) -> Val {
+        let elem = Elem::of(dtype);
+        match kind {
+            InstKind::Const(scalar) => self.scalar(*scalar),
+            InstKind::Index(dim) => self.value(dim),
+            InstKind::Load(access) => self.load(access, values),
+            InstKind::Map(function, operands) => {
+                let operands: Vec<Val> = operands.iter().map(|operand| values[operand.index()]).collect();
+                expand::map(&mut self.b, *function, &operands)
+            }
+            InstKind::Cast(x) => {
+                let value = self.b.cast(values[x.index()], elem);
+                self.rounded(value, dtype)
+            }
+            InstKind::Bitcast(x) => self.b.bitcast(values[x.index()], elem),
+            InstKind::Reduced { stage, slot } => given.reduced(self, *stage, *slot),
+            InstKind::Acc => given.acc(self),
+            InstKind::Check { ok, value, trap } => {
+                self.b.trap(values[ok.index()], trap.0);
+                values[value.index()]
+            }
+            InstKind::Philox { key, position, stream } => {
+                let key = key.map(|word| values[word.index()]);
+                expand::philox(&mut self.b, key, values[position.index()], *stream)
+            }
+        }
+    }
+
+    pub(super) fn scalar(&mut self, scalar: Scalar) -> Val {
+        self.b.constant(Elem::of(scalar.dtype()), bits(scalar))
+    }
+
+    fn rounded(&mut self, value: Val, dtype: DType) -> Val {
+        match dtype {
+            DType::F16 | DType::BF16 => self.b.op(Op::Round(value, dtype)),
+            DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => value,
+        }
+    }
+
+    // ---- accesses
+
+    /// An element of an argument.
+    fn load(&mut self, access: &Access, values: &[Val]) -> Val {
+        let fill = match access.bounds {
+            Bounds::Fill(fill) => Some(fill),
+            Bounds::Proven | Bounds::Clamp => None,
+        };
+        let inside = fill.and_then(|_| self.inside_of(access.arg, &access.index, values));
+        let (offset, extra) = match access.bounds {
+            Bounds::Clamp => self.clamped(access, values),
+            Bounds::Proven | Bounds::Fill(_) => self.offset(access.arg, &access.index, values),
+        };
+        let (arg, base) = (self.arg(access.arg), self.b.op(Op::Arg(access.arg)));
+        let (ptr, pattern) = self.place(base, &offset, extra, arg.dtype);
+        match inside.zip(fill) {
+            None => self.load_from(arg.mode, Load { ptr, dtype: arg.dtype, pattern, mask: None }),
+            Some((inside, fill)) => self.load_inside(access.arg, ptr, pattern, inside, fill),
+        }
+    }
+
+    /// A load that may move only if nothing writes the argument.
+    fn load_from(&mut self, mode: Mode, load: Load) -> Val {
+        match mode {
+            Mode::Read => self.b.load(load),
+            Mode::Write | Mode::Update => self.b.load_now(load),
+        }
+    }
+
+    /// The element, or `fill` where `inside` is false and nothing is read.
+    fn load_inside(&mut self, arg: usize, ptr: Val, pattern: Pattern, inside: Val, fill: Scalar) -> Val {
+        let arg = self.arg(arg);
+        let fill_value = self.scalar(fill);
+        let uniform = self.b.ty(inside).width == Width::One;
+        if uniform && matches!(pattern, Pattern::One | Pattern::Contiguous) {
+            // One decision for all lanes: elsewhere, something harmless is read.
+            let scratch = self.b.op(Op::Scratch);
+            let ptr = self.b.select(inside, ptr, scratch);
+            let loaded = self.load_from(arg.mode, Load { ptr, dtype: arg.dtype, pattern, mask: None });
+            return self.b.select(inside, loaded, fill_value);
+        }
+        // One element that only some lanes see is read lane by lane.
+        let pattern = if pattern == Pattern::One {
+            let zero = self.b.int(0);
+            Pattern::Scattered(self.b.lanes(zero))
+        } else {
+            pattern
+        };
+        let mask = self.b.lanes(inside);
+        let loaded = self.load_from(arg.mode, Load { ptr, dtype: arg.dtype, pattern, mask: Some(mask) });
+        if bits(fill) == 0 { loaded } else { self.b.select(mask, loaded, fill_value) }
+    }
+
+    /// The element's distance from the first: an expression, and what the body computes.
+    pub(super) fn offset(&mut self, arg: usize, index: &[Index], values: &[Val]) -> (Dim, Option<Val>) {
+        let (mut offset, mut extra) = (Dim::ZERO, None);
+        for (index, stride) in index.iter().zip(&self.arg(arg).strides) {
+            match index {
+                Index::At(dim) => offset = offset + dim * stride,
+                Index::Value(value) => extra = Some(self.plus(extra, values[value.index()], stride)),
+            }
+        }
+        (offset, extra)
+    }
+
+    /// As [`Cx::offset`], with every position that is not proved inside moved to the nearest that is.
+    fn clamped(&mut self, access: &Access, values: &[Val]) -> (Dim, Option<Val>) {
+        let arg = self.arg(access.arg);
+        let (mut offset, mut extra) = (Dim::ZERO, None);
+        for ((index, stride), size) in access.index.iter().zip(&arg.strides).zip(&arg.shape) {
+            let position = match index {
+                Index::At(dim) if dim.is_below(size) => {
+                    offset = offset + dim * stride;
+                    continue;
+                }
+                Index::At(dim) => self.value(dim),
+                Index::Value(value) => values[value.index()],
+            };
+            let (zero, last) = (self.b.int(0), self.value(&(size - Dim::ONE)));
+            let position = self.b.binary(Binary::Min, position, last);
+            let position = self.b.binary(Binary::Max, position, zero);
+            extra = Some(self.plus(extra, position, stride));
+        }
+        (offset, extra)
+    }
+
+    fn plus(&mut self, sum: Option<Val>, position: Val, stride: &Dim) -> Val {
+        let stride = self.value(stride);
+        let product = self.b.mul(position, stride);
+        sum.map_or(product, |sum| self.b.add(sum, product))
+    }
+
+    /// Whether an index is inside of an argument; `None` where that is proved.
+    pub(super) fn inside_of(&mut self, arg: usize, index: &[Index], values: &[Val]) -> Option<Val> {
+        let arg = self.arg(arg);
+        let mut inside = None;
+        for (index, size) in index.iter().zip(&arg.shape) {
+            let (position, low, high) = match index {
+                Index::At(dim) => (None, dim.is_nonneg(), (size - dim - Dim::ONE).is_nonneg()),
+                Index::Value(value) => (Some(values[value.index()]), false, false),
+            };
+            if low && high {
+                continue;
+            }
+            let position = match index {
+                Index::At(dim) => self.value(dim),
+                Index::Value(_) => position.expect("a value's position is the value"),
+            };
+            if !low {
+                let zero = self.b.int(0);
+                let not_below = self.b.compare(Compare::Ge, position, zero);
+                inside = Some(self.both(inside, not_below));
+            }
+            if !high {
+                let size = self.value(size);
+                let below = self.b.compare(Compare::Lt, position, size);
+                inside = Some(self.both(inside, below));
+            }
+        }
+        inside
+    }
+
+    fn both(&mut self, x: Option<Val>, y: Val) -> Val {
+        x.map_or(y, |x| self.b.and(x, y))
+    }
+
+    /// Stores a value of a body, converted to the argument's type.
+    pub(super) fn store(&mut self, store: &Store, values: &[Val]) {
+        let arg = self.arg(store.arg);
+        let (offset, extra) = self.offset(store.arg, &store.index, values);
+        let base = self.b.op(Op::Arg(store.arg));
+        let (ptr, pattern) = self.place(base, &offset, extra, arg.dtype);
+        let value = self.b.cast(values[store.value.index()], Elem::of(arg.dtype));
+        self.b.store(ptr, arg.dtype, pattern, value);
+    }
+}

@@ -1,0 +1,65 @@
+//! What lowering a kernel works with: the function being made, the arguments, and where each axis stands.
+
+use graver_ir::kernel::{Arg, Kernel};
+use graver_ir::{Dim, Symbol};
+
+use crate::vector::{Builder, GUARD_BYTES, Op, Val};
+
+/// Where an axis stands at this place of the code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    /// In no loop.
+    Unbound,
+    /// At one position.
+    One(Val),
+    /// At a position a lane, neighbours; this is the first lane's.
+    Lane(Val),
+}
+
+pub(super) struct Cx<'a> {
+    pub(super) b: Builder,
+    pub(super) kernel: &'a Kernel,
+    pub(super) symbols: &'a [Symbol],
+    pub(super) lanes: usize,
+    /// By axis.
+    pub(super) at: Vec<At>,
+    /// Bytes of the scratch memory that is given out.
+    pub(super) scratch: Dim,
+}
+
+impl<'a> Cx<'a> {
+    pub(super) fn new(kernel: &'a Kernel, symbols: &'a [Symbol], lanes: usize) -> Self {
+        Self {
+            b: Builder::new(kernel.name.clone()),
+            kernel,
+            symbols,
+            lanes,
+            at: vec![At::Unbound; graver_ir::kernel::AxisSet::MAX],
+            scratch: Dim::from(GUARD_BYTES),
+        }
+    }
+
+    /// For another function of the same kernel.
+    pub(super) fn again(&self, suffix: &str) -> Self {
+        let mut cx = Self::new(self.kernel, self.symbols, self.lanes);
+        cx.b = Builder::new(format!("{}.{suffix}", self.kernel.name));
+        cx
+    }
+
+    pub(super) fn arg(&self, arg: usize) -> &'a Arg {
+        &self.kernel.args[arg]
+    }
+
+    /// The axis that is over lanes here.
+    pub(super) fn lane_axis(&self) -> Option<usize> {
+        self.at.iter().position(|at| matches!(at, At::Lane(_)))
+    }
+
+    /// Memory of this thread: the address of `bytes`.
+    pub(super) fn take_scratch(&mut self, bytes: &Dim) -> Val {
+        let offset = self.scratch.clone();
+        self.scratch = (&self.scratch + bytes).round_up(64);
+        let (base, offset) = (self.b.op(Op::Scratch), self.value(&offset));
+        self.b.add(base, offset)
+    }
+}

@@ -1,0 +1,99 @@
+//! Loops over axes: nested, flattened into one range of parallel points, and over lanes.
+
+use graver_ir::Dim;
+
+use super::cx::{At, Cx};
+use crate::vector::{Binary, Compare, Elem, Op, Val};
+
+/// Points of the axis over lanes that one parallel point covers, where that axis is split.
+pub(super) const BLOCK: i64 = 4096;
+/// The same where no other axis is parallel.
+pub(super) const GRAIN: i64 = 1024;
+
+impl Cx<'_> {
+    /// The body at every position of the axes, the first outermost; `lane`, if any, innermost and over lanes.
+    pub(super) fn nested(
+        &mut self,
+        sizes: &[Dim],
+        axes: &[usize],
+        lane: Option<usize>,
+        unroll: usize,
+        body: &mut dyn FnMut(&mut Self),
+    ) {
+        let zero = self.b.int(0);
+        if let Some((axis, rest)) = axes.split_first() {
+            let end = self.value(&sizes[*axis]);
+            let open = self.b.open_loop(zero, end, 1, Vec::new());
+            self.at[*axis] = At::One(open.var);
+            self.nested(sizes, rest, lane, unroll, body);
+            self.at[*axis] = At::Unbound;
+            self.b.close_loop(open, Vec::new());
+        } else if let Some(axis) = lane {
+            let end = self.value(&sizes[axis]);
+            self.swept(axis, zero, end, unroll, body);
+        } else {
+            body(self);
+        }
+    }
+
+    /// The body over the lanes of an axis, from `begin` to `end`.
+    pub(super) fn swept(&mut self, axis: usize, begin: Val, end: Val, unroll: usize, body: &mut dyn FnMut(&mut Self)) {
+        let open = self.b.open_sweep(begin, end, unroll);
+        self.at[axis] = At::Lane(open.var);
+        body(self);
+        self.at[axis] = At::Unbound;
+        self.b.close_sweep(open, Vec::new());
+    }
+
+    /// The body at every parallel point of this call's range; `digits` are the sizes that a point is made of, row-major.
+    pub(super) fn parallel(&mut self, digits: &[Dim], body: &mut dyn FnMut(&mut Self, &[Val])) {
+        let (begin, end) = (self.b.op(Op::Begin), self.b.op(Op::End));
+        if let [_] = digits {
+            let open = self.b.open_loop(begin, end, 1, Vec::new());
+            body(self, &[open.var]);
+            self.b.close_loop(open, Vec::new());
+            return;
+        }
+        let sizes: Vec<Val> = digits.iter().map(|digit| self.value(digit)).collect();
+        let first = self.digits(begin, &sizes);
+        let open = self.b.open_loop(begin, end, 1, first);
+        let digits = open.params.clone();
+        body(self, &digits);
+        let next = self.next_digits(&digits, &sizes);
+        self.b.close_loop(open, next);
+    }
+
+    /// The digits of a number; the first takes what is left.
+    pub(super) fn digits(&mut self, number: Val, sizes: &[Val]) -> Vec<Val> {
+        let (mut digits, mut rest) = (Vec::new(), number);
+        for size in sizes.iter().skip(1).rev() {
+            let quotient = self.b.binary(Binary::Div, rest, *size);
+            let product = self.b.mul(quotient, *size);
+            digits.push(self.b.sub(rest, product));
+            rest = quotient;
+        }
+        if !sizes.is_empty() {
+            digits.push(rest);
+        }
+        digits.reverse();
+        digits
+    }
+
+    /// The digits of the next number, without a division.
+    pub(super) fn next_digits(&mut self, digits: &[Val], sizes: &[Val]) -> Vec<Val> {
+        let (mut next, mut carry) = (Vec::new(), self.b.int(1));
+        let zero = self.b.int(0);
+        for (place, (digit, size)) in digits.iter().zip(sizes).enumerate().rev() {
+            let sum = self.b.add(*digit, carry);
+            if place == 0 {
+                next.push(sum);
+                break;
+            }
+            let wraps = self.b.compare(Compare::Ge, sum, *size);
+            next.push(self.b.select(wraps, zero, sum));
+            carry = self.b.cast(wraps, Elem::I64);
+        }
+        next.reverse();
+        next
+    }
+}

@@ -1,0 +1,46 @@
+//! From kernels to vector IR: which loops there are, which axis goes over lanes, what is tiled, packed and done in parallel.
+
+mod body;
+mod contract;
+mod cx;
+mod index;
+mod loops;
+mod nest;
+mod reduce;
+mod scatter;
+
+use graver_ir::kernel::{Kernel, KernelBody};
+use graver_ir::{Dim, Symbol};
+
+use crate::vector::Func;
+use cx::Cx;
+
+/// A kernel as functions that run one after the other, each over parallel points.
+#[derive(Clone, Debug)]
+pub(crate) struct Lowered {
+    pub(crate) phases: Vec<Phase>,
+    /// Bytes of memory that all threads share, from phase to phase: one more argument.
+    pub(crate) shared: Dim,
+}
+
+/// A function over parallel points, and what running it takes.
+#[derive(Clone, Debug)]
+pub(crate) struct Phase {
+    pub(crate) func: Func,
+    /// How many parallel points there are. What a point is never depends on the number of threads.
+    pub(crate) extent: Dim,
+    /// Bytes of memory that each thread has for itself.
+    pub(crate) scratch: Dim,
+    /// Scalar operations of all points together, roughly.
+    pub(crate) work: Dim,
+}
+
+/// The kernel for vectors of this many 4-byte lanes.
+pub(crate) fn lower(kernel: &Kernel, symbols: &[Symbol], lanes: usize) -> Lowered {
+    let cx = Cx::new(kernel, symbols, lanes);
+    match &kernel.body {
+        KernelBody::Nest(nest) => nest::lower(cx, nest),
+        KernelBody::Contract(contract) => contract::lower(cx, contract),
+        KernelBody::Scatter(scatter) => scatter::lower(cx, scatter),
+    }
+}

@@ -1,0 +1,189 @@
+//! Loop nests. The axes that every stage keeps are outer loops and parallel; one axis, along which most accesses are
+//! contiguous, goes over lanes: an outer one (every lane a point of its own), or in each stage one of its inner axes.
+
+use graver_ir::Dim;
+use graver_ir::kernel::{AxisSet, Body, Index, Nest, Stage};
+
+use super::cx::{At, Cx};
+use super::index::linear;
+use super::loops::{BLOCK, GRAIN};
+use super::reduce::Results;
+use super::{Lowered, Phase};
+use crate::vector::{Binary, Op, Val};
+
+/// Bodies up to this many instructions are unrolled over lanes: their loops would cost as much as they do.
+const SMALL_BODY: usize = 12;
+
+pub(super) fn lower(mut cx: Cx<'_>, nest: &Nest) -> Lowered {
+    let plan = Plan::new(&cx, nest);
+    let mut points = plan.points(nest);
+    if points.is_empty() {
+        points.push(Dim::ONE);
+    }
+    emit(&mut cx, nest, &plan);
+    let work = nest.stages.iter().map(|stage| stage_work(nest, stage)).sum();
+    let phase = Phase { func: cx.b.finish(), extent: points.iter().product(), scratch: cx.scratch, work };
+    Lowered { phases: vec![phase], shared: Dim::ZERO }
+}
+
+/// How a nest is run.
+struct Plan {
+    /// Outer axes but the one over lanes.
+    rows: Vec<usize>,
+    outer: AxisSet,
+    /// The axis over lanes, if it is an outer one.
+    outer_lane: Option<usize>,
+    /// The axis over lanes in each stage, if it is an inner one there.
+    inner_lanes: Vec<Option<usize>>,
+}
+
+impl Plan {
+    fn new(cx: &Cx<'_>, nest: &Nest) -> Self {
+        let outer = nest.stages.iter().map(|stage| stage.keep).reduce(AxisSet::intersection).unwrap_or_default();
+        let all = AxisSet::first(nest.axes.len());
+        let best = best_lane(cx, nest, &nest.stages, all, outer);
+        let outer_lane = best.filter(|axis| outer.contains(*axis));
+        let inner = |stage: &Stage| match best {
+            _ if outer_lane.is_some() => None,
+            Some(axis) if stage.over.contains(axis) => Some(axis),
+            Some(_) | None => best_lane(cx, nest, std::slice::from_ref(stage), stage.over.minus(outer), AxisSet::EMPTY),
+        };
+        let inner_lanes = nest.stages.iter().map(inner).collect();
+        let rows = outer.iter().filter(|axis| Some(*axis) != outer_lane).collect();
+        Self { rows, outer, outer_lane, inner_lanes }
+    }
+
+    /// The sizes that a parallel point is made of.
+    fn points(&self, nest: &Nest) -> Vec<Dim> {
+        let mut points: Vec<Dim> = self.rows.iter().map(|axis| nest.axes[*axis].clone()).collect();
+        if let Some(axis) = self.outer_lane {
+            let size = &nest.axes[axis];
+            if self.rows.is_empty() {
+                points.push(size.ceil_div(&Dim::from(GRAIN)));
+            } else if self.is_split(nest) {
+                points.push(size.ceil_div(&Dim::from(BLOCK)));
+            }
+        }
+        points
+    }
+
+    /// Whether the outer axis over lanes is cut into blocks.
+    fn is_split(&self, nest: &Nest) -> bool {
+        self.outer_lane.is_some_and(|axis| nest.axes[axis].as_const().is_none_or(|size| size > BLOCK))
+    }
+}
+
+fn emit(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) {
+    let unroll = unroll(nest);
+    let points = plan.points(nest);
+    match plan.outer_lane {
+        Some(axis) if plan.rows.is_empty() => {
+            let (begin, end) = (cx.b.op(Op::Begin), cx.b.op(Op::End));
+            let (begin, end) = block(cx, begin, end, GRAIN, &nest.axes[axis]);
+            cx.swept(axis, begin, end, unroll, &mut |cx| stages(cx, nest, plan));
+        }
+        Some(axis) => cx.parallel(&points, &mut |cx, digits| {
+            bind(cx, &plan.rows, digits);
+            let (zero, one) = (cx.b.int(0), cx.b.int(1));
+            let (begin, end) = if plan.is_split(nest) {
+                let place = *digits.last().expect("the block is the last digit");
+                let next = cx.b.add(place, one);
+                block(cx, place, next, BLOCK, &nest.axes[axis])
+            } else {
+                (zero, cx.value(&nest.axes[axis]))
+            };
+            cx.swept(axis, begin, end, unroll, &mut |cx| stages(cx, nest, plan));
+        }),
+        None if points.is_empty() => stages(cx, nest, plan),
+        None => cx.parallel(&points, &mut |cx, digits| {
+            bind(cx, &plan.rows, digits);
+            stages(cx, nest, plan);
+        }),
+    }
+}
+
+fn bind(cx: &mut Cx<'_>, rows: &[usize], digits: &[Val]) {
+    for (axis, digit) in rows.iter().zip(digits) {
+        cx.at[*axis] = At::One(*digit);
+    }
+}
+
+/// From blocks to positions: `begin * grain .. min(end * grain, size)`.
+fn block(cx: &mut Cx<'_>, begin: Val, end: Val, grain: i64, size: &Dim) -> (Val, Val) {
+    let (grain, size) = (cx.b.int(grain), cx.value(size));
+    let (begin, end) = (cx.b.mul(begin, grain), cx.b.mul(end, grain));
+    (begin, cx.b.binary(Binary::Min, end, size))
+}
+
+fn stages(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) {
+    let mut results = Results::default();
+    for (stage, lane) in nest.stages.iter().zip(&plan.inner_lanes) {
+        let inner = stage.over.minus(plan.outer);
+        if stage.reductions.is_empty() {
+            let serial: Vec<usize> = inner.iter().filter(|axis| Some(*axis) != *lane).collect();
+            cx.nested(&nest.axes, &serial, *lane, small_unroll(&stage.body), &mut |cx| {
+                let values = cx.body(&stage.body, &mut results);
+                for store in &stage.stores {
+                    cx.store(store, &values);
+                }
+            });
+        } else {
+            results.push_stage(cx, nest, stage, plan.outer, *lane);
+            continue;
+        }
+        results.push_nothing();
+    }
+}
+
+fn unroll(nest: &Nest) -> usize {
+    match nest.stages.as_slice() {
+        [stage] if stage.reductions.is_empty() => small_unroll(&stage.body),
+        _ => 1,
+    }
+}
+
+fn small_unroll(body: &Body) -> usize {
+    if body.insts.len() <= SMALL_BODY { 2 } else { 1 }
+}
+
+fn stage_work(nest: &Nest, stage: &Stage) -> Dim {
+    let points: Dim = stage.over.iter().map(|axis| nest.axes[axis].clone()).product();
+    points * Dim::from(stage.body.insts.len().max(1))
+}
+
+/// The axis of `candidates` along which accesses are best; the last of equals. An `outer` one is a little better, since
+/// nothing is combined across lanes.
+fn best_lane(cx: &Cx<'_>, nest: &Nest, stages: &[Stage], candidates: AxisSet, outer: AxisSet) -> Option<usize> {
+    let usable = candidates.iter().filter(|axis| nest.axes[*axis].as_const().is_none_or(|size| size > 1));
+    let score = |axis: usize| {
+        let accesses: i64 = stages.iter().filter(|stage| stage.over.contains(axis)).map(|stage| score(cx, stage, axis)).sum();
+        let short = nest.axes[axis].as_const().is_some_and(|size| size < i64::try_from(cx.lanes).unwrap_or(i64::MAX));
+        4 * accesses + i64::from(outer.contains(axis)) - if short { 1000 } else { 0 }
+    };
+    usable.max_by_key(|axis| score(*axis))
+}
+
+fn score(cx: &Cx<'_>, stage: &Stage, axis: usize) -> i64 {
+    let loads = stage.body.loads().map(|(_, access)| access_score(cx, access.arg, &access.index, axis));
+    let stores = stage.stores.iter().map(|store| 2 * access_score(cx, store.arg, &store.index, axis));
+    loads.chain(stores).sum()
+}
+
+/// Contiguous 3, the same element 1, strided -2, anywhere -4.
+fn access_score(cx: &Cx<'_>, arg: usize, index: &[Index], axis: usize) -> i64 {
+    let mut offset = Dim::ZERO;
+    let mut anywhere = false;
+    for (index, stride) in index.iter().zip(&cx.arg(arg).strides) {
+        match index {
+            Index::At(dim) => offset = offset + dim * stride,
+            Index::Value(_) => anywhere = true,
+        }
+    }
+    match linear(&offset, axis) {
+        _ if anywhere => -1,
+        Some((slope, _)) if slope.is(1) => 3,
+        Some((slope, _)) if slope.is(0) => 1,
+        Some(_) => -2,
+        None => -4,
+    }
+}
