@@ -39,8 +39,7 @@ fn one(jit: &mut Jit, program: &Program, kernel: &Kernel) -> Result<CompiledKern
     let lowered = lower(kernel, &program.symbols, LANES);
     let mut phases = Vec::new();
     for phase in lowered.phases {
-        let function =
-            jit.compile(&phase.func).map_err(|error| Error::new(format!("kernel `{}`: {error}", kernel.name)))?;
+        let function = jit.compile(&phase.func).map_err(|error| Error::new(format!("kernel `{}`: {error}", kernel.name)))?;
         phases.push(CompiledPhase { function, extent: phase.extent, scratch: phase.scratch, work: phase.work });
     }
     Ok(CompiledKernel { phases, shared: lowered.shared, took: start.elapsed() })

@@ -59,7 +59,8 @@ impl CpuExecutable {
 
     fn bound(&self, space: &mut Space, entry: usize, inputs: &[&Array]) -> Result<Arc<Bound>, Error> {
         let description = &self.program.entries[entry];
-        let typed = description.inputs.iter().zip(inputs).all(|((buffer, _), input)| description.buffer(*buffer).dtype == input.dtype());
+        let typed =
+            description.inputs.iter().zip(inputs).all(|((buffer, _), input)| description.buffer(*buffer).dtype == input.dtype());
         if let Some(bound) = space.bound.iter().find(|bound| typed && bound.fits(entry, inputs)) {
             return Ok(Arc::clone(bound));
         }
@@ -97,7 +98,9 @@ impl CpuExecutable {
             let args = self.program.kernel(launch.kernel).args.iter().zip(&launch.args);
             args.filter_map(move |(arg, view)| match entry.buffer(view.buffer).place {
                 Place::State(slot) if writes(arg.mode) => Some(slot.0 as usize),
-                Place::State(_) | Place::Input(_) | Place::Output(_) | Place::Const(_) | Place::Arena(_) | Place::Unplaced => None,
+                Place::State(_) | Place::Input(_) | Place::Output(_) | Place::Const(_) | Place::Arena(_) | Place::Unplaced => {
+                    None
+                }
             })
         })
     }

@@ -1,7 +1,6 @@
 //! Machine code in memory: compiled functions, alive as long as someone holds them.
 
 use std::fmt;
-use std::time::{Duration, Instant};
 
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::{AbiParam, FuncRef, Function, Signature, UserFuncName, types};
@@ -26,14 +25,13 @@ pub(crate) struct Jit {
     fma: bool,
     context: Context,
     builder: FunctionBuilderContext,
-    compiled: Vec<(FuncId, Duration)>,
+    compiled: Vec<FuncId>,
 }
 
 /// Executable functions, in the order of their compilation. Their memory is freed with this.
 pub(crate) struct Code {
     module: Option<JITModule>,
     entries: Vec<Entry>,
-    times: Vec<Duration>,
 }
 
 // SAFETY: after `finish` the module is only used to free the memory, and entries are immutable code.
@@ -69,16 +67,16 @@ impl Jit {
     /// # Errors
     /// What Cranelift says; never because of a user's program.
     pub(crate) fn compile(&mut self, func: &Func) -> Result<usize, String> {
-        let start = Instant::now();
         if cfg!(debug_assertions) {
-            vector::verify(func).expect("vector IR keeps its invariants");
+            let verdict = vector::verify(func);
+            assert!(verdict.is_ok(), "vector IR keeps its invariants: {verdict:?} in\n{func}");
         }
         self.translate(func);
         let signature = signature();
         let id = self.module.declare_anonymous_function(&signature).map_err(|error| error.to_string())?;
         self.module.define_function(id, &mut self.context).map_err(describe)?;
         self.module.clear_context(&mut self.context);
-        self.compiled.push((id, start.elapsed()));
+        self.compiled.push(id);
         Ok(self.compiled.len() - 1)
     }
 
@@ -117,19 +115,14 @@ impl Jit {
             // SAFETY: the function was declared with `signature`, which is `Entry`'s.
             unsafe { std::mem::transmute::<*const u8, Entry>(address) }
         };
-        let entries = self.compiled.iter().map(|(id, _)| entry(*id)).collect();
-        let times = self.compiled.iter().map(|(_, time)| *time).collect();
-        Ok(Code { module: Some(self.module), entries, times })
+        let entries = self.compiled.iter().map(|id| entry(*id)).collect();
+        Ok(Code { module: Some(self.module), entries })
     }
 }
 
 impl Code {
     pub(crate) fn entry(&self, function: usize) -> Entry {
         self.entries[function]
-    }
-
-    pub(crate) fn time(&self, function: usize) -> Duration {
-        self.times[function]
     }
 }
 

@@ -5,16 +5,8 @@ use super::{copysign, polynomial, polynomial_f64};
 use crate::vector::{Binary, Builder, Compare, Elem, Shift, Unary, Val};
 
 /// `erf(x)/x` in `x^2`, for `|x| <= 1`, within 4e-11.
-const ERF: [f32; 8] = [
-    1.1283792e+00,
-    -3.7612638e-01,
-    1.1283782e-01,
-    -2.686543e-02,
-    5.2210316e-03,
-    -8.4840803e-04,
-    1.1265959e-04,
-    -9.667045e-06,
-];
+const ERF: [f32; 8] =
+    [1.1283792e+00, -3.7612638e-01, 1.1283782e-01, -2.686543e-02, 5.2210316e-03, -8.4840803e-04, 1.1265959e-04, -9.667045e-06];
 /// `log(1 - erf(x))` for `1 <= x <= 4`, within 1e-8.
 const LOG_ERFC: [f32; 10] = [
     4.1632922e-04,

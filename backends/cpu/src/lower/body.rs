@@ -211,6 +211,13 @@ impl Cx<'_> {
         let base = self.b.op(Op::Arg(store.arg));
         let (ptr, pattern) = self.place(base, &offset, extra, arg.dtype);
         let value = self.b.cast(values[store.value.index()], Elem::of(arg.dtype));
+        // Lanes that store at one place are those of an empty array, whose strides may be 0.
+        let pattern = if pattern == Pattern::One && self.b.ty(value).width == Width::Lanes {
+            let zero = self.b.int(0);
+            Pattern::Scattered(self.b.lanes(zero))
+        } else {
+            pattern
+        };
         self.b.store(ptr, arg.dtype, pattern, value);
     }
 }

@@ -127,11 +127,10 @@ fn stages(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) {
                     cx.store(store, &values);
                 }
             });
+            results.push_nothing();
         } else {
             results.push_stage(cx, nest, stage, plan.outer, *lane);
-            continue;
         }
-        results.push_nothing();
     }
 }
 

@@ -325,7 +325,11 @@ impl Builder {
     }
 
     /// Ends a sweep; gives the reduced values (and positions) after it.
-    pub(crate) fn close_sweep(&mut self, open: OpenSweep, reductions: Vec<(Combine, Val, Option<Val>)>) -> Vec<(Val, Option<Val>)> {
+    pub(crate) fn close_sweep(
+        &mut self,
+        open: OpenSweep,
+        reductions: Vec<(Combine, Val, Option<Val>)>,
+    ) -> Vec<(Val, Option<Val>)> {
         let reductions: Vec<(Combine, Val, Option<Val>)> = reductions
             .into_iter()
             .map(|(combine, value, position)| (combine, self.lanes(value), position.map(|position| self.lanes(position))))

@@ -88,7 +88,11 @@ impl Scope<'_> {
     }
 
     fn define(&mut self, value: Val) -> Result<(), String> {
-        if std::mem::replace(&mut self.defined[value.index()], true) { Err(format!("V1: {value} is defined twice")) } else { Ok(()) }
+        if std::mem::replace(&mut self.defined[value.index()], true) {
+            Err(format!("V1: {value} is defined twice"))
+        } else {
+            Ok(())
+        }
     }
 
     fn used(&self, values: &[Val]) -> Result<(), String> {

@@ -32,8 +32,7 @@ impl Emitter<'_, '_> {
                 let all = self.b.ins().vall_true(mask.single());
                 let (full, part, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
                 let ty = super::register(elem, LANES);
-                let results: Vec<Value> =
-                    (0..registers(elem, LANES)).map(|_| self.b.append_block_param(after, ty)).collect();
+                let results: Vec<Value> = (0..registers(elem, LANES)).map(|_| self.b.append_block_param(after, ty)).collect();
                 self.b.ins().brif(all, full, &[], part, &[]);
                 self.b.switch_to_block(full);
                 let loaded = self.load_vector(ptr, load.dtype, load.pattern);

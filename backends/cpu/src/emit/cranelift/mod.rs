@@ -86,8 +86,7 @@ pub(crate) fn emit<'a>(func: &'a Func, mut b: FunctionBuilder<'_>, environment: 
     b.append_block_params_for_function_params(entry);
     b.switch_to_block(entry);
     let params = b.block_params(entry).to_vec();
-    let mut emitter =
-        Emitter { b, func, environment, params, values: BTreeMap::new(), consts: BTreeMap::new(), lanes: LANES };
+    let mut emitter = Emitter { b, func, environment, params, values: BTreeMap::new(), consts: BTreeMap::new(), lanes: LANES };
     emitter.block(&func.body);
     emitter.b.ins().return_(&[]);
     emitter.b.seal_all_blocks();

@@ -1,0 +1,60 @@
+//! Contractions as loop nests: the product of the sides summed in one stage, the epilogue in the next. What is too small or
+//! too odd for tiles goes this way.
+
+use graver_ir::ScalarFn;
+use graver_ir::kernel::{Body, Combine, Contract, Index, InstKind, Nest, Reduction, Stage, ValueId};
+use graver_ir::op::ReduceKind;
+
+/// The same sums as a nest of two stages.
+pub(super) fn as_nest(contract: &Contract) -> Nest {
+    let kept = contract.batch.union(contract.m).union(contract.n);
+    let mut body = Body::default();
+    let a = append(&mut body, &contract.a.body)[contract.a.value.index()];
+    let b = append(&mut body, &contract.b.body)[contract.b.value.index()];
+    let value = body.push(InstKind::Map(ScalarFn::Mul, vec![a, b]), contract.acc);
+    let reduction = Reduction { combine: Combine::Reduce(ReduceKind::Sum), value, dtype: contract.acc };
+    let sum = Stage { over: kept.union(contract.k), keep: kept, body, reductions: vec![reduction], stores: Vec::new() };
+    let mut epilogue = Body::default();
+    let values = append(&mut epilogue, &contract.epilogue);
+    let mut stores = contract.stores.clone();
+    for store in &mut stores {
+        store.value = values[store.value.index()];
+        store.index.iter_mut().for_each(|index| moved(index, &values));
+    }
+    let stores = Stage { over: kept, keep: kept, body: epilogue, reductions: Vec::new(), stores };
+    Nest { axes: contract.axes.clone(), stages: vec![sum, stores] }
+}
+
+/// Adds a body's instructions to another; gives where each went. The sum of products is stage 0's.
+fn append(to: &mut Body, from: &Body) -> Vec<ValueId> {
+    let mut places: Vec<ValueId> = Vec::new();
+    for inst in &from.insts {
+        let at = |value: &ValueId| places[value.index()];
+        let kind = match &inst.kind {
+            InstKind::Const(scalar) => InstKind::Const(*scalar),
+            InstKind::Index(dim) => InstKind::Index(dim.clone()),
+            InstKind::Load(access) => {
+                let mut access = access.clone();
+                access.index.iter_mut().for_each(|index| moved(index, &places));
+                InstKind::Load(access)
+            }
+            InstKind::Map(function, operands) => InstKind::Map(*function, operands.iter().map(at).collect()),
+            InstKind::Cast(x) => InstKind::Cast(at(x)),
+            InstKind::Bitcast(x) => InstKind::Bitcast(at(x)),
+            InstKind::Reduced { .. } => unreachable!("K7: only nests have reductions"),
+            InstKind::Acc => InstKind::Reduced { stage: 0, slot: 0 },
+            InstKind::Check { ok, value, trap } => InstKind::Check { ok: at(ok), value: at(value), trap: *trap },
+            InstKind::Philox { key, position, stream } => {
+                InstKind::Philox { key: (*key).map(|word| at(&word)), position: at(position), stream: *stream }
+            }
+        };
+        places.push(to.push(kind, inst.dtype));
+    }
+    places
+}
+
+fn moved(index: &mut Index, places: &[ValueId]) {
+    if let Index::Value(value) = index {
+        *value = places[value.index()];
+    }
+}

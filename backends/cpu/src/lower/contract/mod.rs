@@ -1,0 +1,163 @@
+//! Contractions: packed panels and register tiles, or a loop nest where tiles are not worth it.
+//!
+//! One side gives the rows of the result's tiles, one the columns, which go over lanes: the side that holds the axis along
+//! which the result is contiguous. The columns' side is packed once, `[panel][k][column]`; the rows' side block by block,
+//! by each thread, just before use. Packing evaluates the sides' bodies, so windows and transposed operands are packed like
+//! any other, and the tiles see only panels. The order of `k` is fixed, so results do not depend on blocks or threads.
+
+mod as_nest;
+mod pack;
+mod tile;
+
+use graver_ir::kernel::{AxisSet, Contract, Index, InstKind, Side};
+use graver_ir::{DType, Dim};
+
+use super::cx::Cx;
+use super::index::linear;
+use super::{Lowered, nest};
+use crate::vector::Elem;
+
+/// Rows of a tile. With two vectors of columns: ten sums, two vectors and a broadcast fit sixteen registers.
+const ROWS: i64 = 5;
+/// Below so many products a nest is as good.
+const SMALL: i64 = 2048;
+
+pub(super) fn lower(cx: Cx<'_>, contract: &Contract) -> Lowered {
+    match Tiling::new(&cx, contract) {
+        Some(tiling) => tile::lower(cx, &tiling),
+        None => nest::lower(cx, &as_nest::as_nest(contract)),
+    }
+}
+
+/// Who is what in the tiles.
+struct Tiling<'a> {
+    contract: &'a Contract,
+    /// The side whose elements are broadcast.
+    rows: Operand<'a>,
+    /// The side whose elements go over lanes.
+    columns: Operand<'a>,
+    batch: Vec<usize>,
+    /// The order of summation: the innermost last.
+    k: Vec<usize>,
+    elem: Elem,
+    /// Vectors of columns in a tile.
+    vectors: usize,
+}
+
+/// A side and its own axes, in the order in which the result's rows or columns are numbered.
+struct Operand<'a> {
+    side: &'a Side,
+    axes: Vec<usize>,
+    /// Whether it is contiguous along the last of its own axes, rather than along `k`.
+    along_own: bool,
+}
+
+impl<'a> Tiling<'a> {
+    fn new(cx: &Cx<'_>, contract: &'a Contract) -> Option<Self> {
+        let (elem, vectors) = match contract.acc {
+            DType::F32 => (Elem::F32, 2),
+            DType::F64 => (Elem::F64, 1),
+            DType::F16 | DType::BF16 | DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => return None,
+        };
+        let axes = &contract.axes;
+        let size = |set: AxisSet| -> Dim { set.iter().map(|axis| axes[axis].clone()).product() };
+        let short = |set: AxisSet| size(set).as_const().is_some_and(|size| size <= 1);
+        let all: Dim = axes.iter().product();
+        if short(contract.m) || short(contract.n) || short(contract.k) || all.as_const().is_some_and(|all| all < SMALL) {
+            return None;
+        }
+        if has_checks(contract) {
+            return None;
+        }
+        let swapped = contiguous_axis(cx, contract, contract.n).is_none() && contiguous_axis(cx, contract, contract.m).is_some();
+        let (a, b) = ((&contract.a, contract.m), (&contract.b, contract.n));
+        let ((row_side, row_axes), (column_side, column_axes)) = if swapped { (b, a) } else { (a, b) };
+        let k = k_order(cx, contract, row_side);
+        let innermost = contiguous_axis(cx, contract, column_axes);
+        let columns = Operand::new(cx, axes, column_side, column_axes, &k, innermost);
+        let rows = Operand::new(cx, axes, row_side, row_axes, &k, None);
+        Some(Self { contract, rows, columns, batch: contract.batch.iter().collect(), k, elem, vectors })
+    }
+
+    fn size(&self, axis: usize) -> Dim {
+        self.contract.axes[axis].clone()
+    }
+
+    fn count(&self, axes: &[usize]) -> Dim {
+        axes.iter().map(|axis| self.size(*axis)).product()
+    }
+
+    /// The columns of a tile.
+    fn width(&self, cx: &Cx<'_>) -> i64 {
+        i64::try_from(self.vectors * cx.lanes).expect("few lanes")
+    }
+
+    /// The row-major number of a point over some axes.
+    fn number(&self, axes: &[usize]) -> Dim {
+        let (mut number, mut count) = (Dim::ZERO, Dim::ONE);
+        for axis in axes.iter().rev() {
+            let size = self.size(*axis);
+            number = number + Dim::axis(u32::try_from(*axis).expect("few axes"), &size) * &count;
+            count = count * size;
+        }
+        number
+    }
+
+    fn bytes(&self) -> i64 {
+        i64::try_from(self.elem.dtype().size()).expect("few bytes")
+    }
+}
+
+impl<'a> Operand<'a> {
+    fn new(cx: &Cx<'_>, sizes: &[Dim], side: &'a Side, own: AxisSet, k: &[usize], innermost: Option<usize>) -> Self {
+        let mut axes: Vec<usize> = own.iter().collect();
+        let best_own = axes.iter().copied().max_by_key(|axis| contiguous_loads(cx, sizes, side, *axis));
+        if let Some(last) = innermost.or(best_own) {
+            axes.retain(|axis| *axis != last);
+            axes.push(last);
+        }
+        let loads = |axis: Option<&usize>| axis.map_or(0, |axis| contiguous_loads(cx, sizes, side, *axis));
+        let along_own = loads(axes.last()) > loads(k.last());
+        Self { side, axes, along_own }
+    }
+}
+
+/// Loads of a side that are contiguous along an axis; more where it is long.
+fn contiguous_loads(cx: &Cx<'_>, sizes: &[Dim], side: &Side, axis: usize) -> i64 {
+    let short = sizes[axis].as_const().is_some_and(|size| size < 4);
+    let loads = side.body.loads().filter(|(_, access)| slope_is_one(cx, access.arg, &access.index, axis)).count();
+    i64::try_from(loads).unwrap_or(0) * if short { 1 } else { 4 }
+}
+
+fn slope_is_one(cx: &Cx<'_>, arg: usize, index: &[Index], axis: usize) -> bool {
+    let mut offset = Dim::ZERO;
+    for (index, stride) in index.iter().zip(&cx.arg(arg).strides) {
+        match index {
+            Index::At(dim) => offset = offset + dim * stride,
+            Index::Value(_) => return false,
+        }
+    }
+    linear(&offset, axis).is_some_and(|(slope, _)| slope.is(1))
+}
+
+/// The axis of a set along which the first store is contiguous.
+fn contiguous_axis(cx: &Cx<'_>, contract: &Contract, set: AxisSet) -> Option<usize> {
+    let store = contract.stores.first()?;
+    set.iter().find(|axis| slope_is_one(cx, store.arg, &store.index, *axis) && !contract.axes[*axis].is(1))
+}
+
+/// The axes of `k`, the one along which the rows' side is contiguous last.
+fn k_order(cx: &Cx<'_>, contract: &Contract, rows: &Side) -> Vec<usize> {
+    let mut k: Vec<usize> = contract.k.iter().collect();
+    if let Some(best) = k.iter().copied().max_by_key(|axis| contiguous_loads(cx, &contract.axes, rows, *axis)) {
+        k.retain(|axis| *axis != best);
+        k.push(best);
+    }
+    k
+}
+
+/// Checks report in the order of points, which tiles do not keep.
+fn has_checks(contract: &Contract) -> bool {
+    let bodies = [&contract.a.body, &contract.b.body, &contract.epilogue];
+    bodies.iter().any(|body| body.insts.iter().any(|inst| matches!(inst.kind, InstKind::Check { .. })))
+}

@@ -1,0 +1,120 @@
+//! Packing: a side's elements, evaluated once and laid out as the tiles read them.
+
+use graver_ir::Dim;
+
+use super::super::body::Nothing;
+use super::super::cx::{At, Cx};
+use super::{Operand, Tiling};
+use crate::vector::{Binary, Val};
+
+/// Where packed elements go: element `(own, k)` of a panel that starts at `own = first` lies at
+/// `base + (own - first) * own_stride + k * k_stride` elements.
+#[derive(Clone)]
+pub(super) struct Panel {
+    pub(super) base: Val,
+    pub(super) own_stride: Dim,
+    pub(super) k_stride: Dim,
+}
+
+impl Tiling<'_> {
+    /// Packs the rows or columns `begin..end` of an operand, for every `k`.
+    pub(super) fn pack(&self, cx: &mut Cx<'_>, operand: &Operand<'_>, panel: &Panel, begin: Val, end: Val) {
+        if operand.along_own {
+            self.pack_along_own(cx, operand, panel, begin, end);
+        } else {
+            self.pack_along_k(cx, operand, panel, begin, end);
+        }
+    }
+
+    /// Own axes over lanes, run by run; `k` outside.
+    fn pack_along_own(&self, cx: &mut Cx<'_>, operand: &Operand<'_>, panel: &Panel, begin: Val, end: Val) {
+        self.runs(cx, &operand.axes, begin, end, &mut |cx, run| {
+            let lane = run.axis;
+            let k_offset = self.number(&self.k) * &panel.k_stride;
+            let own_offset = Dim::axis(u32::try_from(lane).expect("few axes"), &self.size(lane)) * &panel.own_stride;
+            let bytes = cx.value(&(&panel.own_stride * Dim::from(self.bytes())));
+            let shift = cx.b.sub(run.first, begin);
+            let shift = cx.b.mul(shift, bytes);
+            let base = cx.b.add(panel.base, shift);
+            let sizes = &self.contract.axes;
+            cx.nested(sizes, &self.k, None, 1, &mut |cx| {
+                cx.swept(lane, run.begin, run.end, 1, &mut |cx| {
+                    self.element(cx, operand, base, &(&k_offset + &own_offset));
+                });
+            });
+        });
+    }
+
+    /// One row or column after the other; the innermost `k` over lanes.
+    fn pack_along_k(&self, cx: &mut Cx<'_>, operand: &Operand<'_>, panel: &Panel, begin: Val, end: Val) {
+        let sizes: Vec<Val> = operand.axes.iter().map(|axis| cx.value(&self.size(*axis))).collect();
+        let first = cx.digits(begin, &sizes);
+        let open = cx.b.open_loop(begin, end, 1, first);
+        for (axis, digit) in operand.axes.iter().zip(&open.params) {
+            cx.at[*axis] = At::One(*digit);
+        }
+        let bytes = cx.value(&(&panel.own_stride * Dim::from(self.bytes())));
+        let place = cx.b.sub(open.var, begin);
+        let place = cx.b.mul(place, bytes);
+        let base = cx.b.add(panel.base, place);
+        let k_offset = self.number(&self.k) * &panel.k_stride;
+        let (lane, serial) = self.k.split_last().expect("tiles sum over some axis");
+        cx.nested(&self.contract.axes, serial, Some(*lane), 2, &mut |cx| self.element(cx, operand, base, &k_offset));
+        let next = cx.next_digits(&open.params.clone(), &sizes);
+        for axis in &operand.axes {
+            cx.at[*axis] = At::Unbound;
+        }
+        cx.b.close_loop(open, next);
+    }
+
+    /// Evaluates an element where the axes stand, and stores it.
+    fn element(&self, cx: &mut Cx<'_>, operand: &Operand<'_>, base: Val, offset: &Dim) {
+        let values = cx.body(&operand.side.body, &mut Nothing);
+        let value = values[operand.side.value.index()];
+        let dtype = self.elem.dtype();
+        let (ptr, pattern) = cx.place(base, offset, None, dtype);
+        cx.b.store(ptr, dtype, pattern, value);
+    }
+
+    /// Calls the body for every run of numbers in `begin..end` over which only the last of the axes changes. The other axes
+    /// are bound; `run.begin..run.end` are the positions of the last, and `run.first` is the number of its position 0.
+    pub(super) fn runs(&self, cx: &mut Cx<'_>, axes: &[usize], begin: Val, end: Val, body: &mut dyn FnMut(&mut Cx<'_>, Run)) {
+        let (axis, outer) = axes.split_last().expect("an operand has axes");
+        if outer.is_empty() {
+            let first = cx.b.int(0);
+            body(cx, Run { axis: *axis, first, begin, end });
+            return;
+        }
+        let length = cx.value(&self.size(*axis));
+        let (zero, one) = (cx.b.int(0), cx.b.int(1));
+        let first_run = cx.b.binary(Binary::Div, begin, length);
+        let last = cx.b.sub(end, one);
+        let last_run = cx.b.binary(Binary::Div, last, length);
+        let end_run = cx.b.add(last_run, one);
+        let sizes: Vec<Val> = outer.iter().map(|axis| cx.value(&self.size(*axis))).collect();
+        let digits = cx.digits(first_run, &sizes);
+        let open = cx.b.open_loop(first_run, end_run, 1, digits);
+        for (axis, digit) in outer.iter().zip(&open.params) {
+            cx.at[*axis] = At::One(*digit);
+        }
+        let first = cx.b.mul(open.var, length);
+        let (run_begin, run_end) = (cx.b.sub(begin, first), cx.b.sub(end, first));
+        let run_begin = cx.b.binary(Binary::Max, run_begin, zero);
+        let run_end = cx.b.binary(Binary::Min, run_end, length);
+        body(cx, Run { axis: *axis, first, begin: run_begin, end: run_end });
+        let next = cx.next_digits(&open.params.clone(), &sizes);
+        for axis in outer {
+            cx.at[*axis] = At::Unbound;
+        }
+        cx.b.close_loop(open, next);
+    }
+}
+
+/// Neighbours along one axis.
+#[derive(Clone, Copy)]
+pub(super) struct Run {
+    pub(super) axis: usize,
+    pub(super) first: Val,
+    pub(super) begin: Val,
+    pub(super) end: Val,
+}
