@@ -28,8 +28,7 @@ fn check_sample(cpu: &Cpu, sample: &Sample) -> Result<(), String> {
     let entry = *sample.module.functions.keys().next().ok_or("a sample has a function")?;
     let expected = eval(&sample.module, entry, &inputs, &[], Precision::Reference).map_err(|error| error.to_string())?;
     let got = run(cpu, &sample.module, &sample.inputs, &[])?;
-    let pairs = expected.outputs.iter().zip(&got);
-    pairs.map(|(expected, got)| check_close(expected, got, sample.bound)).collect()
+    expected.outputs.iter().zip(&got).try_for_each(|(expected, got)| check_close(expected, got, sample.bound))
 }
 
 #[test]

@@ -142,10 +142,8 @@ impl fmt::Debug for Code {
 }
 
 fn describe(error: ModuleError) -> String {
-    match error {
-        ModuleError::Compilation(error) => format!("{error:?}"),
-        other => other.to_string(),
-    }
+    // The display of a compilation error leaves out what is wrong.
+    if let ModuleError::Compilation(error) = error { format!("{error:?}") } else { error.to_string() }
 }
 
 fn signature() -> Signature {

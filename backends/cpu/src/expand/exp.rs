@@ -4,7 +4,7 @@ use super::{clamp, copysign, polynomial};
 use crate::vector::{Binary, Builder, Compare, Elem, Shift, Unary, Val};
 
 /// `(e^r - 1 - r) / r^2` for `|r| <= log(2) / 2`, within 6.5e-8.
-const EXP: [f32; 5] = [5.000000e-01, 1.6666578e-01, 4.1666556e-02, 8.363173e-03, 1.3926176e-03];
+const EXP: [f32; 5] = [0.5, 1.6666578e-01, 4.1666556e-02, 8.363173e-03, 1.3926176e-03];
 /// `log(2)` in two parts, the first exact when multiplied by an exponent.
 const LN2: [f32; 2] = [0.693_359_4, -0.000_212_194_44];
 

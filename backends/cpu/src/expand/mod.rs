@@ -137,7 +137,7 @@ fn binary(b: &mut Builder, function: ScalarFn, x: Val, y: Val) -> Val {
 
 fn call(b: &mut Builder, helper: Helper, args: &[Val]) -> Val {
     let width = args.iter().map(|arg| b.ty(*arg).width).max().expect("a function has operands");
-    let args = args.iter().map(|arg| b.to_width(*arg, width)).collect();
+    let args = args.iter().map(|arg| b.with_width(*arg, width)).collect();
     b.op(Op::Call(helper, args))
 }
 

@@ -113,6 +113,9 @@ impl Cx<'_> {
     }
 }
 
+/// From a range and the accumulators before it to those after it.
+type Chunk<'a> = dyn FnMut(&mut Cx<'_>, Val, Val, Vec<Val>) -> Vec<Val> + 'a;
+
 /// The reductions of one stage.
 struct Sum<'a> {
     nest: &'a Nest,
@@ -159,10 +162,10 @@ impl Sum<'_> {
         let mut values = Vec::new();
         for (kind, has_position) in self.kinds() {
             let value = cx.b.constant(kind.elem, kind.combine.identity(kind.elem));
-            values.push(cx.b.to_width(value, width));
+            values.push(cx.b.with_width(value, width));
             if has_position {
                 let zero = cx.b.int(0);
-                values.push(cx.b.to_width(zero, width));
+                values.push(cx.b.with_width(zero, width));
             }
         }
         values
@@ -205,13 +208,7 @@ impl Sum<'_> {
     }
 
     /// The body over `0..size`, in chunks if that is long.
-    fn chunked(
-        &self,
-        cx: &mut Cx<'_>,
-        size: &Dim,
-        state: Vec<Val>,
-        body: &mut dyn FnMut(&mut Cx<'_>, Val, Val, Vec<Val>) -> Vec<Val>,
-    ) -> Vec<Val> {
+    fn chunked(&self, cx: &mut Cx<'_>, size: &Dim, state: Vec<Val>, body: &mut Chunk<'_>) -> Vec<Val> {
         let (zero, end) = (cx.b.int(0), cx.value(size));
         if size.as_const().is_some_and(|size| size <= CHUNK) {
             return body(cx, zero, end, state);

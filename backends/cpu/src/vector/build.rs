@@ -192,7 +192,7 @@ impl Builder {
     }
 
     /// The value with the width given.
-    pub(crate) fn to_width(&mut self, x: Val, width: Width) -> Val {
+    pub(crate) fn with_width(&mut self, x: Val, width: Width) -> Val {
         match width {
             Width::One => x,
             Width::Lanes => self.lanes(x),
@@ -281,7 +281,7 @@ impl Builder {
     }
 
     pub(crate) fn store(&mut self, ptr: Val, dtype: DType, pattern: Pattern, value: Val) {
-        let value = self.to_width(value, pattern.width());
+        let value = self.with_width(value, pattern.width());
         self.push(Stmt::Store(Store { ptr, dtype, pattern, value }));
     }
 
@@ -307,7 +307,7 @@ impl Builder {
     pub(crate) fn close_loop(&mut self, open: OpenLoop, nexts: Vec<Val>) -> Vec<Val> {
         assert_eq!(open.inits.len(), nexts.len(), "every carried value has a next one");
         let nexts: Vec<Val> =
-            nexts.into_iter().zip(&open.params).map(|(next, param)| self.to_width(next, self.ty(*param).width)).collect();
+            nexts.into_iter().zip(&open.params).map(|(next, param)| self.with_width(next, self.ty(*param).width)).collect();
         let body = self.close();
         let level = self.open.len() - 1;
         let mut carried = Vec::new();

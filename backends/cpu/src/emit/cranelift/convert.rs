@@ -150,12 +150,12 @@ impl Emitter<'_, '_> {
     pub(super) fn rounded(&mut self, x: Value, dtype: DType) -> Value {
         match dtype {
             DType::F16 => {
-                let bits = self.to_f16(x);
-                self.from_f16(bits)
+                let bits = self.rounded_f16(x);
+                self.widened_f16(bits)
             }
             DType::BF16 => {
-                let bits = self.to_bf16(x);
-                self.from_bf16(bits)
+                let bits = self.rounded_bf16(x);
+                self.widened_bf16(bits)
             }
             DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => x,
         }
@@ -180,13 +180,13 @@ impl Emitter<'_, '_> {
     // ---- 16-bit floats, in 32-bit integer lanes
 
     /// `f32` of the bits of a bfloat16.
-    pub(super) fn from_bf16(&mut self, bits: Value) -> Value {
+    pub(super) fn widened_bf16(&mut self, bits: Value) -> Value {
         let shifted = self.shifted_left(bits, 16);
         self.as_float(shifted)
     }
 
     /// `f32` of the bits of a binary16: the exponent is mended by a multiplication, which is exact for denormals too.
-    pub(super) fn from_f16(&mut self, bits: Value) -> Value {
+    pub(super) fn widened_f16(&mut self, bits: Value) -> Value {
         let magnitude = self.masked(bits, 0x7fff);
         let sign = self.masked(bits, 0x8000);
         let sign = self.shifted_left(sign, 16);
@@ -205,7 +205,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The bits of the nearest bfloat16, ties to even.
-    pub(super) fn to_bf16(&mut self, float: Value) -> Value {
+    pub(super) fn rounded_bf16(&mut self, float: Value) -> Value {
         let bits = self.as_int(float);
         let high = self.shifted_right(bits, 16);
         let odd = self.masked(high, 1);
@@ -220,7 +220,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The bits of the nearest binary16, ties to even; too large is infinite.
-    pub(super) fn to_f16(&mut self, float: Value) -> Value {
+    pub(super) fn rounded_f16(&mut self, float: Value) -> Value {
         let bits = self.as_int(float);
         let magnitude = self.masked(bits, 0x7fff_ffff);
         let sign = self.shifted_right(bits, 16);

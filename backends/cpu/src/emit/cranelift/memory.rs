@@ -112,11 +112,11 @@ impl Emitter<'_, '_> {
             DType::Bool => plain(self, types::I8),
             DType::F16 => {
                 let bits = self.b.ins().uload16(types::I32, FLAGS, ptr, 0);
-                self.from_f16(bits)
+                self.widened_f16(bits)
             }
             DType::BF16 => {
                 let bits = self.b.ins().uload16(types::I32, FLAGS, ptr, 0);
-                self.from_bf16(bits)
+                self.widened_bf16(bits)
             }
         }
     }
@@ -149,7 +149,7 @@ impl Emitter<'_, '_> {
                 let vector = self.b.ins().scalar_to_vector(types::I64X2, halves);
                 let vector = self.bits(vector, types::I16X8);
                 let words = self.b.ins().uwiden_low(vector);
-                Parts::vector(if dtype == DType::F16 { self.from_f16(words) } else { self.from_bf16(words) })
+                Parts::vector(if dtype == DType::F16 { self.widened_f16(words) } else { self.widened_bf16(words) })
             }
         }
     }
@@ -171,8 +171,8 @@ impl Emitter<'_, '_> {
         let elem = Elem::of(store.dtype);
         // 16-bit floats are rounded as a vector before their lanes part.
         let (value, elem, dtype) = match store.dtype {
-            DType::F16 => (self.each(&[value], &mut |emitter, part| emitter.to_f16(part[0])), Elem::U32, DType::F16),
-            DType::BF16 => (self.each(&[value], &mut |emitter, part| emitter.to_bf16(part[0])), Elem::U32, DType::BF16),
+            DType::F16 => (self.each(&[value], &mut |emitter, part| emitter.rounded_f16(part[0])), Elem::U32, DType::F16),
+            DType::BF16 => (self.each(&[value], &mut |emitter, part| emitter.rounded_bf16(part[0])), Elem::U32, DType::BF16),
             DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => {
                 (value, elem, store.dtype)
             }
@@ -211,7 +211,8 @@ impl Emitter<'_, '_> {
                 self.store_bytes(ptr, bytes);
             }
             DType::F16 | DType::BF16 => {
-                let words = if dtype == DType::F16 { self.to_f16(value.single()) } else { self.to_bf16(value.single()) };
+                let words =
+                    if dtype == DType::F16 { self.rounded_f16(value.single()) } else { self.rounded_bf16(value.single()) };
                 let halves = self.b.ins().unarrow(words, words);
                 let vector = self.bits(halves, types::I64X2);
                 let low = self.b.ins().extractlane(vector, 0);

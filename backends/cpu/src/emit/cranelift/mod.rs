@@ -69,6 +69,9 @@ impl Parts {
     }
 }
 
+/// One iteration: from the counter and the state to the next state.
+type Iteration<'i, E> = dyn FnMut(&mut E, Value, &[Parts]) -> Vec<Parts> + 'i;
+
 struct Emitter<'a, 'b> {
     b: FunctionBuilder<'b>,
     func: &'a Func,
@@ -213,7 +216,7 @@ impl Emitter<'_, '_> {
         end: Value,
         step: i64,
         inits: &[Parts],
-        body: &mut dyn FnMut(&mut Self, Value, &[Parts]) -> Vec<Parts>,
+        body: &mut Iteration<'_, Self>,
     ) -> (Value, Vec<Parts>) {
         let (inside, after) = (self.b.create_block(), self.b.create_block());
         let flat = |first: Value, state: &[Parts]| {

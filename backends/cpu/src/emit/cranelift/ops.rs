@@ -1,7 +1,7 @@
 //! Arithmetic, comparisons and selections.
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift_codegen::ir::{InstBuilder, InstructionData, MemFlagsData, Type, Value, types};
 
 use super::{BITS, Emitter, LANES, Parts, register};
 use crate::vector::{Binary, Compare, Elem, Helper, Op, Shift, Ty, Unary, Val};
@@ -309,10 +309,8 @@ impl Emitter<'_, '_> {
 
     fn known_int(&self, value: Value) -> Option<i64> {
         let inst = self.b.func.dfg.value_def(value).inst()?;
-        match self.b.func.dfg.insts[inst] {
-            cranelift_codegen::ir::InstructionData::UnaryImm { imm, .. } => Some(imm.bits()),
-            _ => None,
-        }
+        let InstructionData::UnaryImm { imm, .. } = self.b.func.dfg.insts[inst] else { return None };
+        Some(imm.bits())
     }
 
     /// What is done on one lane of integers.

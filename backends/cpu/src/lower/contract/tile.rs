@@ -324,7 +324,7 @@ impl Given for Spilled<'_> {
         let dtype = self.tiling.elem.dtype();
         let (ptr, pattern) = cx.place(base, &axis, None, dtype);
         let loaded = cx.b.load_now(Load { ptr, dtype, pattern, mask: None });
-        cx.b.to_width(loaded, Width::Lanes)
+        cx.b.with_width(loaded, Width::Lanes)
     }
 }
 
