@@ -7,6 +7,7 @@ use std::sync::Arc;
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 
+use crate::base64;
 use crate::dtype::{DType, Scalar};
 use crate::error::Diag;
 use crate::ty::{Shape, Type};
@@ -21,9 +22,35 @@ use crate::ty::{Shape, Type};
 /// # Ok::<(), graver_ir::Diag>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "RawArray", into = "RawArray")]
 pub struct Array {
     shape: Vec<usize>,
     data: Arc<Data>,
+}
+
+/// An array as it is serialized: base64 of its little-endian bytes, which keeps every bit where JSON numbers do not.
+#[derive(Serialize, Deserialize)]
+struct RawArray {
+    dtype: DType,
+    shape: Vec<usize>,
+    base64: String,
+}
+
+impl From<Array> for RawArray {
+    fn from(array: Array) -> Self {
+        let mut base64 = String::new();
+        base64::encode(array.bytes(), &mut base64);
+        Self { dtype: array.dtype(), shape: array.shape, base64 }
+    }
+}
+
+impl TryFrom<RawArray> for Array {
+    type Error = String;
+
+    fn try_from(raw: RawArray) -> Result<Self, String> {
+        let bytes = base64::decode(&raw.base64).ok_or("no base64 digits")?;
+        Self::from_bytes(raw.dtype, raw.shape, &bytes).map_err(|diag| diag.message)
+    }
 }
 
 /// A Rust type that is an element type.
@@ -54,10 +81,9 @@ macro_rules! elements {
     ($($variant:ident $ty:ident |$x:ident| $to:expr, |$s:ident| $from:expr;)*) => {
         mod data {
             use half::{bf16, f16};
-            use serde::{Deserialize, Serialize};
 
             /// The elements, by type.
-            #[derive(Clone, Debug, Serialize, Deserialize)]
+            #[derive(Clone, Debug)]
             pub enum Data { $(#[doc = stringify!($ty)] $variant(Vec<$ty>)),* }
         }
 

@@ -125,10 +125,26 @@ impl FromStr for DType {
 ///
 /// Equality and hashing go by bits, so that NaN equals itself and `0.0` differs from `-0.0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "RawScalar")]
 pub struct Scalar {
     dtype: DType,
     /// `f64::to_bits` of a float; the two's complement of an integer; 0 or 1.
     bits: u64,
+}
+
+/// A scalar as it is read, which may be none.
+#[derive(Deserialize)]
+struct RawScalar {
+    dtype: DType,
+    bits: u64,
+}
+
+impl TryFrom<RawScalar> for Scalar {
+    type Error = String;
+
+    fn try_from(raw: RawScalar) -> Result<Self, String> {
+        Self::from_bits(raw.dtype, raw.bits).ok_or_else(|| format!("the bits {:#x} are no {}", raw.bits, raw.dtype))
+    }
 }
 
 impl Scalar {

@@ -5,12 +5,15 @@
 //! text, a verifier and JSON. No IO, no passes and no execution are here.
 
 mod array;
+mod base64;
 mod bind;
 pub mod dim;
+pub mod dot;
 mod dtype;
 mod error;
 mod graph;
 mod infer;
+pub mod json;
 pub mod kernel;
 mod location;
 mod name;

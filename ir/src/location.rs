@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 /// A place in the user's source, or unknown. Cheap to copy; takes no part in equality of programs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Flat>", into = "Vec<Flat>")]
 pub struct Loc(Option<Arc<Place>>);
 
 /// What a known [`Loc`] says.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// The file as the compiler named it.
     pub file: String,
@@ -24,7 +25,56 @@ pub struct Place {
     pub caller: Loc,
 }
 
+/// The most callers that a place read from outside may have: chains are walked by recursion.
+pub(crate) const MAX_CALLERS: usize = 64;
+
+/// A place as it is serialized: a chain is a list, innermost first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Flat {
+    file: String,
+    line: u32,
+    column: u32,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    scope: String,
+}
+
+impl From<Loc> for Vec<Flat> {
+    fn from(loc: Loc) -> Self {
+        let chain = std::iter::successors(loc.place(), |place| place.caller.place());
+        let flat = |Place { file, line, column, scope, caller: _ }: &Place| Flat {
+            file: file.clone(),
+            line: *line,
+            column: *column,
+            scope: scope.clone(),
+        };
+        chain.map(flat).collect()
+    }
+}
+
+impl TryFrom<Vec<Flat>> for Loc {
+    type Error = String;
+
+    fn try_from(chain: Vec<Flat>) -> Result<Self, String> {
+        let chain = chain.into_iter().map(|Flat { file, line, column, scope }| Place {
+            file,
+            line,
+            column,
+            scope,
+            caller: Self::UNKNOWN,
+        });
+        Self::chain(chain.collect())
+    }
+}
+
 impl Loc {
+    /// The first of these places, called from the second, and so on.
+    pub(crate) fn chain(places: Vec<Place>) -> Result<Self, String> {
+        if places.len() > MAX_CALLERS {
+            return Err(format!("a chain of more than {MAX_CALLERS} places"));
+        }
+        Ok(places.into_iter().rev().fold(Self::UNKNOWN, |caller, place| Self::new(Place { caller, ..place })))
+    }
+
     /// No known place.
     pub const UNKNOWN: Self = Self(None);
 

@@ -13,7 +13,21 @@ pub const MAX_RANK: usize = 64;
 
 /// The sizes of a tensor, outermost first. Rank 0 is a scalar.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "RawShape")]
 pub struct Shape(pub Vec<Dim>);
+
+/// A shape as it is read, which no tensor may have.
+#[derive(Deserialize)]
+struct RawShape(Vec<Dim>);
+
+impl TryFrom<RawShape> for Shape {
+    type Error = String;
+
+    fn try_from(raw: RawShape) -> Result<Self, String> {
+        let shape = Self(raw.0);
+        if shape.is_valid() { Ok(shape) } else { Err("no tensor has this shape: a size is negative, or too large".to_owned()) }
+    }
+}
 
 impl Shape {
     /// The shape of a scalar.

@@ -7,6 +7,7 @@
 mod arith;
 mod limit;
 mod prove;
+mod read;
 
 pub use limit::{MAX_DEPTH, MAX_NODES};
 
@@ -23,6 +24,7 @@ pub const MAX_SIZE: i64 = 1 << 48;
 
 /// A named size that is not known until run time, with what is declared about it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "SymbolDecl")]
 pub struct Symbol(Arc<SymbolDecl>);
 
 /// What is declared about a [`Symbol`].
@@ -111,6 +113,7 @@ pub struct Term {
 
 /// A size or an index: a polynomial over [`Atom`]s with integer coefficients, in canonical form.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Repr")]
 pub struct Dim(Repr);
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -276,9 +276,6 @@ fn moved(input: &Parser<'_>, at: usize, diag: Diag) -> Diag {
     Diag { op: diag.op, help: diag.help, ..place }
 }
 
-/// The most callers of one place.
-const MAX_CALLERS: usize = 64;
-
 /// `loc("src/main.rs":4:5 "encoder.0", "src/lib.rs":7:1)`, or nothing.
 pub(crate) fn loc(input: &mut Parser<'_>) -> Parsed<Loc> {
     if !input.eat_word("loc") {
@@ -287,10 +284,7 @@ pub(crate) fn loc(input: &mut Parser<'_>) -> Parsed<Loc> {
     let at = input.place();
     input.mark('(')?;
     let chain = input.list(')', place)?;
-    if chain.len() > MAX_CALLERS {
-        return Err(input.fail(at, format!("a chain of more than {MAX_CALLERS} places")));
-    }
-    Ok(chain.into_iter().rev().fold(Loc::UNKNOWN, |caller, place| Loc::new(Place { caller, ..place })))
+    Loc::chain(chain).map_err(|message| input.fail(at, message))
 }
 
 fn place(input: &mut Parser<'_>) -> Parsed<Place> {

@@ -2,4 +2,5 @@
 
 mod everything;
 mod hostile;
+mod json;
 mod text;
