@@ -11,6 +11,7 @@ use graver_passes::{Changed, Observer, PassReport, pipeline};
 use graver_runtime::{Executable, Invocation, Slot, Stage, Workspace};
 
 use crate::compile::{Device, TracedModule};
+use crate::limits::Limits;
 use crate::spec::Spec;
 use crate::state::{Origin, StateKey};
 use crate::tree::{Layout, Tree};
@@ -85,6 +86,7 @@ pub struct Engine<S, Y> {
     keys: Vec<StateKey>,
     origins: Vec<Origin>,
     module: Module,
+    limits: Limits,
     target: Target,
     executable: Arc<dyn Executable>,
     /// Those that no call uses now: one for each caller at once.
@@ -103,8 +105,8 @@ impl<S: Spec, Y: Tree> Engine<S, Y> {
         report.codegen = start.elapsed();
         report.kernels = executable.compile_times();
         let TracedModule { module, spec, layout, keys, origins, .. } = traced;
-        let workspaces = Mutex::new(Vec::new());
-        Ok(Self { spec, layout, keys, origins, module, target, executable, workspaces, report, result: PhantomData })
+        let (limits, workspaces) = (Limits::of(&module), Mutex::new(Vec::new()));
+        Ok(Self { spec, layout, keys, origins, module, limits, target, executable, workspaces, report, result: PhantomData })
     }
 
     pub(crate) fn keys(&self) -> &[StateKey] {
@@ -119,6 +121,7 @@ impl<S: Spec, Y: Tree> Engine<S, Y> {
     pub(crate) fn run(&self, state: Vec<Slot<'_>>, args: S::Args<'_>) -> Result<Y::Arrays, Error> {
         let mut inputs = Vec::new();
         self.spec.arrays(args, &mut inputs)?;
+        self.limits.check(&inputs)?;
         let idle = self.idle().pop();
         let mut workspace = idle.unwrap_or_else(|| self.executable.workspace());
         // Bound again, so that the slots' lifetime shrinks to the call's.

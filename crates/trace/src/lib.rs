@@ -19,6 +19,7 @@ mod compile;
 mod context;
 mod engine;
 mod grad;
+mod limits;
 mod module;
 mod ops;
 mod param;

@@ -152,3 +152,17 @@ fn steps_may_move_to_other_threads() {
     movable::<StepFn<TensorSpec, Tensor>>();
     movable::<TrainState>();
 }
+
+#[test]
+fn a_range_that_does_not_fit_the_sizes_of_a_call_is_an_error() -> Result<(), Error> {
+    let f = compile(|x| x.slice(0, ..5).sum(..), spec::<f32>(["n"]), &device())?;
+    close(&f.call(&floats([6], [1.0; 6]))?, &[5.0], 0.0);
+    let error = f.call(&floats([3], [1.0; 3])).expect_err("3 elements have no first five").to_string();
+    let expected = "slice: axis 0 of f32[n]: 5 elements from 0 by 1 do not lie inside where n = 3";
+    assert!(error.contains("device.rs") && error.ends_with(expected), "{error}");
+    let last = compile(|x| x.argmax(0), spec::<f32>(["n"]), &device())?;
+    close(&last.call(&floats([2], [0.0, 1.0]))?, &[1.0], 0.0);
+    let error = last.call(&floats([0], [])).expect_err("nothing has no greatest").to_string();
+    assert!(error.ends_with("arg_reduce: axis 0 of f32[n] is empty where n = 0"), "{error}");
+    Ok(())
+}

@@ -4,5 +4,6 @@ mod common;
 mod device;
 mod errors;
 mod grad;
+mod models;
 mod ops;
 mod state;
