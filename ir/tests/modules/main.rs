@@ -1,5 +1,6 @@
 //! Modules as text and as JSON, sound and hostile.
 
+mod docs;
 mod everything;
 mod hostile;
 mod json;
