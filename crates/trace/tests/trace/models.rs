@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use graver_interp::Interp;
 use graver_trace::{
-    Array, Attention, Buffer, Conv2d, DType, Device, Error, Grads, Module, Param, Step, Tensor, TensorSpec, arange, compile,
+    Array, Attention, Buffer, ConvOptions, DType, Device, Error, Grads, Module, Param, Step, Tensor, TensorSpec, arange, compile,
     scalar, slot, spec, step, training, value_and_grad,
 };
 
@@ -86,7 +86,7 @@ struct Cnn {
 
 impl Cnn {
     fn forward(&self, x: Tensor) -> Tensor {
-        let x = self.norm.forward(x.conv2d(&self.kernel, Conv2d::new().padding(1))).relu().max_pool2d(2);
+        let x = self.norm.forward(x.conv2d(&self.kernel, ConvOptions::new().padding(1))).relu().max_pool2d(2);
         x.flatten(1).dropout(0.1).matmul(&self.head)
     }
 }
