@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use graver_ir::kernel::{self, Program};
-use graver_ir::{Module, Target, text};
+use graver_ir::{Module, Target, json, text};
 use graver_passes::{Observer, PassReport, pipeline};
 
 /// Checks what it sees.
@@ -17,6 +17,8 @@ impl Observer for Texts<'_> {
         let text = text::print(report.module);
         let read = text::parse(&text).unwrap_or_else(|error| panic!("{} after {}: {error}\n{text}", self.name, report.pass));
         assert!(read.eq_with_locs(report.module), "{} after {}\n{text}", self.name, report.pass);
+        let read = json::parse(&json::print(report.module)).unwrap_or_else(|error| panic!("{}: {error}\n{text}", self.name));
+        assert!(read.eq_with_locs(report.module), "{} after {}, as JSON\n{text}", self.name, report.pass);
     }
 
     fn program(&mut self, stage: &'static str, program: &Program, _: Duration) {
@@ -24,6 +26,7 @@ impl Observer for Texts<'_> {
         let text = kernel::text::print(program);
         kernel::verify(program).unwrap_or_else(|error| panic!("{} after {stage}: {error}\n{text}", self.name));
         assert_eq!(kernel::text::parse(&text).as_ref(), Ok(program), "{} after {stage}\n{text}", self.name);
+        assert_eq!(json::parse_program(&json::print_program(program)).as_ref(), Ok(program), "{} after {stage}", self.name);
     }
 }
 
