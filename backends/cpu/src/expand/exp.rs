@@ -8,23 +8,36 @@ const EXP: [f32; 5] = [0.5, 1.6666578e-01, 4.1666556e-02, 8.363173e-03, 1.392617
 /// `log(2)` in two parts, the first exact when multiplied by an exponent.
 const LN2: [f32; 2] = [0.693_359_4, -0.000_212_194_44];
 
-/// `x = n log(2) + r` as `(n, e^r - 1)`, `n` an integer as a float.
-fn reduce(b: &mut Builder, x: Val) -> (Val, Val) {
-    let log2e = b.f32(std::f32::consts::LOG2_E);
-    let scaled = b.mul(x, log2e);
-    let n = b.unary(Unary::Nearest, scaled);
+/// Adding it to a float of at most 22 bits leaves the nearest integer in the low bits: `1.5 * 2^23`.
+const MAGIC: f32 = 12_582_912.0;
+
+/// `x = n log(2) + r`.
+struct Reduced {
+    /// As a float.
+    n: Val,
+    /// As an `i32`.
+    exponent: Val,
+    /// `e^r - 1`
+    minus_one: Val,
+}
+
+fn reduce(b: &mut Builder, x: Val) -> Reduced {
+    let (log2e, magic) = (b.f32(std::f32::consts::LOG2_E), b.f32(MAGIC));
+    let shifted = b.fma(x, log2e, magic);
+    let n = b.sub(shifted, magic);
+    let (bits, magic) = (b.bitcast(shifted, Elem::I32), b.constant(Elem::I32, u64::from(MAGIC.to_bits())));
+    let exponent = b.sub(bits, magic);
     let (high, low) = (b.f32(-LN2[0]), b.f32(-LN2[1]));
     let r = b.fma(n, high, x);
     let r = b.fma(n, low, r);
     let tail = polynomial(b, r, &EXP);
     let square = b.mul(r, r);
-    (n, b.fma(tail, square, r))
+    Reduced { n, exponent, minus_one: b.fma(tail, square, r) }
 }
 
-/// `2^n` for an integer `-126 <= n <= 127`.
+/// `2^n` for an `i32` of `-126..=127`.
 fn power_of_two(b: &mut Builder, n: Val) -> Val {
     let bias = b.constant(Elem::I32, 127);
-    let n = b.cast(n, Elem::I32);
     let exponent = b.add(n, bias);
     let bits = b.shift(Shift::Left, exponent, 23);
     b.bitcast(bits, Elem::F32)
@@ -33,13 +46,11 @@ fn power_of_two(b: &mut Builder, n: Val) -> Val {
 /// `e^x`. The power of two is applied in two steps, so that the result may be denormal.
 pub(super) fn exp(b: &mut Builder, x: Val) -> Val {
     let x = clamp(b, x, -104.0, 89.0);
-    let (n, minus_one) = reduce(b, x);
+    let Reduced { exponent, minus_one, .. } = reduce(b, x);
     let one = b.f32(1.0);
     let e = b.add(minus_one, one);
-    let half = b.f32(0.5);
-    let first = b.mul(n, half);
-    let first = b.unary(Unary::Floor, first);
-    let second = b.sub(n, first);
+    let first = b.shift(Shift::Arithmetic, exponent, 1);
+    let second = b.sub(exponent, first);
     let (first, second) = (power_of_two(b, first), power_of_two(b, second));
     let e = b.mul(e, first);
     b.mul(e, second)
@@ -48,16 +59,17 @@ pub(super) fn exp(b: &mut Builder, x: Val) -> Val {
 /// `e^x - 1 = 2^n ((e^r - 1) + (1 - 2^-n))`, where nothing is lost near 0.
 pub(super) fn expm1(b: &mut Builder, x: Val) -> Val {
     let x = clamp_keep_zero(b, x);
-    let (n, minus_one) = reduce(b, x);
-    let one = b.f32(1.0);
-    let negated = b.unary(Unary::Neg, n);
-    let low = b.f32(-126.0);
-    let negated = b.binary(Binary::Max, negated, low);
+    let Reduced { n, exponent, minus_one } = reduce(b, x);
+    let (zero, least) = (b.constant(Elem::I32, 0), b.constant(Elem::I32, u64::from((-126i32).cast_unsigned())));
+    let negated = b.sub(zero, exponent);
+    let negated = b.binary(Binary::Max, negated, least);
     let inverse = power_of_two(b, negated);
+    let one = b.f32(1.0);
     let rest = b.sub(one, inverse);
     let sum = b.add(minus_one, rest);
     // `2^n` in two steps: `n` may be 128.
-    let before = b.sub(n, one);
+    let unit = b.constant(Elem::I32, 1);
+    let before = b.sub(exponent, unit);
     let (scale, two) = (power_of_two(b, before), b.f32(2.0));
     let half = b.mul(sum, scale);
     let result = b.mul(half, two);

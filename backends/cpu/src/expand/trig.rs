@@ -67,10 +67,15 @@ fn sine(b: &mut Builder, r: Val, square: Val) -> Val {
     b.fma(tail, cube, r)
 }
 
+/// `1 - h + (((1 - (1 - h)) - h) + c r^4)` with `h = r^2/2`: what rounding `1 - h` lost is added back.
 fn cosine(b: &mut Builder, square: Val) -> Val {
     let tail = polynomial(b, square, &COS);
     let fourth = b.mul(square, square);
-    let (half, one) = (b.f32(-0.5), b.f32(1.0));
-    let rest = b.fma(tail, fourth, one);
-    b.fma(square, half, rest)
+    let (half, one) = (b.f32(0.5), b.f32(1.0));
+    let h = b.mul(square, half);
+    let near = b.sub(one, h);
+    let back = b.sub(one, near);
+    let lost = b.sub(back, h);
+    let rest = b.fma(tail, fourth, lost);
+    b.add(near, rest)
 }

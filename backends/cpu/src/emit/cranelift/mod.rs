@@ -5,6 +5,7 @@
 //! lane by lane.
 
 mod convert;
+mod ints;
 mod memory;
 mod ops;
 mod sweep;

@@ -1,0 +1,137 @@
+//! How fast compiled kernels are on this machine: `cargo run -p graver-cpu --example speed [threads]`.
+//!
+//! Code is generated at run time, so this program's own optimisation hardly matters.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use graver_cpu::Cpu;
+use graver_ir::op::{Conv, ConvAxis, DotAxes, ReduceKind};
+use graver_ir::{Array, DType, Dim, Module, Op, Scalar, ScalarFn};
+use graver_passes::{Silent, pipeline};
+use graver_runtime::{Backend, Invocation};
+use graver_testkit::Build;
+
+fn main() {
+    let threads = std::env::args().nth(1).and_then(|word| word.parse().ok()).unwrap_or(1);
+    let cpu = Cpu::new(threads);
+    for (m, n, k) in [(512, 512, 512), (1024, 1024, 1024), (64, 512, 784), (64, 10, 512), (128, 2048, 512)] {
+        let flops = 2.0 * [m, n, k].map(f64::from).iter().product::<f64>();
+        let rows = [("nn", (1, 0)), ("nt", (1, 1)), ("tn", (0, 0))];
+        for (name, (x, y)) in rows {
+            report(&cpu, &format!("dot {name} {m}x{n}x{k}"), &dot(m, n, k, x, y), flops, "GFLOP/s");
+        }
+    }
+    let flops = 2.0 * 64.0 * 144.0 * 64.0 * 288.0;
+    report(&cpu, "conv 3x3 32->64 on 64x12x12, channels first", &conv([0, 1, 2, 3], [64, 32, 12, 12]), flops, "GFLOP/s");
+    report(&cpu, "conv 3x3 32->64 on 64x12x12, channels last", &conv([0, 3, 1, 2], [64, 12, 12, 32]), flops, "GFLOP/s");
+    let elements = 64.0 * 1024.0;
+    for (name, function) in [("relu", ScalarFn::Relu), ("exp", ScalarFn::Exp), ("tanh", ScalarFn::Tanh), ("erf", ScalarFn::Erf)] {
+        report(&cpu, &format!("{name} of 64x1024"), &map(function, [64, 1024]), elements, "Gelem/s");
+    }
+    report(&cpu, "relu of 4096x4096", &map(ScalarFn::Relu, [4096, 4096]), 4096.0 * 4096.0, "Gelem/s");
+    report(&cpu, "softmax of 64x1024", &softmax(), elements, "Gelem/s");
+    for (name, axis) in [("rows", 1), ("columns", 0)] {
+        report(&cpu, &format!("sums of {name} of 9216x64"), &sum([9216, 64], axis), 9216.0 * 64.0, "Gelem/s");
+    }
+    report(&cpu, "relu of one element", &map(ScalarFn::Relu, [1, 1]), 1e-3, "calls/us");
+}
+
+fn report(cpu: &Cpu, name: &str, module: &Module, work: f64, unit: &str) {
+    let program = pipeline::compile(module.clone(), &cpu.describe(), &mut Silent).expect("it compiles");
+    let program = Arc::new(program);
+    let start = Instant::now();
+    let executable = cpu.compile(Arc::clone(&program)).expect("it compiles");
+    let compiled = start.elapsed();
+    let entry = &program.entries[0];
+    let inputs: Vec<Array> = entry.inputs.iter().map(|(buffer, _)| random(entry.buffer(*buffer).shape.as_slice())).collect();
+    let inputs: Vec<&Array> = inputs.iter().collect();
+    let mut workspace = executable.workspace();
+    let (mut count, begin) = (0u32, clock(cpu));
+    while count == 0 || clock(cpu).saturating_sub(begin) < Duration::from_millis(300) {
+        count += 1;
+        let call = Invocation { entry: 0, inputs: &inputs, state: &mut [], workspace: &mut workspace };
+        executable.run(call).expect("it runs");
+    }
+    let mean = clock(cpu).saturating_sub(begin) / count;
+    let rate = work / mean.as_secs_f64() / 1e9;
+    let kernels = executable.program().kernels.len();
+    println!(
+        "{name:<48} {rate:8.2} {unit:<8} {:>10.1} us, {kernels} kernels in {:.1} ms",
+        mean.as_secs_f64() * 1e6,
+        compiled.as_secs_f64() * 1e3
+    );
+}
+
+/// Time on the processor, which does not count what other programs take; on several threads, or where it is not known,
+/// time on the wall.
+fn clock(cpu: &Cpu) -> Duration {
+    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    let wall = START.elapsed();
+    if cpu.describe().threads > 1 {
+        return wall;
+    }
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = stat.split_whitespace().next().and_then(|word| word.parse().ok());
+    nanoseconds.map_or(wall, Duration::from_nanos)
+}
+
+fn random(shape: &[Dim]) -> Array {
+    let shape: Vec<usize> = shape.iter().map(|dim| usize::try_from(dim.as_const().expect("a number")).expect("a size")).collect();
+    let value =
+        |place: usize| Scalar::float(DType::F32, f64::from(u16::try_from(place * 7919 % 4096).expect("below")) / 2048.0 - 1.0);
+    Array::from_fn(DType::F32, shape, value)
+}
+
+fn dot(m: i32, n: i32, k: i32, x: usize, y: usize) -> Module {
+    let mut b = Build::new("dot");
+    let sized = |own: i32, contracted: usize| if contracted == 1 { [own, k] } else { [k, own] };
+    let (left, right) = (b.arg("x", DType::F32, sized(m, x)), b.arg("y", DType::F32, sized(n, y)));
+    let axes = DotAxes { lhs_batch: vec![], rhs_batch: vec![], lhs_contract: vec![x], rhs_contract: vec![y] };
+    let result = b.dot(left, right, axes);
+    b.finish([result])
+}
+
+fn conv(layout: [usize; 4], input: [i32; 4]) -> Module {
+    let mut b = Build::new("conv");
+    let x = b.arg("x", DType::F32, input);
+    let kernel = b.arg("w", DType::F32, [64, 3, 3, 32]);
+    let axis = ConvAxis { stride: 1, low: Dim::ONE, high: Dim::ONE, kernel_dilation: 1, input_dilation: 1 };
+    let conv = Conv {
+        input: layout.to_vec(),
+        kernel: vec![0, 3, 1, 2],
+        output: layout.to_vec(),
+        axes: vec![axis.clone(), axis],
+        groups: 1,
+        batch_groups: 1,
+    };
+    let result = b.add(Op::Conv(conv), &[x, kernel]);
+    b.finish([result])
+}
+
+fn map(function: ScalarFn, shape: [i32; 2]) -> Module {
+    let mut b = Build::new("map");
+    let x = b.arg("x", DType::F32, shape);
+    let result = b.map(function, [x]);
+    b.finish([result])
+}
+
+fn sum(shape: [i32; 2], axis: usize) -> Module {
+    let mut b = Build::new("sum");
+    let x = b.arg("x", DType::F32, shape);
+    let result = b.reduce(ReduceKind::Sum, x, [axis]);
+    b.finish([result])
+}
+
+fn softmax() -> Module {
+    let mut b = Build::new("softmax");
+    let x = b.arg("x", DType::F32, [64, 1024]);
+    let greatest = b.reduce(ReduceKind::Max, x, [1]);
+    let greatest = b.broadcast(greatest, [64, 1024], [0]);
+    let shifted = b.map(ScalarFn::Sub, [x, greatest]);
+    let e = b.map(ScalarFn::Exp, [shifted]);
+    let total = b.reduce(ReduceKind::Sum, e, [1]);
+    let total = b.broadcast(total, [64, 1024], [0]);
+    let result = b.map(ScalarFn::Div, [e, total]);
+    b.finish([result])
+}
