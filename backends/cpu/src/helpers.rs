@@ -76,59 +76,59 @@ pub(crate) fn address(helper: Helper) -> *const u8 {
     }
 }
 
-extern "sysv64" fn exp(x: f64) -> f64 {
+extern "C" fn exp(x: f64) -> f64 {
     x.exp()
 }
 
-extern "sysv64" fn expm1(x: f64) -> f64 {
+extern "C" fn expm1(x: f64) -> f64 {
     x.exp_m1()
 }
 
-extern "sysv64" fn log(x: f64) -> f64 {
+extern "C" fn log(x: f64) -> f64 {
     x.ln()
 }
 
-extern "sysv64" fn log1p(x: f64) -> f64 {
+extern "C" fn log1p(x: f64) -> f64 {
     x.ln_1p()
 }
 
-extern "sysv64" fn sin(x: f64) -> f64 {
+extern "C" fn sin(x: f64) -> f64 {
     x.sin()
 }
 
-extern "sysv64" fn cos(x: f64) -> f64 {
+extern "C" fn cos(x: f64) -> f64 {
     x.cos()
 }
 
-extern "sysv64" fn tanh(x: f64) -> f64 {
+extern "C" fn tanh(x: f64) -> f64 {
     x.tanh()
 }
 
-extern "sysv64" fn pow(x: f64, y: f64) -> f64 {
+extern "C" fn pow(x: f64, y: f64) -> f64 {
     x.powf(y)
 }
 
-extern "sysv64" fn rem(x: f64, y: f64) -> f64 {
+extern "C" fn rem(x: f64, y: f64) -> f64 {
     x % y
 }
 
-extern "sysv64" fn rem_f32(x: f32, y: f32) -> f32 {
+extern "C" fn rem_f32(x: f32, y: f32) -> f32 {
     x % y
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is what is asked for")]
-extern "sysv64" fn sin_f32(x: f32) -> f32 {
+extern "C" fn sin_f32(x: f32) -> f32 {
     f64::from(x).sin() as f32
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is what is asked for")]
-extern "sysv64" fn cos_f32(x: f32) -> f32 {
+extern "C" fn cos_f32(x: f32) -> f32 {
     f64::from(x).cos() as f32
 }
 
 /// The error function: its power series near 0 (Abramowitz and Stegun 7.1.6, no cancellation), the continued fraction of
 /// `erfc` (7.1.14) beyond. Within a few units in the last place.
-pub(crate) extern "sysv64" fn erf(x: f64) -> f64 {
+pub(crate) extern "C" fn erf(x: f64) -> f64 {
     let magnitude = x.abs();
     if x.is_nan() {
         x

@@ -13,8 +13,13 @@ use super::cranelift::{Environment, PARAMS, emit};
 use crate::helpers;
 use crate::vector::{self, Func, Helper};
 
-/// A kernel's function: arguments, sizes, begin, end, scratch, status.
+/// A kernel's function: arguments, sizes, begin, end, scratch, status. One convention on all systems, so that code that we
+/// encode ourselves knows which registers are its own.
+#[cfg(target_arch = "x86_64")]
 pub(crate) type Entry = unsafe extern "sysv64" fn(*const *mut u8, *const i64, i64, i64, *mut u8, *mut u64);
+/// As on x86-64; elsewhere the convention of C is the only one.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) type Entry = unsafe extern "C" fn(*const *mut u8, *const i64, i64, i64, *mut u8, *mut u64);
 
 /// Address space, not memory: pages are committed as code is written.
 const RESERVED: usize = 256 << 20;
@@ -153,7 +158,8 @@ fn signature() -> Signature {
 }
 
 fn declare_helper(module: &mut JITModule, helper: Helper, func: &mut Function) -> FuncRef {
-    let mut signature = Signature::new(CallConv::SystemV);
+    // Helpers are plain functions of this machine.
+    let mut signature = Signature::new(module.target_config().default_call_conv);
     let ty = if helpers::is_double(helper) { types::F64 } else { types::F32 };
     signature.params.extend(std::iter::repeat_n(AbiParam::new(ty), helpers::arity(helper)));
     signature.returns.push(AbiParam::new(ty));
