@@ -60,6 +60,23 @@ pub trait Optimizer {
     /// Updates parameters from their derivatives, once in a step: what [`train_step`] does, for steps of one's own.
     ///
     /// `name` tells this optimiser's count of steps (`<name>.step`) from those of others over the same state; it may be empty.
+    ///
+    /// ```
+    /// use graver_nn::{Adam, Init, Linear, Optimizer};
+    /// use graver_trace::{spec, step, value_and_grad};
+    /// let model = Linear::new(4, 1).init(&mut Init::seed(0));
+    /// let adam = Adam::new(1e-3).clip_norm(1.0);
+    /// let traced = step(spec::<f32>(("n", 4)), |x| {
+    ///     let (loss, grads) = value_and_grad(&model, |m| m.forward(x).square().mean(..));
+    ///     let norm = grads.norm();
+    ///     adam.update("", grads);
+    ///     (loss, norm)
+    /// })
+    /// .model("", &model)
+    /// .trace()?;
+    /// # drop(traced);
+    /// # Ok::<(), graver_trace::Error>(())
+    /// ```
     #[track_caller]
     fn update(&self, name: &str, grads: Grads) {
         let _lines = on_behalf_of(Location::caller(), crate::SOURCES);

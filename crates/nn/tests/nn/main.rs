@@ -3,6 +3,8 @@
 //! Expected numbers are PyTorch's formulas worked out by hand or in `f64` beside the test.
 
 mod common;
+mod files;
+mod gradients;
 mod layers;
 mod losses;
 mod norms;
