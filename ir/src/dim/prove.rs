@@ -45,7 +45,78 @@ impl Dim {
     /// Whether the value is proved to be zero or more, for all sizes and inside all loops.
     #[must_use]
     pub fn is_nonneg(&self) -> bool {
-        self.bounds().lo >= 0 || self.least_over_axes().is_some_and(|least| least.bounds().lo >= 0)
+        let sure = |dim: &Self| dim.bounds().lo >= 0;
+        if sure(self) {
+            return true;
+        }
+        // One way or the other: both would double the work with every quotient.
+        let least = self.extreme(End::Least, Ways::Bound);
+        let least = least.as_ref().unwrap_or(self);
+        sure(least) || least.is_nonneg_undivided()
+    }
+
+    /// As [`Dim::is_nonneg`], with `floor(x / c)` between `(x - c + 1) / c` and `x / c`, and everything multiplied by `c`.
+    fn is_nonneg_undivided(&self) -> bool {
+        if self.bracketed().is_some_and(|least| least.bounds().lo >= 0) {
+            return true;
+        }
+        if let Some(rest) = self.without_dominated_quotient() {
+            return rest.is_nonneg();
+        }
+        let Some((quotient, divisor, coeff, rest)) = self.linear_floor_div() else { return false };
+        let nearest = if coeff > 0 { quotient - Self::from(divisor - 1) } else { quotient };
+        (rest * Self::from(divisor) + nearest * Self::from(coeff)).is_nonneg()
+    }
+
+    /// The value with every `floor(x / c)` replaced by a polynomial that is not above it (not below it where it is subtracted):
+    /// coefficients of `x`, whose atoms are not negative, are divided and rounded one by one.
+    fn bracketed(&self) -> Option<Self> {
+        let bound = |x: &Self, divisor: i64, coeff: i64| {
+            let divide = |term: Term| {
+                let sure = term.atoms.iter().all(|atom| atom.bounds().lo >= 0);
+                let down = term.coeff.div_euclid(divisor);
+                let up = coeff < 0 && !term.atoms.is_empty() && term.coeff.rem_euclid(divisor) != 0;
+                sure.then_some(Term { coeff: down + i64::from(up), ..term })
+            };
+            x.terms().into_iter().map(divide).collect::<Option<Vec<Term>>>().map(Self::from_terms)
+        };
+        let replace = |term: Term| match term.atoms.as_slice() {
+            [Atom::FloorDiv(x, y)] => match y.as_const() {
+                Some(divisor) if divisor > 0 => Some(bound(x, divisor, term.coeff)? * Self::from(term.coeff)),
+                Some(_) | None => None,
+            },
+            _ => Some(Self::from_terms([term])),
+        };
+        self.terms().into_iter().map(replace).sum()
+    }
+
+    /// The rest of `self = k * floor(x / c) - k * floor(y / c) + rest` where `x >= y` is proved and `k > 0`.
+    fn without_dominated_quotient(&self) -> Option<Self> {
+        let terms = self.terms();
+        let quotient = |term: &Term| match term.atoms.as_slice() {
+            [Atom::FloorDiv(x, y)] => Some((x.clone(), y.clone(), term.coeff)),
+            _ => None,
+        };
+        let quotients: Vec<_> = terms.iter().filter_map(quotient).collect();
+        let (high, low) = quotients.iter().filter(|(_, _, k)| *k > 0).find_map(|high| {
+            let below = |low: &&(Self, Self, i64)| high.1 == low.1 && low.2 < 0 && (&high.0 - &low.0).is_nonneg();
+            Some((high, quotients.iter().find(below)?))
+        })?;
+        let shared = Self::from(high.2.min(low.2.saturating_neg()));
+        let whole = |(x, y, _): &(Self, Self, i64)| Self::atom(Atom::FloorDiv(x.clone(), y.clone()));
+        Some(self - shared * (whole(high) - whole(low)))
+    }
+
+    /// `(x, c, k, rest)` with `self = k * floor(x / c) + rest`, for numbers `c` and `k`.
+    fn linear_floor_div(&self) -> Option<(Self, i64, i64, Self)> {
+        let mut terms = self.terms();
+        let divides = |term: &Term| match term.atoms.as_slice() {
+            [Atom::FloorDiv(x, y)] => Some((x.clone(), y.as_const().filter(|divisor| *divisor > 0)?, term.coeff)),
+            _ => None,
+        };
+        let (place, (x, divisor, coeff)) = terms.iter().enumerate().find_map(|(place, term)| Some((place, divides(term)?)))?;
+        terms.remove(place);
+        Some((x, divisor, coeff, Self::from_terms(terms)))
     }
 
     /// Whether the value is proved to be at least one.
@@ -64,7 +135,8 @@ impl Dim {
     #[must_use]
     pub fn leaves(&self, limit: &Self) -> bool {
         let is_negative = |corner: Self| (-corner - Self::ONE).bounds().lo >= 0;
-        self.least_over_axes().is_some_and(is_negative) || (limit - self - Self::ONE).least_over_axes().is_some_and(is_negative)
+        let corner = |dim: &Self| dim.extreme(End::Least, Ways::Corner).is_some_and(is_negative);
+        corner(self) || corner(&(limit - self - Self::ONE))
     }
 
     /// The greatest number that is known to divide every value (0 for the dim 0).
@@ -79,36 +151,40 @@ impl Dim {
         })
     }
 
-    /// The value with every axis put where it makes it least; `None` if some axis' effect has no known sign, or if axes
-    /// are multiplied by more than one other: the signs of slopes are proved in the same way, once for every factor.
-    fn least_over_axes(&self) -> Option<Self> {
-        let is_axis = |atom: &&Atom| matches!(atom, Atom::Axis(_));
-        if self.terms().iter().any(|term| term.atoms.iter().filter(is_axis).count() > 2) {
+    /// The value with what depends on axes put where it makes it least or greatest; `None` if some effect has no known sign.
+    fn extreme(&self, end: End, ways: Ways) -> Option<Self> {
+        let depends = |atom: &&Atom| atom.depends_on_axes();
+        if self.terms().iter().any(|term| term.atoms.iter().filter(depends).count() > 2) {
             return None;
         }
-        let mut least = self.clone();
-        while let Some(axis) = least.top_level_axis() {
-            let (slope, rest) = least.split_linear(&axis)?;
-            let Atom::Axis(var) = &axis else { return None };
-            // Products of many axes of symbolic sizes would grow without bound.
-            if slope.term_count().saturating_mul(var.size.term_count() + 1) > MAX_NODES {
-                return None;
-            }
-            least = if slope.is_nonneg() {
-                rest
+        let mut value = self.clone();
+        while let Some(atom) = value.top_level_loop(ways) {
+            let (slope, rest) = value.split_linear(&atom)?;
+            let end = if slope.is_nonneg() {
+                end
             } else if (-slope.clone()).is_nonneg() {
-                rest + slope * (&var.size - Self::ONE)
+                end.other()
             } else {
                 return None;
             };
+            let at_end = atom.extreme(end)?;
+            // Products of many axes of symbolic sizes would grow without bound.
+            if slope.term_count().saturating_mul(at_end.term_count()) > MAX_NODES {
+                return None;
+            }
+            value = rest + slope * at_end;
         }
-        Some(least)
+        Some(value)
     }
 
-    /// Some axis that is a factor of a term. The highest first: slopes may hold lower ones.
-    fn top_level_axis(&self) -> Option<Atom> {
+    /// Some factor of a term that depends on axes. The highest first: slopes may hold lower ones.
+    fn top_level_loop(&self, ways: Ways) -> Option<Atom> {
         let terms = self.terms();
-        terms.iter().flat_map(|term| &term.atoms).filter(|atom| matches!(atom, Atom::Axis(_))).max().cloned()
+        let wanted = |atom: &&Atom| match ways {
+            Ways::Corner => matches!(atom, Atom::Axis(_)),
+            Ways::Bound => atom.depends_on_axes(),
+        };
+        terms.iter().flat_map(|term| &term.atoms).filter(wanted).max().cloned()
     }
 
     /// `(slope, rest)` with `self = slope * atom + rest`; `None` where the atom occurs squared or inside another atom.
@@ -128,6 +204,31 @@ impl Dim {
     }
 }
 
+/// Which end of a range.
+#[derive(Clone, Copy)]
+enum End {
+    Least,
+    Greatest,
+}
+
+/// What an extreme is good for.
+#[derive(Clone, Copy)]
+enum Ways {
+    /// Only axes are put at their ends: some point of the loops has the value (what else depends on axes stays as it is).
+    Corner,
+    /// Quotients and remainders of axes too, what occurs twice at both of its ends: no point is beyond.
+    Bound,
+}
+
+impl End {
+    const fn other(self) -> Self {
+        match self {
+            Self::Least => Self::Greatest,
+            Self::Greatest => Self::Least,
+        }
+    }
+}
+
 impl Term {
     fn bounds(&self) -> Bounds {
         self.atoms.iter().fold(Bounds::exact(self.coeff), |product, atom| product.mul(atom.bounds()))
@@ -135,6 +236,32 @@ impl Term {
 }
 
 impl Atom {
+    fn depends_on_axes(&self) -> bool {
+        match self {
+            Self::Sym(_) => false,
+            Self::Axis(_) => true,
+            Self::FloorDiv(x, y) | Self::Mod(x, y) | Self::Min(x, y) | Self::Max(x, y) => {
+                !x.axes().is_empty() || !y.axes().is_empty()
+            }
+        }
+    }
+
+    /// A bound of the atom without axes, at this end of its range.
+    fn extreme(&self, end: End) -> Option<Dim> {
+        let both = |x: &Dim, y: &Dim| Some((x.extreme(end, Ways::Bound)?, y.extreme(end, Ways::Bound)?));
+        match (self, end) {
+            (Self::Sym(_), _) => Some(Dim::atom(self.clone())),
+            (Self::Axis(_), End::Least) => Some(Dim::ZERO),
+            (Self::Axis(axis), End::Greatest) => Some(&axis.size - Dim::ONE),
+            // Rises with `x`, for a divisor that stays.
+            (Self::FloorDiv(x, y), _) if y.axes().is_empty() => Some(x.extreme(end, Ways::Bound)?.floor_div(y)),
+            (Self::Mod(_, y), _) if y.axes().is_empty() => Some(if matches!(end, End::Least) { Dim::ZERO } else { y - Dim::ONE }),
+            (Self::FloorDiv(..) | Self::Mod(..), _) => None,
+            (Self::Min(x, y), _) => both(x, y).map(|(x, y)| x.min_with(&y)),
+            (Self::Max(x, y), _) => both(x, y).map(|(x, y)| x.max_with(&y)),
+        }
+    }
+
     fn bounds(&self) -> Bounds {
         match self {
             Self::Sym(symbol) => Bounds { lo: symbol.decl().lo, hi: symbol.decl().hi },
@@ -216,6 +343,30 @@ mod tests {
         assert!(!row.leaves(&n()));
         assert!(!row.leaves(&ten), "n may be ten or less");
         assert!(ten.leaves(&ten) && !Dim::ZERO.leaves(&ten));
+    }
+
+    #[test]
+    fn parts_of_a_position_are_proved_inside() {
+        let s = Dim::sym(&Symbol::ranged("s", 1, 1 << 20, 1));
+        let flat = Dim::axis(0, &(n() * Dim::from(784)));
+        assert!(flat.floor_div(&Dim::from(784)).is_below(&n()));
+        assert!(!flat.floor_div(&Dim::from(783)).is_below(&n()));
+        assert!(flat.modulo(&Dim::from(784)).floor_div(&Dim::from(28)).is_below(&Dim::from(28)));
+        let rows = Dim::axis(1, &(n() * &s));
+        assert!(rows.modulo(&s).is_below(&s));
+        assert!(rows.floor_div(&s).is_below(&n()));
+    }
+
+    #[test]
+    fn sizes_that_were_rounded_up_are_compared() {
+        let rounded = |size: i64| (n() * Dim::from(size)).round_up(64);
+        assert!((rounded(400) - rounded(40)).is_nonneg());
+        assert!((rounded(40) - n() * Dim::from(40)).is_nonneg());
+        assert!((rounded(784) - rounded(150) - rounded(96)).is_nonneg());
+        assert!((rounded(400) - rounded(390)).is_nonneg());
+        assert!(!(rounded(40) - rounded(400)).is_nonneg());
+        assert!(!(rounded(128) - rounded(100) - rounded(20)).is_nonneg(), "not so for n = 1");
+        assert!(!(n() * Dim::from(40) - rounded(40)).is_nonneg());
     }
 
     #[test]
