@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use graver_ir::kernel::Program;
+use graver_ir::kernel::{self, Program};
 use graver_ir::{Error, Module, Target};
 
 use crate::{Cx, Observer, Pass, lower, plan, runner, schedule};
@@ -52,7 +52,7 @@ fn kernels(module: &Module, target: &Target, observer: &mut dyn Observer) -> Pro
     program
 }
 
-/// Times the stages after the graph passes.
+/// Times and verifies the stages after the graph passes.
 struct Watch<'a> {
     observer: &'a mut dyn Observer,
     start: Instant,
@@ -60,7 +60,11 @@ struct Watch<'a> {
 
 impl Watch<'_> {
     fn stage(&mut self, name: &'static str, program: &Program) {
-        self.observer.program(name, program, self.start.elapsed());
+        let took = self.start.elapsed();
+        if let Err(error) = kernel::verify(program) {
+            panic!("stage `{name}` broke an invariant: {error}");
+        }
+        self.observer.program(name, program, took);
         self.start = Instant::now();
     }
 }

@@ -4,7 +4,7 @@
 //! placed first, each at the lowest offset where it is *proved*, for all sizes of symbols, to overlap no buffer that
 //! lives at the same time. Never changes steps or kernels.
 
-use graver_ir::dim::{Atom, Dim, Sizes};
+use graver_ir::dim::{Atom, Dim, Sizes, Term};
 use graver_ir::kernel::{Entry, Place, Program, Step};
 use graver_ir::{Error, Target};
 
@@ -23,11 +23,13 @@ impl Life {
     }
 }
 
-/// A buffer that has its place.
-struct Placed {
+/// A buffer to be placed, or with its place.
+#[derive(Clone)]
+struct Item<T> {
+    buffer: usize,
     life: Life,
-    start: Dim,
-    end: Dim,
+    size: T,
+    start: T,
 }
 
 /// Gives every unplaced buffer its place.
@@ -39,37 +41,148 @@ pub(crate) fn run(program: &mut Program, target: &Target) {
 }
 
 fn plan(entry: &mut Entry, alignment: i64) {
-    let lives = lives(entry);
-    let mut order: Vec<usize> =
-        (0..entry.buffers.len()).filter(|buffer| entry.buffers[*buffer].place == Place::Unplaced).collect();
-    order.sort_by_key(|buffer| (std::cmp::Reverse(nominal(&entry.buffers[*buffer].bytes())), *buffer));
-    let mut placed: Vec<Placed> = Vec::new();
-    for buffer in order {
-        let Some(life) = lives[buffer] else {
-            entry.buffers[buffer].place = Place::Arena(Dim::ZERO);
-            continue;
-        };
-        let size = entry.buffers[buffer].bytes().round_up(alignment);
-        let start = lowest(&placed, life, &size);
-        entry.buffers[buffer].place = Place::Arena(start.clone());
-        let end = &start + &size;
-        entry.arena = entry.arena.max_with(&end);
-        placed.push(Placed { life, start, end });
+    let unplaced = |(buffer, life): (usize, Option<Life>)| {
+        let size = (entry.buffers[buffer].place == Place::Unplaced).then(|| entry.buffers[buffer].bytes())?;
+        Some(Item { buffer, life: life?, size, start: Dim::ZERO })
+    };
+    let mut items: Vec<Item<Dim>> = lives(entry).into_iter().enumerate().filter_map(unplaced).collect();
+    let total: i64 = items.iter().map(|item| nominal(&item.size)).fold(0, i64::saturating_add);
+    for item in &mut items {
+        item.size = aligned(&item.size, alignment, total / WASTE);
+    }
+    items.sort_by_key(|item| (std::cmp::Reverse(nominal(&item.size)), item.buffer));
+    let chosen = [best_order(&items), items].map(|order| placed(&order, &above));
+    let [searched, by_size] = chosen.map(|placed| (nominal(&top(&placed)), placed));
+    let placed = if by_size.0 < searched.0 { by_size.1 } else { searched.1 };
+    entry.arena = top(&placed);
+    for item in placed {
+        entry.buffers[item.buffer].place = Place::Arena(item.start);
     }
 }
 
-/// The lowest offset that is proved free while the buffer lives.
-fn lowest(placed: &[Placed], life: Life, size: &Dim) -> Dim {
-    let others: Vec<&Placed> = placed.iter().filter(|other| other.life.meets(life)).collect();
-    let mut starts: Vec<&Dim> = others.iter().map(|other| &other.end).collect();
-    starts.sort_by_key(|start| nominal(start));
-    let zero = Dim::ZERO;
-    let free = |start: &&Dim| {
-        let end = *start + size;
-        others.iter().all(|other| (&other.start - &end).is_nonneg() || (*start - &other.end).is_nonneg())
+/// The size rounded up: every coefficient, which keeps it a polynomial that proofs are easy of, where that wastes little; else
+/// the value.
+fn aligned(bytes: &Dim, alignment: i64, allowed: i64) -> Dim {
+    let round = |term: Term| {
+        let coeff = term.coeff.checked_add(alignment - 1).map_or(term.coeff, |coeff| coeff / alignment * alignment);
+        term.atoms.into_iter().fold(Dim::from(coeff), |product, atom| product * Dim::atom(atom))
     };
-    let found = std::iter::once(&zero).chain(starts.iter().copied()).find(free);
-    found.cloned().unwrap_or_else(|| others.iter().fold(Dim::ZERO, |top, other| top.max_with(&other.end)))
+    let terms = bytes.terms();
+    let grows = terms.iter().all(|term| term.coeff > 0 && term.atoms.iter().all(|atom| matches!(atom, Atom::Sym(_))));
+    let rounded: Dim = terms.into_iter().map(round).sum();
+    if grows && nominal(&rounded) - nominal(bytes) <= allowed.max(nominal(bytes) / OWN_WASTE) {
+        rounded
+    } else {
+        bytes.round_up(alignment)
+    }
+}
+
+/// One part in so many of all bytes may be lost to a buffer's alignment.
+const WASTE: i64 = 400;
+/// Or one part in so many of its own.
+const OWN_WASTE: i64 = 16;
+
+fn top(placed: &[Item<Dim>]) -> Dim {
+    placed.iter().fold(Dim::ZERO, |top, item| top.max_with(&(&item.start + &item.size)))
+}
+
+/// Plans for usual sizes, with what stood highest placed first the next time: the order of the lowest plan.
+fn best_order(items: &[Item<Dim>]) -> Vec<Item<Dim>> {
+    let mut order: Vec<usize> = (0..items.len()).collect();
+    let sizes: Vec<Item<i64>> = items
+        .iter()
+        .enumerate()
+        .map(|(place, item)| Item { buffer: place, life: item.life, size: nominal(&item.size), start: 0 })
+        .collect();
+    let mut best = (i64::MAX, order.clone());
+    for _ in 0..ROUNDS.min(WORK / (items.len() + 1)) {
+        let ordered: Vec<Item<i64>> = order.iter().map(|place| sizes[*place].clone()).collect();
+        let placed = placed(&ordered, &|to, from| to >= from);
+        let Some(highest) = placed.iter().max_by_key(|item| (item.start + item.size, item.buffer)) else { break };
+        let height = highest.start + highest.size;
+        if height < best.0 {
+            best = (height, order.clone());
+        }
+        order.retain(|place| *place != highest.buffer);
+        order.insert(0, highest.buffer);
+    }
+    best.1.into_iter().map(|place| items[place].clone()).collect()
+}
+
+/// How often a plan is tried.
+const ROUNDS: usize = 32;
+/// Bounds the rounds for many buffers.
+const WORK: usize = 20_000;
+
+fn above(to: &Dim, from: &Dim) -> bool {
+    (to - from).is_nonneg()
+}
+
+/// A size as the plan computes with it.
+trait Bytes: Clone {
+    fn zero() -> Self;
+    fn plus(&self, other: &Self) -> Self;
+    fn greater(&self, other: &Self) -> Self;
+    fn rank(&self) -> i64;
+}
+
+impl Bytes for Dim {
+    fn zero() -> Self {
+        Self::ZERO
+    }
+
+    fn plus(&self, other: &Self) -> Self {
+        self + other
+    }
+
+    fn greater(&self, other: &Self) -> Self {
+        self.max_with(other)
+    }
+
+    fn rank(&self) -> i64 {
+        nominal(self)
+    }
+}
+
+impl Bytes for i64 {
+    fn zero() -> Self {
+        0
+    }
+
+    fn plus(&self, other: &Self) -> Self {
+        self.saturating_add(*other)
+    }
+
+    fn greater(&self, other: &Self) -> Self {
+        *self.max(other)
+    }
+
+    fn rank(&self) -> i64 {
+        *self
+    }
+}
+
+/// Every item at the lowest place where it is proved to meet none of those before it.
+fn placed<T: Bytes>(items: &[Item<T>], not_below: &dyn Fn(&T, &T) -> bool) -> Vec<Item<T>> {
+    let mut placed: Vec<Item<T>> = Vec::new();
+    for item in items {
+        let others: Vec<(&T, T)> = placed
+            .iter()
+            .filter(|other| other.life.meets(item.life))
+            .map(|other| (&other.start, other.start.plus(&other.size)))
+            .collect();
+        let mut starts: Vec<(i64, &T)> = others.iter().map(|(_, end)| (end.rank(), end)).collect();
+        starts.sort_by_key(|(rank, _)| *rank);
+        let zero = T::zero();
+        let free = |start: &&T| {
+            let end = start.plus(&item.size);
+            others.iter().all(|(other_start, other_end)| not_below(other_start, &end) || not_below(start, other_end))
+        };
+        let found = std::iter::once(&zero).chain(starts.into_iter().map(|(_, start)| start)).find(free).cloned();
+        let start = found.unwrap_or_else(|| others.iter().fold(T::zero(), |top, (_, end)| top.greater(end)));
+        placed.push(Item { start, ..item.clone() });
+    }
+    placed
 }
 
 /// When each buffer of the entry is alive; `None` where no step touches it.

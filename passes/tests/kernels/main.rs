@@ -2,6 +2,7 @@
 
 mod common;
 mod nets;
+mod plans;
 mod samples;
 mod structure;
 mod texts;

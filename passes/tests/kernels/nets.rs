@@ -1,6 +1,6 @@
 //! Nets as users write them, in primitives.
 
-use graver_ir::op::{Conv, ConvAxis, Reduce, ReduceKind, Window, WindowAxis};
+use graver_ir::op::{Conv, ConvAxis, DotAxes, Reduce, ReduceKind, Window, WindowAxis};
 use graver_ir::{DType, DType::I64, Dim, Module, Op, ScalarFn, Shape, StateId, StateKind, Value};
 use graver_testkit::Build;
 
@@ -45,8 +45,10 @@ impl Net {
     pub(crate) fn linear(&mut self, x: Value, name: &str, inputs: i64, outputs: i64) -> Value {
         let weight = self.param(&format!("{name}.weight"), &[inputs, outputs]);
         let bias = self.param(&format!("{name}.bias"), &[outputs]);
-        let y = self.b.matmul(x, weight);
-        let bias = self.spread(bias, y, [1]);
+        let last = self.b.ty(x).rank() - 1;
+        let axes = DotAxes { lhs_contract: vec![last], rhs_contract: vec![0], ..DotAxes::default() };
+        let y = self.b.dot(x, weight, axes);
+        let bias = self.spread(bias, y, [last]);
         self.b.map(ScalarFn::Add, [y, bias])
     }
 
@@ -195,5 +197,47 @@ pub(crate) fn mlp(float: DType) -> Module {
     let x = net.linear(x, "fc1", 24, 16);
     let x = net.relu(x);
     let y = net.linear(x, "fc2", 16, 10);
+    net.finish([y])
+}
+
+/// Eight layers of linear and relu, cross-entropy, SGD with momentum.
+pub(crate) fn deep_mlp_step(float: DType) -> Module {
+    let mut net = Net::new(float);
+    let (mut x, labels) = (net.b.arg("x", float, ("n", 32)), net.b.arg("labels", I64, ["n"]));
+    for layer in 0..8 {
+        x = net.linear(x, &format!("layers.{layer}"), 32, 32);
+        x = net.relu(x);
+    }
+    let loss = net.cross_entropy(x, labels);
+    net.descend(loss);
+    net.finish([loss])
+}
+
+/// Attention of two heads over `[n, 8, 16]`, layer norm, residual.
+pub(crate) fn transformer_block(float: DType) -> Module {
+    let mut net = Net::new(float);
+    let x = net.b.arg("x", float, ("n", 8, 16));
+    let normed = net.layer_norm(x, 16);
+    let heads: Vec<Value> = ["q", "k", "v"]
+        .into_iter()
+        .map(|name| {
+            let y = net.linear(normed, name, 16, 16);
+            let y = net.b.reshape(y, ("n", 8, 2, 8));
+            net.b.permute(y, [0, 2, 1, 3])
+        })
+        .collect();
+    let over = |lhs: usize, rhs: usize| DotAxes {
+        lhs_batch: vec![0, 1],
+        rhs_batch: vec![0, 1],
+        lhs_contract: vec![lhs],
+        rhs_contract: vec![rhs],
+    };
+    let scores = net.b.dot(heads[0], heads[1], over(3, 3));
+    let weights = net.softmax(scores);
+    let mixed = net.b.dot(weights, heads[2], over(3, 2));
+    let mixed = net.b.permute(mixed, [0, 2, 1, 3]);
+    let mixed = net.b.reshape(mixed, ("n", 8, 16));
+    let out = net.linear(mixed, "out", 16, 16);
+    let y = net.b.map(ScalarFn::Add, [x, out]);
     net.finish([y])
 }

@@ -5,7 +5,7 @@ use graver_ir::kernel::{KernelBody, Program, Step};
 use graver_ir::{Module, Op, ScalarFn, Value};
 
 use crate::common::{check_meaning, compiled};
-use crate::nets::{Net, cnn_step, mlp};
+use crate::nets::{Net, cnn_step, deep_mlp_step, mlp, transformer_block};
 
 /// One line a launch: kind, name, stages.
 fn launches(program: &Program) -> Vec<String> {
@@ -97,6 +97,24 @@ fn a_map_that_two_contractions_read_is_computed_once() {
 }
 
 #[test]
-fn a_step_of_a_convolutional_net_means_the_same() {
+fn attention_is_its_contractions_and_its_rows() {
+    let block = transformer_block(F32);
+    let steps = [
+        "nest 3 sum_rsqrt",
+        "contract 1 dot",
+        "contract 1 dot",
+        "contract 1 dot",
+        "contract 1 dot",
+        "nest 3 max_exp_sum",
+        "contract 1 dot",
+        "contract 1 dot",
+    ];
+    check(&block, &steps);
+}
+
+#[test]
+fn nets_mean_the_same() {
     check_meaning("cnn", &cnn_step(F64));
+    check_meaning("mlp", &deep_mlp_step(F64));
+    check_meaning("attention", &transformer_block(F64));
 }
