@@ -1,12 +1,12 @@
 //! Batch normalisation with running statistics.
 
-use graver_trace::{Array, Buffer, Module, Param, Size, Tensor, enter, size_value, training};
+use graver_trace::{Array, Buffer, Diag, Module, Param, Size, Tensor, enter, fail, size_value, training};
 
 use super::Layer;
 use crate::init::{Fill, Init};
 
 macro_rules! batch_norms {
-    ($($name:ident $rank:literal $doc:literal;)*) => {$(
+    ($($name:ident $ranks:tt $doc:literal;)*) => {$(
         #[doc = $doc]
         ///
         /// Ioffe and Szegedy (2015), "Batch normalization". In training the batch's mean and variance are used, and the running
@@ -49,6 +49,9 @@ macro_rules! batch_norms {
             #[track_caller]
             pub fn forward(&self, x: Tensor) -> Tensor {
                 let _scope = enter(self, crate::SOURCES);
+                if !$ranks.contains(&x.rank()) {
+                    return fail(Diag::new(format!("takes a rank of {:?}, got {}", $ranks, x.rank())).op(stringify!($name)));
+                }
                 if !training() {
                     return x.batch_norm_with(&self.running_mean, &self.running_var, &self.weight, &self.bias, self.eps);
                 }
@@ -87,8 +90,8 @@ macro_rules! batch_norms {
 }
 
 batch_norms! {
-    BatchNorm1d 3 "Features `[n, features]` or `[n, features, length]` brought to mean 0 and variance 1 over all other axes.";
-    BatchNorm2d 4 "Features of images `[n, features, h, w]` brought to mean 0 and variance 1 over all other axes.";
+    BatchNorm1d [2, 3] "Features `[n, features]` or `[n, features, length]` brought to mean 0 and variance 1 over all other axes.";
+    BatchNorm2d [4] "Features of images `[n, features, h, w]` brought to mean 0 and variance 1 over all other axes.";
 }
 
 /// What a batch normalisation is before it has values.

@@ -54,7 +54,9 @@ fn batch_norm_evaluates_with_running_statistics() -> Result<(), Error> {
     let y = run(|x| norm.forward(x), spec::<f32>(("n", 2)), &floats([2, 2], [1.0, 0.0, 5.0, -2.0]))?;
     close(&y, &[0.0, 2.0, 2.0, -2.0], 1e-6);
     let found = error(|x| norm.forward(x), spec::<f32>(("n", 3)));
-    assert!(found.contains("batch_norm"), "{found}");
+    assert!(found.contains("batch_norm: the mean of f32[n, 3] must be f32[3], got f32[2]"), "{found}");
+    let found = error(|x| norm.forward(x), spec::<f32>(("n", 2, 4, 4)));
+    assert!(found.contains("BatchNorm1d: takes a rank of [2, 3], got 4"), "{found}");
     Ok(())
 }
 
