@@ -1,3 +1,141 @@
-//! The graver command.
+//! The `graver` command: look inside programs, run them, and print what the compiler is made of.
+//!
+//! Exit codes: 0 ran; 2 bad usage or bad input; 3 valid, but not supported. Never a panic.
 
-fn main() {}
+mod dump;
+mod failure;
+mod load;
+mod matrix;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::failure::Failure;
+
+/// Look inside Graver programs, run them, and see what the compiler is made of.
+#[derive(Debug, Parser)]
+#[command(name = "graver", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print a program at a stage of its compilation.
+    Dump(Dump),
+    /// Run passes over a program and print the result.
+    Opt(Opt),
+    /// Run a program over `input_<i>.npy` and write `output_<i>.npy`.
+    Run(Run),
+    /// Print the table of passes.
+    Passes,
+    /// Print which operation runs with which element type on which device, as the tests found it.
+    Ops,
+}
+
+#[derive(Debug, clap::Args)]
+struct Dump {
+    /// A program: `.gir` text or `.json`.
+    file: PathBuf,
+    /// The graph after this pass of the pipeline (its last run).
+    #[arg(long, conflicts_with = "stage")]
+    after: Option<String>,
+    /// What to show.
+    #[arg(long, value_enum, default_value_t = Stage::Graph)]
+    stage: Stage,
+    /// How to write it; `dot` for graphs alone, `json` for graphs and kernels.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+struct Opt {
+    /// A program: `.gir` text or `.json`.
+    file: PathBuf,
+    /// Passes to run, in order; without it, the whole graph pipeline.
+    #[arg(long, value_delimiter = ',')]
+    passes: Vec<String>,
+    /// How to write the result.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Where to write the result; standard output if not given.
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Run {
+    /// A program: `.gir` text or `.json`.
+    model: PathBuf,
+    /// The folder of `input_<i>.npy`, one an argument.
+    #[arg(long)]
+    inputs: PathBuf,
+    /// The folder for `output_<i>.npy`, one a result; made if it is not there.
+    #[arg(long)]
+    outputs: PathBuf,
+    /// The device.
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    device: Device,
+    /// Threads of the cpu device; all of the machine's if not given.
+    #[arg(long)]
+    threads: Option<std::num::NonZeroUsize>,
+    /// The values of the program's state, a safetensors file with its paths as keys.
+    #[arg(long)]
+    state: Option<PathBuf>,
+    /// Where to write the state after the call, as safetensors.
+    #[arg(long)]
+    save_state: Option<PathBuf>,
+}
+
+/// What can be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    /// The graph as it was read.
+    Graph,
+    /// The planned kernel program.
+    Kernels,
+    /// The vector IR of every kernel.
+    Vector,
+    /// Cranelift's IR of every kernel.
+    Clif,
+    /// Machine code of every kernel.
+    Asm,
+}
+
+/// How a thing is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// The `.gir` text.
+    Text,
+    /// Graphviz.
+    Dot,
+    /// JSON.
+    Json,
+}
+
+/// Where a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Device {
+    /// The interpreter of kernels.
+    Interp,
+    /// Compiled code.
+    Cpu,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Dump(args) => dump::dump(&args),
+        Command::Opt(args) => dump::opt(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Passes => matrix::passes(),
+        Command::Ops => matrix::ops(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,1 +1,50 @@
-//! A static-graph deep-learning compiler: the one crate that a user names.
+//! The one crate that a user names; the page below is the README.
+
+#![doc = include_str!("../../../README.md")]
+
+pub mod inspect;
+pub mod prelude;
+
+pub use graver_data as data;
+pub use graver_ir as ir;
+pub use graver_nn as nn;
+pub use graver_passes as passes;
+pub use graver_runtime as runtime;
+pub use graver_trace as trace;
+
+pub use graver_derive::{FacadeModule as Module, FacadeTree as Tree};
+pub use graver_trace::{Array, DType, Device, Error};
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+/// The CPU with all threads of the machine.
+#[must_use]
+pub fn cpu() -> Device {
+    cpu_with_threads(std::thread::available_parallelism().map_or(1, NonZeroUsize::get))
+}
+
+/// The CPU with this many threads, at least one. Results are the same for any number, bit for bit.
+#[must_use]
+pub fn cpu_with_threads(threads: usize) -> Device {
+    Device::new(Arc::new(graver_cpu::Cpu::new(threads.max(1))))
+}
+
+/// The interpreter of kernels: slow, plain, and what compiled code is judged by.
+#[must_use]
+pub fn interpreter() -> Device {
+    Device::new(Arc::new(graver_interp::Interp::default()))
+}
+
+/// The guide's programs, which are compiled and run.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../../docs/guide/first-steps.md")]
+    struct FirstSteps;
+    #[doc = include_str!("../../../docs/guide/functions.md")]
+    struct Functions;
+    #[doc = include_str!("../../../docs/guide/training.md")]
+    struct Training;
+    #[doc = include_str!("../../../docs/guide/looking-inside.md")]
+    struct LookingInside;
+}

@@ -1,0 +1,59 @@
+//! Reading programs and arrays from files, which are hostile.
+
+use std::path::{Path, PathBuf};
+
+use graver_data::{Limit, npy};
+use graver_ir::{Array, DType, Module, json, text};
+
+use crate::failure::Failure;
+
+/// The greatest program text that is read, in bytes.
+const MAX_PROGRAM: u64 = 1 << 30;
+
+/// Reads a verified module from `.gir` text or `.json`.
+pub(crate) fn module(path: &Path) -> Result<Module, Failure> {
+    let size = std::fs::metadata(path).map_err(|error| Failure::file(path, error))?.len();
+    if size > MAX_PROGRAM {
+        return Err(Failure::file(path, format!("{size} bytes are more than a program may have ({MAX_PROGRAM})")));
+    }
+    let source = std::fs::read_to_string(path).map_err(|error| Failure::file(path, error))?;
+    let parsed = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("json") => json::parse(&source),
+        Some("gir") => text::parse(&source),
+        Some(_) | None => return Err(Failure::file(path, "a program is a .gir or .json file")),
+    };
+    let module = parsed.map_err(|error| Failure::file(path, error))?;
+    if module.entry().is_none() {
+        return Err(Failure::file(path, "holds no function"));
+    }
+    Ok(module)
+}
+
+/// Reads `input_0.npy` to `input_<count - 1>.npy`, as the element types say.
+pub(crate) fn inputs(folder: &Path, dtypes: &[DType]) -> Result<Vec<Array>, Failure> {
+    let path = |position: usize| folder.join(format!("input_{position}.npy"));
+    if !folder.is_dir() {
+        return Err(Failure::file(folder, "is not a folder"));
+    }
+    let missing: Vec<PathBuf> = (0..dtypes.len()).map(path).filter(|path| !path.exists()).collect();
+    if let Some(first) = missing.first() {
+        return Err(Failure::file(
+            first,
+            format!("not found; the program takes {} inputs, {} are missing", dtypes.len(), missing.len()),
+        ));
+    }
+    if path(dtypes.len()).exists() {
+        return Err(Failure::file(&path(dtypes.len()), format!("one input too many: the program takes {}", dtypes.len())));
+    }
+    dtypes.iter().enumerate().map(|(position, dtype)| array(&path(position), *dtype)).collect()
+}
+
+/// Reads an `.npy` file of this element type. NumPy has no `bf16`: it comes as `float32` and is rounded.
+fn array(path: &Path, dtype: DType) -> Result<Array, Failure> {
+    let array = npy::read_file(path, Limit::default())?;
+    match dtype {
+        DType::BF16 if array.dtype() == DType::F32 => Ok(array.cast(DType::BF16)),
+        _ if array.dtype() == dtype => Ok(array),
+        _ => Err(Failure::file(path, format!("holds {}, the program takes {dtype}", array.ty()))),
+    }
+}

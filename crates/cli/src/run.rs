@@ -1,0 +1,94 @@
+//! `graver run`: a program over `.npy` files.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use graver_data::npy;
+use graver_ir::{Array, DType, Function, Module, Role, StateDecl};
+use graver_passes::{Silent, pipeline};
+use graver_runtime::{Backend, Checkpoint, Invocation, Slot};
+
+use crate::failure::Failure;
+use crate::{Device, Run, load};
+
+/// `graver run`
+pub(crate) fn run(args: &Run) -> Result<(), Failure> {
+    let module = load::module(&args.model)?;
+    let inputs = load::inputs(&args.inputs, &argument_dtypes(&module))?;
+    let mut state = match &args.state {
+        Some(path) => read_state(path, &module.state)?,
+        None if module.state.is_empty() => Vec::new(),
+        None => return Err(missing_state(&module.state)),
+    };
+    let backend = device(args);
+    let program = pipeline::compile(module, &backend.describe(), &mut Silent).map_err(|error| Failure::unsupported(&error))?;
+    let executable = backend.compile(Arc::new(program)).map_err(|error| Failure::unsupported(&error))?;
+    let outputs = executable.run(Invocation {
+        entry: 0,
+        inputs: &inputs.iter().collect::<Vec<_>>(),
+        state: &mut state.iter_mut().map(Slot::Write).collect::<Vec<_>>(),
+        workspace: &mut executable.workspace(),
+    })?;
+    write_outputs(&args.outputs, &outputs)?;
+    match &args.save_state {
+        Some(path) => write_state(path, &executable.program().state, state),
+        None => Ok(()),
+    }
+}
+
+fn device(args: &Run) -> Box<dyn Backend> {
+    let threads = args.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, std::num::NonZeroUsize::get);
+    match args.device {
+        Device::Interp => Box::new(graver_interp::Interp::default()),
+        Device::Cpu => Box::new(graver_cpu::Cpu::new(threads)),
+    }
+}
+
+/// The element types of the entry's arguments, in order.
+fn argument_dtypes(module: &Module) -> Vec<DType> {
+    let Some((_, entry)) = module.entry() else { return Vec::new() };
+    arguments(entry).collect()
+}
+
+fn arguments(entry: &Function) -> impl Iterator<Item = DType> {
+    let of = |node: graver_ir::NodeId| entry.graph.ty(node.into()).dtype;
+    entry.params.iter().filter(|param| matches!(param.role, Role::Arg(_))).map(move |param| of(param.node))
+}
+
+fn missing_state(state: &[StateDecl]) -> Failure {
+    let paths: Vec<&str> = state.iter().map(|slot| slot.path.as_str()).collect();
+    Failure::Input(format!("the program has state; give --state FILE with {}", paths.join(", ")))
+}
+
+/// Reads every slot; all that is missing or of another type is listed at once.
+fn read_state(path: &Path, state: &[StateDecl]) -> Result<Vec<Array>, Failure> {
+    let mut file = Checkpoint::read(path)?;
+    let slots: Vec<Result<Array, String>> = state
+        .iter()
+        .map(|slot| match file.arrays.remove(&slot.path) {
+            None => Err(format!("`{}` {} is not in it", slot.path, slot.ty)),
+            Some(array) if array.ty() != slot.ty => {
+                Err(format!("`{}` is {}, the program says {}", slot.path, array.ty(), slot.ty))
+            }
+            Some(array) => Ok(array),
+        })
+        .collect();
+    let wrong: Vec<&str> = slots.iter().filter_map(|slot| slot.as_ref().err()).map(String::as_str).collect();
+    if wrong.is_empty() { Ok(slots.into_iter().flatten().collect()) } else { Err(Failure::file(path, wrong.join("; "))) }
+}
+
+fn write_state(path: &Path, decls: &[StateDecl], state: Vec<Array>) -> Result<(), Failure> {
+    let arrays = decls.iter().map(|slot| slot.path.clone()).zip(state).collect();
+    Ok(Checkpoint { arrays, ..Checkpoint::default() }.write(path)?)
+}
+
+/// Writes every result; NumPy has no `bf16`, which is written as `float32` and so exactly.
+fn write_outputs(folder: &Path, outputs: &[Array]) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder).map_err(|error| Failure::file(folder, error))?;
+    for (position, output) in outputs.iter().enumerate() {
+        let path = folder.join(format!("output_{position}.npy"));
+        let output = if output.dtype() == DType::BF16 { output.cast(DType::F32) } else { output.clone() };
+        npy::write_file(&path, &output)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! The command as its users meet it: what it prints, what it writes, how it fails.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use graver_data::npy;
+use graver_ir::Array;
+
+const AFFINE: &str = "graver 1
+
+sym n: 0..=1024
+
+func @main(
+  %0: f32[n, 3] = arg \"x\",
+  %1: f32[3] = arg \"w\",
+) {
+  %2 = broadcast(%1) {shape = [n, 3], axes = [1]} : f32[n, 3]
+  %3 = mul(%0, %2) : f32[n, 3]
+  %4 = relu(%3) : f32[n, 3]
+  return %4
+}
+";
+
+/// A folder of this test's own.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("graver-cli-{}-{test}", std::process::id()));
+        std::fs::create_dir_all(path.join("in")).expect("the temporary folder is writable");
+        std::fs::write(path.join("model.gir"), AFFINE).expect("just made");
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn input(&self, position: usize, array: &Array) {
+        npy::write_file(self.path(&format!("in/input_{position}.npy")), array).expect("just made");
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+fn graver(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_graver")).args(args).current_dir(folder).output().expect("the command starts")
+}
+
+/// Runs the command, which must end with this code; gives standard output and standard error.
+fn ends(folder: &Folder, args: &[&str], code: i32) -> (String, String) {
+    let output = graver(&folder.0, args);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned());
+    assert_eq!(output.status.code(), Some(code), "graver {args:?}\n{out}\n{err}");
+    assert!(!err.contains("panicked"), "{err}");
+    (out, err)
+}
+
+fn array(shape: &[usize], data: &[f32]) -> Array {
+    Array::from_vec(shape, data.to_vec()).expect("sizes agree")
+}
+
+#[test]
+fn a_program_runs_on_both_devices_for_any_batch() {
+    let folder = Folder::new("runs");
+    folder.input(1, &array(&[3], &[1.0, -1.0, 2.0]));
+    for rows in [0, 1, 5] {
+        let x: Vec<f32> = (0..rows * 3).map(|place| place as f32 - 2.0).collect();
+        folder.input(0, &array(&[rows, 3], &x));
+        let expected: Vec<f32> = x.iter().zip([1.0, -1.0, 2.0].iter().cycle()).map(|(x, w)| (x * w).max(0.0)).collect();
+        for device in ["interp", "cpu"] {
+            ends(&folder, &["run", "model.gir", "--inputs", "in", "--outputs", "out", "--device", device, "--threads", "2"], 0);
+            let got = npy::read_file(folder.path("out/output_0.npy"), npy_limit()).expect("just written");
+            assert_eq!(got, array(&[rows, 3], &expected), "{device}, {rows} rows");
+        }
+    }
+}
+
+fn npy_limit() -> graver_data::Limit {
+    graver_data::Limit::default()
+}
+
+#[test]
+fn every_stage_is_shown() {
+    let folder = Folder::new("stages");
+    assert_eq!(ends(&folder, &["dump", "model.gir"], 0).0, AFFINE, "the text comes back as it was");
+    for (stage, holds) in [("kernels", "arena"), ("vector", "relu"), ("clif", "function"), ("asm", "ret")] {
+        let (out, _) = ends(&folder, &["dump", "model.gir", "--stage", stage], 0);
+        assert!(out.contains(holds), "--stage {stage}:\n{out}");
+    }
+    assert!(ends(&folder, &["dump", "model.gir", "--after", "fuse"], 0).0.contains("tag = region"));
+    assert!(ends(&folder, &["dump", "model.gir", "--format", "dot"], 0).0.starts_with("digraph"));
+}
+
+#[test]
+fn json_is_a_program_too() {
+    let folder = Folder::new("json");
+    let (json, _) = ends(&folder, &["dump", "model.gir", "--format", "json"], 0);
+    std::fs::write(folder.path("model.json"), json).expect("the folder is ours");
+    assert_eq!(ends(&folder, &["dump", "model.json"], 0).0, AFFINE);
+}
+
+#[test]
+fn passes_run_by_name() {
+    let folder = Folder::new("passes");
+    let (table, _) = ends(&folder, &["passes"], 0);
+    for pass in graver_passes::PASSES {
+        assert!(table.contains(pass.name) && table.contains(pass.about), "{table}");
+    }
+    assert_eq!(ends(&folder, &["opt", "model.gir", "--passes", "simplify,cse,dce"], 0).0, AFFINE, "nothing to do");
+    ends(&folder, &["opt", "model.gir", "-o", "out.gir"], 0);
+    assert_eq!(std::fs::read_to_string(folder.path("out.gir")).expect("just written"), AFFINE);
+}
+
+#[test]
+fn the_matrix_of_operations_is_printed() {
+    let folder = Folder::new("ops");
+    let (table, _) = ends(&folder, &["ops"], 0);
+    for function in graver_ir::ScalarFn::ALL {
+        assert!(table.contains(&format!("`{function}`")), "{function} in\n{table}");
+    }
+}
+
+/// Bad usage and bad input end with 2 and a message that says what and where.
+#[test]
+fn what_is_wrong_is_said() {
+    let folder = Folder::new("wrong");
+    let fails = |args: &[&str], says: &str| {
+        let (_, err) = ends(&folder, args, 2);
+        assert!(err.contains(says), "graver {args:?} says:\n{err}");
+    };
+    fails(&["fly"], "fly");
+    fails(&["dump", "nowhere.gir"], "nowhere.gir");
+    fails(&["dump", "in"], "in: ");
+    fails(&["dump", "model.gir", "--after", "magic"], "no pass is named `magic`");
+    fails(&["dump", "model.gir", "--stage", "asm", "--format", "dot"], "text");
+    let run = ["run", "model.gir", "--inputs", "in", "--outputs", "out"];
+    fails(&run, "input_0.npy");
+    folder.input(0, &array(&[2, 3], &[0.0; 6]));
+    folder.input(1, &array(&[4], &[0.0; 4]));
+    fails(&run, "4");
+    folder.input(1, &Array::from_vec([3], vec![0i64; 3]).expect("sizes agree"));
+    fails(&run, "i64");
+    std::fs::write(folder.path("in/input_1.npy"), b"\x93NUMPY\x01\x00").expect("the folder is ours");
+    fails(&run, "input_1.npy");
+    for (name, text) in [("cut.gir", &AFFINE[..150]), ("empty.gir", ""), ("cut.json", "{\"graver\": "), ("note.txt", AFFINE)] {
+        std::fs::write(folder.path(name), text).expect("the folder is ours");
+        fails(&["dump", name], name);
+    }
+    std::fs::write(folder.path("bytes.gir"), [0xff, 0xfe, 0]).expect("the folder is ours");
+    fails(&["dump", "bytes.gir"], "bytes.gir");
+}
+
+/// A valid program that has no derivative ends with 3.
+#[test]
+fn what_is_not_supported_is_told_apart() {
+    let folder = Folder::new("unsupported");
+    let program = "graver 1
+
+func @main(
+  %0: f32[2] = arg \"x\",
+) {
+  %1 = alias(%0) : f32[2]
+  %2 = rem(%1, %1) : f32[2]
+  %3 = cast(%2) {dtype = i64} : i64[2]
+  %4 = cast(%3) {dtype = f32} : f32[2]
+  %5 = vjp(%4, %0, %1) {outputs = 1, wrt = 1} : f32[2]
+  return %5
+}
+";
+    std::fs::write(folder.path("model.gir"), program).expect("the folder is ours");
+    let output = graver(&folder.0, &["dump", "model.gir", "--stage", "kernels"]);
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{}", String::from_utf8_lossy(&output.stderr));
+}

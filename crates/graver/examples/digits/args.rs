@@ -1,0 +1,35 @@
+//! What the user may ask for.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Train a convolutional network on 1,797 handwritten digits.
+#[derive(Debug, Parser)]
+#[command(name = "digits")]
+pub(crate) struct Args {
+    /// Passes over the training images.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) epochs: usize,
+    /// Images in a batch; the last batch of an epoch may be shorter.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) batch: u32,
+    /// The learning rate.
+    #[arg(long, default_value_t = 0.01)]
+    pub(crate) lr: f64,
+    /// Seeds the parameters and the order of images.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Threads; all of the machine's if not given. Losses do not depend on it.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Write a checkpoint into this folder after every epoch.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) save: Option<PathBuf>,
+    /// Go on from the checkpoint in this folder, for `--epochs` more.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) resume: Option<PathBuf>,
+    /// Write every stage of the compiled step into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dump: Option<PathBuf>,
+}
