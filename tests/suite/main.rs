@@ -3,4 +3,5 @@
 mod arrows;
 mod cases;
 mod nets;
+mod ops;
 mod tidy;

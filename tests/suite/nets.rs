@@ -1,6 +1,7 @@
 //! The nets: kernels mean what graphs mean, and compiled code computes what kernels mean, bit for bit the same for any number
 //! of threads, within bounds that are derived from an `f64` reference. Texts and passes are tested where they live.
 
+use graver_cpu::Cpu;
 use graver_interp::Interp;
 use graver_runtime::Backend;
 
@@ -23,4 +24,26 @@ fn computes(case: &Case, backend: &dyn Backend) -> Result<(), String> {
 #[test]
 fn kernels_mean_what_graphs_mean() {
     all_pass(|case| computes(case, &Interp::default()));
+}
+
+#[test]
+fn compiled_code_computes_what_graphs_mean() {
+    let cpu = Cpu::new(1);
+    all_pass(|case| computes(case, &cpu));
+}
+
+#[test]
+fn results_are_the_same_bits_for_any_number_of_threads() {
+    let cpus = [Cpu::new(1), Cpu::new(2), Cpu::new(3)];
+    all_pass(|case| {
+        let run =
+            |cpu: &Cpu| case.run(cpu, case.compile(cpu).map_err(|error| error.to_string())?).map_err(|error| error.to_string());
+        let one = run(&cpus[0])?;
+        for cpu in &cpus[1..] {
+            if run(cpu)? != one {
+                return Err(format!("{}: other bits on {} threads", case.name, cpu.describe().threads));
+            }
+        }
+        Ok(())
+    });
 }

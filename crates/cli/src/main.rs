@@ -13,8 +13,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::failure::Failure;
-
 /// Look inside Graver programs, run them, and see what the compiler is made of.
 #[derive(Debug, Parser)]
 #[command(name = "graver", version, arg_required_else_help = true)]

@@ -1,0 +1,118 @@
+//! The matrix of operations, element types and devices, as the samples ran: `docs/ops.md`. A gap is a failing test.
+//!
+//! To write the page again: `GRAVER_BLESS=1 cargo test -p graver-tests ops`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use graver_cpu::Cpu;
+use graver_interp::Interp;
+use graver_ir::DType::{self, BF16, Bool, F16, F32, F64, I32, I64, U8, U32};
+use graver_ir::{Op, ScalarFn};
+use graver_runtime::Backend;
+
+use crate::cases::{Case, cases};
+use crate::tidy::root;
+
+const FLOATS: &[DType] = &[F64, F32, F16, BF16];
+const NUMBERS: &[DType] = &[F64, F32, F16, BF16, I64, I32, U32, U8];
+const ALL: &[DType] = &[F64, F32, F16, BF16, I64, I32, U32, U8, Bool];
+
+/// The least that must run, but for scalar functions, whose type rules say it: the element type of the first operand, or of the result if there is none.
+const LEAST: &[(&str, &[DType])] = &[
+    ("cast", ALL),
+    ("const", ALL),
+    ("size", &[I64]),
+    ("iota", NUMBERS),
+    ("gather", ALL),
+    ("scatter_add", NUMBERS),
+    ("reshape", ALL),
+    ("permute", ALL),
+    ("broadcast", ALL),
+    ("slice", ALL),
+    ("pad", ALL),
+    ("concat", ALL),
+    ("reverse", ALL),
+    ("reduce", ALL),
+    ("arg_reduce", ALL),
+    ("window", ALL),
+    ("window_arg", ALL),
+    ("window_take", ALL),
+    ("window_put", NUMBERS),
+    ("dot", NUMBERS),
+    ("conv", NUMBERS),
+    ("philox", &[U32]),
+    ("param", ALL),
+    ("alias", ALL),
+    ("stop_gradient", ALL),
+    ("call", FLOATS),
+];
+
+type Ran = BTreeMap<String, BTreeSet<DType>>;
+
+/// What ran rightly on a device, by operation and element type.
+fn ran(backend: &dyn Backend, cases: &[Case]) -> Ran {
+    let mut ran = Ran::new();
+    for case in cases {
+        let right = case.compile(backend).and_then(|program| case.run(backend, program));
+        if right.is_ok_and(|got| case.judge(&case.reference(), &got).is_ok()) {
+            case.module.functions.values().for_each(|function| {
+                for id in function.graph.nodes() {
+                    let of = function.graph.args(id).first().copied().unwrap_or_else(|| id.into());
+                    let of = if matches!(function.graph.op(id), Op::Map(ScalarFn::Select)) { id.into() } else { of };
+                    ran.entry(function.graph.op(id).name().to_owned()).or_default().insert(function.graph.ty(of).dtype);
+                }
+            });
+        }
+    }
+    ran
+}
+
+fn least() -> Vec<(String, Vec<DType>)> {
+    let admitted = |function: ScalarFn| {
+        let operands =
+            |dtype| if function == ScalarFn::Select { vec![Bool, dtype, dtype] } else { vec![dtype; function.arity()] };
+        DType::ALL.into_iter().filter(move |dtype| function.infer(&operands(*dtype)).is_ok()).collect::<Vec<_>>()
+    };
+    let functions = ScalarFn::ALL.iter().map(|function| (function.name().to_owned(), admitted(*function)));
+    functions.chain(LEAST.iter().map(|(name, dtypes)| ((*name).to_owned(), dtypes.to_vec()))).collect()
+}
+
+fn page(devices: &[(&str, Ran)]) -> String {
+    let mut page = String::from(
+        "# Operations\n\nWhich operation ran with which element type on which device, as the tests found it: `i` the interpreter of kernels, `c` the CPU.\n\
+         A dot where the operation does not take the type. This page is written by a test and held by it.\n\n| operation |",
+    );
+    DType::ALL.iter().for_each(|dtype| write!(page, " {dtype} |").expect("memory takes it"));
+    page.push_str("\n|---|");
+    page.push_str(&"---|".repeat(DType::ALL.len()));
+    for (name, dtypes) in least() {
+        write!(page, "\n| `{name}` |").expect("memory takes it");
+        for dtype in DType::ALL {
+            let has = |ran: &Ran| ran.get(&name).is_some_and(|dtypes| dtypes.contains(&dtype));
+            let cell: String = devices.iter().filter(|(_, ran)| has(ran)).map(|(letter, _)| *letter).collect();
+            let cell = if dtypes.contains(&dtype) { cell } else { "·".to_owned() };
+            write!(page, " {cell} |").expect("memory takes it");
+        }
+    }
+    page + "\n"
+}
+
+#[test]
+fn every_operation_runs_with_every_type_that_it_takes() {
+    let cases = cases();
+    let devices = [("i", ran(&Interp::default(), &cases)), ("c", ran(&Cpu::new(1), &cases))];
+    for (letter, ran) in &devices {
+        for (name, dtypes) in least() {
+            let missing: Vec<&DType> =
+                dtypes.iter().filter(|dtype| !ran.get(&name).is_some_and(|ran| ran.contains(dtype))).collect();
+            assert!(missing.is_empty(), "`{name}` did not run on `{letter}` with {missing:?}");
+        }
+    }
+    let (path, written) = (root().join("docs/ops.md"), page(&devices));
+    if std::env::var_os("GRAVER_BLESS").is_some() {
+        std::fs::write(&path, &written).expect("the project's folder is writable");
+    }
+    let held = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(held == written, "docs/ops.md is not what ran; write it again with GRAVER_BLESS=1\n{written}");
+}
