@@ -51,9 +51,10 @@ pub(crate) fn inputs(folder: &Path, dtypes: &[DType]) -> Result<Vec<Array>, Fail
 /// Reads an `.npy` file of this element type. NumPy has no `bf16`: it comes as `float32` and is rounded.
 fn array(path: &Path, dtype: DType) -> Result<Array, Failure> {
     let array = npy::read_file(path, Limit::default())?;
-    match dtype {
-        DType::BF16 if array.dtype() == DType::F32 => Ok(array.cast(DType::BF16)),
-        _ if array.dtype() == dtype => Ok(array),
-        _ => Err(Failure::file(path, format!("holds {}, the program takes {dtype}", array.ty()))),
+    let array = if dtype == DType::BF16 && array.dtype() == DType::F32 { array.cast(DType::BF16) } else { array };
+    if array.dtype() == dtype {
+        Ok(array)
+    } else {
+        Err(Failure::file(path, format!("holds {}, the program takes {dtype}", array.ty())))
     }
 }
