@@ -10,6 +10,7 @@ mod fold;
 mod fuse;
 mod grad;
 mod inline;
+mod layout;
 mod lower;
 mod pass;
 pub mod pipeline;

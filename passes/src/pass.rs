@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{cse, dce, fold, fuse, grad, inline, simplify};
+use crate::{cse, dce, fold, fuse, grad, inline, layout, simplify};
 use graver_ir::{Error, Module, Target};
 
 /// A pass over the graph IR.
@@ -77,4 +77,5 @@ impl Observer for Silent {
 }
 
 /// Every pass, once.
-pub const PASSES: &[Pass] = &[inline::PASS, grad::PASS, simplify::PASS, fold::PASS, cse::PASS, dce::PASS, fuse::PASS];
+pub const PASSES: &[Pass] =
+    &[inline::PASS, grad::PASS, simplify::PASS, fold::PASS, cse::PASS, dce::PASS, layout::PASS, fuse::PASS];

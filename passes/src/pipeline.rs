@@ -5,7 +5,7 @@ use std::time::Instant;
 use graver_ir::kernel::{self, Program};
 use graver_ir::{Error, Module, Target};
 
-use crate::{Cx, Observer, Pass, lower, plan, runner, schedule};
+use crate::{Cx, Observer, Pass, layout, lower, plan, runner, schedule};
 use crate::{cse, dce, fold, fuse, grad, inline, simplify};
 
 /// From a traced module to one without derivatives and calls, simplified.
@@ -24,7 +24,8 @@ pub const GRAPH: &[Pass] = &[
 
 /// From graph to regions, each of which becomes one kernel.
 pub const REGIONS: &[Pass] = &[
-    dce::PASS, // a dead user would keep a value in memory
+    layout::PASS, // whole chains of activations, before regions cut them
+    dce::PASS,    // a dead user would keep a value in memory
     fuse::PASS,
 ];
 

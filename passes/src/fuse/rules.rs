@@ -77,7 +77,7 @@ pub(super) fn vertical(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], 
 /// Two regions that reduce what they both read over the same axes.
 pub(super) fn horizontal(x: &Group, y: &Group) -> Option<Group> {
     let alike = x.kind == y.kind && matches!(x.kind, Kind::Column | Kind::Window) && x.full == y.full && x.kept == y.kept;
-    (alike && !x.tail && !y.tail).then(|| joined(x, y, x))
+    alike.then(|| joined(x, y, x))
 }
 
 /// The nodes of both, in a region that is otherwise like `like`.

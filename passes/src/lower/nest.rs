@@ -32,9 +32,13 @@ pub(super) fn lower(region: &mut Region<'_>) -> KernelBody {
     KernelBody::Nest(Nest { axes: region.axes.clone(), stages: region.stages.clone() })
 }
 
-/// The index at which a result is computed: where another result needed it, else axes of its sizes.
+/// The index at which a result is computed: where another result needed it, or a value of its shape; else axes of its sizes.
 fn index_for(region: &mut Region<'_>, value: Value, shape: &Shape) -> Vec<Dim> {
-    if let Some(index) = region.visited.get(&value).and_then(|index| plain(index)) {
+    let own = region.visited.get(&value).and_then(|index| plain(index));
+    let graph = region.graph();
+    let alike =
+        || region.visited.iter().filter(|(other, _)| graph.ty(**other).shape == *shape).find_map(|(_, index)| plain(index));
+    if let Some(index) = own.or_else(alike) {
         return index;
     }
     let (mut taken, mut above) = (AxisSet::EMPTY, None);

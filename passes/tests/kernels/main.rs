@@ -1,6 +1,7 @@
 //! Graph to kernels: fusion, lowering, schedules and plans.
 
 mod common;
+mod layouts;
 mod nets;
 mod plans;
 mod samples;
