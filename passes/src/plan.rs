@@ -164,25 +164,52 @@ impl Bytes for i64 {
 
 /// Every item at the lowest place where it is proved to meet none of those before it.
 fn placed<T: Bytes>(items: &[Item<T>], not_below: &dyn Fn(&T, &T) -> bool) -> Vec<Item<T>> {
-    let mut placed: Vec<Item<T>> = Vec::new();
+    let mut placed: Vec<Item<T>> = Vec::with_capacity(items.len());
     for item in items {
-        let others: Vec<(&T, T)> = placed
-            .iter()
-            .filter(|other| other.life.meets(item.life))
-            .map(|other| (&other.start, other.start.plus(&other.size)))
-            .collect();
-        let mut starts: Vec<(i64, &T)> = others.iter().map(|(_, end)| (end.rank(), end)).collect();
-        starts.sort_by_key(|(rank, _)| *rank);
-        let zero = T::zero();
-        let free = |start: &&T| {
-            let end = start.plus(&item.size);
-            others.iter().all(|(other_start, other_end)| not_below(other_start, &end) || not_below(start, other_end))
-        };
-        let found = std::iter::once(&zero).chain(starts.into_iter().map(|(_, start)| start)).find(free).cloned();
-        let start = found.unwrap_or_else(|| others.iter().fold(T::zero(), |top, (_, end)| top.greater(end)));
-        placed.push(Item { start, ..item.clone() });
+        let others = placed.iter().filter(|other| other.life.meets(item.life));
+        let mut taken: Vec<Taken<'_, T>> = others.map(Taken::of).collect();
+        taken.sort_by_key(|other| (other.low, other.high));
+        placed.push(Item { start: lowest(&taken, &item.size, not_below), ..item.clone() });
     }
     placed
+}
+
+/// A range that is taken, and where it lies for usual sizes.
+struct Taken<'a, T> {
+    start: &'a T,
+    end: T,
+    low: i64,
+    high: i64,
+}
+
+impl<'a, T: Bytes> Taken<'a, T> {
+    fn of(item: &'a Item<T>) -> Self {
+        let end = item.start.plus(&item.size);
+        Self { start: &item.start, low: item.start.rank(), high: end.rank(), end }
+    }
+}
+
+/// The first gap between what is taken (ascending for usual sizes) that is proved large enough for all sizes. Where it is not
+/// even for usual sizes, nothing is tried.
+fn lowest<T: Bytes>(taken: &[Taken<'_, T>], size: &T, not_below: &dyn Fn(&T, &T) -> bool) -> T {
+    let (needed, zero) = (size.rank(), T::zero());
+    let (mut cursor, mut start) = (0, &zero);
+    let free = |cursor: i64, start: &T| {
+        let end = start.plus(size);
+        let apart = |other: &Taken<'_, T>| {
+            if other.low >= cursor.saturating_add(needed) { not_below(other.start, &end) } else { not_below(start, &other.end) }
+        };
+        taken.iter().all(apart)
+    };
+    for other in taken {
+        if other.low.saturating_sub(cursor) >= needed && free(cursor, start) {
+            return start.clone();
+        }
+        if other.high >= cursor {
+            (cursor, start) = (other.high, &other.end);
+        }
+    }
+    if free(cursor, start) { start.clone() } else { taken.iter().fold(zero.clone(), |top, other| top.greater(&other.end)) }
 }
 
 /// When each buffer of the entry is alive; `None` where no step touches it.

@@ -2,6 +2,7 @@
 
 mod common;
 mod layouts;
+mod limits;
 mod nets;
 mod plans;
 mod samples;

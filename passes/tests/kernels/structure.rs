@@ -8,7 +8,7 @@ use crate::common::{check_meaning, compiled};
 use crate::nets::{Net, cnn_step, deep_mlp_step, mlp, transformer_block};
 
 /// One line a launch: kind, name, stages.
-fn launches(program: &Program) -> Vec<String> {
+pub(crate) fn launches(program: &Program) -> Vec<String> {
     let line = |step: &Step| {
         let Step::Launch(launch) = step;
         let kernel = program.kernel(launch.kernel);
@@ -21,7 +21,8 @@ fn launches(program: &Program) -> Vec<String> {
     program.entries[0].steps.iter().map(line).collect()
 }
 
-fn check(module: &Module, expected: &[&str]) {
+/// The launches are these.
+pub(crate) fn check(module: &Module, expected: &[&str]) {
     assert_eq!(launches(&compiled(module)), expected);
 }
 
