@@ -2,6 +2,7 @@
 
 mod arrows;
 mod cases;
+mod digits;
 mod nets;
 mod ops;
 mod tidy;

@@ -1,0 +1,116 @@
+//! The main job, small: the network of the digits example learns, resumes bit for bit, and is compiled as it should be.
+
+use graver::data::{Dataset, Interpolation, Resize, Scale, Standardise, ToF32, Transform, digits};
+use graver::ir::Sizes;
+use graver::ir::kernel::Place;
+use graver::nn::StateFile;
+use graver::prelude::*;
+use graver::trace::TensorSpec;
+
+#[derive(Module)]
+struct Cnn {
+    conv1: Conv2d,
+    conv2: Conv2d,
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl Cnn {
+    fn new() -> Self {
+        let mut init = Init::seed(0);
+        Self {
+            conv1: Conv2d::new(1, 32, 3).padding(1).init(&mut init),
+            conv2: Conv2d::new(32, 64, 3).padding(1).init(&mut init),
+            fc1: Linear::new(64 * 6 * 6, 128).init(&mut init),
+            fc2: Linear::new(128, 10).init(&mut init),
+        }
+    }
+
+    fn forward(&self, x: Tensor) -> Tensor {
+        let x = self.conv1.forward(x).relu().max_pool2d(2);
+        let x = self.conv2.forward(x).relu().max_pool2d(2);
+        let x = self.fc1.forward(x.flatten(1)).relu();
+        self.fc2.forward(x)
+    }
+}
+
+type Training = Step<(TensorSpec, TensorSpec), Tensor>;
+
+fn training(threads: usize) -> Training {
+    let inputs = (spec::<f32>(("batch", 1, 24, 24)), spec::<i64>(["batch"]));
+    train_step(&Cnn::new(), Sgd::new(0.01).momentum(0.9), inputs, |m, (x, y)| m.forward(x).cross_entropy(y))
+        .compile(&cpu_with_threads(threads))
+        .expect("the network is well typed")
+}
+
+/// Batches of 16 of the first 72 images: the last of an epoch is shorter.
+fn epoch(step: &mut Training, epoch: u64) -> Vec<f64> {
+    let enlarge = Resize { height: 24, width: 24, interpolation: Interpolation::Bilinear };
+    let (images, _) = digits();
+    let images = images.subset((0..72).collect()).expect("there are more").transform(ToF32.then(Scale(1.0 / 16.0)).then(enlarge));
+    let standardise = Standardise::fit(&images).expect("pixels vary");
+    let loader = DataLoader::new(images.transform(standardise), 16).expect("16 is not 0").shuffle(3);
+    let losses = loader.epoch(epoch).map(|batch| {
+        let (x, y) = batch.expect("the images are embedded");
+        step.run((&x, &y)).expect("labels are in range").item().expect("a loss is a scalar")
+    });
+    losses.collect()
+}
+
+#[test]
+fn a_resumed_training_goes_on_bit_for_bit_on_any_number_of_threads() {
+    let mut through = training(1);
+    let losses: Vec<f64> = (0..4).flat_map(|number| epoch(&mut through, number)).collect();
+    assert!(losses[losses.len() - 1] < 0.8 * losses[0], "it learns: {losses:?}");
+
+    let mut first = training(2);
+    let mut again: Vec<f64> = (0..2).flat_map(|number| epoch(&mut first, number)).collect();
+    let saved = first.state().checkpoint().to_bytes().expect("small");
+    let mut second = training(3);
+    second.state_mut().restore(&graver::nn::Checkpoint::from_bytes(&saved).expect("just written")).expect("the same network");
+    again.extend((2..4).flat_map(|number| epoch(&mut second, number)));
+
+    assert_eq!(losses, again);
+    assert_eq!(through.state().checkpoint(), second.state().checkpoint());
+}
+
+#[test]
+fn a_wrong_label_names_the_line_and_leaves_the_state() {
+    let mut step = training(2);
+    let before = step.state().checkpoint();
+    let x = Array::full([2, 1, 24, 24], Scalar::float(DType::F32, 0.5));
+    let y = Array::from_vec([2], vec![3i64, 10]).expect("sizes agree");
+    let error = step.run((&x, &y)).expect_err("there are ten classes").to_string();
+    assert!(error.contains("digits.rs"), "{error}");
+    assert_eq!(step.state().checkpoint(), before);
+}
+
+#[test]
+fn the_step_is_few_kernels_in_little_memory() {
+    let step = training(1);
+    let launches: usize = step.program().entries.iter().map(|entry| entry.steps.len()).sum();
+    assert!(launches <= 24, "{launches} launches");
+    for batch in [1, 34, 64] {
+        let sizes = Sizes::from([("batch".to_owned(), batch)]);
+        let (planned, live) = (step.peak_bytes(&sizes).expect("batch has a size"), live(&step, &sizes));
+        assert!(planned * 10 <= live * 11, "batch {batch}: {planned} bytes planned, {live} live at once");
+    }
+}
+
+/// The greatest number of bytes of intermediate values that are alive at once: from the launch that first has a buffer to the last.
+fn live(step: &Training, sizes: &Sizes) -> i64 {
+    let entry = &step.program().entries[0];
+    let mut spans: Vec<Option<(usize, usize)>> = vec![None; entry.buffers.len()];
+    for (position, graver::ir::kernel::Step::Launch(launch)) in entry.steps.iter().enumerate() {
+        for view in &launch.args {
+            let span = &mut spans[view.buffer.0 as usize];
+            *span = Some((span.map_or(position, |(first, _)| first), position));
+        }
+    }
+    let alive = |position: usize| {
+        let buffers = entry.buffers.iter().zip(&spans).filter(|(buffer, _)| matches!(buffer.place, Place::Arena(_)));
+        let here = buffers.filter(|(_, span)| span.is_some_and(|(first, last)| (first..=last).contains(&position)));
+        here.map(|(buffer, _)| buffer.bytes().eval(sizes).expect("batch has a size")).sum::<i64>()
+    };
+    (0..entry.steps.len()).map(alive).max().unwrap_or(0)
+}
