@@ -42,7 +42,7 @@ fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
     Ok(changed)
 }
 
-fn expand_all(module: &Module, function: &mut Function) -> Result<Changed, Diag> {
+fn expand_all(module: &Module, function: &mut Function) -> Result<Changed, Error> {
     let mut changed = Changed::No;
     // In order: an inner derivative precedes the outer one that differentiates it.
     for node in function.graph.topo() {
@@ -54,25 +54,42 @@ fn expand_all(module: &Module, function: &mut Function) -> Result<Changed, Diag>
     Ok(changed)
 }
 
-fn expand(module: &Module, function: &mut Function, node: NodeId, transform: Transform) -> Result<(), Diag> {
+fn expand(module: &Module, function: &mut Function, node: NodeId, transform: Transform) -> Result<(), Error> {
     let args = function.graph.args(node);
-    let results = match transform {
+    let (y, x, results) = match transform {
         Transform::Vjp { outputs, wrt: _ } => {
             let (y, rest) = args.split_at(outputs);
             let (cotangents, x) = rest.split_at(outputs);
-            reverse::expand(module, &mut function.graph, y, cotangents, x)?
+            (y, x, reverse::expand(module, &mut function.graph, y, cotangents, x))
         }
         Transform::Jvp { outputs, wrt } => {
             let (y, rest) = args.split_at(outputs);
             let (x, tangents) = rest.split_at(wrt);
-            forward::expand(&mut function.graph, y, x, tangents)?
+            (y, x, forward::expand(&mut function.graph, y, x, tangents))
         }
     };
+    let results = results.map_err(|first| all_refusals(&function.graph, x, y, first))?;
     for (out, result) in (0u16..).zip(results) {
         function.replace(node.out(out), result);
     }
     function.graph.remove(node);
     Ok(())
+}
+
+/// Every operation between `x` and `y` that has no derivative, so that the user hears of all at once; `first` if none says so alone.
+fn all_refusals(graph: &Graph, x: &[Value], y: &[Value], first: Diag) -> Error {
+    // What rules add to ask is thrown away.
+    let mut scratch = graph.clone();
+    let path = path::Path::between(graph, x, y);
+    let mut refused: Vec<Diag> = Vec::new();
+    for node in path.order.iter().filter(|node| !matches!(graph.op(**node), Op::Call(_))) {
+        let answers = path.operands(graph, *node).into_iter().filter_map(|(slot, _)| derivative(&mut scratch, *node, slot).err());
+        refused.extend(answers.take(1));
+    }
+    if !refused.contains(&first) {
+        refused.insert(0, first);
+    }
+    Error::from_diags(refused).expect("there is the first")
 }
 
 /// The derivative of a node's first result with respect to one operand; `None` where it is zero.
