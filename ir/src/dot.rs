@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::graph::{Function, Module, NodeId, Role, Sink};
+use crate::graph::NodeId;
+use crate::module::{Function, Module, Role, Sink};
 
 /// The Graphviz text of a module: a cluster a function, a box a node with its types, an edge an operand.
 #[must_use]

@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Diag, Error};
-use crate::graph::{FuncId, FuncResult, Function, Graph, Module, NodeId, Role, Sink, StateDecl, Value};
+use crate::graph::{Graph, NodeId, Value};
 use crate::kernel::{self, Program};
 use crate::location::Loc;
+use crate::module::{FuncId, FuncResult, Function, Module, Role, Sink, StateDecl};
 use crate::op::{Call, Op};
 use crate::text::VERSION;
 use crate::ty::Type;

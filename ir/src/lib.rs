@@ -16,6 +16,7 @@ mod infer;
 pub mod json;
 pub mod kernel;
 mod location;
+mod module;
 mod name;
 pub mod op;
 pub mod philox;
@@ -31,12 +32,11 @@ pub use bind::bind;
 pub use dim::{Dim, Sizes, Symbol};
 pub use dtype::{DType, DTypeKind, Scalar};
 pub use error::{Diag, Error};
-pub use graph::{
-    FuncId, FuncResult, Function, Graph, Module, Node, NodeId, Param, Role, Sink, StateDecl, StateId, StateKind, Use, Value,
-};
+pub use graph::{Graph, Node, NodeId, Use, Value};
 pub use half::{bf16, f16};
 pub use infer::infer;
 pub use location::{Loc, Place};
+pub use module::{FuncId, FuncResult, Function, Module, Param, Role, Sink, StateDecl, StateId, StateKind};
 pub use op::Op;
 pub use scalar::{Rule, ScalarFn};
 pub use structure::structural_hash;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::array::Array;
 use crate::dim::Dim;
 use crate::dtype::DType;
-use crate::graph::FuncId;
+use crate::module::FuncId;
 use crate::scalar::ScalarFn;
 use crate::ty::{Shape, Type};
 

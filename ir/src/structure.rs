@@ -6,8 +6,9 @@
 
 use std::hash::{Hash, Hasher};
 
-use crate::graph::{FuncId, Function, Graph, Module, NodeId, Value};
+use crate::graph::{Graph, NodeId, Value};
 use crate::location::Loc;
+use crate::module::{FuncId, Function, Module};
 use crate::op::{Call, Op};
 
 /// A hash of everything that `==` compares: equal modules have equal hashes, in every run.
@@ -228,7 +229,7 @@ impl Hasher for StableHasher {
 mod tests {
     use super::*;
     use crate::dtype::DType;
-    use crate::graph::{Role, Sink};
+    use crate::module::{Role, Sink};
     use crate::scalar::ScalarFn;
     use crate::ty::Type;
 

@@ -59,7 +59,7 @@ pub enum InstKind {
     },
     /// The sum of products, in a contraction's epilogue.
     Acc,
-    /// The value; where `ok` is false the status word is set to `trap` (the first of a step, by point order, is kept).
+    /// The value; where `ok` is false the status word is set to `trap` (of several, one is kept, the same for any number of threads).
     Check {
         /// A bool.
         ok: ValueId,

@@ -8,8 +8,8 @@ use super::scatter::Scatter;
 use crate::array::Array;
 use crate::dim::{Dim, Symbol};
 use crate::dtype::DType;
-use crate::graph::{StateDecl, StateId};
 use crate::location::Loc;
+use crate::module::{StateDecl, StateId};
 
 /// A kernel of a [`Program`], by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

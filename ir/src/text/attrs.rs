@@ -8,7 +8,7 @@ use super::value::{Parsed, Parser, Printer, Value};
 use crate::array::Array;
 use crate::dim::Dim;
 use crate::dtype::{DType, Scalar};
-use crate::graph::FuncId;
+use crate::module::FuncId;
 use crate::op::{
     ArgReduce, Broadcast, Call, Conv, ConvAxis, DotAxes, Extreme, GatherAxes, Iota, Op, PadAxis, Perm, Philox, Reduce,
     ReduceKind, SliceAxis, Transform, Window, WindowAxis, WindowPut,

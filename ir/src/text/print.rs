@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use super::value::{Printer, Value as _};
 use super::{VERSION, attrs};
 use crate::dim::Symbol;
-use crate::graph::{Function, Module, NodeId, Param, Role, Sink, StateDecl, StateId, Value};
+use crate::graph::{NodeId, Value};
 use crate::location::Loc;
+use crate::module::{Function, Module, Param, Role, Sink, StateDecl, StateId};
 use crate::name::{Name, Quoted};
 use crate::verify::symbols_of;
 

@@ -7,7 +7,7 @@ use super::lex::{Lexer, Token, unescape};
 use crate::dim::{Dim, MAX_DEPTH, MAX_NODES, Symbol};
 use crate::dtype::DType;
 use crate::error::Diag;
-use crate::graph::{FuncId, Module, StateKind};
+use crate::module::{FuncId, Module, StateKind};
 use crate::name::{Name, Quoted};
 use crate::op::{Composite, Extreme, Perm, ReduceKind};
 use crate::ty::{Shape, Type};

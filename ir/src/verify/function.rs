@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::Findings;
 use crate::error::Diag;
-use crate::graph::{Function, Graph, Module, NodeId, Role, Sink, StateId, Value};
+use crate::graph::{Graph, NodeId, Value};
 use crate::infer::infer;
+use crate::module::{Function, Module, Role, Sink, StateId};
 use crate::op::{Op, Transform};
 use crate::ty::Type;
 

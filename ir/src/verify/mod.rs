@@ -34,7 +34,7 @@ mod tests;
 pub(crate) use symbols::symbols_of;
 
 use crate::error::{Diag, Error};
-use crate::graph::Module;
+use crate::module::Module;
 
 /// Checks every invariant.
 ///

@@ -6,7 +6,8 @@ use super::Findings;
 use super::function::at;
 use crate::dtype::DType;
 use crate::error::Diag;
-use crate::graph::{FuncId, Function, Module, NodeId, Role, Sink, StateKind};
+use crate::graph::NodeId;
+use crate::module::{FuncId, Function, Module, Role, Sink, StateKind};
 use crate::op::{Call, Op};
 use crate::ty::{Shape, Type};
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Findings;
 use crate::dim::{Dim, Symbol};
 use crate::error::Diag;
-use crate::graph::Module;
+use crate::module::Module;
 use crate::op::{ConvAxis, Op, PadAxis, SliceAxis, WindowAxis};
 use crate::ty::Type;
 

@@ -3,8 +3,9 @@
 use super::verify;
 use crate::dim::{Dim, Symbol};
 use crate::dtype::DType;
-use crate::graph::{FuncId, Function, Module, NodeId, Param, Role, Sink, StateDecl, StateId, StateKind, Value};
+use crate::graph::{NodeId, Value};
 use crate::location::Loc;
+use crate::module::{FuncId, Function, Module, Param, Role, Sink, StateDecl, StateId, StateKind};
 use crate::op::{Call, Op, Transform};
 use crate::scalar::ScalarFn;
 use crate::ty::{Shape, Type};

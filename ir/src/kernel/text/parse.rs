@@ -7,12 +7,12 @@ use crate::array::Array;
 use crate::dim::Dim;
 use crate::dtype::DType;
 use crate::error::Error;
-use crate::graph::StateId;
 use crate::kernel::{
     Access, Arg, AxisSet, Body, Bounds, Buffer, BufferId, Combine, Contract, Entry, Index, Inst, InstKind, Kernel, KernelBody,
     KernelId, Launch, Mode, Nest, Place, Program, Reduction, Scatter, Side, Stage, Step, Store, Trap, TrapId, ValueId, View,
 };
 use crate::location::Loc;
+use crate::module::StateId;
 use crate::op::{Extreme, ReduceKind};
 use crate::scalar::ScalarFn;
 use crate::text::constant::scalar;
