@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use graver_interp::Precision;
 use graver_ir::kernel::Program;
-use graver_ir::{Array, Error, Module, Sink, text};
+use graver_ir::{Array, DType, Error, Module, ScalarFn, Sink, StateKind, Value, text};
 use graver_passes::{Cx, Pass, Silent, pipeline, runner};
 use graver_runtime::{Backend, Invocation, Slot};
-use graver_testkit::{Bound, RandomModule, Sample, check_close, random_program, samples, transform_samples};
+use graver_testkit::{Bound, Build, RandomModule, Sample, check_close, random_program, samples, transform_samples};
 
 /// Seeds of the random programs; `graver_testkit` asserts that far fewer cover the language.
 const SEEDS: u64 = 80;
@@ -38,6 +38,34 @@ pub(crate) fn cases() -> Vec<Case> {
     sampled.chain(random).collect()
 }
 
+/// Cases that must fail for what their inputs hold: positions out of range, and integer divisions by zero. Each has state,
+/// which must stay as it is.
+pub(crate) fn failing_cases() -> Vec<Case> {
+    let vector = |values: &[i64]| Array::from_vec([values.len()], values.to_vec()).expect("a vector");
+    let case = |name: &str, body: fn(&mut Build, [Value; 2]) -> Value, inputs: [Array; 2]| {
+        let mut b = Build::new("main");
+        let (slot, state) = b.state("total", StateKind::Buffer, DType::I64, [3]);
+        let args = ["x", "y"].map(|name| b.arg(name, DType::I64, [3]));
+        let result = body(&mut b, args);
+        let total = b.map(ScalarFn::Add, [state, result]);
+        b.update(slot, total);
+        Case {
+            name: format!("fails/{name}"),
+            module: b.finish([result]),
+            inputs: inputs.to_vec(),
+            state: vec![vector(&[1, 2, 3])],
+            bounds: vec![Bound::EXACT; 2],
+        }
+    };
+    let x = || vector(&[7, -8, 9]);
+    vec![
+        case("div", |b, args| b.map(ScalarFn::Div, args), [x(), vector(&[2, 0, 1])]),
+        case("rem", |b, args| b.map(ScalarFn::Rem, args), [x(), vector(&[2, 3, 0])]),
+        case("gather/above", |b, [x, index]| b.gather(x, index, 0, 0), [x(), vector(&[0, 3, 1])]),
+        case("gather/below", |b, [x, index]| b.gather(x, index, 0, 0), [x(), vector(&[0, 1, -1])]),
+    ]
+}
+
 pub(crate) fn named(name: &str) -> Pass {
     *graver_passes::PASSES.iter().find(|pass| pass.name == name).expect("a pass of the table")
 }
@@ -52,11 +80,15 @@ pub(crate) fn apply(module: &mut Module, passes: &[Pass]) {
 impl Case {
     /// What the graph means, floats of every type being `f64`: outputs, then updates.
     pub(crate) fn reference(&self) -> Vec<Array> {
+        self.outcome().unwrap_or_else(|error| panic!("{}: {error}", self.show()))
+    }
+
+    /// As [`Case::reference`], or why the case must fail.
+    pub(crate) fn outcome(&self) -> Result<Vec<Array>, Error> {
         let (entry, _) = self.module.entry().expect("a case has an entry");
         let inputs: Vec<&Array> = self.inputs.iter().collect();
-        let outcome = graver_interp::eval(&self.module, entry, &inputs, &self.state, Precision::Reference);
-        let outcome = outcome.unwrap_or_else(|error| panic!("{}: {error}", self.show()));
-        outcome.outputs.into_iter().chain(outcome.updates.into_iter().map(|(_, value)| value)).collect()
+        let outcome = graver_interp::eval(&self.module, entry, &inputs, &self.state, Precision::Reference)?;
+        Ok(outcome.outputs.into_iter().chain(outcome.updates.into_iter().map(|(_, value)| value)).collect())
     }
 
     /// The program that the pipeline makes for a device.
@@ -66,8 +98,12 @@ impl Case {
 
     /// A program run over this case's inputs and state: outputs, then updates.
     pub(crate) fn run(&self, backend: &dyn Backend, program: Program) -> Result<Vec<Array>, Error> {
+        self.run_over(&mut self.state.clone(), backend, program)
+    }
+
+    /// As [`Case::run`], over a state that may be looked at afterwards.
+    pub(crate) fn run_over(&self, state: &mut [Array], backend: &dyn Backend, program: Program) -> Result<Vec<Array>, Error> {
         let executable = backend.compile(Arc::new(program))?;
-        let mut state = self.state.clone();
         let mut results = executable.run(Invocation {
             entry: 0,
             inputs: &self.inputs.iter().collect::<Vec<_>>(),

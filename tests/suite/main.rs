@@ -3,6 +3,7 @@
 mod arrows;
 mod cases;
 mod digits;
+mod faults;
 mod nets;
 mod ops;
 mod tidy;

@@ -5,7 +5,7 @@ use graver_cpu::Cpu;
 use graver_interp::Interp;
 use graver_runtime::Backend;
 
-use crate::cases::{Case, cases};
+use crate::cases::{Case, cases, failing_cases};
 
 /// Panics with every case that goes wrong.
 fn all_pass(check: impl Fn(&Case) -> Result<(), String>) {
@@ -46,4 +46,19 @@ fn results_are_the_same_bits_for_any_number_of_threads() {
         }
         Ok(())
     });
+}
+
+#[test]
+fn what_must_fail_fails_on_every_device() {
+    let devices: [&dyn Backend; 2] = [&Interp::default(), &Cpu::new(1)];
+    for case in failing_cases() {
+        assert!(case.outcome().is_err(), "{} has a meaning", case.show());
+        for device in devices {
+            let program = case.compile(device).unwrap_or_else(|error| panic!("{error}\n{}", case.show()));
+            let (mut state, name) = (case.state.clone(), device.describe().name);
+            let outcome = case.run_over(&mut state, device, program);
+            assert!(outcome.is_err(), "{} runs on {name}", case.show());
+            assert_eq!(state, case.state, "{}: {name} has touched the state", case.name);
+        }
+    }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use graver_ir::{Array, Module, Scalar};
-use graver_testkit::{Rng, Sample, samples, transform_samples};
+use graver_testkit::{Rng, Sample, forward, inner, random_like, reverse, samples, transform_samples};
 
-use crate::tools::{expanded, forward, inner, random_like, reverse, run, run_expanded};
+use crate::tools::{expanded, run, run_expanded};
 
 /// Moves every float input by `step` times its tangent.
 fn moved(inputs: &[Array], tangents: &[Array], step: f64) -> Vec<Array> {

@@ -6,9 +6,9 @@ use graver_interp::Interp;
 use graver_ir::{Array, Module, Target};
 use graver_passes::{Silent, pipeline};
 use graver_runtime::{Backend, Invocation};
-use graver_testkit::{Rng, samples, transform_samples};
+use graver_testkit::{Rng, random_like, reverse, samples, transform_samples};
 
-use crate::tools::{random_like, reverse, run};
+use crate::tools::run;
 
 /// What the planned program's kernels give.
 fn run_kernels(module: Module, inputs: &[Array]) -> Vec<Array> {

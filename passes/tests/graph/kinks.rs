@@ -2,9 +2,9 @@
 
 use graver_ir::op::{ReduceKind, Window, WindowAxis};
 use graver_ir::{Array, DType, Dim, Module, Op, ScalarFn, Value};
-use graver_testkit::Build;
+use graver_testkit::{Build, reverse};
 
-use crate::tools::{reverse, run};
+use crate::tools::run;
 
 fn vector(values: &[f64]) -> Array {
     Array::from_vec([values.len()], values.to_vec()).expect("sizes agree")

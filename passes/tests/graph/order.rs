@@ -3,9 +3,9 @@
 use graver_interp::{Precision, eval};
 use graver_ir::op::{ReduceKind, Window, WindowAxis};
 use graver_ir::{Array, DType, Op, Scalar, ScalarFn, Value};
-use graver_testkit::{Build, concrete, random_program};
+use graver_testkit::{Build, concrete, forward, random_program, reverse};
 
-use crate::tools::{ENTRY, expanded, forward, reverse, run, run_expanded};
+use crate::tools::{ENTRY, expanded, run, run_expanded};
 
 fn scalar(b: &mut Build) -> Value {
     let x = b.arg("x", DType::F64, ());

@@ -3,10 +3,10 @@
 use graver_interp::{Outcome, Precision, eval};
 use graver_ir::text::print;
 use graver_ir::{Array, Module};
-use graver_testkit::{random_program, samples, transform_samples};
+use graver_testkit::{random_like, random_program, reverse, samples, transform_samples};
 
 use crate::common::after;
-use crate::tools::{ENTRY, random_like, reverse, run};
+use crate::tools::{ENTRY, run};
 
 /// The passes that a program goes through after its derivatives are written out, each alone and all together.
 const PIPELINES: &[&[&str]] = &[

@@ -81,6 +81,8 @@ fn gathers(cases: &mut Cases) {
     }
     for dtype in [DType::F64, DType::F32, DType::U8] {
         gather(cases, &format!("{dtype}/last_axis"), (dtype, (3, 5)), (DType::I64, [2, 3]), 1, 0);
+        // Equal sizes: only the elements tell one axis from the other.
+        gather(cases, &format!("{dtype}/square"), (dtype, (5, 5)), (DType::I64, [5]), 1, 0);
         gather(cases, &format!("{dtype}/scalar_index"), (dtype, (3, 5)), (DType::I32, ()), 0, 0);
         gather(cases, &format!("{dtype}/batched"), (dtype, (3, 5, 2)), (DType::I64, (3, 7)), 1, 1);
         gather(cases, &format!("{dtype}/batched_past_axis"), (dtype, (3, 2, 5)), (DType::I64, (3, 4)), 2, 1);

@@ -74,6 +74,8 @@ fn permutes(cases: &mut Cases, dtype: DType) {
     moved(cases, name("large"), dtype, [33, 17], |c, x| c.b.permute(x, [1, 0]));
     moved(cases, name("symbols"), dtype, ("n", "s"), |c, x| c.b.permute(x, [1, 0]));
     moved(cases, name("empty"), dtype, [3, 0, 5], |c, x| c.b.permute(x, [1, 2, 0]));
+    // Equal sizes: only the elements tell a permutation from its inverse.
+    moved(cases, name("cube"), dtype, [3, 3, 3], |c, x| c.b.permute(x, [1, 2, 0]));
 }
 
 fn broadcasts(cases: &mut Cases, dtype: DType) {
@@ -82,6 +84,8 @@ fn broadcasts(cases: &mut Cases, dtype: DType) {
     moved(cases, name("to_itself"), dtype, [3, 5], |c, x| c.b.broadcast(x, [3, 5], [0, 1]));
     moved(cases, name("rows"), dtype, [3], |c, x| c.b.broadcast(x, [3, 17], [0]));
     moved(cases, name("middle"), dtype, [2, 5], |c, x| c.b.broadcast(x, [2, 3, 5], [0, 2]));
+    // Equal sizes: only the elements tell rows from columns.
+    moved(cases, name("square"), dtype, [3], |c, x| c.b.broadcast(x, [3, 3], [1]));
     moved(cases, name("channels"), dtype, [3], |c, x| c.b.broadcast(x, [2, 3, 5, 1], [1]));
     moved(cases, name("symbol"), dtype, [3], |c, x| {
         c.arg(DType::U8, ["n"], Fill::Any);
