@@ -214,7 +214,7 @@ impl Graph {
         edges.filter(|edge| edge.weight().out == value.out).take(2).count() == 1
     }
 
-    /// Makes every user of `old` use `new`. The function's results are not users: see [`Function::replace`].
+    /// Makes every user of `old` use `new`. The function's results are not users: see [`crate::Function::replace`].
     ///
     /// # Panics
     /// If the types differ, which would change a program's meaning.

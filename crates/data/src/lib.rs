@@ -2,7 +2,7 @@
 //!
 //! Data is [`Array`](graver_ir::Array)s on the host; nothing here traces or compiles. Three rules hold everywhere:
 //!
-//! - **What comes from outside is hostile.** Files, labels and users' datasets give a [`Diag`](graver_ir::Diag), never a panic,
+//! - **What comes from outside is hostile.** Files, labels and users' datasets give a [`Diag`], never a panic,
 //!   and memory is bounded before it is taken.
 //! - **Order and chance are functions of seeds.** The batches of an epoch depend on the seed, the epoch and the position
 //!   alone, whichever thread made them and when; see [`Key`].
