@@ -4,6 +4,7 @@ mod arrows;
 mod cases;
 mod digits;
 mod faults;
+mod files;
 mod nets;
 mod ops;
 mod tidy;

@@ -189,7 +189,7 @@ impl EntryLowering<'_> {
         let buffer = self.entry.buffer(from).clone();
         let kernel = self.program.intern(copy(&buffer));
         let args = [from, to].map(|buffer| View { buffer, offset: Dim::ZERO }).to_vec();
-        self.entry.steps.push(Step::Launch(Launch { kernel, args, locs: vec![buffer.loc] }));
+        self.entry.steps.push(Step::Launch(Launch { kernel, args, locs: known([&buffer.loc]) }));
     }
 }
 
@@ -212,11 +212,17 @@ fn copy(buffer: &Buffer) -> Kernel {
     }
 }
 
-/// The user's lines of a region, each once, in order.
+/// The user's lines that a region computes, each once, in order. A parameter's line is another region's.
 fn locations(function: &Function) -> Vec<Loc> {
+    let graph = &function.graph;
+    let order = graph.topo();
+    known(order.iter().filter(|node| !matches!(graph.op(**node), Op::Param(_))).map(|node| graph.loc(*node)))
+}
+
+/// The places that are known, each once, in order.
+fn known<'a>(places: impl IntoIterator<Item = &'a Loc>) -> Vec<Loc> {
     let mut locs: Vec<Loc> = Vec::new();
-    for node in function.graph.topo() {
-        let loc = function.graph.loc(node);
+    for loc in places {
         if loc.place().is_some() && !locs.contains(loc) {
             locs.push(loc.clone());
         }
