@@ -89,16 +89,15 @@ fn check(stage: &str, path: &Path) {
         None => up_to(stage, module),
     };
     let shown = result.unwrap_or_else(|error| format!("error: {error}"));
-    compare(path, &head.join("\n"), &shown);
+    compare(path, &shown);
 }
 
 /// Against the snapshot beside the file.
-fn compare(path: &Path, head: &str, shown: &str) {
+fn compare(path: &Path, shown: &str) {
     let mut settings = insta::Settings::new();
     settings.set_snapshot_path(path.parent().expect("a file lies in a folder"));
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
-    settings.set_description(head);
     settings.bind(|| insta::assert_snapshot!(stem(path), shown));
 }
 
