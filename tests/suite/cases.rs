@@ -62,6 +62,7 @@ pub(crate) fn failing_cases() -> Vec<Case> {
         case("div", |b, args| b.map(ScalarFn::Div, args), [x(), vector(&[2, 0, 1])]),
         case("rem", |b, args| b.map(ScalarFn::Rem, args), [x(), vector(&[2, 3, 0])]),
         case("gather/above", |b, [x, index]| b.gather(x, index, 0, 0), [x(), vector(&[0, 3, 1])]),
+        case("scatter/above", |b, [x, index]| b.scatter_add(x, index, x, 0, 0), [x(), vector(&[0, 3, 1])]),
         case("gather/below", |b, [x, index]| b.gather(x, index, 0, 0), [x(), vector(&[0, 1, -1])]),
     ]
 }

@@ -145,7 +145,8 @@ impl Dim {
         self.terms().iter().fold(0, |common: i64, term| {
             let own = term.atoms.iter().fold(term.coeff, |product: i64, atom| match atom {
                 Atom::Sym(symbol) => product.saturating_mul(symbol.decl().multiple),
-                Atom::Axis(_) | Atom::FloorDiv(..) | Atom::Mod(..) | Atom::Min(..) | Atom::Max(..) => product,
+                Atom::Min(x, y) | Atom::Max(x, y) => product.saturating_mul(gcd(x.known_multiple(), y.known_multiple()).max(1)),
+                Atom::Axis(_) | Atom::FloorDiv(..) | Atom::Mod(..) => product,
             });
             gcd(common, own)
         })

@@ -6,7 +6,7 @@ use graver_ir::{Dim, Function, Graph, NodeId, Op, Target, Value};
 
 use super::class::{Class, class, is_cheap, live, result, space};
 use super::reach::reaches;
-use super::relation::{Relation, of_operand, through};
+use super::relation::{Origin, Relation, of_operand, through};
 use crate::lower::movement::is_trivial_reshape;
 use crate::plan::nominal;
 
@@ -165,9 +165,12 @@ impl<'a> Facts<'a> {
         let inner =
             if class(self.graph(), value.node) == Class::Move { through(self.graph(), value.node, &relation) } else { relation };
         for (slot, arg) in self.graph().args(value.node).into_iter().enumerate() {
-            // The second operand of a padding, and the key of random bits, are read at no index.
-            let scalar = space(&self.graph().ty(arg).shape).is_empty();
-            let inner = if scalar || (slot == 1 && inner.len() != space(&self.graph().ty(arg).shape).len()) {
+            let rank = space(&self.graph().ty(arg).shape).len();
+            let inner = if matches!(self.graph().op(value.node), Op::Philox(_)) {
+                // Every word of the key is read at every point.
+                vec![Origin::Random; rank]
+            } else if rank == 0 || (slot == 1 && inner.len() != rank) {
+                // The second operand of a padding is read at no index.
                 Vec::new()
             } else {
                 inner.clone()

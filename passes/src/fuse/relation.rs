@@ -74,6 +74,8 @@ pub(super) fn of_operand(graph: &Graph, id: NodeId, slot: usize) -> Relation {
         // Of a contraction, a window or a concatenation: some elements, at shifted places.
         Op::Window(_) | Op::WindowArg(_) | Op::WindowTake(_) | Op::WindowPut(_) => split_all(shape),
         Op::Pad(_) if slot == 1 => Vec::new(),
+        // Every word of the key is read at every point.
+        Op::Philox(_) => vec![Origin::Random; space(shape).len()],
         Op::Pad(_) => through(graph, id, &wide(&graph.ty(id.into()).shape, Origin::Axis)),
         Op::Concat(axis) => wide(shape, |own| if own == *axis { Origin::Affine(vec![own]) } else { Origin::Axis(own) }),
         Op::Reshape(_) | Op::Permute(_) | Op::Broadcast(_) | Op::Slice(_) | Op::Reverse(_) | Op::Alias | Op::StopGradient => {
@@ -86,7 +88,6 @@ pub(super) fn of_operand(graph: &Graph, id: NodeId, slot: usize) -> Relation {
         | Op::ArgReduce(_)
         | Op::Dot(_)
         | Op::Conv(_)
-        | Op::Philox(_)
         | Op::Const(_)
         | Op::Size(_)
         | Op::Iota(_)

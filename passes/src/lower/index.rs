@@ -53,12 +53,28 @@ fn in_range(at: &mut Point, position: ValueId, size: &Dim) -> ValueId {
     at.map(ScalarFn::And, &[low, high])
 }
 
+/// `result`, if the position of a scatter-add is in range.
+pub(super) fn check_scatter(
+    region: &mut Region<'_>,
+    at: &mut Point,
+    axes: GatherAxes,
+    value: Value,
+    position: ValueId,
+    result: ValueId,
+) -> ValueId {
+    let graph = region.graph();
+    let x = graph.ty(value);
+    let ok = in_range(at, position, &x.shape[axes.axis]);
+    let message = format!("scatter_add: a position is out of range for axis {} of {x}", axes.axis);
+    at.check(region, ok, result, (graph.loc(value.node).clone(), message))
+}
+
 /// Whether at most one update can meet an element: then scattering is a choice at every element.
 pub(crate) fn is_one_update(axes: GatherAxes, index: &Type) -> bool {
     index.shape[axes.batch..].iter().all(|size| size.is(1))
 }
 
-/// `x + update` at the update's position, `x` elsewhere. A position that is out of range is nowhere.
+/// `x + update` at the update's position, `x` elsewhere. A position that is out of range is an error of the call.
 pub(super) fn scatter_one(region: &mut Region<'_>, at: &mut Point, axes: GatherAxes, value: Value, index: &[Index]) -> ValueId {
     let args = region.graph().args(value.node);
     let positions = region.graph().ty(args[1]);
@@ -71,5 +87,6 @@ pub(super) fn scatter_one(region: &mut Region<'_>, at: &mut Point, axes: GatherA
     let (position, own) = (at.cast(position, DType::I64), at.position(&Index::At(expression(&index[axes.axis]).clone())));
     let (here, update) = (at.map(ScalarFn::Eq, &[position, own]), region.pull(at, args[2], &from));
     let sum = at.map(ScalarFn::Add, &[x, update]);
-    at.map(ScalarFn::Select, &[here, sum, x])
+    let result = at.map(ScalarFn::Select, &[here, sum, x]);
+    check_scatter(region, at, axes, value, position, result)
 }

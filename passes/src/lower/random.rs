@@ -14,6 +14,7 @@ pub(super) fn philox(region: &mut Region<'_>, at: &mut Point, philox: &Philox, v
     let key = [0i64, 1, 2, 3].map(|word| region.pull(at, key, &[Index::At(Dim::from(word))]));
     let sizes = philox.shape.iter().zip(index);
     let position = sizes.fold(Dim::ZERO, |sum, (size, index)| sum * size + expression(index));
-    let position = at.position(&Index::At(position));
+    // Outside of its shape, where a reader pads, the value is not used, but it is computed.
+    let position = at.position(&Index::At(position.max_with(&Dim::ZERO)));
     at.body.push(InstKind::Philox { key, position, stream: philox.stream }, DType::U32)
 }

@@ -2,9 +2,10 @@
 
 use graver_ir::kernel::{Arg, Index, Kernel, KernelBody, Mode, Nest, Scatter, Stage, Store};
 use graver_ir::op::GatherAxes;
-use graver_ir::{DType, Function, Type, Value};
+use graver_ir::{DType, Function, Value};
 
 use super::Kernels;
+use super::index::check_scatter;
 use super::point::{Point, at as exact};
 use super::region::{Region, Source, axes_in};
 
@@ -21,7 +22,7 @@ pub(super) fn lower(
     let init = fill(&mut before, args[0]);
     let init = (Kernel { name: format!("{name}_init"), args: types(&before), body: init }, sources(&before));
     let mut region = Region::new(function, traps);
-    let body = add(&mut region, axes, args[1], args[2], function.graph.ty(args[0]));
+    let body = add(&mut region, axes, scatter);
     vec![init, (Kernel { name, args: types(&region), body }, sources(&region))]
 }
 
@@ -36,8 +37,10 @@ fn fill(region: &mut Region<'_>, x: Value) -> KernelBody {
     KernelBody::Nest(Nest { axes: region.axes.clone(), stages: region.stages.clone() })
 }
 
-fn add(region: &mut Region<'_>, axes: GatherAxes, positions: Value, update: Value, ty: &Type) -> KernelBody {
+fn add(region: &mut Region<'_>, axes: GatherAxes, scatter: Value) -> KernelBody {
     let graph = region.graph();
+    let args = graph.args(scatter.node);
+    let (positions, update, ty) = (args[1], args[2], graph.ty(scatter));
     let shape = graph.ty(update).shape.clone();
     let index: Vec<_> = shape.iter().map(|size| region.axis(size)).collect();
     let split = axes.axis + graph.ty(positions).rank() - axes.batch;
@@ -46,6 +49,7 @@ fn add(region: &mut Region<'_>, axes: GatherAxes, positions: Value, update: Valu
     let mut at = Point::default();
     let position = region.pull(&mut at, positions, &exact(place));
     let position = at.cast(position, DType::I64);
+    let position = check_scatter(region, &mut at, axes, scatter, position, position);
     let value = region.pull(&mut at, update, &exact(index.clone()));
     let outer = exact(index[..axes.axis].to_vec()).into_iter();
     let target = outer.chain([Index::Value(position)]).chain(exact(index[split..].to_vec())).collect();
