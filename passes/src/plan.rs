@@ -4,6 +4,8 @@
 //! placed first, each at the lowest offset where it is *proved*, for all sizes of symbols, to overlap no buffer that
 //! lives at the same time. Never changes steps or kernels.
 
+use std::collections::BTreeMap;
+
 use graver_ir::dim::{Atom, Dim, Sizes, Term};
 use graver_ir::kernel::{Entry, Place, Program, Step};
 use graver_ir::{Error, Target};
@@ -83,7 +85,7 @@ const WASTE: i64 = 400;
 const OWN_WASTE: i64 = 16;
 
 fn top(placed: &[Item<Dim>]) -> Dim {
-    placed.iter().fold(Dim::ZERO, |top, item| top.max_with(&(&item.start + &item.size)))
+    placed.iter().fold(Dim::ZERO, |top, item| top.greater(&(&item.start + &item.size)))
 }
 
 /// Plans for usual sizes, with what stood highest placed first the next time: the order of the lowest plan.
@@ -114,6 +116,37 @@ const ROUNDS: usize = 32;
 /// Bounds the rounds for many buffers.
 const WORK: usize = 20_000;
 
+/// How deep maxima may nest in an offset: proofs look into both sides of each, so their cost doubles with every level.
+const DEEPEST: usize = 2;
+
+fn nesting(dim: &Dim) -> usize {
+    let of = |atom: &Atom| match atom {
+        Atom::Max(x, y) => 1 + nesting(x).max(nesting(y)),
+        Atom::Min(x, y) | Atom::FloorDiv(x, y) | Atom::Mod(x, y) => nesting(x).max(nesting(y)),
+        Atom::Sym(_) | Atom::Axis(_) => 0,
+    };
+    dim.terms().iter().flat_map(|term| &term.atoms).map(of).max().unwrap_or(0)
+}
+
+/// An offset, of positive terms, without maxima: not below it.
+fn flat(dim: &Dim) -> Dim {
+    dim.substitute(&|atom| match atom {
+        Atom::Max(x, y) => Some(bound(&flat(x), &flat(y))),
+        Atom::Sym(_) | Atom::Axis(_) | Atom::Min(..) | Atom::FloorDiv(..) | Atom::Mod(..) => None,
+    })
+}
+
+/// The greater coefficient of every term: not below either, since sizes are not negative.
+fn bound(x: &Dim, y: &Dim) -> Dim {
+    let mut greatest: BTreeMap<Vec<Atom>, i64> = BTreeMap::new();
+    for term in x.terms().into_iter().chain(y.terms()) {
+        let coeff = greatest.entry(term.atoms).or_insert(0);
+        *coeff = term.coeff.max(*coeff);
+    }
+    let product = |(atoms, coeff): (Vec<Atom>, i64)| atoms.into_iter().fold(Dim::from(coeff), |x, atom| x * Dim::atom(atom));
+    greatest.into_iter().map(product).sum()
+}
+
 fn above(to: &Dim, from: &Dim) -> bool {
     (to - from).is_nonneg()
 }
@@ -136,7 +169,8 @@ impl Bytes for Dim {
     }
 
     fn greater(&self, other: &Self) -> Self {
-        self.max_with(other)
+        let exact = self.max_with(other);
+        if nesting(&exact) <= DEEPEST { exact } else { bound(&flat(self), &flat(other)) }
     }
 
     fn rank(&self) -> i64 {
