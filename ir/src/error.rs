@@ -69,7 +69,7 @@ impl fmt::Display for Diag {
 impl std::error::Error for Diag {}
 
 /// Everything that is wrong with a user's program, in the order of discovery. Never empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Error {
     diags: Vec<Diag>,
 }
@@ -109,6 +109,13 @@ impl fmt::Display for Error {
             write!(f, "{diag}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    /// As [`fmt::Display`]: it is what `fn main() -> Result<(), Error>` prints.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -39,12 +39,15 @@ pub struct Cpu {
     pool: Arc<dyn Parallel>,
 }
 
+/// The most threads of a pool.
+const MAX_THREADS: usize = 1024;
+
 impl Cpu {
-    /// With a pool of `threads`, the caller's among them; 0 means as many as the machine runs at once.
+    /// With a pool of `threads`, the caller's among them; 0 means as many as the machine runs at once, and more than 1024 mean 1024.
     #[must_use]
     pub fn new(threads: usize) -> Self {
         let available = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self::with_threads(Arc::new(Pool::new(if threads == 0 { available() } else { threads })))
+        Self::with_threads(Arc::new(Pool::new(if threads == 0 { available() } else { threads.min(MAX_THREADS) })))
     }
 
     /// With threads that the caller lends.

@@ -1,5 +1,6 @@
 //! Reading programs and arrays from files, which are hostile.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use graver_data::{Limit, npy};
@@ -8,20 +9,23 @@ use graver_ir::{Array, DType, Module, json, text};
 use crate::failure::Failure;
 
 /// The greatest program text that is read, in bytes.
-const MAX_PROGRAM: u64 = 1 << 30;
+const MAX_PROGRAM: u64 = 1 << 28;
 
 /// Reads a verified module from `.gir` text or `.json`.
 pub(crate) fn module(path: &Path) -> Result<Module, Failure> {
-    let size = std::fs::metadata(path).map_err(|error| Failure::file(path, error))?.len();
-    if size > MAX_PROGRAM {
-        return Err(Failure::file(path, format!("{size} bytes are more than a program may have ({MAX_PROGRAM})")));
-    }
-    let source = std::fs::read_to_string(path).map_err(|error| Failure::file(path, error))?;
-    let parsed = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("json") => json::parse(&source),
-        Some("gir") => text::parse(&source),
+    let parse = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("json") => json::parse,
+        Some("gir") => text::parse,
         Some(_) | None => return Err(Failure::file(path, "a program is a .gir or .json file")),
     };
+    let mut source = String::new();
+    let file = std::fs::File::open(path).map_err(|error| Failure::file(path, error))?;
+    // What a pipe or a device holds, no metadata says.
+    let read = file.take(MAX_PROGRAM + 1).read_to_string(&mut source).map_err(|error| Failure::file(path, error))?;
+    if read as u64 > MAX_PROGRAM {
+        return Err(Failure::file(path, format!("more bytes than a program may have ({MAX_PROGRAM})")));
+    }
+    let parsed = parse(&source);
     let module = parsed.map_err(|error| Failure::file(path, error))?;
     if module.entry().is_none() {
         return Err(Failure::file(path, "holds no function"));

@@ -79,8 +79,8 @@ struct Run {
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     device: Device,
     /// Threads of the cpu device; all of the machine's if not given.
-    #[arg(long)]
-    threads: Option<std::num::NonZeroUsize>,
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
     /// The values of the program's state, a safetensors file with its paths as keys.
     #[arg(long)]
     state: Option<PathBuf>,

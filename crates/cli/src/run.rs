@@ -37,10 +37,9 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
 }
 
 fn device(args: &Run) -> Box<dyn Backend> {
-    let threads = args.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, std::num::NonZeroUsize::get);
     match args.device {
         Device::Interp => Box::new(graver_interp::Interp::default()),
-        Device::Cpu => Box::new(graver_cpu::Cpu::new(threads)),
+        Device::Cpu => Box::new(graver_cpu::Cpu::new(args.threads.map_or(0, usize::from))),
     }
 }
 

@@ -10,12 +10,12 @@ use clap::Parser;
 pub(crate) struct Args {
     /// Passes over the training images.
     #[arg(long, default_value_t = 20)]
-    pub(crate) epochs: usize,
+    pub(crate) epochs: u32,
     /// Images in a batch; the last batch of an epoch may be shorter.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) batch: u32,
     /// The learning rate.
-    #[arg(long, default_value_t = 0.01)]
+    #[arg(long, default_value_t = 0.01, value_parser = rate)]
     pub(crate) lr: f64,
     /// Seeds the parameters and the order of images.
     #[arg(long, default_value_t = 0)]
@@ -32,4 +32,11 @@ pub(crate) struct Args {
     /// Write every stage of the compiled step into this folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) dump: Option<PathBuf>,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate >= 0.0 => Ok(rate),
+        Ok(_) | Err(_) => Err("a learning rate is a number, 0 or more".to_owned()),
+    }
 }

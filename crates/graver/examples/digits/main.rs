@@ -71,10 +71,10 @@ fn main() -> Result<(), Error> {
     let train = DataLoader::new(train, batch)?.shuffle(args.seed);
     let test = DataLoader::new(test, batch)?;
     let start = Instant::now();
-    for epoch in first..first + args.epochs {
+    for epoch in first..first.saturating_add(args.epochs) {
         let mut progress = Progress::new(epoch + 1, train.dataset().len());
         let mut mean = Mean::new();
-        for batch in train.epoch(epoch as u64) {
+        for batch in train.epoch(u64::from(epoch)) {
             let (images, labels) = batch?;
             let (count, loss) = (labels.numel(), step.run((&images, &labels))?.item()?);
             mean.update(loss, count as f64);
@@ -131,7 +131,7 @@ fn checkpoint_file(folder: &Path) -> PathBuf {
 }
 
 /// Writes parameters, optimiser state, random key and the number of finished epochs.
-fn save(folder: &Path, state: &TrainState, epochs: usize) -> Result<(), Error> {
+fn save(folder: &Path, state: &TrainState, epochs: u32) -> Result<(), Error> {
     std::fs::create_dir_all(folder).map_err(|error| Error::new(format!("{}: {error}", folder.display())))?;
     let mut checkpoint = state.checkpoint();
     checkpoint.metadata.insert("epochs".to_owned(), epochs.to_string());
@@ -139,7 +139,7 @@ fn save(folder: &Path, state: &TrainState, epochs: usize) -> Result<(), Error> {
 }
 
 /// Reads what [`save`] wrote; gives the number of finished epochs.
-fn resume(folder: &Path, state: &mut TrainState) -> Result<usize, Error> {
+fn resume(folder: &Path, state: &mut TrainState) -> Result<u32, Error> {
     let path = checkpoint_file(folder);
     let checkpoint = Checkpoint::read(&path)?;
     state.restore(&checkpoint)?;

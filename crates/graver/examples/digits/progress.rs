@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// How an epoch is going.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
-    epoch: usize,
+    epoch: u32,
     total: usize,
     seen: usize,
     start: Instant,
@@ -17,7 +17,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// An epoch of `total` images.
-    pub(crate) fn new(epoch: usize, total: usize) -> Self {
+    pub(crate) fn new(epoch: u32, total: usize) -> Self {
         let now = Instant::now();
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} images {msg}").expect("a valid template");

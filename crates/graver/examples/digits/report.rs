@@ -28,7 +28,7 @@ fn row(what: &str, took: Duration, note: &str) {
 }
 
 /// One finished epoch.
-pub(crate) fn epoch(number: usize, loss: Option<f64>, accuracy: Option<f64>, rate: f64) {
+pub(crate) fn epoch(number: u32, loss: Option<f64>, accuracy: Option<f64>, rate: f64) {
     let (loss, accuracy) = (loss.unwrap_or(f64::NAN), accuracy.unwrap_or(f64::NAN));
     println!("epoch {number:>2}: train loss {loss:.6}, test accuracy {accuracy:.4}, {rate:.0} images/s");
 }
