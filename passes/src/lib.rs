@@ -15,6 +15,8 @@ mod lower;
 mod pass;
 pub mod pipeline;
 pub mod plan;
+mod prune;
+mod reuse;
 pub mod runner;
 mod schedule;
 mod simplify;

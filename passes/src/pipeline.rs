@@ -5,7 +5,7 @@ use std::time::Instant;
 use graver_ir::kernel::{self, Program};
 use graver_ir::{Error, Module, Target};
 
-use crate::{Cx, Observer, Pass, layout, lower, plan, runner, schedule};
+use crate::{Cx, Observer, Pass, layout, lower, plan, reuse, runner, schedule};
 use crate::{cse, dce, fold, fuse, grad, inline, simplify};
 
 /// From a traced module to one without derivatives and calls, simplified.
@@ -48,6 +48,8 @@ fn kernels(module: &Module, target: &Target, observer: &mut dyn Observer) -> Pro
     watch.stage("lower", &program);
     schedule::run(&mut program); // before plan: lifetimes follow from the order
     watch.stage("schedule", &program);
+    reuse::run(&mut program); // before plan: what is one buffer gets one place
+    watch.stage("reuse", &program);
     plan::run(&mut program, target);
     watch.stage("plan", &program);
     program

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use graver_ir::kernel::{BufferId, Entry, Launch, Mode, Place, Program, Step};
 
 use crate::plan::nominal;
-use crate::update::{in_place, may_fail};
+use crate::prune;
+use crate::update::{may_fail, redirected};
 
 /// Orders the steps of every entry.
 pub(crate) fn run(program: &mut Program) {
@@ -21,8 +22,7 @@ pub(crate) fn run(program: &mut Program) {
         let steps = schedule.into_steps(&order);
         program.entries[entry].steps = steps;
     }
-    program.entries.iter_mut().for_each(drop_unused_buffers);
-    drop_unused_kernels(program);
+    prune::run(program);
 }
 
 /// Launches and what must come before what.
@@ -200,24 +200,6 @@ impl Schedule {
     }
 }
 
-/// The launch with `to` written instead of `from`; if the kernel reads `to`, only at the element that it writes.
-fn redirected(program: &mut Program, launch: &Launch, from: BufferId, to: BufferId) -> Option<Launch> {
-    let written = launch.args.iter().position(|view| view.buffer == from)?;
-    let read: Vec<usize> = (0..launch.args.len()).filter(|arg| launch.args[*arg].buffer == to).collect();
-    let mut launch = launch.clone();
-    launch.args[written].buffer = to;
-    if !read.is_empty() {
-        let kernel = in_place(program.kernel(launch.kernel), &read, written)?;
-        launch.kernel = program.intern(kernel);
-        let mut arg = 0;
-        launch.args.retain(|_| {
-            arg += 1;
-            !read.contains(&(arg - 1))
-        });
-    }
-    Some(launch)
-}
-
 fn uses(program: &Program, launch: &Launch) -> Vec<(BufferId, Mode)> {
     let modes = program.kernel(launch.kernel).args.iter().map(|arg| arg.mode);
     launch.args.iter().map(|view| view.buffer).zip(modes).collect()
@@ -277,38 +259,4 @@ impl Memory {
 /// The buffers of a launch, each once.
 fn buffers(launch: &Launch) -> BTreeSet<usize> {
     launch.args.iter().map(|view| view.buffer.0 as usize).collect()
-}
-
-/// Removes computed buffers that no launch touches any more.
-fn drop_unused_buffers(entry: &mut Entry) {
-    let mut used: Vec<bool> = entry.buffers.iter().map(|buffer| buffer.place != Place::Unplaced).collect();
-    let mut views: Vec<&mut BufferId> = Vec::new();
-    for Step::Launch(launch) in &mut entry.steps {
-        views.extend(launch.args.iter_mut().map(|view| &mut view.buffer));
-    }
-    for buffer in &views {
-        used[buffer.0 as usize] = true;
-    }
-    let mut kept = 0;
-    let mut number = |used: &bool| {
-        kept += u32::from(*used);
-        kept.saturating_sub(1)
-    };
-    let new: Vec<u32> = used.iter().map(&mut number).collect();
-    views.extend(entry.inputs.iter_mut().map(|(buffer, _)| buffer).chain(&mut entry.outputs));
-    for buffer in views {
-        *buffer = BufferId(new[buffer.0 as usize]);
-    }
-    let mut used = used.into_iter();
-    entry.buffers.retain(|_| used.next() == Some(true));
-}
-
-/// Removes kernels that no launch names any more.
-fn drop_unused_kernels(program: &mut Program) {
-    let old = std::mem::take(&mut program.kernels);
-    let mut entries = std::mem::take(&mut program.entries);
-    for Step::Launch(launch) in entries.iter_mut().flat_map(|entry| &mut entry.steps) {
-        launch.kernel = program.intern(old[launch.kernel.0 as usize].clone());
-    }
-    program.entries = entries;
 }

@@ -1,30 +1,53 @@
 //! Kernels that write where they read: whether every point reads only the element that it writes, and the kernel with one
 //! argument for both.
+//!
+//! A point here is a position of a nest's axes, in all stages: a stage may read what a later one overwrites at the same
+//! point, since stages that are fused run in order. Never changes what a kernel computes.
 
-use graver_ir::kernel::{Access, Body, Bounds, Index, Inst, InstKind, Kernel, KernelBody, Mode, Stage, Store};
+use graver_ir::dim::Dim;
+use graver_ir::kernel::{
+    Access, Arg, Body, Bounds, BufferId, Contract, Index, Inst, InstKind, Kernel, KernelBody, Launch, Mode, Nest, Program, Stage,
+    Store,
+};
+
+/// The launch with `to` written instead of `from`; if the kernel reads `to`, only at the element that it writes.
+///
+/// `None` if the kernel reads more of `to`, or it cannot be told.
+pub(crate) fn redirected(program: &mut Program, launch: &Launch, from: BufferId, to: BufferId) -> Option<Launch> {
+    let written = launch.args.iter().position(|view| view.buffer == from)?;
+    let read: Vec<usize> = (0..launch.args.len()).filter(|arg| launch.args[*arg].buffer == to).collect();
+    let aligned = |arg: &usize| launch.args[*arg].offset == launch.args[written].offset;
+    if !read.iter().all(aligned) {
+        return None;
+    }
+    let mut launch = launch.clone();
+    launch.args[written].buffer = to;
+    if !read.is_empty() {
+        let kernel = in_place(program.kernel(launch.kernel), &read, written)?;
+        launch.kernel = program.intern(kernel);
+        let mut arg = 0;
+        launch.args.retain(|_| {
+            arg += 1;
+            !read.contains(&(arg - 1))
+        });
+    }
+    Some(launch)
+}
 
 /// The kernel with the arguments `read` (all of them the same memory) and `written` as one, which is updated in place. The
 /// other arguments keep their order; the merged one takes the place of `written`.
-///
-/// `None` if some point reads another element than the one it writes, or it cannot be told.
-pub(crate) fn in_place(kernel: &Kernel, read: &[usize], written: usize) -> Option<Kernel> {
+fn in_place(kernel: &Kernel, read: &[usize], written: usize) -> Option<Kernel> {
     let target = kernel.args.get(written)?;
-    let same_view = |arg: &usize| {
-        let other = &kernel.args[*arg];
-        other.dtype == target.dtype && other.shape == target.shape && other.strides == target.strides && other.mode == Mode::Read
-    };
-    if target.mode != Mode::Write || !read.iter().all(same_view) || !reads_what_it_writes(&kernel.body, read, written) {
+    let only_read = |arg: &usize| kernel.args[*arg].dtype == target.dtype && kernel.args[*arg].mode == Mode::Read;
+    let merge = Merge { args: &kernel.args, read, written };
+    if target.mode != Mode::Write || !read.iter().all(only_read) {
         return None;
     }
-    let mut merged = kernel.clone();
-    merged.args[written].mode = Mode::Update;
-    let place = |arg: usize| {
-        let arg = if read.contains(&arg) { written } else { arg };
-        arg - read.iter().filter(|gone| **gone < arg).count()
-    };
-    renumber(&mut merged.body, &place);
-    merged.args = (0..kernel.args.len()).filter(|arg| !read.contains(arg)).map(|arg| merged.args[arg].clone()).collect();
-    Some(merged)
+    let body = merge.body(&kernel.body)?;
+    let mut args = kernel.args.clone();
+    args[written].mode = Mode::Update;
+    let args = (0..args.len()).filter(|arg| !read.contains(arg)).map(|arg| args[arg].clone()).collect();
+    Some(Kernel { name: kernel.name.clone(), args, body })
 }
 
 /// Whether the kernel may set the status word.
@@ -41,59 +64,99 @@ fn bodies(body: &KernelBody) -> Vec<&Body> {
     }
 }
 
-fn reads_what_it_writes(body: &KernelBody, read: &[usize], written: usize) -> bool {
-    let untouched = |body: &Body| body.loads().all(|(_, access)| !read.contains(&access.arg));
-    match body {
-        KernelBody::Nest(nest) => {
-            let own = |stage: &Stage| match stage.stores.iter().find(|store| store.arg == written) {
-                Some(store) => loads_at(&stage.body, read, store),
-                None => untouched(&stage.body),
-            };
-            nest.stages.iter().all(own)
+/// Arguments of a kernel that become one.
+struct Merge<'a> {
+    args: &'a [Arg],
+    read: &'a [usize],
+    written: usize,
+}
+
+impl Merge<'_> {
+    /// The body over the merged arguments, if every point reads of them only the element that it writes.
+    fn body(&self, body: &KernelBody) -> Option<KernelBody> {
+        match body {
+            KernelBody::Nest(nest) => self.nest(nest).map(KernelBody::Nest),
+            KernelBody::Contract(contract) => self.contract(contract).map(KernelBody::Contract),
+            // An addition comes at a run-time position, before or after any other point's reads.
+            KernelBody::Scatter(_) => None,
         }
-        KernelBody::Contract(contract) => {
-            let store = contract.stores.iter().find(|store| store.arg == written);
-            let sides = untouched(&contract.a.body) && untouched(&contract.b.body);
-            sides && store.is_some_and(|store| loads_at(&contract.epilogue, read, store))
-        }
-        KernelBody::Scatter(_) => false,
     }
-}
 
-/// Whether the body loads these arguments at the store's index alone.
-fn loads_at(body: &Body, read: &[usize], store: &Store) -> bool {
-    let at_store = |access: &Access| {
-        let exact = access.index.iter().all(|index| matches!(index, Index::At(_)));
-        exact && access.bounds == Bounds::Proven && access.index == store.index
-    };
-    body.loads().filter(|(_, access)| read.contains(&access.arg)).all(|(_, access)| at_store(access))
-}
+    /// Reads come in the stage that stores or before it, over the same axes.
+    fn nest(&self, nest: &Nest) -> Option<Nest> {
+        let stores = |stage: &Stage| stage.stores.iter().any(|store| store.arg == self.written);
+        let mut storing = nest.stages.iter().enumerate().filter(|(_, stage)| stores(stage));
+        let (Some((last, at)), None) = (storing.next(), storing.next()) else { return None };
+        let store = self.store(&at.stores)?;
+        let stage = |(place, stage): (usize, &Stage)| {
+            let seen = (place <= last && stage.over == at.over).then_some(store);
+            Some(Stage { body: self.inner(&stage.body, seen)?, stores: self.stores(&stage.stores), ..stage.clone() })
+        };
+        Some(Nest { axes: nest.axes.clone(), stages: nest.stages.iter().enumerate().map(stage).collect::<Option<_>>()? })
+    }
 
-fn renumber(body: &mut KernelBody, place: &dyn Fn(usize) -> usize) {
-    let in_body = |body: &mut Body| {
-        for inst in &mut body.insts {
-            if let InstKind::Load(access) = &mut inst.kind {
-                access.arg = place(access.arg);
+    /// The sides are read by many points: only the epilogue may read.
+    fn contract(&self, contract: &Contract) -> Option<Contract> {
+        let mut merged = contract.clone();
+        merged.a.body = self.inner(&contract.a.body, None)?;
+        merged.b.body = self.inner(&contract.b.body, None)?;
+        merged.epilogue = self.inner(&contract.epilogue, Some(self.store(&contract.stores)?))?;
+        merged.stores = self.stores(&contract.stores);
+        Some(merged)
+    }
+
+    /// The only store to the argument that is written.
+    fn store<'a>(&self, stores: &'a [Store]) -> Option<&'a Store> {
+        let mut own = stores.iter().filter(|store| store.arg == self.written);
+        own.next().filter(|_| own.next().is_none())
+    }
+
+    /// The body with its one read of the merged arguments, if any, at the store's element. Two would be equal instructions.
+    fn inner(&self, body: &Body, store: Option<&Store>) -> Option<Body> {
+        let own: Vec<&Access> = body.loads().map(|(_, access)| access).filter(|access| self.read.contains(&access.arg)).collect();
+        let allowed = match (own.as_slice(), store) {
+            ([], _) => true,
+            ([access], Some(store)) => self.is_at(access, store),
+            (_, Some(_) | None) => false,
+        };
+        allowed.then(|| {
+            let mut body = body.clone();
+            body.insts.iter_mut().for_each(|inst| self.inst(inst, store));
+            body
+        })
+    }
+
+    /// Whether an access is always to the element that is stored: the shapes may differ, the places in memory may not.
+    fn is_at(&self, access: &Access, store: &Store) -> bool {
+        let (read, stored) = (self.place(access.arg, &access.index), self.place(store.arg, &store.index));
+        access.bounds == Bounds::Proven && read.is_some() && read == stored
+    }
+
+    /// The distance from the view's first element.
+    fn place(&self, arg: usize, index: &[Index]) -> Option<Dim> {
+        let term = |(index, stride): (&Index, &Dim)| match index {
+            Index::At(dim) => Some(dim * stride),
+            Index::Value(_) => None,
+        };
+        index.iter().zip(&self.args[arg].strides).map(term).sum()
+    }
+
+    fn inst(&self, inst: &mut Inst, store: Option<&Store>) {
+        if let InstKind::Load(access) = &mut inst.kind {
+            if let (true, Some(store)) = (self.read.contains(&access.arg), store) {
+                access.index.clone_from(&store.index);
             }
+            access.arg = self.number(access.arg);
         }
-    };
-    let in_stores = |stores: &mut Vec<Store>| stores.iter_mut().for_each(|store| store.arg = place(store.arg));
-    match body {
-        KernelBody::Nest(nest) => {
-            for stage in &mut nest.stages {
-                in_body(&mut stage.body);
-                in_stores(&mut stage.stores);
-            }
-        }
-        KernelBody::Contract(contract) => {
-            for body in [&mut contract.a.body, &mut contract.b.body, &mut contract.epilogue] {
-                in_body(body);
-            }
-            in_stores(&mut contract.stores);
-        }
-        KernelBody::Scatter(scatter) => {
-            in_body(&mut scatter.body);
-            scatter.add.arg = place(scatter.add.arg);
-        }
+    }
+
+    fn stores(&self, stores: &[Store]) -> Vec<Store> {
+        stores.iter().map(|store| Store { arg: self.number(store.arg), ..store.clone() }).collect()
+    }
+
+    /// What an argument is called after the merge.
+    fn number(&self, arg: usize) -> usize {
+        let arg = if self.read.contains(&arg) { self.written } else { arg };
+        arg - self.read.iter().filter(|gone| **gone < arg).count()
     }
 }

@@ -17,7 +17,7 @@ use graver_passes::{Changed, Cx, Observer, PASSES, Pass, PassReport, pipeline, r
 use crate::tidy::root;
 
 /// The stages behind the passes, in the order of the pipeline.
-const KERNELS: [&str; 3] = ["lower", "schedule", "plan"];
+const KERNELS: [&str; 4] = ["lower", "schedule", "reuse", "plan"];
 
 /// The line that says that a pass must leave the program alone.
 const UNCHANGED: &str = "// unchanged";

@@ -51,7 +51,7 @@ pub trait Executable: fmt::Debug + Send + Sync {
 pub struct Invocation<'a> {
     /// Which entry of the program.
     pub entry: usize,
-    /// The caller's arguments.
+    /// The caller's arguments. They are only read: no plan puts a result in their memory, even where nothing reads them later.
     pub inputs: &'a [&'a Array],
     /// One slot for each of the program's, in order.
     pub state: &'a mut [Slot<'a>],

@@ -80,7 +80,8 @@ pub enum Mode {
     Read,
     /// Written.
     Write,
-    /// Read and written: every point writes only an element that no other point reads, after reading it.
+    /// Read and written: every point writes only an element that no other point reads, after reading it. A point is a position of
+    /// the axes: a stage of a nest may read what a later stage writes at the same point.
     Update,
 }
 

@@ -5,6 +5,7 @@ mod layouts;
 mod limits;
 mod nets;
 mod plans;
+mod reuse;
 mod samples;
 mod structure;
 mod texts;

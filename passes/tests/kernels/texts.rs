@@ -33,7 +33,7 @@ impl Observer for Texts<'_> {
 fn check(name: &str, module: &Module) {
     let mut texts = Texts { name, programs: 0 };
     pipeline::compile(module.clone(), &Target::generic(), &mut texts).expect("the program is right");
-    assert_eq!(texts.programs, 3, "lower, schedule, plan");
+    assert_eq!(texts.programs, 4, "lower, schedule, reuse, plan");
 }
 
 #[test]
