@@ -93,6 +93,9 @@ macro_rules! elements {
             fn splat(value: Scalar, len: usize) -> Self {
                 match value.dtype() { $(DType::$variant => Self::$variant(vec![<$ty>::from_scalar(value); len])),* }
             }
+            fn zeroed(dtype: DType, len: usize) -> Option<Self> {
+                match dtype { $(DType::$variant => bytemuck::allocation::try_zeroed_vec(len).ok().map(Self::$variant)),* }
+            }
             fn get(&self, position: usize) -> Scalar {
                 match self { $(Self::$variant(data) => data[position].to_scalar()),* }
             }
@@ -210,6 +213,26 @@ impl Array {
         let shape = shape.into();
         let numel = shape.iter().product();
         Self { shape, data: Arc::new(Data::splat(value, numel)) }
+    }
+
+    /// An array of zeros, of sizes that the caller does not vouch for.
+    ///
+    /// ```
+    /// use graver_ir::{Array, DType};
+    /// assert_eq!(Array::zeroed(DType::F32, [2])?.to_f64(), [0.0, 0.0]);
+    /// assert!(Array::zeroed(DType::F32, [1 << 60]).is_err());
+    /// # Ok::<(), graver_ir::Diag>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there is not so much memory.
+    pub fn zeroed(dtype: DType, shape: impl Into<Vec<usize>>) -> Result<Self, Diag> {
+        let shape = shape.into();
+        let numel = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+        match numel.and_then(|numel| Data::zeroed(dtype, numel)) {
+            Some(data) => Ok(Self { shape, data: Arc::new(data) }),
+            None => Err(Diag::new(format!("no memory for an array {dtype}{shape:?}"))),
+        }
     }
 
     /// An array of `shape` whose element at each row-major position is `element(position)`, converted to `dtype`.

@@ -90,6 +90,16 @@ impl Loc {
         self.0.as_deref()
     }
 
+    /// This place inside of a function that the user knows by name: `encoder.0` becomes `encoder.0.softmax`.
+    #[must_use]
+    pub fn within(&self, name: &str) -> Self {
+        match self.place() {
+            None => Self::UNKNOWN,
+            Some(place) if place.scope.is_empty() => Self::new(Place { scope: name.to_owned(), ..place.clone() }),
+            Some(place) => Self::new(Place { scope: format!("{}.{name}", place.scope), ..place.clone() }),
+        }
+    }
+
     /// This place, reached through a call at `caller`; innermost first, outermost caller last.
     #[must_use]
     pub fn called_from(&self, caller: &Self) -> Self {

@@ -32,16 +32,20 @@ pub(crate) fn has_transform(function: &Function) -> bool {
 
 /// The bodies of callees are inlined already, so one sweep is enough.
 fn inline_calls(function: &mut Function, module: &Module, keep_custom: bool) -> Changed {
-    let calls: Vec<(NodeId, FuncId)> = function
+    let calls: Vec<(NodeId, FuncId, Option<Composite>)> = function
         .graph
         .topo()
         .into_iter()
         .filter_map(|node| Some((node, as_call(function.graph.op(node))?)))
         .filter(|(_, call)| is_inlined(call, keep_custom))
-        .map(|(node, call)| (node, call.func))
+        .map(|(node, call)| (node, call.func, call.tag))
         .collect();
-    for (node, callee) in &calls {
-        let (args, loc) = (function.graph.args(*node), function.graph.loc(*node).clone());
+    for (node, callee, tag) in &calls {
+        let (args, mut loc) = (function.graph.args(*node), function.graph.loc(*node).clone());
+        if let Some(tag) = tag {
+            // What the user called, where messages and dumps would name primitives alone.
+            loc = loc.within(tag.name());
+        }
         let results = splice(&mut function.graph, module.function(*callee), &args, &loc);
         for (out, result) in (0u16..).zip(results) {
             function.replace(node.out(out), result);

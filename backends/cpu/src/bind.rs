@@ -3,8 +3,12 @@
 use graver_ir::kernel::{Entry, Mode, Place, Program, Step};
 use graver_ir::{Array, DType, Diag, Dim, Error, Shape, Sizes, Type};
 
+use graver_runtime::{Working, evaluated};
+
 use crate::compile::CompiledKernel;
 use crate::emit::jit::{Code, Entry as Function};
+use crate::memory::ALIGNMENT;
+use crate::vector::GUARD_BYTES;
 
 /// Operations for which another thread is worth waking.
 const WORK_PER_THREAD: i64 = 40_000;
@@ -17,15 +21,52 @@ pub(crate) struct Bound {
     pub(crate) entry: usize,
     /// The program's symbols.
     pub(crate) dims: Vec<i64>,
-    pub(crate) arena: usize,
+    pub(crate) memory: Amounts,
     /// Where arena buffers lie, by buffer.
     pub(crate) offsets: Vec<usize>,
     pub(crate) outputs: Vec<(DType, Vec<usize>)>,
     pub(crate) launches: Vec<BoundLaunch>,
-    /// Bytes for each thread.
-    pub(crate) scratch: usize,
-    /// Bytes for all threads.
+}
+
+/// What a call works in, in bytes; each a multiple of [`ALIGNMENT`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Amounts {
+    /// Computed values.
+    pub(crate) arena: usize,
+    /// Scratch of all threads together.
     pub(crate) shared: usize,
+    /// Scratch of each thread.
+    pub(crate) each: usize,
+    pub(crate) threads: usize,
+}
+
+impl Amounts {
+    /// For an entry and sizes.
+    pub(crate) fn of(
+        program: &Program,
+        kernels: &[CompiledKernel],
+        entry: usize,
+        sizes: &Sizes,
+        threads: usize,
+    ) -> Result<Self, Error> {
+        let entry = &program.entries[entry];
+        let (mut shared, mut each) = (0, usize::try_from(GUARD_BYTES).unwrap_or(0));
+        for step in &entry.steps {
+            let Step::Launch(launch) = step;
+            let kernel = &kernels[launch.kernel.0 as usize];
+            shared = shared.max(evaluated(&kernel.shared, sizes)?);
+            for phase in &kernel.phases {
+                each = each.max(evaluated(&phase.scratch, sizes)?);
+            }
+        }
+        let whole = |bytes: usize| bytes.checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX);
+        Ok(Self { arena: whole(evaluated(&entry.arena, sizes)?), shared: whole(shared), each: whole(each), threads })
+    }
+
+    /// As callers are told.
+    pub(crate) const fn working(self) -> Working {
+        Working { arena: self.arena, scratch: self.shared.saturating_add(self.each.saturating_mul(self.threads)) }
+    }
 }
 
 #[derive(Debug)]
@@ -91,7 +132,7 @@ struct Binder<'a> {
 impl Binder<'_> {
     fn bind(&self, entry: usize, inputs: &[&Array]) -> Result<Bound, Error> {
         let description = &self.program.entries[entry];
-        let (mut launches, mut scratch, mut shared) = (Vec::new(), 0, 0);
+        let mut launches = Vec::new();
         for step in &description.steps {
             let Step::Launch(launch) = step;
             let kernel = &self.kernels[launch.kernel.0 as usize];
@@ -100,12 +141,7 @@ impl Binder<'_> {
                 let size = description.buffer(view.buffer).dtype.size();
                 args.push((view.buffer.0 as usize, self.size(&(&view.offset * Dim::from(size)))?));
             }
-            let mut phases = Vec::new();
-            for phase in &kernel.phases {
-                scratch = scratch.max(self.size(&phase.scratch)?);
-                phases.push(self.phase(phase)?);
-            }
-            shared = shared.max(self.size(&kernel.shared)?);
+            let phases = kernel.phases.iter().map(|phase| self.phase(phase)).collect::<Result<_, Error>>()?;
             launches.push(BoundLaunch { args, phases });
         }
         let offsets = description.buffers.iter().map(|buffer| match &buffer.place {
@@ -123,12 +159,10 @@ impl Binder<'_> {
             entry,
             // A symbol that no input of this entry has is used by no launch of it.
             dims: symbols.map(|symbol| self.sizes.get(symbol.name()).copied().unwrap_or(0)).collect(),
-            arena: self.size(&description.arena)?,
+            memory: Amounts::of(self.program, self.kernels, entry, self.sizes, self.threads)?,
             offsets: offsets.collect::<Result<_, _>>()?,
             outputs: outputs.collect::<Result<_, Error>>()?,
             launches,
-            scratch,
-            shared,
         })
     }
 
@@ -144,8 +178,7 @@ impl Binder<'_> {
     }
 
     fn size(&self, dim: &Dim) -> Result<usize, Error> {
-        let value = self.value(dim)?;
-        usize::try_from(value).map_err(|_| Error::new(format!("the size {dim} is {value}")))
+        evaluated(dim, self.sizes)
     }
 }
 

@@ -6,16 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use graver_ir::kernel::{Place, Program, Step};
-use graver_ir::{Array, Diag, Error, Scalar};
-use graver_runtime::{Executable, Invocation, Slot, Stage, Workspace};
+use graver_ir::{Array, Diag, Error, Sizes};
+use graver_runtime::{Executable, Invocation, Slot, Stage, Working, Workspace};
 
-use crate::bind::{Bound, BoundPhase, writes};
+use crate::bind::{Amounts, Bound, BoundPhase, writes};
 use crate::compile::CompiledKernel;
 use crate::dump;
 use crate::emit::jit::Code;
 use crate::memory::Memory;
 use crate::pool::Parallel;
-use crate::vector::GUARD_BYTES;
 
 /// Sets of sizes that a workspace remembers.
 const REMEMBERED: usize = 16;
@@ -33,13 +32,24 @@ pub(crate) struct CpuExecutable {
 /// What a workspace holds.
 #[derive(Default)]
 struct Space {
-    arena: Memory,
-    shared: Memory,
-    scratch: Vec<Memory>,
-    /// What empty arrays point at.
-    guard: Memory,
+    /// The arena, then the scratch of all threads, then that of each.
+    memory: Memory,
     bound: Vec<Arc<Bound>>,
     pointers: Vec<*mut u8>,
+}
+
+/// Where the parts of a workspace's memory begin.
+struct Pointers {
+    arena: *mut u8,
+    shared: *mut u8,
+    /// Of each thread.
+    scratch: Vec<*mut u8>,
+}
+
+impl graver_runtime::Space for Space {
+    fn bytes(&self) -> usize {
+        self.memory.bytes()
+    }
 }
 
 // SAFETY: the pointers are those of a call in progress, and mean nothing between calls.
@@ -51,6 +61,11 @@ type Statuses = [u64; MAX_PARTS];
 impl CpuExecutable {
     pub(crate) fn new(program: Arc<Program>, kernels: Vec<CompiledKernel>, code: Code, pool: Arc<dyn Parallel>) -> Self {
         Self { program, kernels, code, pool }
+    }
+
+    fn check_entry(&self, entry: usize) -> Result<(), Error> {
+        let entries = self.program.entries.len();
+        if entry < entries { Ok(()) } else { Err(Error::new(format!("the program has {entries} entries, not number {entry}"))) }
     }
 
     fn threads(&self) -> usize {
@@ -109,15 +124,13 @@ impl CpuExecutable {
     fn resolve(
         &self,
         bound: &Bound,
-        space: &mut Space,
+        working: &Pointers,
         inputs: &[&Array],
         outputs: &mut [Array],
         state: &mut [Slot<'_>],
     ) -> Result<Vec<*mut u8>, Error> {
-        let no_memory = || Error::new(format!("no memory for {} bytes of intermediate values", bound.arena));
-        let arena = space.arena.at_least(bound.arena).ok_or_else(no_memory)?;
-        let guard = space.guard.at_least(usize::try_from(GUARD_BYTES).unwrap_or(0)).ok_or_else(no_memory)?;
-        let or_guard = |pointer: *mut u8, bytes: usize| if bytes == 0 { guard } else { pointer };
+        // An empty array may be read where elements that do not exist are: in the bytes that hold nothing.
+        let or_guard = |pointer: *mut u8, bytes: usize| if bytes == 0 { working.scratch[0] } else { pointer };
         let mut pointers = Vec::with_capacity(bound.offsets.len());
         for (buffer, offset) in self.program.entries[bound.entry].buffers.iter().zip(&bound.offsets) {
             pointers.push(match &buffer.place {
@@ -138,32 +151,34 @@ impl CpuExecutable {
                     or_guard(bytes.as_ptr().cast_mut(), bytes.len())
                 }
                 // SAFETY: the plan places every buffer inside of the arena, whose size was evaluated with the offsets.
-                Place::Arena(_) => unsafe { arena.add(*offset) },
+                Place::Arena(_) => unsafe { working.arena.add(*offset) },
                 Place::Unplaced => return Err(Error::new("the program was not planned: a buffer has no place")),
             });
         }
         Ok(pointers)
     }
 
-    /// Memory that kernels work in: each thread's, and what they share.
-    fn scratch(&self, bound: &Bound, space: &mut Space) -> Result<(Vec<*mut u8>, *mut u8), Error> {
-        let no_memory = || Error::new(format!("no memory for {} bytes of scratch", bound.scratch.saturating_add(bound.shared)));
-        let guard = usize::try_from(GUARD_BYTES).unwrap_or(0);
-        space.scratch.resize_with(self.threads(), Memory::default);
-        let each = space.scratch.iter_mut().map(|memory| memory.at_least(bound.scratch.max(guard)).ok_or_else(no_memory));
-        let each = each.collect::<Result<_, _>>()?;
-        Ok((each, space.shared.at_least(bound.shared).ok_or_else(no_memory)?))
+    /// The memory that a call works in: allocated at once, and only where it is more than any call before had.
+    fn working(bound: &Bound, space: &mut Space) -> Result<Pointers, Error> {
+        let Amounts { arena, shared, each, threads } = bound.memory;
+        let bytes = bound.memory.working().total();
+        let none = || Error::new(format!("no memory for the {bytes} bytes that a call of these sizes works in"));
+        let start = space.memory.at_least(bytes).ok_or_else(none)?;
+        // SAFETY: the parts follow one another and end where the memory does.
+        let at = |offset: usize| unsafe { start.add(offset) };
+        let scratch = (0..threads).map(|thread| at(arena + shared + thread * each)).collect();
+        Ok(Pointers { arena: start, shared: at(arena), scratch })
     }
 
     /// Runs the launches until one fails; gives the failure's number, or 0.
-    fn launches(&self, bound: &Bound, buffers: &[*mut u8], scratch: &[*mut u8], shared: *mut u8, args: &mut Vec<*mut u8>) -> u64 {
+    fn launches(&self, bound: &Bound, buffers: &[*mut u8], working: &Pointers, args: &mut Vec<*mut u8>) -> u64 {
         for launch in &bound.launches {
             args.clear();
             // SAFETY: a view's offset lies inside of its buffer.
             args.extend(launch.args.iter().map(|(buffer, offset)| unsafe { buffers[*buffer].add(*offset) }));
-            args.push(shared);
+            args.push(working.shared);
             for phase in &launch.phases {
-                let status = self.phase(phase, args, &bound.dims, scratch);
+                let status = self.phase(phase, args, &bound.dims, &working.scratch);
                 if status != 0 {
                     return status;
                 }
@@ -223,21 +238,24 @@ impl Executable for CpuExecutable {
         Workspace { inner: Box::new(Space::default()) }
     }
 
+    fn working_bytes(&self, entry: usize, sizes: &Sizes) -> Result<Working, Error> {
+        self.check_entry(entry)?;
+        Ok(Amounts::of(&self.program, &self.kernels, entry, sizes, self.threads())?.working())
+    }
+
     fn run(&self, call: Invocation<'_>) -> Result<Vec<Array>, Error> {
         let inner: &mut dyn Any = call.workspace.inner.as_mut();
         let Some(space) = inner.downcast_mut::<Space>() else {
             return Err(Error::new("the workspace is of another backend"));
         };
-        if call.entry >= self.program.entries.len() {
-            return Err(Error::new(format!("the program has {} entries, not number {}", self.program.entries.len(), call.entry)));
-        }
+        self.check_entry(call.entry)?;
         let bound = self.bound(space, call.entry, call.inputs)?;
         self.check_state(call.entry, call.state)?;
-        let zeros = |(dtype, shape): &(graver_ir::DType, Vec<usize>)| Array::full(shape.clone(), Scalar::zero(*dtype));
-        let mut outputs: Vec<Array> = bound.outputs.iter().map(zeros).collect();
-        let buffers = self.resolve(&bound, space, call.inputs, &mut outputs, call.state)?;
-        let (scratch, shared) = self.scratch(&bound, space)?;
-        match self.launches(&bound, &buffers, &scratch, shared, &mut space.pointers) {
+        let zeros = |(dtype, shape): &(graver_ir::DType, Vec<usize>)| Array::zeroed(*dtype, shape.clone());
+        let mut outputs: Vec<Array> = bound.outputs.iter().map(zeros).collect::<Result<_, Diag>>()?;
+        let working = Self::working(&bound, space)?;
+        let buffers = self.resolve(&bound, &working, call.inputs, &mut outputs, call.state)?;
+        match self.launches(&bound, &buffers, &working, &mut space.pointers) {
             0 => Ok(outputs),
             status => Err(self.failure(status)),
         }

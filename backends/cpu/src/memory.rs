@@ -29,6 +29,11 @@ impl Memory {
         Some(pointer.as_ptr())
     }
 
+    /// The bytes that it has.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.map_or(0, |(_, layout)| layout.size())
+    }
+
     fn free(&mut self) {
         if let Some((pointer, layout)) = self.0.take() {
             // SAFETY: it was allocated with this layout, and nothing refers to it any more.

@@ -163,16 +163,30 @@ fn what_is_not_supported_is_told_apart() {
 
 func @main(
   %0: f32[4] = arg \"x\",
-  %1: f32[2] = arg \"g\",
+  %1: f32[4] = arg \"t\",
 ) {
   %2 = alias(%0) : f32[4]
-  %3 = window(%2) {kind = prod, axes = [{size = 2}]} : f32[3] loc(\"model.rs\":7:9)
-  %4 = window(%3) {kind = prod, axes = [{size = 2}]} : f32[2] loc(\"model.rs\":8:9)
-  %5 = vjp(%4, %1, %2) {outputs = 1, wrt = 1} : f32[4]
+  %3 = call(%2) {func = @step, vjp = @through} : f32[4] loc(\"model.rs\":7:5)
+  %4 = call(%3) {func = @step, vjp = @through} : f32[4] loc(\"model.rs\":8:5)
+  %5 = jvp(%4, %2, %1) {outputs = 1, wrt = 1} : f32[4] loc(\"model.rs\":9:5)
   return %5
+}
+
+func @step(
+  %0: f32[4] = arg \"x\",
+) {
+  %1 = sign(%0) : f32[4]
+  return %1
+}
+
+func @through(
+  %0: f32[4] = arg \"x\",
+  %1: f32[4] = arg \"g\",
+) {
+  return %1
 }
 ";
     std::fs::write(folder.path("model.gir"), program).expect("the folder is ours");
     let (_, err) = ends(&folder, &["dump", "model.gir", "--stage", "kernels"], 3);
-    assert!(err.contains("model.rs:7:9: window") && err.contains("model.rs:8:9: window"), "{err}");
+    assert!(err.contains("model.rs:7:5: call") && err.contains("model.rs:8:5: call"), "{err}");
 }

@@ -8,8 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use graver_ir::kernel::Program;
-use graver_ir::{Array, Error, Target};
+use graver_ir::kernel::{Entry, Program};
+use graver_ir::{Array, Dim, Error, Sizes, Target};
 
 pub use checkpoint::{Checkpoint, write_whole};
 
@@ -30,8 +30,14 @@ pub trait Executable: fmt::Debug + Send + Sync {
     /// The program that it came from.
     fn program(&self) -> &Program;
 
-    /// An empty workspace. Its arena grows at the first call of a size, and is reused.
+    /// An empty workspace. It grows at the first call of a size to [`Executable::working_bytes`], and is reused.
     fn workspace(&self) -> Workspace;
+
+    /// The bytes that a call of an entry works in for these sizes, beside its inputs, results and state.
+    ///
+    /// # Errors
+    /// If there is no such entry, a symbol has no size, or the sizes are too large for any memory.
+    fn working_bytes(&self, entry: usize, sizes: &Sizes) -> Result<Working, Error>;
 
     /// Runs an entry. Input types must fit the entry's; sizes of symbols are taken from them.
     ///
@@ -79,15 +85,70 @@ impl Slot<'_> {
     }
 }
 
-/// The memory of one concurrent caller: what a backend puts there.
+/// What a call works in, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Working {
+    /// Computed values: the plan's arena.
+    pub arena: usize,
+    /// What kernels need besides: packed operands, partial results.
+    pub scratch: usize,
+}
+
+impl Working {
+    /// The arena of an entry for these sizes, and nothing besides.
+    ///
+    /// # Errors
+    /// If a symbol has no size, or the sizes are too large for any memory.
+    pub fn of_arena(entry: &Entry, sizes: &Sizes) -> Result<Self, Error> {
+        Ok(Self { arena: evaluated(&entry.arena, sizes)?, scratch: 0 })
+    }
+
+    /// Both.
+    #[must_use]
+    pub const fn total(self) -> usize {
+        self.arena.saturating_add(self.scratch)
+    }
+}
+
+/// A number of bytes for these sizes.
+///
+/// # Errors
+/// If a symbol has no size, or the number is too large for any memory.
+pub fn evaluated(bytes: &Dim, sizes: &Sizes) -> Result<usize, Error> {
+    let value = bytes.eval(sizes).map_err(|error| Error::new(error.to_string()))?;
+    usize::try_from(value).map_err(|_| Error::new(format!("the size {bytes} is {value}")))
+}
+
+/// The memory of one concurrent caller.
 pub struct Workspace {
     /// The backend's own.
-    pub inner: Box<dyn Any + Send>,
+    pub inner: Box<dyn Space>,
+}
+
+/// What a backend puts into a [`Workspace`].
+pub trait Space: Any + Send {
+    /// Bytes that it has allocated.
+    fn bytes(&self) -> usize;
+}
+
+/// A workspace of nothing.
+impl Space for () {
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+impl Workspace {
+    /// Bytes that it has allocated: the most that any call so far worked in.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.inner.bytes()
+    }
 }
 
 impl fmt::Debug for Workspace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Workspace")
+        write!(f, "Workspace({} bytes)", self.bytes())
     }
 }
 

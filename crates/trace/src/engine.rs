@@ -8,7 +8,7 @@ use graver_ir::kernel::{Kernel, Program};
 use graver_ir::text::print;
 use graver_ir::{Array, Error, Module, Sizes, Target};
 use graver_passes::{Changed, Observer, PassReport, pipeline};
-use graver_runtime::{Executable, Invocation, Slot, Stage, Workspace};
+use graver_runtime::{Executable, Invocation, Slot, Stage, Working, Workspace};
 
 use crate::compile::{Device, TracedModule};
 use crate::limits::Limits;
@@ -171,13 +171,27 @@ impl<S, Y> Engine<S, Y> {
         &self.program().kernels
     }
 
-    /// Bytes of intermediate values in a call of these sizes.
+    /// Bytes that a call of these sizes works in, beside its inputs, results and state: just what it allocates, once.
     ///
     /// # Errors
     /// If a symbol has no size.
-    pub fn peak_bytes(&self, sizes: &Sizes) -> Result<i64, Error> {
-        let entry = self.program().entries.first();
-        entry.map_or(Ok(0), |entry| entry.arena.eval(sizes).map_err(|error| Error::new(error.to_string())))
+    pub fn peak_bytes(&self, sizes: &Sizes) -> Result<usize, Error> {
+        self.working_bytes(sizes).map(Working::total)
+    }
+
+    /// [`Engine::peak_bytes`] by what they are for.
+    ///
+    /// # Errors
+    /// If a symbol has no size.
+    pub fn working_bytes(&self, sizes: &Sizes) -> Result<Working, Error> {
+        self.executable.working_bytes(0, sizes)
+    }
+
+    /// Bytes that calls so far have allocated to work in; those in progress are not counted. One caller's are
+    /// [`Engine::peak_bytes`] of the largest sizes that it called with.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> usize {
+        self.idle().iter().map(Workspace::bytes).sum()
     }
 
     /// Where compile time went.

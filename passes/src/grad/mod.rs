@@ -68,7 +68,7 @@ fn expand(module: &Module, function: &mut Function, node: NodeId, transform: Tra
             (y, x, forward::expand(&mut function.graph, y, x, tangents))
         }
     };
-    let results = results.map_err(|first| all_refusals(&function.graph, x, y, first))?;
+    let results = results.map_err(|first| all_refusals(&function.graph, transform, x, y, first))?;
     for (out, result) in (0u16..).zip(results) {
         function.replace(node.out(out), result);
     }
@@ -77,12 +77,14 @@ fn expand(module: &Module, function: &mut Function, node: NodeId, transform: Tra
 }
 
 /// Every operation between `x` and `y` that has no derivative, so that the user hears of all at once; `first` if none says so alone.
-fn all_refusals(graph: &Graph, x: &[Value], y: &[Value], first: Diag) -> Error {
+fn all_refusals(graph: &Graph, transform: Transform, x: &[Value], y: &[Value], first: Diag) -> Error {
     // What rules add to ask is thrown away.
     let mut scratch = graph.clone();
     let path = path::Path::between(graph, x, y);
     let mut refused: Vec<Diag> = Vec::new();
-    for node in path.order.iter().filter(|node| !matches!(graph.op(**node), Op::Call(_))) {
+    // A call brings its own derivative, for reverse mode.
+    let asked = |node: &&NodeId| matches!(transform, Transform::Jvp { .. }) || !matches!(graph.op(**node), Op::Call(_));
+    for node in path.order.iter().filter(asked) {
         let answers = path.operands(graph, *node).into_iter().filter_map(|(slot, _)| derivative(&mut scratch, *node, slot).err());
         refused.extend(answers.take(1));
     }

@@ -43,12 +43,12 @@ impl Path {
     }
 }
 
-/// Every node that `y` is computed from, `y` included.
+/// Every node that `y` is computed from, `y` included, other than by way of what stops derivatives.
 fn ancestors(graph: &Graph, y: &[Value]) -> Vec<bool> {
     let mut found = vec![false; graph.bound()];
     let mut stack: Vec<NodeId> = y.iter().map(|value| value.node).collect();
     while let Some(node) = stack.pop() {
-        if !std::mem::replace(&mut found[node.index()], true) {
+        if !std::mem::replace(&mut found[node.index()], true) && !matches!(graph.op(node), Op::StopGradient) {
             stack.extend(graph.args(node).iter().map(|arg| arg.node));
         }
     }

@@ -1,13 +1,14 @@
 //! Derivatives of reductions and windows.
 
 use graver_ir::dim::MAX_SIZE;
-use graver_ir::op::{Broadcast, Perm, Reduce, ReduceKind, SliceAxis, Window, WindowAxis, WindowPut};
-use graver_ir::{Diag, Dim, Op, Scalar, ScalarFn, Shape, Type, Value};
+use graver_ir::op::{
+    Broadcast, Conv, ConvAxis, Iota, PadAxis, Perm, Reduce, ReduceKind, SliceAxis, Window, WindowAxis, WindowPut,
+};
+use graver_ir::{DType, Diag, Dim, Op, Scalar, ScalarFn, Shape, Type, Value};
 
 use super::linear::{Derivative, Step};
 use super::movement::{pad_with_zeros, spread};
 use crate::build::Build;
-use graver_ir::op::PadAxis;
 
 /// The derivative of a reduction.
 pub(super) fn reduce(b: &mut Build<'_>, reduce: &Reduce, x: Value, out: Value) -> Result<Derivative, Diag> {
@@ -106,8 +107,79 @@ pub(super) fn window(b: &mut Build<'_>, window: &Window, x: Value) -> Result<Der
             let place = b.add(Op::WindowArg(window.clone()), &[x])?;
             Ok(Derivative::step(Op::WindowTake(window.axes.clone()), &[], &[place]))
         }
-        ReduceKind::Prod => Ok(Derivative::NotDifferentiable("products over windows have no derivative rule")),
+        ReduceKind::Prod => window_product(b, window, x),
     }
+}
+
+/// The sum over a window of the tangents, each times the product of the window's other elements.
+///
+/// A convolution with one feature for each place of the window takes the tangents apart; it is linear, and its kernel picks.
+fn window_product(b: &mut Build<'_>, window: &Window, x: Value) -> Result<Derivative, Diag> {
+    let ty = b.ty(x).clone();
+    let elements = window_elements(b, window, x)?;
+    let others = product_of_others(b, &[0], elements)?;
+    let places = b.ty(elements).shape[0].clone();
+
+    let sizes: Vec<Dim> = window.axes.iter().map(|axis| Dim::from(axis.size)).collect();
+    let identity = identity(b, &ty, &places)?;
+    let picked = b.add(Op::Reshape(Shape([vec![places.clone(), Dim::ONE], sizes].concat())), &[identity])?;
+    let axes: Vec<usize> = (0..ty.rank() + 2).collect();
+    let along = |axis: &WindowAxis| ConvAxis {
+        stride: axis.stride,
+        low: axis.low.clone(),
+        high: axis.high.clone(),
+        kernel_dilation: axis.dilation,
+        input_dilation: 1,
+    };
+    let conv = Conv {
+        input: axes.clone(),
+        kernel: axes.clone(),
+        output: axes,
+        axes: window.axes.iter().map(along).collect(),
+        groups: 1,
+        batch_groups: 1,
+    };
+    let image = Shape([vec![Dim::ONE, Dim::ONE], ty.shape.0].concat());
+    Ok(Derivative::Linear(vec![
+        Step::new(Op::Reshape(image), &[], &[]),
+        Step::new(Op::Conv(conv), &[], &[picked]),
+        Step::new(Op::Reshape(b.ty(others).shape.clone()), &[], &[]),
+        Step::scale(others),
+        Step::sum(&[0]),
+    ]))
+}
+
+/// The elements of every window: place in the window first, then the windows; ones where there is padding.
+fn window_elements(b: &mut Build<'_>, window: &Window, x: Value) -> Result<Value, Diag> {
+    let ty = b.ty(x).clone();
+    let counts: Vec<Dim> = window.axes.iter().zip(ty.shape.iter()).map(|(axis, size)| axis.count(size)).collect();
+    let one = b.full(&Shape::SCALAR, Scalar::one(ty.dtype));
+    let pads = window.axes.iter().map(|axis| PadAxis { low: axis.low.clone(), high: axis.high.clone(), interior: 0 });
+    let padded = b.add(Op::Pad(pads.collect()), &[x, one])?;
+    let each = Shape([&[Dim::ONE], &counts[..]].concat());
+    let mut elements = Vec::new();
+    for place in 0..window.axes.iter().map(|axis| axis.size).product() {
+        let mut rest = place;
+        let mut axes = Vec::new();
+        for (axis, count) in window.axes.iter().zip(&counts).rev() {
+            let start = Dim::from(rest % axis.size * axis.dilation);
+            axes.push(SliceAxis { start, size: count.clone(), step: axis.stride });
+            rest /= axis.size;
+        }
+        axes.reverse();
+        let element = b.add(Op::Slice(axes), &[padded])?;
+        elements.push(b.add(Op::Reshape(each.clone()), &[element])?);
+    }
+    b.add(Op::Concat(0), &elements)
+}
+
+/// `[n, n]`: one where row and column agree, else zero.
+fn identity(b: &mut Build<'_>, like: &Type, n: &Dim) -> Result<Value, Diag> {
+    let shape = Shape(vec![n.clone(), n.clone()]);
+    let mut position = |axis| b.add(Op::Iota(Iota { dtype: DType::I64, shape: shape.clone(), axis }), &[]);
+    let (row, column) = (position(0)?, position(1)?);
+    let same = b.map(ScalarFn::Eq, &[row, column]);
+    b.add(Op::Cast(like.dtype), &[same])
 }
 
 /// Every element gets the cotangents of the windows that hold it: a window sum, backwards, over the cotangents set `stride` apart.

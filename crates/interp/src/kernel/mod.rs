@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use graver_ir::kernel::{Body, Buffer, BufferId, Entry, InstKind, Kernel, KernelBody, Launch, Place, Program, Step, TrapId};
 use graver_ir::{Array, Diag, Error, Loc, Shape, Sizes, StateId, Target, Type, bind};
-use graver_runtime::{Backend, Executable, Invocation, Slot, Stage, Workspace};
+use graver_runtime::{Backend, Executable, Invocation, Slot, Stage, Working, Workspace};
 
 use launch::Running;
 use memory::{Given, Memory};
@@ -73,6 +73,11 @@ impl Executable for Interpreted {
     /// Of nothing: every run has memory of its own, so that no run sees another's bytes.
     fn workspace(&self) -> Workspace {
         Workspace { inner: Box::new(()) }
+    }
+
+    fn working_bytes(&self, entry: usize, sizes: &Sizes) -> Result<Working, Error> {
+        let entry = self.program.entries.get(entry).ok_or_else(|| Error::new(format!("the program has no entry {entry}")))?;
+        Working::of_arena(entry, sizes)
     }
 
     fn run(&self, call: Invocation<'_>) -> Result<Vec<Array>, Error> {

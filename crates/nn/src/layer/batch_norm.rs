@@ -56,9 +56,9 @@ macro_rules! batch_norms {
                     return x.batch_norm_with(&self.running_mean, &self.running_var, &self.weight, &self.bias, self.eps);
                 }
                 let (y, mean, variance) = x.batch_norm(&self.weight, &self.bias, self.eps);
-                let [mean, variance] = [mean, unbiased(variance, x)];
-                follow(&self.running_mean, mean, self.momentum);
-                follow(&self.running_var, variance, self.momentum);
+                let count = count(x);
+                follow(&self.running_mean, mean, &count, self.momentum);
+                follow(&self.running_var, unbiased(variance, &count), &count, self.momentum);
                 self.num_batches_tracked.set(self.num_batches_tracked.get() + 1);
                 y
             }
@@ -118,18 +118,25 @@ impl<L> BatchNormOptions<L> {
     }
 }
 
-/// The variance with one taken off the count of elements, which stays 1 for a single one.
-#[track_caller]
-fn unbiased(variance: Tensor, x: Tensor) -> Tensor {
-    let mut count = Size::from(1);
-    for (_, size) in x.shape().into_iter().enumerate().filter(|(axis, _)| *axis != 1) {
-        count = count * size;
-    }
-    let (count, less) = (size_value(count), size_value((count - 1).max(1)));
-    variance * (count.cast(variance.dtype()) / less.cast(variance.dtype()))
+/// The elements of one feature.
+fn count(x: Tensor) -> Size {
+    let others = x.shape().into_iter().enumerate().filter(|(axis, _)| *axis != 1);
+    others.fold(Size::from(1), |count, (_, size)| count * size)
 }
 
+/// The variance with one taken off the count of elements, which stays 1 for a single one.
 #[track_caller]
-fn follow(running: &Buffer, batch: Tensor, momentum: f64) {
-    running.set(running.get() * (1.0 - momentum) + batch * momentum);
+fn unbiased(variance: Tensor, count: &Size) -> Tensor {
+    let dtype = variance.dtype();
+    // As a wider float: the count itself may be beyond the 16-bit ones.
+    let [count, less] = [count.clone(), (count.clone() - 1).max(1)].map(|size| size_value(size).cast(dtype.compute()));
+    variance * (count / less).cast(dtype)
+}
+
+/// The running statistic moved towards the batch's; as it was where the batch is empty and has none.
+#[track_caller]
+fn follow(running: &Buffer, batch: Tensor, count: &Size, momentum: f64) {
+    let before = running.get();
+    let after = before * (1.0 - momentum) + batch * momentum;
+    running.set(size_value(count.clone()).eq(0).where_(before, after));
 }

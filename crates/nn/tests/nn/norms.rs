@@ -1,7 +1,8 @@
 //! Normalisations and running statistics.
 
+use graver_ir::{Scalar, f16};
 use graver_nn::{BatchNorm1d, BatchNorm2d, GroupNorm, Init, LayerNorm, RmsNorm};
-use graver_trace::{Error, Module, spec, step, trace};
+use graver_trace::{Array, DType, Error, Module, spec, step, trace};
 
 use crate::common::{at, close, error, floats, ramp, run, run_over};
 
@@ -43,6 +44,36 @@ fn batch_norm_uses_the_batch_and_follows_it() -> Result<(), Error> {
     let var = |var: f64| 0.9 + 0.1 * var * 6.0 / 5.0;
     close(&at(&traced, &after, "bn.running_var"), &[var(var0), var(var1)], 1e-6);
     assert_eq!(at(&traced, &after, "bn.num_batches_tracked").to_f64(), [1.0]);
+    Ok(())
+}
+
+#[test]
+fn an_empty_batch_leaves_the_running_statistics() -> Result<(), Error> {
+    let norm = BatchNorm2d::new(2).init(&mut init());
+    let traced = step(spec::<f32>(("n", 2, 1, 2)), |x| norm.forward(x)).model("bn", &norm).trace()?;
+    let (y, after) = run_over(&traced, &floats([0, 2, 1, 2], vec![]), &traced.state())?;
+    assert_eq!(y.shape(), [0, 2, 1, 2]);
+    assert_eq!(at(&traced, &after, "bn.running_mean").to_f64(), [0.0; 2]);
+    assert_eq!(at(&traced, &after, "bn.running_var").to_f64(), [1.0; 2]);
+    Ok(())
+}
+
+/// Squares, sums and counts that are beyond the type, of statistics that are not.
+#[test]
+fn norms_of_16_bit_floats_are_computed_wide() -> Result<(), Error> {
+    let norm = BatchNorm2d::new(1).init(&mut init().dtype(DType::F16));
+    let traced = step(spec::<f16>(("n", 1, 300, 300)), |x| norm.forward(x)).model("bn", &norm).trace()?;
+    let x =
+        Array::from_fn(DType::F16, [1, 1, 300, 300], |at| Scalar::float(DType::F16, if at % 2 == 0 { 2400.0 } else { 2000.0 }));
+    let (y, after) = run_over(&traced, &x, &traced.state())?;
+    close(&at(&traced, &after, "bn.running_mean"), &[220.0], 0.01);
+    close(&at(&traced, &after, "bn.running_var"), &[0.9 + 4000.0], 0.01);
+    assert_eq!(y.to_f64()[..2], [1.0, -1.0]);
+
+    let norm = LayerNorm::new(4).init(&mut init().dtype(DType::F16));
+    let x = Array::from_fn(DType::F16, [1, 4], |at| Scalar::float(DType::F16, if at % 2 == 0 { 2400.0 } else { 2000.0 }));
+    let y = run(|x| norm.forward(x), spec::<f16>(("n", 4)), &x)?;
+    close(&y, &[1.0, -1.0, 1.0, -1.0], 1e-3);
     Ok(())
 }
 

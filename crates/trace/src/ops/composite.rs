@@ -7,7 +7,7 @@ use graver_ir::{DType, Dim, Op, ScalarFn, Shape, Type};
 
 use super::contract::matmul;
 use super::index::iota_of;
-use super::map::{broadcast_pair, like, map, same_dtype, stretch};
+use super::map::{broadcast_pair, like, map, narrow, same_dtype, stretch, widen};
 use super::movement::{permute_to, reshape_to, transpose};
 use super::reduce::{Keep, mean, moments, reduce};
 use crate::call::{Named, call};
@@ -74,19 +74,30 @@ fn shifted(x: Tensor) -> Traced {
 #[track_caller]
 fn softmax(x: Tensor) -> Traced {
     one(call(tagged(Composite::Softmax, ""), &[x], |args| {
-        let exp = map(ScalarFn::Exp, &[shifted(args[0])?])?;
-        let sum = reduce(exp, ReduceKind::Sum, &last(), Keep::Yes)?;
-        Ok(vec![map2(ScalarFn::Div, exp, sum)?])
+        wide(args, |args| {
+            let exp = map(ScalarFn::Exp, &[shifted(args[0])?])?;
+            let sum = reduce(exp, ReduceKind::Sum, &last(), Keep::Yes)?;
+            Ok(vec![map2(ScalarFn::Div, exp, sum)?])
+        })
     }))
 }
 
 #[track_caller]
 fn log_softmax(x: Tensor) -> Traced {
     one(call(tagged(Composite::LogSoftmax, ""), &[x], |args| {
-        let shifted = shifted(args[0])?;
-        let sum = reduce(map(ScalarFn::Exp, &[shifted])?, ReduceKind::Sum, &last(), Keep::Yes)?;
-        Ok(vec![map2(ScalarFn::Sub, shifted, map(ScalarFn::Log, &[sum])?)?])
+        wide(args, |args| {
+            let shifted = shifted(args[0])?;
+            let sum = reduce(map(ScalarFn::Exp, &[shifted])?, ReduceKind::Sum, &last(), Keep::Yes)?;
+            Ok(vec![map2(ScalarFn::Sub, shifted, map(ScalarFn::Log, &[sum])?)?])
+        })
     }))
+}
+
+/// A composite's body over operands as wide as they are computed with, its results as narrow as its first operand.
+fn wide(args: &[Tensor], body: impl FnOnce(&[Tensor]) -> Traced<Vec<Tensor>>) -> Traced<Vec<Tensor>> {
+    let dtype = args[0].ty()?.dtype;
+    let args: Vec<Tensor> = args.iter().map(|arg| widen(*arg)).collect::<Traced<_>>()?;
+    body(&args)?.into_iter().map(|result| narrow(result, dtype)).collect()
 }
 
 fn one(results: Traced<Vec<Tensor>>) -> Traced {
@@ -97,22 +108,26 @@ fn one(results: Traced<Vec<Tensor>>) -> Traced {
 fn gelu(x: Tensor) -> Traced {
     floats("gelu", &x.ty()?)?;
     one(call(tagged(Composite::Gelu, ""), &[x], |args| {
-        let x = args[0];
-        let erf = map(ScalarFn::Erf, &[with_number(ScalarFn::Mul, x, std::f64::consts::FRAC_1_SQRT_2)?])?;
-        let phi = with_number(ScalarFn::Mul, with_number(ScalarFn::Add, erf, 1.0)?, 0.5)?;
-        Ok(vec![map(ScalarFn::Mul, &[x, phi])?])
+        wide(args, |args| {
+            let x = args[0];
+            let erf = map(ScalarFn::Erf, &[with_number(ScalarFn::Mul, x, std::f64::consts::FRAC_1_SQRT_2)?])?;
+            let phi = with_number(ScalarFn::Mul, with_number(ScalarFn::Add, erf, 1.0)?, 0.5)?;
+            Ok(vec![map(ScalarFn::Mul, &[x, phi])?])
+        })
     }))
 }
 
 /// Hendrycks and Gimpel (2016), "Gaussian error linear units": `x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))`.
 #[track_caller]
 fn gelu_tanh(x: Tensor) -> Traced {
+    let dtype = x.ty()?.dtype;
     floats("gelu", &x.ty()?)?;
+    let x = widen(x)?;
     let cubic = with_number(ScalarFn::Mul, map(ScalarFn::Mul, &[map(ScalarFn::Mul, &[x, x])?, x])?, 0.044_715)?;
     let scale = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
     let inner = with_number(ScalarFn::Mul, map(ScalarFn::Add, &[x, cubic])?, scale)?;
     let outer = with_number(ScalarFn::Add, map(ScalarFn::Tanh, &[inner])?, 1.0)?;
-    map(ScalarFn::Mul, &[with_number(ScalarFn::Mul, x, 0.5)?, outer])
+    narrow(map(ScalarFn::Mul, &[with_number(ScalarFn::Mul, x, 0.5)?, outer])?, dtype)
 }
 
 /// A vector over one axis of `x`.
@@ -135,9 +150,11 @@ fn layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: f64) -> Traced {
     check_vector("weight", &weight.ty()?, &ty, axis)?;
     check_vector("bias", &bias.ty()?, &ty, axis)?;
     one(call(tagged(Composite::LayerNorm, &format!("eps{eps:e}")), &[x, weight, bias], |args| {
-        let (mean, variance) = moments(args[0], &last(), 0, Keep::Yes)?;
-        let normal = normalise(args[0], mean, variance, eps)?;
-        Ok(vec![map2(ScalarFn::Add, map2(ScalarFn::Mul, normal, args[1])?, args[2])?])
+        wide(args, |args| {
+            let (mean, variance) = moments(args[0], &last(), 0, Keep::Yes)?;
+            let normal = normalise(args[0], mean, variance, eps)?;
+            Ok(vec![map2(ScalarFn::Add, map2(ScalarFn::Mul, normal, args[1])?, args[2])?])
+        })
     }))
 }
 
@@ -155,9 +172,10 @@ fn rms_norm(x: Tensor, weight: Tensor, eps: f64) -> Traced {
     floats("normalises rows", &ty)?;
     let axis = Axis::from(-1).of(&ty)?;
     check_vector("weight", &weight.ty()?, &ty, axis)?;
+    let (x, weight) = (widen(x)?, widen(weight)?);
     let squares = mean(map(ScalarFn::Mul, &[x, x])?, &last(), Keep::Yes)?;
     let scale = map(ScalarFn::Rsqrt, &[with_number(ScalarFn::Add, squares, eps)?])?;
-    map2(ScalarFn::Mul, map2(ScalarFn::Mul, x, scale)?, weight)
+    narrow(map2(ScalarFn::Mul, map2(ScalarFn::Mul, x, scale)?, weight)?, ty.dtype)
 }
 
 /// `[c]` as `[c, 1, ..]`, which broadcasts over the second axis of `x`.
@@ -185,11 +203,13 @@ fn check_channels(x: Tensor, vectors: &[(&str, Tensor)]) -> Traced<Type> {
 fn batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: f64) -> Traced<[Tensor; 3]> {
     let ty = check_channels(x, &[("weight", weight), ("bias", bias)])?;
     let outs = call(tagged(Composite::BatchNorm, &format!("eps{eps:e}")), &[x, weight, bias], |args| {
-        let axes = Axes::Some((0..ty.rank()).filter(|axis| *axis != 1).map(Axis::from).collect());
-        let (mean, variance) = moments(args[0], &axes, 0, Keep::Yes)?;
-        let y = affine(normalise(args[0], mean, variance, eps)?, args[1], args[2], ty.rank())?;
-        let flat = Shape(vec![ty.shape[1].clone()]);
-        Ok(vec![y, reshape_to(mean, flat.clone())?, reshape_to(variance, flat)?])
+        wide(args, |args| {
+            let axes = Axes::Some((0..ty.rank()).filter(|axis| *axis != 1).map(Axis::from).collect());
+            let (mean, variance) = moments(args[0], &axes, 0, Keep::Yes)?;
+            let y = affine(normalise(args[0], mean, variance, eps)?, args[1], args[2], ty.rank())?;
+            let flat = Shape(vec![ty.shape[1].clone()]);
+            Ok(vec![y, reshape_to(mean, flat.clone())?, reshape_to(variance, flat)?])
+        })
     })?;
     Ok([outs[0], outs[1], outs[2]])
 }
@@ -203,9 +223,10 @@ fn affine(x: Tensor, weight: Tensor, bias: Tensor, rank: usize) -> Traced {
 fn batch_norm_with(x: Tensor, stats: [Tensor; 2], weight: Tensor, bias: Tensor, eps: f64) -> Traced {
     let [mean, variance] = stats;
     let vectors = [("mean", mean), ("variance", variance), ("weight", weight), ("bias", bias)];
-    let rank = check_channels(x, &vectors)?.rank();
-    let normal = normalise(x, channels(mean, rank)?, channels(variance, rank)?, eps)?;
-    affine(normal, weight, bias, rank)
+    let ty = check_channels(x, &vectors)?;
+    let (rank, [mean, variance]) = (ty.rank(), [widen(mean)?, widen(variance)?]);
+    let normal = normalise(widen(x)?, channels(mean, rank)?, channels(variance, rank)?, eps)?;
+    narrow(affine(normal, widen(weight)?, widen(bias)?, rank)?, ty.dtype)
 }
 
 /// The element of each row at its label.
@@ -228,7 +249,7 @@ fn check_labels(rows: &Type, labels: &Type) -> Traced<()> {
 fn cross_entropy(logits: Tensor, labels: Tensor) -> Traced {
     check_labels(&logits.ty()?, &labels.ty()?)?;
     one(call(tagged(Composite::CrossEntropy, ""), &[logits, labels], |args| {
-        Ok(vec![negative_mean(pick(log_softmax(args[0])?, args[1])?)?])
+        wide(args, |args| Ok(vec![negative_mean(pick(log_softmax(args[0])?, args[1])?)?]))
     }))
 }
 
@@ -252,18 +273,19 @@ fn check_alike(x: &Type, target: &Type) -> Traced<()> {
 #[track_caller]
 fn mse(x: Tensor, target: Tensor) -> Traced {
     check_alike(&x.ty()?, &target.ty()?)?;
-    let error = map(ScalarFn::Sub, &[x, target])?;
-    mean(map(ScalarFn::Mul, &[error, error])?, &Axes::All, Keep::No)
+    let error = map(ScalarFn::Sub, &[widen(x)?, widen(target)?])?;
+    narrow(mean(map(ScalarFn::Mul, &[error, error])?, &Axes::All, Keep::No)?, x.ty()?.dtype)
 }
 
 /// `max(x, 0) - x * target + log(1 + e^-|x|)`, which overflows nowhere.
 #[track_caller]
 fn bce_with_logits(x: Tensor, target: Tensor) -> Traced {
     check_alike(&x.ty()?, &target.ty()?)?;
+    let (dtype, x, target) = (x.ty()?.dtype, widen(x)?, widen(target)?);
     let linear = map(ScalarFn::Sub, &[map(ScalarFn::Relu, &[x])?, map(ScalarFn::Mul, &[x, target])?])?;
     let decay = map(ScalarFn::Exp, &[map(ScalarFn::Neg, &[map(ScalarFn::Abs, &[x])?])?])?;
     let loss = map(ScalarFn::Add, &[linear, map(ScalarFn::Log1p, &[decay])?])?;
-    mean(loss, &Axes::All, Keep::No)
+    narrow(mean(loss, &Axes::All, Keep::No)?, dtype)
 }
 
 /// What an attention is besides its operands.

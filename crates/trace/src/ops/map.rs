@@ -15,6 +15,18 @@ pub(crate) fn map(function: ScalarFn, args: &[Tensor]) -> Traced {
     emit(Op::Map(function), args)
 }
 
+/// `x` in the type that it is computed with: 16-bit floats as `f32`. What takes several steps rounds once, at its end.
+#[track_caller]
+pub(crate) fn widen(x: Tensor) -> Traced {
+    narrow(x, x.ty()?.dtype.compute())
+}
+
+/// `x` rounded to `dtype`, if it is not of it.
+#[track_caller]
+pub(crate) fn narrow(x: Tensor, dtype: DType) -> Traced {
+    if x.ty()?.dtype == dtype { Ok(x) } else { emit(Op::Cast(dtype), &[x]) }
+}
+
 /// `x` stretched to `shape`: axes are matched from the last, and those of `x` that are the number 1 repeat.
 #[track_caller]
 pub(crate) fn stretch(x: Tensor, shape: &Shape) -> Traced {

@@ -4,7 +4,7 @@ use graver_ir::op::{ArgReduce, Extreme, Reduce, ReduceKind, Window, WindowAxis};
 use graver_ir::{DType, Dim, Op, ScalarFn, Shape, Type};
 
 use super::index::size_like;
-use super::map::{broadcast_pair, map};
+use super::map::{broadcast_pair, map, narrow, widen};
 use crate::context::{Traced, done, emit, wrong};
 use crate::tensor::{Axes, Axis, Tensor};
 
@@ -48,16 +48,17 @@ pub(crate) fn mean(x: Tensor, axes: &Axes, keep: Keep) -> Traced {
     }
     let axes_of = axes.of(&ty)?;
     // A sum of 16-bit floats would overflow where the mean does not.
-    let wide = if ty.dtype.compute() == ty.dtype { x } else { emit(Op::Cast(ty.dtype.compute()), &[x])? };
-    let sum = reduce(wide, ReduceKind::Sum, axes, keep)?;
+    let sum = reduce(widen(x)?, ReduceKind::Sum, axes, keep)?;
     let (sum, count) = broadcast_pair(sum, size_like(&count(&ty, &axes_of), ty.dtype.compute())?)?;
-    let mean = map(ScalarFn::Div, &[sum, count])?;
-    if ty.dtype.compute() == ty.dtype { Ok(mean) } else { emit(Op::Cast(ty.dtype), &[mean]) }
+    narrow(map(ScalarFn::Div, &[sum, count])?, ty.dtype)
 }
 
 /// Mean and variance, the variance with `correction` taken off the count.
 #[track_caller]
 pub(crate) fn moments(x: Tensor, axes: &Axes, correction: i64, keep: Keep) -> Traced<(Tensor, Tensor)> {
+    let dtype = x.ty()?.dtype;
+    // Squares of 16-bit floats would overflow where the variance does not.
+    let x = widen(x)?;
     let ty = x.ty()?;
     let places = axes.of(&ty)?;
     let wide_mean = mean(x, axes, Keep::Yes)?;
@@ -76,7 +77,7 @@ pub(crate) fn moments(x: Tensor, axes: &Axes, correction: i64, keep: Keep) -> Tr
         Keep::Yes => wide_mean,
         Keep::No => emit(Op::Reshape(ty.shape.without(&places)), &[wide_mean])?,
     };
-    Ok((mean, variance))
+    Ok((narrow(mean, dtype)?, narrow(variance, dtype)?))
 }
 
 #[track_caller]
