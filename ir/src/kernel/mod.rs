@@ -9,6 +9,7 @@ mod contract;
 mod nest;
 mod program;
 mod scatter;
+mod step;
 pub mod text;
 mod verify;
 
@@ -16,7 +17,8 @@ pub use body::{Access, Body, Bounds, Index, Inst, InstKind, ValueId};
 pub use contract::{Contract, Side};
 pub use nest::{AxisSet, Combine, Nest, Reduction, Stage, Store};
 pub use program::{
-    Arg, Buffer, BufferId, Entry, Kernel, KernelBody, KernelId, Launch, Mode, Place, Program, Step, Trap, TrapId, View,
+    Arg, Buffer, BufferId, Entry, Kernel, KernelBody, KernelId, Mode, Place, Program, Trap, TrapId,
 };
 pub use scatter::Scatter;
+pub use step::{Branch, Carry, Launch, Loop, Step, Trip, View, launches};
 pub use verify::verify;

@@ -134,6 +134,7 @@ fn rule(b: &mut Build<'_>, op: &Op, args: &[Value], out: Value, slot: usize) -> 
         Op::Window(window) => reduce::window(b, window, args[0]),
         Op::ScatterAdd(axes) => Ok(index::scatter_add(b, *axes, args, slot)),
         Op::Alias => Ok(Derivative::same()),
+        Op::If(_) | Op::While(_) | Op::Scan(_) => panic!("G4: control flow is differentiated whole"),
         Op::Call(_) => Ok(Derivative::NotDifferentiable("its own derivative is for reverse mode; forward mode has none")),
         Op::Const(_)
         | Op::Size(_)
