@@ -13,11 +13,15 @@ mod control;
 mod forward;
 mod index;
 mod linear;
+mod loops;
 mod map;
 mod movement;
 mod path;
 mod reduce;
+mod residual;
 mod reverse;
+mod scan;
+mod total;
 
 use graver_ir::op::Transform;
 use graver_ir::{Diag, Error, Function, Graph, Module, NodeId, Op, Value};
@@ -42,7 +46,7 @@ fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
     Ok(changed)
 }
 
-fn expand_all(module: &Module, function: &mut Function) -> Result<Changed, Error> {
+fn expand_all(module: &mut Module, function: &mut Function) -> Result<Changed, Error> {
     let mut changed = Changed::No;
     // In order: an inner derivative precedes the outer one that differentiates it.
     for node in function.graph.topo() {
@@ -54,18 +58,18 @@ fn expand_all(module: &Module, function: &mut Function) -> Result<Changed, Error
     Ok(changed)
 }
 
-fn expand(module: &Module, function: &mut Function, node: NodeId, transform: Transform) -> Result<(), Error> {
+fn expand(module: &mut Module, function: &mut Function, node: NodeId, transform: Transform) -> Result<(), Error> {
     let args = function.graph.args(node);
     let (y, x, results) = match transform {
         Transform::Vjp { outputs, wrt: _ } => {
             let (y, rest) = args.split_at(outputs);
             let (cotangents, x) = rest.split_at(outputs);
-            (y, x, reverse::expand(module, &mut function.graph, y, cotangents, x))
+            (y, x, reverse::expand(module, function, y, cotangents, x))
         }
         Transform::Jvp { outputs, wrt } => {
             let (y, rest) = args.split_at(outputs);
             let (x, tangents) = rest.split_at(wrt);
-            (y, x, forward::expand(&mut function.graph, y, x, tangents))
+            (y, x, forward::expand(module, function, y, x, tangents))
         }
     };
     let results = results.map_err(|first| all_refusals(&function.graph, x, y, first))?;
@@ -82,7 +86,7 @@ fn all_refusals(graph: &Graph, x: &[Value], y: &[Value], first: Diag) -> Error {
     let mut scratch = graph.clone();
     let path = path::Path::between(graph, x, y);
     let mut refused: Vec<Diag> = Vec::new();
-    for node in path.order.iter().filter(|node| !matches!(graph.op(**node), Op::Call(_))) {
+    for node in path.order.iter().filter(|node| graph.op(**node).functions().is_empty()) {
         let answers = path.operands(graph, *node).into_iter().filter_map(|(slot, _)| derivative(&mut scratch, *node, slot).err());
         refused.extend(answers.take(1));
     }
