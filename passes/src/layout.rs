@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use graver_ir::op::{Conv, Perm, Reduce, Window, WindowAxis, WindowPut};
 use graver_ir::{Error, Function, Graph, Loc, Module, NodeId, Op, Param, Shape, Value};
 
-use crate::lower::index::splat;
 use crate::blocks::blocks;
+use crate::lower::index::splat;
 use crate::plan::nominal;
 use crate::{Changed, Cx, Pass};
 

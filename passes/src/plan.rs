@@ -10,8 +10,8 @@ use graver_ir::dim::{Atom, Dim, Sizes, Term};
 use graver_ir::kernel::{Entry, Place, Program};
 use graver_ir::{Error, Target};
 
-pub use crate::lives::{Life, lives};
 use crate::lives::places;
+pub use crate::lives::{Life, lives};
 
 /// A buffer to be placed, or with its place.
 #[derive(Clone)]

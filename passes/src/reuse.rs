@@ -13,7 +13,6 @@ use std::collections::BTreeSet;
 
 use graver_ir::kernel::{Buffer, BufferId, Entry, Launch, Mode, Place, Program, Step};
 
-
 use crate::lives::{Life, lives};
 use crate::lower::COPY;
 use crate::prune;

@@ -66,7 +66,8 @@ impl Schedule {
         let count = steps.len();
         let fails = steps.iter().map(|step| fails(program, step)).collect();
         let steps = steps.into_iter().map(Some).collect();
-        let mut schedule = Self { entry, steps, fails, after: vec![BTreeSet::new(); count], before: vec![BTreeSet::new(); count] };
+        let mut schedule =
+            Self { entry, steps, fails, after: vec![BTreeSet::new(); count], before: vec![BTreeSet::new(); count] };
         schedule.depend(program);
         schedule
     }
@@ -222,10 +223,7 @@ impl Schedule {
     }
 
     fn into_steps(mut self, order: &[usize]) -> Vec<Step> {
-        order
-            .iter()
-            .map(|place| self.steps[*place].take().expect("S1: a step that is named is there"))
-            .collect()
+        order.iter().map(|place| self.steps[*place].take().expect("S1: a step that is named is there")).collect()
     }
 }
 

@@ -90,7 +90,8 @@ impl Bound {
     ) -> Result<Self, Error> {
         let description = &program.entries[entry];
         let sizes = sizes(description, inputs)?;
-        let mut binder = Binder { program, kernels, code, entry: description, sizes, threads, counters: Vec::new(), scratch: 0, shared: 0 };
+        let mut binder =
+            Binder { program, kernels, code, entry: description, sizes, threads, counters: Vec::new(), scratch: 0, shared: 0 };
         binder.bind(entry, inputs)
     }
 }

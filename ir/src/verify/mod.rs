@@ -27,7 +27,7 @@
 //! - I20 Both functions of an `if` take its operands after the condition, and give its results.
 //! - I21 The functions of a `while` take its operands; the one gives a bool, the other what is carried.
 //! - I22 The body of a `scan` takes what is carried, slices of what is scanned and what is closed over; it gives what is carried and slices
-//!       of what is stacked.
+//!   of what is stacked.
 
 mod control;
 mod function;

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Findings, control};
 use super::function::at;
+use super::{Findings, control};
 use crate::dtype::DType;
 use crate::error::Diag;
 use crate::graph::NodeId;

@@ -184,7 +184,11 @@ fn control_invariants() {
             let main = module.function_mut(FuncId(0));
             let x = main.add_param(symbolic(), Role::Arg("of_control".to_owned()), Loc::UNKNOWN);
             let condition = main.add_param(Type::scalar(DType::Bool), Role::Arg("condition".to_owned()), Loc::UNKNOWN);
-            if with_condition { add(main, op.clone(), &[condition, x]) } else { add(main, op.clone(), &[x]) };
+            if with_condition {
+                add(main, op.clone(), &[condition, x])
+            } else {
+                add(main, op.clone(), &[x])
+            };
         }
     };
     let branch = |results| Op::If(If { then: FuncId(1), otherwise: FuncId(1), results });

@@ -25,12 +25,7 @@ pub(super) fn is_control(op: &Op) -> bool {
 }
 
 /// The tangents of a node's results, by number, given those of its operands.
-pub(super) fn push(
-    module: &mut Module,
-    graph: &mut Graph,
-    node: NodeId,
-    tangents: &[Option<Value>],
-) -> Result<Replaced, Diag> {
+pub(super) fn push(module: &mut Module, graph: &mut Graph, node: NodeId, tangents: &[Option<Value>]) -> Result<Replaced, Diag> {
     let op = graph.op(node).clone();
     if let Op::If(op) = &op {
         return push_branch(module, graph, node, op, tangents);

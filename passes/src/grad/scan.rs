@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use graver_ir::op::{Scan, SliceAxis, stack_of};
 use graver_ir::{Diag, Dim, Function, Graph, Loc, Module, NodeId, Op, Role, Type, Value};
 
-use super::loops::{Replaced, active_params, active_results, add, add_params, marked, outs, param_values, set_params, set_results};
+use super::loops::{
+    Replaced, active_params, active_results, add, add_params, marked, outs, param_values, set_params, set_results,
+};
 use super::residual::{Residuals, Times};
 use super::reverse;
 use super::total::Totals;
@@ -126,7 +128,14 @@ struct Saved {
 }
 
 /// The scan with residuals among what it stacks. What the iteration finds in a carried value the one before left there.
-fn save(module: &mut Module, graph: &mut Graph, node: NodeId, op: &Scan, body: &Body, residuals: &Residuals) -> Result<Saved, Diag> {
+fn save(
+    module: &mut Module,
+    graph: &mut Graph,
+    node: NodeId,
+    op: &Scan,
+    body: &Body,
+    residuals: &Residuals,
+) -> Result<Saved, Diag> {
     let (args, loc) = (graph.args(node), graph.loc(node).clone());
     let mut results = body.results.clone();
     let place_of = |param: Value| body.params.iter().position(|own| *own == param);
@@ -261,13 +270,7 @@ impl Body {
 }
 
 impl Backward {
-    fn derivatives(
-        &self,
-        graph: &mut Graph,
-        body: &Body,
-        totals: &Totals,
-        saved: &Saved,
-    ) -> Result<Vec<(usize, Value)>, Diag> {
+    fn derivatives(&self, graph: &mut Graph, body: &Body, totals: &Totals, saved: &Saved) -> Result<Vec<(usize, Value)>, Diag> {
         let count = self.carried.len() + self.terms.len();
         let all = outs(self.node, 0..count + self.scanned.len() + self.stacked.len());
         let mut found: Vec<(usize, Value)> = self.carried.iter().copied().zip(all.iter().copied()).collect();
@@ -278,7 +281,8 @@ impl Backward {
         stacks.extend(self.stacked.iter().copied().zip(all[count + self.scanned.len()..].iter().copied()));
         let loc = graph.loc(self.node).clone();
         for (place, gradient) in body.gradients_of(Group::Closed) {
-            let total = totals.value(&mut Build::at(graph, &loc), &body.function.graph, &body.times, gradient, (&sums, &stacks))?;
+            let total =
+                totals.value(&mut Build::at(graph, &loc), &body.function.graph, &body.times, gradient, (&sums, &stacks))?;
             found.push((place, total));
         }
         debug_assert!(found.iter().all(|(place, _)| body.active[*place]), "G5: only active operands have cotangents");

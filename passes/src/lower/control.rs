@@ -33,8 +33,8 @@ impl Counters {
     }
 
     fn next(&mut self) -> String {
-        let numbered = (0..).map(|count| format!("step{count}"));
-        let free = numbered.skip_while(|name| self.taken.contains(name)).next().expect("one of infinitely many is free");
+        let mut numbered = (0..).map(|count| format!("step{count}"));
+        let free = numbered.find(|name| !self.taken.contains(name)).expect("one of infinitely many is free");
         self.taken.insert(free.clone());
         free
     }

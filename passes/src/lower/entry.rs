@@ -10,9 +10,9 @@ use graver_ir::kernel::{
 use graver_ir::{FuncId, Function, Loc, Module, NodeId, Op, Role, Sink, StateId, Type, Value};
 
 use super::control::Counters;
-use super::{COPY, Kernels};
 use super::point::at as exact;
 use super::region::{Source, axis_of};
+use super::{COPY, Kernels};
 
 /// The program of a fused module.
 pub(super) fn lower(module: &Module) -> Program {

@@ -20,7 +20,8 @@ fn required() -> BTreeSet<String> {
 fn structural() -> Vec<String> {
     let any =
         ["const", "gather", "reshape", "permute", "broadcast", "slice", "pad", "concat", "reverse", "reduce max", "reduce min"];
-    let any = any.iter().chain(&["if", "while", "scan", "window max", "window min", "window_take", "param", "alias", "stop_gradient"]);
+    let any =
+        any.iter().chain(&["if", "while", "scan", "window max", "window min", "window_take", "param", "alias", "stop_gradient"]);
     let any = any.chain(&["arg_reduce max", "arg_reduce min", "window_arg max", "window_arg min"]);
     let numbers = ["iota", "scatter_add", "reduce sum", "reduce prod", "window sum", "window prod", "window_put", "dot", "conv"];
     let floats = ["call", "vjp", "jvp"];

@@ -29,7 +29,7 @@ pub(super) fn slices(start: &[Tensor], scanned: &[Tensor]) -> Traced<(Vec<Type>,
             .into());
     };
     for ty in &stacks {
-        if ty.shape.first().is_none() || ty.shape.first() != first.shape.first() {
+        if ty.shape.is_empty() || ty.shape.first() != first.shape.first() {
             return wrong(format!("everything that is scanned has one first size, got {first} and {ty}"));
         }
     }
@@ -178,11 +178,14 @@ pub(super) fn repeat(
     Ok(outs[..start.len()].to_vec())
 }
 
-/// What two bodies close over, with the parameter that it is in each.
-fn union(x: &Met, y: &Met, carried: &BTreeSet<StateId>) -> Vec<(Tensor, Option<Value>, Option<Value>)> {
-    let mut tensors: BTreeMap<(u32, usize), (Tensor, Option<Value>, Option<Value>)> = BTreeMap::new();
+/// What two bodies close over: the parameter that it is in each, if it is.
+type InBoth = (Tensor, Option<Value>, Option<Value>);
+
+/// What either body closes over, but for slots that are carried.
+fn union(x: &Met, y: &Met, carried: &BTreeSet<StateId>) -> Vec<InBoth> {
+    let mut tensors: BTreeMap<usize, InBoth> = BTreeMap::new();
     let mut note = |outer: Tensor, param: Option<Value>, second: bool| {
-        let entry = tensors.entry((outer.trace(), outer.index())).or_insert((outer, None, None));
+        let entry = tensors.entry(outer.index()).or_insert((outer, None, None));
         let place = if second { &mut entry.2 } else { &mut entry.1 };
         *place = param;
     };
@@ -228,7 +231,7 @@ pub(super) fn branch<R>(holds: Tensor, then: &Body<R>, otherwise: &Body<R>) -> T
             // An arm that does not set a slot leaves it as it is.
             for id in &set {
                 let (found, left) = arm.met.states.get(id).copied().unwrap_or_default();
-                let place = trace_place(&then.met, &otherwise.met, *id);
+                let place = place_of_slot(&then.met, &otherwise.met, *id);
                 let kept = || Value::from(function.params[place].node);
                 let value = left.or(found).unwrap_or_else(kept);
                 function.add_result(value, graver_ir::Sink::Out);
@@ -236,8 +239,9 @@ pub(super) fn branch<R>(holds: Tensor, then: &Body<R>, otherwise: &Body<R>) -> T
             function.result_types()
         }));
     }
-    if results[0] != results[1] {
-        return wrong(format!("the two closures give {:?} and {:?}", results[0], results[1]));
+    let mut pairs = results[0].iter().zip(&results[1]).enumerate();
+    if let Some((place, (x, y))) = pairs.find(|(_, (x, y))| x != y) {
+        return wrong(format!("the two closures give {x} and {y} as tensor {place}"));
     }
     let results = results.swap_remove(0);
     let op = If { then: then.func, otherwise: otherwise.func, results };
@@ -250,9 +254,8 @@ pub(super) fn branch<R>(holds: Tensor, then: &Body<R>, otherwise: &Body<R>) -> T
 }
 
 /// The place of a slot among the operands of a branch: after the captured tensors, in the order of slots.
-fn trace_place(x: &Met, y: &Met, id: StateId) -> usize {
-    let tensors: BTreeSet<(u32, usize)> =
-        x.captured.iter().chain(&y.captured).map(|(outer, _)| (outer.trace(), outer.index())).collect();
+fn place_of_slot(x: &Met, y: &Met, id: StateId) -> usize {
+    let tensors: BTreeSet<usize> = x.captured.iter().chain(&y.captured).map(|(outer, _)| outer.index()).collect();
     let ids: BTreeSet<StateId> = x.states.keys().chain(y.states.keys()).copied().collect();
     tensors.len() + ids.into_iter().take_while(|other| *other != id).count()
 }

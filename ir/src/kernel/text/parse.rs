@@ -8,8 +8,9 @@ use crate::dim::{Dim, MAX_DEPTH};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::kernel::{
-    Access, Arg, AxisSet, Body, Bounds, Branch, Buffer, BufferId, Carry, Combine, Contract, Entry, Index, Inst, InstKind, Kernel, KernelBody,
-    KernelId, Launch, Loop, Mode, Nest, Place, Program, Reduction, Scatter, Side, Stage, Step, Store, Trap, TrapId, Trip, ValueId, View,
+    Access, Arg, AxisSet, Body, Bounds, Branch, Buffer, BufferId, Carry, Combine, Contract, Entry, Index, Inst, InstKind, Kernel,
+    KernelBody, KernelId, Launch, Loop, Mode, Nest, Place, Program, Reduction, Scatter, Side, Stage, Step, Store, Trap, TrapId,
+    Trip, ValueId, View,
 };
 use crate::location::Loc;
 use crate::module::StateId;

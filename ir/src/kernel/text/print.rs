@@ -2,8 +2,8 @@
 
 use super::VERSION;
 use crate::kernel::{
-    Access, Arg, Body, Bounds, Branch, Buffer, Carry, Combine, Contract, Entry, InstKind, Kernel, KernelBody, Launch, Loop, Nest, Place, Program,
-    Reduction, Scatter, Side, Stage, Step, Store, Trip, ValueId, View,
+    Access, Arg, Body, Bounds, Branch, Buffer, Carry, Combine, Contract, Entry, InstKind, Kernel, KernelBody, Launch, Loop, Nest,
+    Place, Program, Reduction, Scatter, Side, Stage, Step, Store, Trip, ValueId, View,
 };
 use crate::name::{Name, Quoted};
 use crate::text::constant::print_scalar;

@@ -29,7 +29,7 @@
 //! - K25 A condition is one bool, written before.
 //! - K26 A loop's counter has the range of its trip and a name of its own; only offsets inside have it, without powers.
 //! - K27 What a loop carries are two computed buffers of one type that no other loop carries: `now` is written before the loop, and an
-//!       iteration writes `next` before it reads it.
+//!   iteration writes `next` before it reads it.
 //!
 //! Of a program:
 //! - K22 Kernels are distinct; names of entries are unique; a check names a trap of the program.
