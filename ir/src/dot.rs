@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use crate::graph::NodeId;
 use crate::module::{Function, Module, Role, Sink};
+use crate::op::Op;
 
 /// The Graphviz text of a module: a cluster a function, a box a node with its types, an edge an operand.
 #[must_use]
@@ -24,7 +25,7 @@ fn cluster(module: &Module, function: &Function, position: usize, text: &mut Str
         let name = match roles.get(&id) {
             Some(Role::Arg(name)) => format!("arg {name}"),
             Some(Role::State(slot)) => format!("state {}", path(module, slot.0)),
-            None => function.graph.op(id).name().to_owned(),
+            None => operation(module, function.graph.op(id)),
         };
         node(function, &name, (position, id), text)?;
     }
@@ -48,6 +49,13 @@ fn node(function: &Function, name: &str, (position, id): (usize, NodeId), text: 
         writeln!(text, "    f{position}_n{} -> f{position}_n{index}{}; // operand {slot}", arg.node.index(), tail(arg.out))?;
     }
     Ok(())
+}
+
+/// The name, with those of the functions that it applies.
+fn operation(module: &Module, op: &Op) -> String {
+    let names = op.functions().into_iter().map(|id| module.functions.get(&id).map_or("?", |function| &function.name));
+    let names: Vec<String> = names.map(|name| format!(" @{name}")).collect();
+    format!("{}{}", op.name(), names.concat())
 }
 
 fn path(module: &Module, slot: u32) -> &str {

@@ -12,7 +12,7 @@ use crate::graph::{Graph, NodeId, Value};
 use crate::kernel::{self, Program};
 use crate::location::Loc;
 use crate::module::{FuncId, FuncResult, Function, Module, Role, Sink, StateDecl};
-use crate::op::{Call, Op};
+use crate::op::Op;
 use crate::text::VERSION;
 use crate::ty::Type;
 use crate::verify::verify;
@@ -130,9 +130,7 @@ fn flat_param(graph: &Graph, node: NodeId, role: &Role) -> FlatParam {
 
 /// The operation with functions by their position.
 fn with_functions(op: &Op, position: &BTreeMap<FuncId, u32>) -> Op {
-    let Op::Call(call) = op else { return op.clone() };
-    let place = |id: FuncId| FuncId(*position.get(&id).expect("I6: a function id names a function of its module"));
-    Op::Call(Call { func: place(call.func), vjp: call.vjp.map(place), ..call.clone() })
+    op.with_functions(|id| FuncId(*position.get(&id).expect("I6: a function id names a function of its module")))
 }
 
 fn graph(flat: FlatFunction) -> Result<Function, Diag> {

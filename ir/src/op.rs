@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::control::{If, Scan, While, scan_signature, slice_of, stack_of};
+
 use crate::array::Array;
 use crate::dim::Dim;
 use crate::dtype::DType;
@@ -86,6 +88,12 @@ pub enum Op {
     StopGradient,
     /// `(..) -> ..`: a function of the module applied.
     Call(Call),
+    /// `(condition: bool[], operands..) -> ..`: one of two functions of the module applied.
+    If(If),
+    /// `(carried.., closed..) -> carried..`: a function applied as long as another one says so.
+    While(While),
+    /// `(carried.., scanned.., closed..) -> (carried.., stacked..)`: a function applied to every slice along the first axis in turn.
+    Scan(Scan),
     /// `(..) -> ..`: a derivative, which the grad pass writes out.
     Transform(Transform),
 }
@@ -529,6 +537,9 @@ impl Op {
             Self::Alias => "alias",
             Self::StopGradient => "stop_gradient",
             Self::Call(_) => "call",
+            Self::If(_) => "if",
+            Self::While(_) => "while",
+            Self::Scan(_) => "scan",
             Self::Transform(Transform::Vjp { .. }) => "vjp",
             Self::Transform(Transform::Jvp { .. }) => "jvp",
         }
@@ -555,7 +566,14 @@ impl Op {
             | Self::WindowPut(_) => Family::Reduce,
             Self::Dot(_) | Self::Conv(_) => Family::Contract,
             Self::Philox(_) => Family::Random,
-            Self::Param(_) | Self::Alias | Self::StopGradient | Self::Call(_) | Self::Transform(_) => Family::Control,
+            Self::Param(_)
+            | Self::Alias
+            | Self::StopGradient
+            | Self::Call(_)
+            | Self::If(_)
+            | Self::While(_)
+            | Self::Scan(_)
+            | Self::Transform(_) => Family::Control,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::hash::{Hash, Hasher};
 use crate::graph::{Graph, NodeId, Value};
 use crate::location::Loc;
 use crate::module::{FuncId, Function, Module};
-use crate::op::{Call, Op};
+use crate::op::Op;
 
 /// A hash of everything that `==` compares: equal modules have equal hashes, in every run.
 #[must_use]
@@ -148,13 +148,14 @@ fn hash_function(module: &Module, function: &Function, state: &mut StableHasher)
     }
 }
 
-/// A call by its callee's position; every other operation as it is.
+/// Functions by their position.
 fn hash_op(module: &Module, op: &Op, state: &mut StableHasher) {
-    if let Op::Call(Call { func, tag, vjp, results }) = op {
-        ("call", module.position(*func), tag, vjp.map(|vjp| module.position(vjp)), results).hash(state);
-    } else {
-        op.hash(state);
-    }
+    if op.functions().is_empty() { op.hash(state) } else { placed(module, op).hash(state) }
+}
+
+/// The operation with the position of every function for its id; one that there is not has the last number.
+fn placed(module: &Module, op: &Op) -> Op {
+    op.with_functions(|id| FuncId(module.position(id).and_then(|place| u32::try_from(place).ok()).unwrap_or(u32::MAX)))
 }
 
 fn same(x: &Module, y: &Module, same_loc: fn(&Loc, &Loc) -> bool) -> bool {
@@ -187,13 +188,7 @@ fn same_function((x, f): (&Module, &Function), (y, g): (&Module, &Function), sam
 }
 
 fn same_op((x, a): (&Module, &Op), (y, b): (&Module, &Op)) -> bool {
-    let (Op::Call(a), Op::Call(b)) = (a, b) else { return a == b };
-    let same_func = |f: FuncId, g: FuncId| x.position(f) == y.position(g);
-    let same_vjp = match (a.vjp, b.vjp) {
-        (Some(f), Some(g)) => same_func(f, g),
-        (f, g) => f.is_none() && g.is_none(),
-    };
-    same_func(a.func, b.func) && same_vjp && a.tag == b.tag && a.results == b.results
+    if a.functions().is_empty() { a == b } else { placed(x, a) == placed(y, b) }
 }
 
 /// A hasher without a seed: folded multiplication over words of eight bytes.

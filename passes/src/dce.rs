@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use graver_ir::{Error, FuncId, Function, Module, NodeId, Op};
+use graver_ir::{Error, FuncId, Function, Module, NodeId};
 
 use crate::{Changed, Cx, Pass};
 
@@ -62,12 +62,5 @@ fn live_functions(module: &Module) -> BTreeSet<FuncId> {
 
 /// The functions that a function names, derivatives included, in the order of its nodes.
 pub(crate) fn callees(function: &Function) -> Vec<FuncId> {
-    let mut found = Vec::new();
-    for node in function.graph.nodes() {
-        if let Op::Call(call) = function.graph.op(node) {
-            found.push(call.func);
-            found.extend(call.vjp);
-        }
-    }
-    found
+    function.graph.nodes().flat_map(|node| function.graph.op(node).functions()).collect()
 }

@@ -69,11 +69,12 @@ fn constant(op: &Op) -> Option<&Array> {
 }
 
 /// What has no operands, or is not evaluated: names and stops mean something to derivatives, repetitions and random bits are
-/// cheaper made than stored, calls and derivatives are others' work.
+/// cheaper made than stored, calls, control flow and derivatives are others' work.
 fn is_kept(op: &Op) -> bool {
     match op {
         Op::Const(_) | Op::Size(_) | Op::Iota(_) | Op::Param(_) => true,
         Op::Alias | Op::StopGradient | Op::Broadcast(_) | Op::Philox(_) | Op::Call(_) | Op::Transform(_) => true,
+        Op::If(_) | Op::While(_) | Op::Scan(_) => true,
         Op::Map(_)
         | Op::Cast(_)
         | Op::Gather(_)

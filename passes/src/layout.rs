@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use graver_ir::op::{Conv, Perm, Reduce, Window, WindowAxis, WindowPut};
 use graver_ir::{Error, Function, Graph, Loc, Module, NodeId, Op, Param, Shape, Value};
 
+use crate::blocks::blocks;
 use crate::lower::index::splat;
 use crate::plan::nominal;
 use crate::{Changed, Cx, Pass};
@@ -18,17 +19,20 @@ use crate::{Changed, Cx, Pass};
 pub(crate) const PASS: Pass = Pass { name: "layout", about: "keeps activations between convolutions channels-last", run };
 
 fn run(module: &mut Module, cx: &mut Cx<'_>) -> Result<Changed, Error> {
-    let Some((entry, function)) = module.entry() else { return Ok(Changed::No) };
+    let mut changed = Changed::No;
     if !cx.target.channels_last {
-        return Ok(Changed::No);
+        return Ok(changed);
     }
-    let wanted = wanted(&function.graph);
-    if !wanted.contains(&true) {
-        return Ok(Changed::No);
+    for id in blocks(module) {
+        let function = module.function(id);
+        let wanted = wanted(&function.graph);
+        if wanted.contains(&true) {
+            let function = Rebuild::of(function, &wanted).finish();
+            *module.function_mut(id) = function;
+            changed = Changed::Yes;
+        }
     }
-    let function = Rebuild::of(function, &wanted).finish();
-    *module.function_mut(entry) = function;
-    Ok(Changed::Yes)
+    Ok(changed)
 }
 
 /// The convolutions whose results other convolutions or windows read, perhaps through maps, in another order than channels-last.
@@ -262,6 +266,9 @@ fn permuted(op: &Op, perm: &Perm) -> Option<Op> {
         | Op::Philox(_)
         | Op::Param(_)
         | Op::Call(_)
+        | Op::If(_)
+        | Op::While(_)
+        | Op::Scan(_)
         | Op::Transform(_) => None,
     }
 }

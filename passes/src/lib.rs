@@ -3,6 +3,7 @@
 //! [`PASSES`] is the table, [`pipeline`] the whole compiler on one page, [`runner`] what is done around every pass.
 //! No backend is known here: what passes must know of a machine is [`graver_ir::Target`]. No IO: dumps go to an [`Observer`].
 
+mod blocks;
 mod build;
 mod cse;
 mod dce;
@@ -11,6 +12,7 @@ mod fuse;
 mod grad;
 mod inline;
 mod layout;
+mod lives;
 mod lower;
 mod pass;
 pub mod pipeline;

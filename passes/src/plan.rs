@@ -1,29 +1,17 @@
 //! Places in the arena: offsets as expressions, shared wherever lifetimes and proofs allow.
 //!
-//! Every computed buffer lives from the step that first writes it to the step that last touches it. Large buffers are
+//! Every computed buffer lives from the step that first writes it to the step that last touches it ([`lives`]). Large buffers are
 //! placed first, each at the lowest offset where it is *proved*, for all sizes of symbols, to overlap no buffer that
 //! lives at the same time. Never changes steps or kernels.
 
 use std::collections::BTreeMap;
 
 use graver_ir::dim::{Atom, Dim, Sizes, Term};
-use graver_ir::kernel::{Entry, Place, Program, Step};
+use graver_ir::kernel::{Entry, Place, Program};
 use graver_ir::{Error, Target};
 
-/// The steps at which a buffer holds something, both inclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Life {
-    /// The first step that touches it.
-    pub first: usize,
-    /// The last step that touches it.
-    pub last: usize,
-}
-
-impl Life {
-    fn meets(self, other: Self) -> bool {
-        self.first <= other.last && other.first <= self.last
-    }
-}
+use crate::lives::places;
+pub use crate::lives::{Life, lives};
 
 /// A buffer to be placed, or with its place.
 #[derive(Clone)]
@@ -246,27 +234,13 @@ fn lowest<T: Bytes>(taken: &[Taken<'_, T>], size: &T, not_below: &dyn Fn(&T, &T)
     if free(cursor, start) { start.clone() } else { taken.iter().fold(zero.clone(), |top, other| top.greater(&other.end)) }
 }
 
-/// When each buffer of the entry is alive; `None` where no step touches it.
-#[must_use]
-pub fn lives(entry: &Entry) -> Vec<Option<Life>> {
-    let mut lives: Vec<Option<Life>> = vec![None; entry.buffers.len()];
-    for (place, step) in entry.steps.iter().enumerate() {
-        let Step::Launch(launch) = step;
-        for view in &launch.args {
-            let life = &mut lives[view.buffer.0 as usize];
-            *life = Some(Life { first: life.map_or(place, |life| life.first), last: place });
-        }
-    }
-    lives
-}
-
 /// The most bytes of computed buffers that are alive at one step, for these sizes: no plan is below it.
 ///
 /// # Errors
 /// If a size has no value.
 pub fn live_peak(entry: &Entry, sizes: &Sizes) -> Result<i64, Error> {
     let lives = lives(entry);
-    let mut live = vec![0i64; entry.steps.len()];
+    let mut live = vec![0i64; places(&entry.steps)];
     for (buffer, life) in entry.buffers.iter().zip(lives) {
         if let (Place::Arena(_) | Place::Unplaced, Some(life)) = (&buffer.place, life) {
             let bytes = buffer.bytes().eval(sizes).map_err(|error| Error::new(error.to_string()))?;

@@ -9,9 +9,12 @@
 //! it later. Inputs are the caller's arrays and stay as they are. Runs after schedule, since the last reader follows from
 //! the order, and before plan, which gives the one buffer one place.
 
+use std::collections::BTreeSet;
+
 use graver_ir::kernel::{Buffer, BufferId, Entry, Launch, Mode, Place, Program, Step};
 
-use crate::plan::{Life, lives};
+use crate::lives::{Life, lives};
+use crate::lower::COPY;
 use crate::prune;
 use crate::update::redirected;
 
@@ -24,25 +27,71 @@ pub(crate) fn run(program: &mut Program) {
 }
 
 fn merge(program: &mut Program, entry: usize) {
-    let mut lives = lives(&program.entries[entry]);
-    let mut merges: Vec<(BufferId, BufferId)> = Vec::new();
-    for place in 0..program.entries[entry].steps.len() {
-        let Step::Launch(launch) = &program.entries[entry].steps[place];
-        let mut launch = launch.clone();
-        for heir in born(program, entry, &launch, &lives, place) {
-            let candidates = dying(program, entry, &launch, &lives, (place, heir));
-            let taken = candidates.into_iter().find_map(|from| Some((from, redirected(program, &launch, heir, from)?)));
-            if let Some((from, merged)) = taken {
-                merges.push((from, heir));
-                let first = life(&lives, from).map(|life| life.first);
-                lives[heir.0 as usize] = life(&lives, heir).map(|life| Life { first: first.unwrap_or(life.first), ..life });
-                launch = merged;
-            }
-        }
-        program.entries[entry].steps[place] = Step::Launch(launch);
-    }
+    let lives = lives(&program.entries[entry]);
+    let mut steps = std::mem::take(&mut program.entries[entry].steps);
+    let mut merge = Merge { program, entry, lives, carried: BTreeSet::new(), at: 0, merges: Vec::new() };
+    carried(&steps, &mut merge.carried);
+    merge.all(&mut steps);
+    let merges = merge.merges;
+    program.entries[entry].steps = steps;
     // Ids in later steps are still those of the schedule, which is what the lives are of.
     rename(&mut program.entries[entry], &merges);
+}
+
+/// What loops carry: its memory is exchanged, so that no other value may have it before or after.
+fn carried(steps: &[Step], found: &mut BTreeSet<BufferId>) {
+    for step in steps {
+        if let Step::Loop(of) = step {
+            found.extend(of.carry.iter().flat_map(|carry| [carry.now, carry.next]));
+        }
+        step.inner().into_iter().for_each(|inner| carried(inner, found));
+    }
+}
+
+struct Merge<'a> {
+    program: &'a mut Program,
+    entry: usize,
+    lives: Vec<Option<Life>>,
+    carried: BTreeSet<BufferId>,
+    /// The place of the next step, as [`lives`] counts.
+    at: usize,
+    merges: Vec<(BufferId, BufferId)>,
+}
+
+impl Merge<'_> {
+    fn all(&mut self, steps: &mut Vec<Step>) {
+        for step in steps.iter_mut() {
+            if let Step::Launch(launch) = step {
+                self.launch(launch);
+            }
+            self.at += 1;
+            step.inner_mut().into_iter().for_each(|inner| self.all(inner));
+            self.at += usize::from(matches!(step, Step::Loop(_)));
+        }
+        steps.retain(|step| !is_copy_onto_itself(self.program, step));
+    }
+
+    fn launch(&mut self, launch: &mut Launch) {
+        let place = self.at;
+        for heir in born(self.program, self.entry, launch, &self.lives, place) {
+            let mut candidates = dying(self.program, self.entry, launch, &self.lives, (place, heir));
+            candidates.retain(|from| !self.carried.contains(from));
+            let taken = candidates.into_iter().find_map(|from| Some((from, redirected(self.program, launch, heir, from)?)));
+            if let Some((from, merged)) = taken {
+                self.merges.push((from, heir));
+                let first = life(&self.lives, from).map(|life| life.first);
+                let own = life(&self.lives, heir);
+                self.lives[heir.0 as usize] = own.map(|life| Life { first: first.unwrap_or(life.first), ..life });
+                *launch = merged;
+            }
+        }
+    }
+}
+
+/// What is left of a copy whose two buffers became one.
+fn is_copy_onto_itself(program: &Program, step: &Step) -> bool {
+    let Step::Launch(launch) = step else { return false };
+    launch.args.len() == 1 && program.kernel(launch.kernel).name == COPY
 }
 
 fn life(lives: &[Option<Life>], buffer: BufferId) -> Option<Life> {
@@ -94,7 +143,7 @@ fn rename(entry: &mut Entry, merges: &[(BufferId, BufferId)]) {
     for (from, heir) in merges.iter().rev() {
         last[from.0 as usize] = last[heir.0 as usize];
     }
-    for view in entry.steps.iter_mut().flat_map(|Step::Launch(launch)| &mut launch.args) {
-        view.buffer = BufferId(u32::try_from(last[view.buffer.0 as usize]).expect("fewer than 2^32 buffers"));
-    }
+    let mut rename =
+        |buffer: &mut BufferId| *buffer = BufferId(u32::try_from(last[buffer.0 as usize]).expect("fewer than 2^32 buffers"));
+    entry.steps.iter_mut().for_each(|step| step.for_each_buffer_mut(&mut rename));
 }

@@ -1,14 +1,16 @@
-//! The order of launches, and updates of the state in place.
+//! The order of steps, and updates of the state and of what loops carry in place.
 //!
 //! Lowering computes a new value of the state aside and copies it at the end. Where the launch that computes it may come
 //! after every reader of the old value and after everything that can fail, it writes the state itself and the copy goes
 //! away; a cycle of such wishes leaves the copy. Of the program's own order and one that frees memory greedily, the one
-//! with the lower peak is taken. Never changes what a kernel computes.
+//! with the lower peak is taken. Every list of steps is ordered by itself; a loop or a branch is one step of the list around it.
+//! Never changes what a kernel computes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use graver_ir::kernel::{BufferId, Entry, Launch, Mode, Place, Program, Step};
+use graver_ir::kernel::{BufferId, Carry, Entry, Launch, Mode, Place, Program, Step};
 
+use crate::lower::COPY;
 use crate::plan::nominal;
 use crate::prune;
 use crate::update::{may_fail, redirected};
@@ -16,33 +18,56 @@ use crate::update::{may_fail, redirected};
 /// Orders the steps of every entry.
 pub(crate) fn run(program: &mut Program) {
     for entry in 0..program.entries.len() {
-        let mut schedule = Schedule::of(program, entry);
-        schedule.update_in_place(program);
-        let order = schedule.order(&program.entries[entry]);
-        let steps = schedule.into_steps(&order);
-        program.entries[entry].steps = steps;
+        let steps = std::mem::take(&mut program.entries[entry].steps);
+        program.entries[entry].steps = ordered(program, entry, steps, &mut Vec::new());
     }
     prune::run(program);
 }
 
-/// Launches and what must come before what.
+/// The steps of a list in a good order, and those inside of them. What `carry` names is written in place where that is possible, and then
+/// no longer carried.
+fn ordered(program: &mut Program, entry: usize, mut steps: Vec<Step>, carry: &mut Vec<Carry>) -> Vec<Step> {
+    for step in &mut steps {
+        let mut none = Vec::new();
+        match step {
+            Step::Launch(_) => {}
+            Step::If(branch) => {
+                for inner in [&mut branch.then, &mut branch.otherwise] {
+                    *inner = ordered(program, entry, std::mem::take(inner), &mut none);
+                }
+            }
+            Step::Loop(of) => {
+                if let Some(test) = of.trip.test_mut() {
+                    *test = ordered(program, entry, std::mem::take(test), &mut none);
+                }
+                of.body = ordered(program, entry, std::mem::take(&mut of.body), &mut of.carry);
+            }
+        }
+    }
+    let mut schedule = Schedule::of(program, entry, steps);
+    schedule.update_in_place(program);
+    carry.retain(|Carry { now, next }| !schedule.try_in_place(program, None, *next, *now));
+    let order = schedule.order(&program.entries[entry]);
+    schedule.into_steps(&order)
+}
+
+/// Steps of one list and what must come before what.
 struct Schedule {
     entry: usize,
     /// `None`: a copy that was not needed.
-    launches: Vec<Option<Launch>>,
+    steps: Vec<Option<Step>>,
     fails: Vec<bool>,
     after: Vec<BTreeSet<usize>>,
     before: Vec<BTreeSet<usize>>,
 }
 
 impl Schedule {
-    fn of(program: &Program, entry: usize) -> Self {
-        let launches: Vec<Launch> = program.entries[entry].steps.iter().map(|Step::Launch(launch)| launch.clone()).collect();
-        let count = launches.len();
-        let fails = launches.iter().map(|launch| may_fail(program.kernel(launch.kernel))).collect();
-        let launches = launches.into_iter().map(Some).collect();
+    fn of(program: &Program, entry: usize, steps: Vec<Step>) -> Self {
+        let count = steps.len();
+        let fails = steps.iter().map(|step| fails(program, step)).collect();
+        let steps = steps.into_iter().map(Some).collect();
         let mut schedule =
-            Self { entry, launches, fails, after: vec![BTreeSet::new(); count], before: vec![BTreeSet::new(); count] };
+            Self { entry, steps, fails, after: vec![BTreeSet::new(); count], before: vec![BTreeSet::new(); count] };
         schedule.depend(program);
         schedule
     }
@@ -51,8 +76,8 @@ impl Schedule {
     fn depend(&mut self, program: &Program) {
         let mut writers: BTreeMap<BufferId, usize> = BTreeMap::new();
         let mut readers: BTreeMap<BufferId, Vec<usize>> = BTreeMap::new();
-        for place in 0..self.launches.len() {
-            for (buffer, mode) in uses(program, self.launch(place)) {
+        for place in 0..self.steps.len() {
+            for (buffer, mode) in uses(program, self.step(place)) {
                 self.edges(writers.get(&buffer).copied(), place);
                 if mode == Mode::Read {
                     readers.entry(buffer).or_default().push(place);
@@ -61,16 +86,15 @@ impl Schedule {
                     writers.insert(buffer, place);
                 }
             }
-            if writes_state(program, self.entry, self.launch(place)) {
-                let failing: Vec<usize> =
-                    (0..self.launches.len()).filter(|other| self.fails[*other] && *other != place).collect();
+            if writes_state(program, self.entry, self.step(place)) {
+                let failing: Vec<usize> = (0..self.steps.len()).filter(|other| self.fails[*other] && *other != place).collect();
                 self.edges(failing, place);
             }
         }
     }
 
-    fn launch(&self, place: usize) -> &Launch {
-        self.launches[place].as_ref().expect("S1: a launch that is named is there")
+    fn step(&self, place: usize) -> &Step {
+        self.steps[place].as_ref().expect("S1: a step that is named is there")
     }
 
     fn edges(&mut self, from: impl IntoIterator<Item = usize>, to: usize) {
@@ -80,7 +104,7 @@ impl Schedule {
         }
     }
 
-    /// Everything that comes after a launch.
+    /// Everything that comes after a step.
     fn reachable(&self, from: usize) -> BTreeSet<usize> {
         let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
         while let Some(place) = open.pop() {
@@ -90,49 +114,54 @@ impl Schedule {
     }
 
     fn update_in_place(&mut self, program: &mut Program) {
-        for copy in 0..self.launches.len() {
-            if let Some((from, to)) = self.update_copy(program, copy) {
-                self.try_in_place(program, copy, from, to);
+        for copy in 0..self.steps.len() {
+            if let Some((from, to)) = self.update_copy(program, copy)
+                && self.try_in_place(program, Some(copy), from, to)
+            {
+                self.remove(copy);
             }
         }
     }
 
     /// The buffers of a copy of a computed value into the state.
     fn update_copy(&self, program: &Program, place: usize) -> Option<(BufferId, BufferId)> {
-        let launch = self.launches[place].as_ref()?;
+        let Some(Step::Launch(launch)) = &self.steps[place] else { return None };
         let [from, to] = launch.args.as_slice() else { return None };
         let entry = &program.entries[self.entry];
         let is_update =
             matches!(entry.buffer(to.buffer).place, Place::State(_)) && entry.buffer(from.buffer).place == Place::Unplaced;
-        (is_update && program.kernel(launch.kernel).name == "copy").then_some((from.buffer, to.buffer))
+        (is_update && program.kernel(launch.kernel).name == COPY).then_some((from.buffer, to.buffer))
     }
 
-    fn try_in_place(&mut self, program: &mut Program, copy: usize, from: BufferId, to: BufferId) {
-        let others = |place: &usize| *place != copy && self.launches[*place].is_some();
+    /// Lets the one launch that writes `from` write `to` instead, after everybody who reads `to` as it was; `copy` is the step that becomes
+    /// needless. Whether that is possible.
+    fn try_in_place(&mut self, program: &mut Program, copy: Option<usize>, from: BufferId, to: BufferId) -> bool {
+        let others = |place: &usize| Some(*place) != copy && self.steps[*place].is_some();
         let touching = |buffer: BufferId, written: bool| -> Vec<usize> {
             let touches = |place: &usize| {
-                uses(program, self.launch(*place))
-                    .into_iter()
-                    .any(|(used, mode)| used == buffer && (mode != Mode::Read) == written)
+                let used = uses(program, self.step(*place));
+                used.into_iter().any(|(used, mode)| used == buffer && (mode != Mode::Read) == written)
             };
-            (0..self.launches.len()).filter(others).filter(touches).collect()
+            (0..self.steps.len()).filter(others).filter(touches).collect()
         };
-        let [writer] = touching(from, true)[..] else { return };
-        if self.fails[writer] || !touching(to, true).is_empty() {
-            return;
+        let [writer] = touching(from, true)[..] else { return false };
+        let Step::Launch(launch) = self.step(writer) else { return false };
+        let state = matches!(program.entries[self.entry].buffer(to).place, Place::State(_));
+        if (state && self.fails[writer]) || !touching(to, true).is_empty() {
+            return false;
         }
         let mut first = touching(to, false);
-        first.extend((0..self.launches.len()).filter(|place| self.fails[*place]));
+        first.extend((0..self.steps.len()).filter(|place| state && self.fails[*place]));
         first.retain(|place| *place != writer);
         let later = self.reachable(writer);
         if first.iter().any(|place| later.contains(place)) {
-            return;
+            return false;
         }
-        let Some(launch) = redirected(program, self.launch(writer), from, to) else { return };
-        self.launches[writer] = Some(launch);
+        let Some(launch) = redirected(program, &launch.clone(), from, to) else { return false };
+        self.steps[writer] = Some(Step::Launch(launch));
         self.edges(first, writer);
-        self.remove(copy);
         self.rename(from, to);
+        true
     }
 
     fn remove(&mut self, place: usize) {
@@ -142,16 +171,17 @@ impl Schedule {
         for other in std::mem::take(&mut self.after[place]) {
             self.before[other].remove(&place);
         }
-        self.launches[place] = None;
+        self.steps[place] = None;
     }
 
     /// Readers of the new value find it in the state.
     fn rename(&mut self, from: BufferId, to: BufferId) {
-        for view in self.launches.iter_mut().flatten().flat_map(|launch| &mut launch.args) {
-            if view.buffer == from {
-                view.buffer = to;
+        let mut rename = |buffer: &mut BufferId| {
+            if *buffer == from {
+                *buffer = to;
             }
-        }
+        };
+        self.steps.iter_mut().flatten().for_each(|step| step.for_each_buffer_mut(&mut rename));
     }
 
     /// The better of two orders.
@@ -161,20 +191,20 @@ impl Schedule {
         if greedy.0 < own.0 { greedy.1 } else { own.1 }
     }
 
-    /// Every launch after what it needs; the first of the program's order, or what adds the least memory.
+    /// Every step after what it needs; the first of the program's order, or what adds the least memory.
     fn sorted(&self, entry: &Entry, greedy: bool) -> Vec<usize> {
         let mut missing: Vec<usize> = self.before.iter().map(BTreeSet::len).collect();
         let mut memory = Memory::of(self, entry);
         let mut ready: BTreeSet<usize> =
-            (0..self.launches.len()).filter(|place| self.launches[*place].is_some() && missing[*place] == 0).collect();
+            (0..self.steps.len()).filter(|place| self.steps[*place].is_some() && missing[*place] == 0).collect();
         let mut order = Vec::new();
         while let Some(next) = ready
             .iter()
             .copied()
-            .min_by_key(|place| if greedy { (memory.growth(self.launch(*place)), *place) } else { (0, *place) })
+            .min_by_key(|place| if greedy { (memory.growth(self.step(*place)), *place) } else { (0, *place) })
         {
             ready.remove(&next);
-            memory.run(self.launch(next));
+            memory.run(self.step(next));
             order.push(next);
             for later in &self.after[next] {
                 missing[*later] -= 1;
@@ -183,31 +213,53 @@ impl Schedule {
                 }
             }
         }
-        assert_eq!(order.len(), self.launches.iter().flatten().count(), "S2: updates in place make no cycle");
+        assert_eq!(order.len(), self.steps.iter().flatten().count(), "S2: updates in place make no cycle");
         order
     }
 
     fn peak(&self, entry: &Entry, order: &[usize]) -> i64 {
         let mut memory = Memory::of(self, entry);
-        order.iter().map(|place| memory.run(self.launch(*place))).max().unwrap_or(0)
+        order.iter().map(|place| memory.run(self.step(*place))).max().unwrap_or(0)
     }
 
     fn into_steps(mut self, order: &[usize]) -> Vec<Step> {
-        order
-            .iter()
-            .map(|place| Step::Launch(self.launches[*place].take().expect("S1: a launch that is named is there")))
-            .collect()
+        order.iter().map(|place| self.steps[*place].take().expect("S1: a step that is named is there")).collect()
     }
 }
 
-fn uses(program: &Program, launch: &Launch) -> Vec<(BufferId, Mode)> {
+/// What a step uses, those inside of it together. What a loop or a branch writes it may read before.
+fn uses(program: &Program, step: &Step) -> Vec<(BufferId, Mode)> {
+    if let Step::Launch(launch) = step {
+        return arguments(program, launch);
+    }
+    let mut found: BTreeMap<BufferId, Mode> = BTreeMap::new();
+    let mut note = |buffer: BufferId, mode: Mode| {
+        let known = found.entry(buffer).or_insert(mode);
+        *known = if *known == Mode::Read && mode == Mode::Read { Mode::Read } else { Mode::Update };
+    };
+    step.views().into_iter().for_each(|view| note(view.buffer, Mode::Read));
+    if let Step::Loop(of) = step {
+        of.carry.iter().flat_map(|carry| [carry.now, carry.next]).for_each(|buffer| note(buffer, Mode::Update));
+    }
+    let inside = step.inner().into_iter().flatten().flat_map(|inner| uses(program, inner));
+    inside.for_each(|(buffer, mode)| note(buffer, mode));
+    found.into_iter().collect()
+}
+
+fn arguments(program: &Program, launch: &Launch) -> Vec<(BufferId, Mode)> {
     let modes = program.kernel(launch.kernel).args.iter().map(|arg| arg.mode);
     launch.args.iter().map(|view| view.buffer).zip(modes).collect()
 }
 
-fn writes_state(program: &Program, entry: usize, launch: &Launch) -> bool {
+fn fails(program: &Program, step: &Step) -> bool {
+    let mut found = false;
+    step.for_each_launch(&mut |launch| found |= may_fail(program.kernel(launch.kernel)));
+    found
+}
+
+fn writes_state(program: &Program, entry: usize, step: &Step) -> bool {
     let is_state = |buffer: BufferId| matches!(program.entries[entry].buffer(buffer).place, Place::State(_));
-    uses(program, launch).into_iter().any(|(buffer, mode)| mode != Mode::Read && is_state(buffer))
+    uses(program, step).into_iter().any(|(buffer, mode)| mode != Mode::Read && is_state(buffer))
 }
 
 /// Bytes of computed values that are alive while launches run.
@@ -223,30 +275,30 @@ impl Memory {
         let bytes =
             |buffer: &graver_ir::kernel::Buffer| if buffer.place == Place::Unplaced { nominal(&buffer.bytes()) } else { 0 };
         let mut uses = vec![0; entry.buffers.len()];
-        for buffer in schedule.launches.iter().flatten().flat_map(buffers) {
+        for buffer in schedule.steps.iter().flatten().flat_map(buffers) {
             uses[buffer] += 1;
         }
         Self { bytes: entry.buffers.iter().map(bytes).collect(), uses, born: vec![false; entry.buffers.len()], live: 0 }
     }
 
     /// Bytes that become alive, less those that die.
-    fn growth(&self, launch: &Launch) -> i64 {
+    fn growth(&self, step: &Step) -> i64 {
         let change = |buffer: usize| {
             let born = if self.born[buffer] { 0 } else { self.bytes[buffer] };
             born - if self.uses[buffer] == 1 { self.bytes[buffer] } else { 0 }
         };
-        buffers(launch).into_iter().map(change).sum()
+        buffers(step).into_iter().map(change).sum()
     }
 
-    /// The bytes alive during the launch.
-    fn run(&mut self, launch: &Launch) -> i64 {
-        for buffer in buffers(launch) {
+    /// The bytes alive during the step.
+    fn run(&mut self, step: &Step) -> i64 {
+        for buffer in buffers(step) {
             if !std::mem::replace(&mut self.born[buffer], true) {
                 self.live += self.bytes[buffer];
             }
         }
         let during = self.live;
-        for buffer in buffers(launch) {
+        for buffer in buffers(step) {
             self.uses[buffer] -= 1;
             if self.uses[buffer] == 0 {
                 self.live -= self.bytes[buffer];
@@ -256,7 +308,12 @@ impl Memory {
     }
 }
 
-/// The buffers of a launch, each once.
-fn buffers(launch: &Launch) -> BTreeSet<usize> {
-    launch.args.iter().map(|view| view.buffer.0 as usize).collect()
+/// The buffers of a step and of those inside, each once.
+fn buffers(step: &Step) -> BTreeSet<usize> {
+    let mut found: BTreeSet<usize> = step.views().iter().map(|view| view.buffer.0 as usize).collect();
+    if let Step::Loop(of) = step {
+        found.extend(of.carry.iter().flat_map(|carry| [carry.now, carry.next]).map(|buffer| buffer.0 as usize));
+    }
+    found.extend(step.inner().into_iter().flatten().flat_map(buffers));
+    found
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use graver_ir::Symbol;
 use graver_ir::dim::Dim;
-use graver_ir::kernel::{Body, Index, InstKind, Kernel, KernelBody, Program, Store};
+use graver_ir::kernel::{Body, Index, InstKind, Kernel, KernelBody, Program, Step, Store, Trip};
 
 /// Every symbol that occurs in kernels or buffers, by name.
 pub(crate) fn of(program: &Program) -> Vec<Symbol> {
@@ -17,10 +17,24 @@ pub(crate) fn of(program: &Program) -> Vec<Symbol> {
     for buffer in program.entries.iter().flat_map(|entry| &entry.buffers) {
         buffer.shape.iter().for_each(&mut note);
     }
+    for step in program.entries.iter().flat_map(|entry| &entry.steps) {
+        in_step(step, &mut note);
+    }
     for kernel in &program.kernels {
         in_kernel(kernel, &mut note);
     }
     found.into_values().collect()
+}
+
+/// How often loops run. Offsets have no symbols but those of buffers, and counters, which are no symbols of the program.
+fn in_step(step: &Step, note: &mut dyn FnMut(&Dim)) {
+    if let Step::Loop(of) = step {
+        match &of.trip {
+            Trip::Times(trip) | Trip::While { most: Some(trip), .. } => note(trip),
+            Trip::While { most: None, .. } => {}
+        }
+    }
+    step.inner().into_iter().flatten().for_each(|inner| in_step(inner, note));
 }
 
 fn in_kernel(kernel: &Kernel, note: &mut dyn FnMut(&Dim)) {

@@ -108,7 +108,7 @@ fn the_step_is_few_kernels_in_little_memory() {
 fn live(step: &Training, sizes: &Sizes) -> i64 {
     let entry = &step.program().entries[0];
     let mut spans: Vec<Option<(usize, usize)>> = vec![None; entry.buffers.len()];
-    for (position, graver::ir::kernel::Step::Launch(launch)) in entry.steps.iter().enumerate() {
+    for (position, launch) in graver::ir::kernel::launches(&entry.steps).into_iter().enumerate() {
         for view in &launch.args {
             let span = &mut spans[view.buffer.0 as usize];
             *span = Some((span.map_or(position, |(first, _)| first), position));

@@ -46,6 +46,9 @@ const LEAST: &[(&str, &[DType])] = &[
     ("alias", ALL),
     ("stop_gradient", ALL),
     ("call", FLOATS),
+    ("if", ALL),
+    ("while", ALL),
+    ("scan", ALL),
 ];
 
 type Ran = BTreeMap<String, BTreeSet<DType>>;
@@ -59,7 +62,7 @@ fn ran(backend: &dyn Backend, cases: &[Case]) -> Ran {
             case.module.functions.values().for_each(|function| {
                 for id in function.graph.nodes() {
                     let of = function.graph.args(id).first().copied().unwrap_or_else(|| id.into());
-                    let of = if matches!(function.graph.op(id), Op::Map(ScalarFn::Select)) { id.into() } else { of };
+                    let of = if matches!(function.graph.op(id), Op::Map(ScalarFn::Select) | Op::If(_)) { id.into() } else { of };
                     ran.entry(function.graph.op(id).name().to_owned()).or_default().insert(function.graph.ty(of).dtype);
                 }
             });

@@ -1,6 +1,6 @@
 //! Sizes become numbers: every offset, extent and amount of memory of an entry for one set of input shapes.
 
-use graver_ir::kernel::{Entry, Mode, Place, Program, Step};
+use graver_ir::kernel::{Entry, Launch, Loop, Mode, Place, Program, Step, Trip, View, launches};
 use graver_ir::{Array, DType, Diag, Dim, Error, Shape, Sizes, Type};
 
 use graver_runtime::{Working, evaluated};
@@ -25,7 +25,7 @@ pub(crate) struct Bound {
     /// Where arena buffers lie, by buffer.
     pub(crate) offsets: Vec<usize>,
     pub(crate) outputs: Vec<(DType, Vec<usize>)>,
-    pub(crate) launches: Vec<BoundLaunch>,
+    pub(crate) steps: Vec<BoundStep>,
 }
 
 /// What a call works in, in bytes; each a multiple of [`ALIGNMENT`].
@@ -51,8 +51,7 @@ impl Amounts {
     ) -> Result<Self, Error> {
         let entry = &program.entries[entry];
         let (mut shared, mut each) = (0, usize::try_from(GUARD_BYTES).unwrap_or(0));
-        for step in &entry.steps {
-            let Step::Launch(launch) = step;
+        for launch in launches(&entry.steps) {
             let kernel = &kernels[launch.kernel.0 as usize];
             shared = shared.max(evaluated(&kernel.shared, sizes)?);
             for phase in &kernel.phases {
@@ -69,11 +68,40 @@ impl Amounts {
     }
 }
 
+/// A step for one set of sizes.
+#[derive(Debug)]
+pub(crate) enum BoundStep {
+    Launch(BoundLaunch),
+    If { cond: BoundView, then: Vec<BoundStep>, otherwise: Vec<BoundStep> },
+    Loop(BoundLoop),
+}
+
 #[derive(Debug)]
 pub(crate) struct BoundLaunch {
-    /// A buffer and a distance in bytes, an argument.
-    pub(crate) args: Vec<(usize, usize)>,
+    /// One an argument.
+    pub(crate) args: Vec<BoundView>,
     pub(crate) phases: Vec<BoundPhase>,
+}
+
+#[derive(Debug)]
+pub(crate) struct BoundLoop {
+    /// Not more often than this.
+    pub(crate) most: i64,
+    /// Steps before every iteration, and the bool that they leave.
+    pub(crate) test: Option<(Vec<BoundStep>, BoundView)>,
+    /// Buffers that exchange their memory.
+    pub(crate) carry: Vec<(usize, usize)>,
+    pub(crate) body: Vec<BoundStep>,
+}
+
+/// A place in a buffer.
+#[derive(Debug)]
+pub(crate) struct BoundView {
+    pub(crate) buffer: usize,
+    /// In bytes, in the first iteration of every loop around.
+    pub(crate) offset: i64,
+    /// Bytes that an iteration of a loop adds, by the number of loops around that one.
+    pub(crate) strides: Vec<(usize, i64)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +130,7 @@ impl Bound {
     ) -> Result<Self, Error> {
         let description = &program.entries[entry];
         let sizes = sizes(description, inputs)?;
-        let binder = Binder { program, kernels, code, sizes: &sizes, threads };
+        let mut binder = Binder { program, kernels, code, entry: description, sizes, threads, counters: Vec::new() };
         binder.bind(entry, inputs)
     }
 }
@@ -125,25 +153,18 @@ struct Binder<'a> {
     program: &'a Program,
     kernels: &'a [CompiledKernel],
     code: &'a Code,
-    sizes: &'a Sizes,
+    entry: &'a Entry,
+    /// Symbols, and 0 for the counters of the loops around.
+    sizes: Sizes,
     threads: usize,
+    /// Outermost first.
+    counters: Vec<String>,
 }
 
 impl Binder<'_> {
-    fn bind(&self, entry: usize, inputs: &[&Array]) -> Result<Bound, Error> {
-        let description = &self.program.entries[entry];
-        let mut launches = Vec::new();
-        for step in &description.steps {
-            let Step::Launch(launch) = step;
-            let kernel = &self.kernels[launch.kernel.0 as usize];
-            let mut args = Vec::new();
-            for view in &launch.args {
-                let size = description.buffer(view.buffer).dtype.size();
-                args.push((view.buffer.0 as usize, self.size(&(&view.offset * Dim::from(size)))?));
-            }
-            let phases = kernel.phases.iter().map(|phase| self.phase(phase)).collect::<Result<_, Error>>()?;
-            launches.push(BoundLaunch { args, phases });
-        }
+    fn bind(&mut self, entry: usize, inputs: &[&Array]) -> Result<Bound, Error> {
+        let description = self.entry;
+        let steps = self.steps(&description.steps)?;
         let offsets = description.buffers.iter().map(|buffer| match &buffer.place {
             Place::Arena(offset) => self.size(offset),
             Place::Input(_) | Place::Output(_) | Place::State(_) | Place::Const(_) | Place::Unplaced => Ok(0),
@@ -159,11 +180,70 @@ impl Binder<'_> {
             entry,
             // A symbol that no input of this entry has is used by no launch of it.
             dims: symbols.map(|symbol| self.sizes.get(symbol.name()).copied().unwrap_or(0)).collect(),
-            memory: Amounts::of(self.program, self.kernels, entry, self.sizes, self.threads)?,
+            memory: Amounts::of(self.program, self.kernels, entry, &self.sizes, self.threads)?,
             offsets: offsets.collect::<Result<_, _>>()?,
             outputs: outputs.collect::<Result<_, Error>>()?,
-            launches,
+            steps,
         })
+    }
+
+    fn steps(&mut self, steps: &[Step]) -> Result<Vec<BoundStep>, Error> {
+        let mut bound = Vec::with_capacity(steps.len());
+        for step in steps {
+            bound.push(match step {
+                Step::Launch(launch) => BoundStep::Launch(self.launch(launch)?),
+                Step::If(branch) => BoundStep::If {
+                    cond: self.view(&branch.cond)?,
+                    then: self.steps(&branch.then)?,
+                    otherwise: self.steps(&branch.otherwise)?,
+                },
+                Step::Loop(of) => BoundStep::Loop(self.repeat(of)?),
+            });
+        }
+        Ok(bound)
+    }
+
+    fn launch(&mut self, launch: &Launch) -> Result<BoundLaunch, Error> {
+        let kernel = &self.kernels[launch.kernel.0 as usize];
+        let args = launch.args.iter().map(|view| self.view(view)).collect::<Result<_, _>>()?;
+        let phases = kernel.phases.iter().map(|phase| self.phase(phase)).collect::<Result<_, _>>()?;
+        Ok(BoundLaunch { args, phases })
+    }
+
+    fn repeat(&mut self, of: &Loop) -> Result<BoundLoop, Error> {
+        let most = match &of.trip {
+            Trip::Times(trip) | Trip::While { most: Some(trip), .. } => self.value(trip)?,
+            Trip::While { most: None, .. } => i64::MAX,
+        };
+        let counter = of.counter.name().to_owned();
+        self.counters.push(counter.clone());
+        self.sizes.insert(counter.clone(), 0);
+        let test = match &of.trip {
+            Trip::Times(_) => None,
+            Trip::While { test, holds, .. } => Some((self.steps(test)?, self.view(holds)?)),
+        };
+        let body = self.steps(&of.body)?;
+        self.counters.pop();
+        self.sizes.remove(&counter);
+        let carry = of.carry.iter().map(|carry| (carry.now.0 as usize, carry.next.0 as usize)).collect();
+        Ok(BoundLoop { most, test, carry, body })
+    }
+
+    /// Offsets are linear in every counter: what an iteration adds is what the second one adds.
+    fn view(&mut self, view: &View) -> Result<BoundView, Error> {
+        let size = self.entry.buffer(view.buffer).dtype.size();
+        let bytes = &view.offset * Dim::from(size);
+        let (offset, mut strides) = (self.value(&bytes)?, Vec::new());
+        let named: Vec<String> = bytes.symbols().iter().map(|symbol| symbol.name().to_owned()).collect();
+        for depth in 0..self.counters.len() {
+            let counter = self.counters[depth].clone();
+            if named.contains(&counter) {
+                self.sizes.insert(counter.clone(), 1);
+                strides.push((depth, self.value(&bytes)? - offset));
+                self.sizes.insert(counter, 0);
+            }
+        }
+        Ok(BoundView { buffer: view.buffer.0 as usize, offset, strides })
     }
 
     fn phase(&self, phase: &crate::compile::CompiledPhase) -> Result<BoundPhase, Error> {
@@ -174,11 +254,11 @@ impl Binder<'_> {
     }
 
     fn value(&self, dim: &Dim) -> Result<i64, Error> {
-        dim.eval(self.sizes).map_err(|error| Error::from(Diag::new(error.to_string())))
+        dim.eval(&self.sizes).map_err(|error| Error::from(Diag::new(error.to_string())))
     }
 
     fn size(&self, dim: &Dim) -> Result<usize, Error> {
-        evaluated(dim, self.sizes)
+        evaluated(dim, &self.sizes)
     }
 }
 

@@ -1,11 +1,11 @@
-//! Runs entries: pointers are resolved, launches run in order, and a failure stops before the state is written.
+//! Runs entries: pointers are resolved, steps happen in order, and a failure stops before the state is written.
 
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use graver_ir::kernel::{Place, Program, Step};
+use graver_ir::kernel::{Place, Program, launches};
 use graver_ir::{Array, Diag, Error, Sizes};
 use graver_runtime::{Executable, Invocation, Slot, Stage, Working, Workspace};
 
@@ -15,6 +15,7 @@ use crate::dump;
 use crate::emit::jit::Code;
 use crate::memory::Memory;
 use crate::pool::Parallel;
+use crate::steps::Running;
 
 /// Sets of sizes that a workspace remembers.
 const REMEMBERED: usize = 16;
@@ -108,8 +109,7 @@ impl CpuExecutable {
     /// Slots that some launch writes.
     fn written_state(&self, entry: usize) -> impl Iterator<Item = usize> {
         let entry = &self.program.entries[entry];
-        entry.steps.iter().flat_map(move |step| {
-            let Step::Launch(launch) = step;
+        launches(&entry.steps).into_iter().flat_map(move |launch| {
             let args = self.program.kernel(launch.kernel).args.iter().zip(&launch.args);
             args.filter_map(move |(arg, view)| match entry.buffer(view.buffer).place {
                 Place::State(slot) if writes(arg.mode) => Some(slot.0 as usize),
@@ -170,25 +170,8 @@ impl CpuExecutable {
         Ok(Pointers { arena: start, shared: at(arena), scratch })
     }
 
-    /// Runs the launches until one fails; gives the failure's number, or 0.
-    fn launches(&self, bound: &Bound, buffers: &[*mut u8], working: &Pointers, args: &mut Vec<*mut u8>) -> u64 {
-        for launch in &bound.launches {
-            args.clear();
-            // SAFETY: a view's offset lies inside of its buffer.
-            args.extend(launch.args.iter().map(|(buffer, offset)| unsafe { buffers[*buffer].add(*offset) }));
-            args.push(working.shared);
-            for phase in &launch.phases {
-                let status = self.phase(phase, args, &bound.dims, &working.scratch);
-                if status != 0 {
-                    return status;
-                }
-            }
-        }
-        0
-    }
-
     /// Runs a function over its parallel points; gives the first failure's number in the order of points, or 0.
-    fn phase(&self, phase: &BoundPhase, args: &[*mut u8], dims: &[i64], scratch: &[*mut u8]) -> u64 {
+    pub(crate) fn phase(&self, phase: &BoundPhase, args: &[*mut u8], dims: &[i64], scratch: &[*mut u8]) -> u64 {
         if phase.extent <= 0 {
             return 0;
         }
@@ -255,9 +238,18 @@ impl Executable for CpuExecutable {
         let mut outputs: Vec<Array> = bound.outputs.iter().map(zeros).collect::<Result<_, Diag>>()?;
         let working = Self::working(&bound, space)?;
         let buffers = self.resolve(&bound, &working, call.inputs, &mut outputs, call.state)?;
-        match self.launches(&bound, &buffers, &working, &mut space.pointers) {
-            0 => Ok(outputs),
-            status => Err(self.failure(status)),
+        let mut running = Running {
+            executable: self,
+            bound: &bound,
+            buffers,
+            scratch: &working.scratch,
+            shared: working.shared,
+            args: &mut space.pointers,
+            counters: Vec::new(),
+        };
+        match running.all(&bound.steps) {
+            Ok(()) => Ok(outputs),
+            Err(status) => Err(self.failure(status)),
         }
     }
 

@@ -14,6 +14,7 @@ mod helpers;
 mod lower;
 mod memory;
 mod pool;
+mod steps;
 mod vector;
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! A builder of modules for tests: it panics where a user would get a diagnostic.
 
-use graver_ir::op::{ArgReduce, Broadcast, Call, Composite, DotAxes, Extreme, GatherAxes, Iota, PadAxis, Perm, Philox};
-use graver_ir::op::{Reduce, ReduceKind, SliceAxis, Transform};
+use graver_ir::op::{ArgReduce, Broadcast, Call, Composite, DotAxes, Extreme, GatherAxes, If, Iota, PadAxis, Perm, Philox};
+use graver_ir::op::{Reduce, ReduceKind, Scan, SliceAxis, Transform, While, stack_of};
 use graver_ir::{Array, DType, Dim, FuncId, Function, Loc, Module, Op, Place, Role, Scalar, ScalarFn, Shape, Sink, StateDecl};
 use graver_ir::{StateId, StateKind, Symbol, Type, Value};
 
@@ -329,6 +329,31 @@ impl Build {
     pub fn call_tagged(&mut self, func: FuncId, args: &[Value], tag: Option<Composite>, vjp: Option<FuncId>) -> Vec<Value> {
         let results = self.module.function(func).result_types();
         self.add_many(Op::Call(Call { func, tag, vjp, results }), args)
+    }
+
+    /// One of two functions of this module applied.
+    #[track_caller]
+    pub fn branch(&mut self, condition: Value, arms: [FuncId; 2], operands: &[Value]) -> Vec<Value> {
+        let [then, otherwise] = arms;
+        let results = self.module.function(then).result_types();
+        self.add_many(Op::If(If { then, otherwise, results }), &[&[condition], operands].concat())
+    }
+
+    /// A function of this module applied as long as another one says so.
+    #[track_caller]
+    pub fn repeat(&mut self, [cond, body]: [FuncId; 2], most: Option<Dim>, carried: &[Value], closed: &[Value]) -> Vec<Value> {
+        let op = While { cond, body, carried: carried.len(), most };
+        self.add_many(Op::While(op), &[carried, closed].concat())
+    }
+
+    /// A function of this module applied to every slice in turn; what it gives beyond what it carries is stacked.
+    #[track_caller]
+    pub fn scan(&mut self, body: FuncId, (trip, reverse): (impl AsDim, bool), operands: [&[Value]; 3]) -> Vec<Value> {
+        let [carried, scanned, closed] = operands;
+        let (trip, mut results) = (trip.dim(), self.module.function(body).result_types());
+        results.iter_mut().skip(carried.len()).for_each(|slice| *slice = stack_of(&trip, slice));
+        let op = Scan { body, trip, carried: carried.len(), scanned: scanned.len(), reverse, results };
+        self.add_many(Op::Scan(op), &[carried, scanned, closed].concat())
     }
 
     /// Cotangents of `x`, given those of `y`.

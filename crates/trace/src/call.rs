@@ -49,7 +49,7 @@ fn build(
         let func = trace.module.add(Function::new(""));
         // Numbered by its id: the same composite over other types is another function.
         trace.module.function_mut(func).name = format!("{}.{}", key.0, func.0);
-        trace.frames.push(Frame { func, call: Some(call) });
+        trace.frames.push(Frame { func, call: Some(call), body: None });
         let params: Vec<Tensor> =
             (0..).zip(&key.1).map(|(i, ty)| trace.param(ty.clone(), Role::Arg(format!("x{i}")), line)).collect();
         (func, params, Pop(trace.frames.len() - 1))

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use graver_ir::{Diag, Dim, FuncId, Function, Loc, Module, Op, Place, Role, Sink, StateDecl, StateId, Symbol, Type, Value};
 
+use crate::control::Surroundings;
 use crate::param::ParamId;
 use crate::state::{Origin, StateKey};
 use crate::tensor::Tensor;
@@ -81,11 +82,13 @@ pub(crate) struct StateSlot {
     pub(crate) update: Option<Tensor>,
 }
 
-/// A function under construction: the root, or the body of a composite, which has one place: the call.
+/// A function under construction: the root, the body of a composite, which has one place (the call), or a body of control flow.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) func: FuncId,
     pub(crate) call: Option<Loc>,
+    /// What a body of control flow has met of its surroundings.
+    pub(crate) body: Option<Surroundings>,
 }
 
 /// An open scope: a path, and the line that opened it.
@@ -194,7 +197,7 @@ impl Trace {
         Self {
             id,
             module,
-            frames: vec![Frame { func: ROOT, call: None }],
+            frames: vec![Frame { func: ROOT, call: None, body: None }],
             slots: Vec::new(),
             dims: Vec::new(),
             symbols: BTreeMap::new(),
@@ -261,32 +264,48 @@ impl Trace {
         }
     }
 
-    fn tensor(&mut self, value: Option<Value>) -> Tensor {
+    /// A value of the function under construction as a tensor.
+    pub(crate) fn tensor(&mut self, value: Option<Value>) -> Tensor {
         let func = self.frame().func;
+        self.tensor_of(func, value)
+    }
+
+    fn tensor_of(&mut self, func: FuncId, value: Option<Value>) -> Tensor {
         self.slots.push(Slot { func, value });
         let index = u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 tensors in a trace");
         Tensor::new(self.id, index)
     }
 
-    /// The value of a tensor of this trace and function.
-    pub(crate) fn value(&self, x: Tensor) -> Traced<Value> {
+    /// The function of a tensor of this trace that is under construction, and the tensor's value in it.
+    fn made(&self, x: Tensor) -> Traced<(FuncId, Value)> {
         if x.trace() != self.id {
             return Err(Diag::new("a tensor of another trace is used here")
                 .help("a tensor lives only inside the function that made it: pass the array as an argument")
                 .into());
         }
         let slot = self.slots[x.index()];
-        assert!(slot.func == self.frame().func, "the body of a composite uses only its own operands");
-        slot.value.ok_or(Failed::Poisoned)
+        if !self.frames.iter().any(|frame| frame.func == slot.func) {
+            return Err(Diag::new("a tensor of a loop's or a branch's body is used after it")
+                .help("let the body give it back: what it carries, stacks or returns is there afterwards")
+                .into());
+        }
+        Ok((slot.func, slot.value.ok_or(Failed::Poisoned)?))
     }
 
-    pub(crate) fn values(&self, args: &[Tensor]) -> Traced<Vec<Value>> {
+    /// The value of a tensor of this trace in the function under construction. A body of control flow closes over what was made
+    /// around it.
+    pub(crate) fn value(&mut self, x: Tensor) -> Traced<Value> {
+        let (func, value) = self.made(x)?;
+        if func == self.frame().func { Ok(value) } else { Ok(self.capture(x, func, value)) }
+    }
+
+    pub(crate) fn values(&mut self, args: &[Tensor]) -> Traced<Vec<Value>> {
         args.iter().map(|arg| self.value(*arg)).collect()
     }
 
     pub(crate) fn ty(&self, x: Tensor) -> Traced<Type> {
-        let value = self.value(x)?;
-        Ok(self.module.function(self.frame().func).graph.ty(value).clone())
+        let (func, value) = self.made(x)?;
+        Ok(self.module.function(func).graph.ty(value).clone())
     }
 
     /// Records an operation.
@@ -308,7 +327,7 @@ impl Trace {
         self.tensor(Some(node.into()))
     }
 
-    /// Adds a slot of state, read by the root.
+    /// Adds a slot of state, read by the root, whatever is under construction.
     pub(crate) fn lift(
         &mut self,
         key: StateKey,
@@ -316,11 +335,13 @@ impl Trace {
         origin: Origin,
         line: &'static Location<'static>,
     ) -> StateId {
-        assert!(self.frame().func == ROOT, "the body of a composite reads no state");
+        assert!(self.frame().func == ROOT || self.frame().body.is_some(), "the body of a composite reads no state");
         decl.path = self.unique_path(&decl.path);
         let ty = decl.ty.clone();
         let id = self.module.add_state(decl);
-        let input = self.param(ty, Role::State(id), line);
+        let loc = self.loc(line);
+        let node = self.module.function_mut(ROOT).add_param(ty, Role::State(id), loc);
+        let input = self.tensor_of(ROOT, Some(node.into()));
         self.state.push(StateSlot { key: key.clone(), origin, input, update: None });
         self.state_ids.insert(key, id);
         id
@@ -361,7 +382,7 @@ impl Trace {
 
 /// Records what `f` does without places: it follows from the whole program, and no line of the user's asked for it.
 pub(crate) fn nowhere<R>(f: impl FnOnce() -> R) -> R {
-    with(|trace| trace.frames.push(Frame { func: ROOT, call: Some(Loc::UNKNOWN) }));
+    with(|trace| trace.frames.push(Frame { func: ROOT, call: Some(Loc::UNKNOWN), body: None }));
     let result = f();
     with(|trace| trace.frames.pop());
     result

@@ -17,6 +17,7 @@ extern crate self as graver_trace;
 mod call;
 mod compile;
 mod context;
+mod control;
 mod engine;
 mod grad;
 mod limits;
@@ -36,6 +37,7 @@ const SOURCES: &str = file!().split_at(file!().len() - "lib.rs".len()).0;
 
 pub use compile::{Compiled, Device, TracedModule, compile, trace};
 pub use context::{Mode, fail, is_tracing};
+pub use control::{cond, scan, scan_back, while_at_most, while_loop};
 pub use engine::{Engine, PassTime, Report};
 pub use grad::{Grads, Loss, Pullback, Wrt, WrtLeaf, grad, hvp, jvp, params_of, value_and_grad, vjp, with_params};
 pub use graver_derive::{Module, Tree};

@@ -50,16 +50,13 @@ impl StateCell {
     /// The value, with what was set so far.
     #[must_use]
     pub fn get(self) -> Tensor {
-        with(|trace| {
-            let slot = &trace.state[self.0.0 as usize];
-            slot.update.unwrap_or(slot.input)
-        })
+        with(|trace| trace.state_value(self.0))
     }
 
     /// Whether the trace has set it already.
     #[must_use]
     pub fn is_set(self) -> bool {
-        with(|trace| trace.state[self.0.0 as usize].update.is_some())
+        with(|trace| trace.is_updated(self.0))
     }
 
     /// Records that the step leaves this value; the type must be the slot's.
@@ -81,7 +78,7 @@ impl StateCell {
                     .help("trace it with step, or read training() before")
                     .into());
             }
-            trace.state[self.0.0 as usize].update = Some(value);
+            trace.update_state(self.0, value);
             Ok(())
         })
     }

@@ -1,9 +1,50 @@
-//! Types of derivatives.
+//! Types of control flow, as far as the operation alone tells them, and of derivatives. What functions take and give the verifier knows.
 
 use super::Inferred;
+use crate::dtype::DType;
 use crate::error::Diag;
-use crate::op::Transform;
+use crate::op::{If, Scan, Transform, While};
 use crate::ty::Type;
+
+/// The condition is one bool.
+pub(super) fn branch(op: &If, args: &[&Type]) -> Inferred {
+    match args.first() {
+        Some(ty) if **ty == Type::scalar(DType::Bool) => Ok(op.results.clone()),
+        Some(ty) => Err(Diag::new(format!("the condition must be bool[], got {ty}"))),
+        None => Err(Diag::new("takes a condition, got no operand")),
+    }
+}
+
+/// What is carried keeps its type; the bound is not negative.
+pub(super) fn repeat(op: &While, args: &[&Type]) -> Inferred {
+    if let Some(most) = op.most.as_ref().filter(|most| (-(*most).clone() - crate::Dim::ONE).is_nonneg()) {
+        return Err(Diag::new(format!("at most {most} iterations")));
+    }
+    carried(op.carried, args)
+}
+
+fn carried(count: usize, args: &[&Type]) -> Inferred {
+    match args.get(..count) {
+        Some(types) => Ok(types.iter().map(|ty| (*ty).clone()).collect()),
+        None => Err(Diag::new(format!("carries {count} operands, got {}", args.len()))),
+    }
+}
+
+/// What is carried keeps its type; what is scanned or stacked has `trip` slices along its first axis.
+pub(super) fn scan(op: &Scan, args: &[&Type]) -> Inferred {
+    let Some(scanned) = args.get(op.carried..op.carried.saturating_add(op.scanned)) else {
+        return Err(Diag::new(format!("carries {} and scans {} operands, got {}", op.carried, op.scanned, args.len())));
+    };
+    let own = carried(op.carried, args)?;
+    if !op.results.starts_with(&own) {
+        return Err(Diag::new(format!("carries {own:?}, its results are {:?}", op.results)));
+    }
+    let sliced = |ty: &&Type| ty.shape.first() != Some(&op.trip);
+    match scanned.iter().copied().chain(&op.results[own.len()..]).find(sliced) {
+        Some(ty) => Err(Diag::new(format!("the first size of {ty} must be {}, one slice an iteration", op.trip))),
+        None => Ok(op.results.clone()),
+    }
+}
 
 /// Cotangents have the outputs' types, tangents those of what is differentiated with respect to; all are floats.
 pub(super) fn transform(transform: Transform, args: &[&Type]) -> Inferred {

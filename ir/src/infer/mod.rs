@@ -45,6 +45,9 @@ pub fn infer(op: &Op, args: &[&Type]) -> Inferred {
         Op::Param(ty) => operands(args).map(|[]| vec![ty.clone()]),
         Op::Alias | Op::StopGradient => operands(args).map(|[x]| vec![x.clone()]),
         Op::Call(call) => Ok(call.results.clone()),
+        Op::If(op) => control::branch(op, args),
+        Op::While(op) => control::repeat(op, args),
+        Op::Scan(op) => control::scan(op, args),
         Op::Transform(transform) => control::transform(*transform, args),
     }?;
     match outs.iter().find(|ty| !ty.shape.is_valid()) {

@@ -9,14 +9,14 @@ mod contract;
 mod nest;
 mod program;
 mod scatter;
+mod step;
 pub mod text;
 mod verify;
 
 pub use body::{Access, Body, Bounds, Index, Inst, InstKind, ValueId};
 pub use contract::{Contract, Side};
 pub use nest::{AxisSet, Combine, Nest, Reduction, Stage, Store};
-pub use program::{
-    Arg, Buffer, BufferId, Entry, Kernel, KernelBody, KernelId, Launch, Mode, Place, Program, Step, Trap, TrapId, View,
-};
+pub use program::{Arg, Buffer, BufferId, Entry, Kernel, KernelBody, KernelId, Mode, Place, Program, Trap, TrapId};
 pub use scatter::Scatter;
+pub use step::{Branch, Carry, Launch, Loop, Step, Trip, View, launches};
 pub use verify::verify;

@@ -1,10 +1,11 @@
-//! Programs: kernels, buffers, and the steps that launch kernels over buffers.
+//! Programs: kernels, and entries: buffers with the steps that happen over them.
 
 use serde::{Deserialize, Serialize};
 
 use super::contract::Contract;
 use super::nest::Nest;
 use super::scatter::Scatter;
+use super::step::Step;
 use crate::array::Array;
 use crate::dim::{Dim, Symbol};
 use crate::dtype::DType;
@@ -149,33 +150,6 @@ pub enum Place {
     Arena(Dim),
     /// Not planned yet.
     Unplaced,
-}
-
-/// One thing that an entry does.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Step {
-    /// A kernel over buffers.
-    Launch(Launch),
-}
-
-/// A kernel applied to buffers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Launch {
-    /// The kernel.
-    pub kernel: KernelId,
-    /// One view an argument.
-    pub args: Vec<View>,
-    /// The user's lines that it computes.
-    pub locs: Vec<Loc>,
-}
-
-/// A part of a buffer, laid out as the kernel's argument says.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct View {
-    /// The buffer.
-    pub buffer: BufferId,
-    /// The first element, counted from the buffer's first.
-    pub offset: Dim,
 }
 
 impl Arg {

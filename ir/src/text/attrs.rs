@@ -10,8 +10,8 @@ use crate::dim::Dim;
 use crate::dtype::{DType, Scalar};
 use crate::module::FuncId;
 use crate::op::{
-    ArgReduce, Broadcast, Call, Conv, ConvAxis, DotAxes, Extreme, GatherAxes, Iota, Op, PadAxis, Perm, Philox, Reduce,
-    ReduceKind, SliceAxis, Transform, Window, WindowAxis, WindowPut,
+    ArgReduce, Broadcast, Call, Conv, ConvAxis, DotAxes, Extreme, GatherAxes, If, Iota, Op, PadAxis, Perm, Philox, Reduce,
+    ReduceKind, Scan, SliceAxis, Transform, While, Window, WindowAxis, WindowPut,
 };
 use crate::scalar::ScalarFn;
 use crate::ty::{Shape, Type};
@@ -181,11 +181,14 @@ pub(super) const BLANKS: &[fn() -> Op] = &[
     || Op::Alias,
     || Op::StopGradient,
     || Op::Call(Call { func: FuncId(0), tag: None, vjp: None, results: Vec::new() }),
+    || Op::If(If { then: FuncId(0), otherwise: FuncId(0), results: Vec::new() }),
+    || Op::While(While { cond: FuncId(0), body: FuncId(0), carried: 0, most: None }),
+    || Op::Scan(Scan { body: FuncId(0), trip: Dim::ZERO, carried: 0, scanned: 0, reverse: false, results: Vec::new() }),
     || Op::Transform(Transform::Vjp { outputs: 0, wrt: 0 }),
     || Op::Transform(Transform::Jvp { outputs: 0, wrt: 0 }),
 ];
 
-/// The fields of every operation. A parameter's type and a call's result types stand after the colon.
+/// The fields of every operation. A parameter's type and the result types of what names functions stand after the colon.
 fn fields(op: &mut Op, c: &mut Codec<'_, '_>) -> Parsed<()> {
     match op {
         Op::Map(_) | Op::Param(_) | Op::Alias | Op::StopGradient => Ok(()),
@@ -239,11 +242,30 @@ fn fields(op: &mut Op, c: &mut Codec<'_, '_>) -> Parsed<()> {
             c.option("tag", &mut call.tag)?;
             c.option("vjp", &mut call.vjp)
         }
+        Op::If(op) => {
+            c.field("then", &mut op.then)?;
+            c.field("otherwise", &mut op.otherwise)
+        }
+        Op::While(op) => {
+            c.field("cond", &mut op.cond)?;
+            c.field("body", &mut op.body)?;
+            c.field("carried", &mut op.carried)?;
+            c.option("most", &mut op.most)
+        }
+        Op::Scan(op) => scan(op, c),
         Op::Transform(Transform::Vjp { outputs, wrt } | Transform::Jvp { outputs, wrt }) => {
             c.field("outputs", outputs)?;
             c.field("wrt", wrt)
         }
     }
+}
+
+fn scan(scan: &mut Scan, c: &mut Codec<'_, '_>) -> Parsed<()> {
+    c.field("body", &mut scan.body)?;
+    c.field("trip", &mut scan.trip)?;
+    c.field("carried", &mut scan.carried)?;
+    c.or("scanned", &mut scan.scanned, 0)?;
+    c.or("reverse", &mut scan.reverse, false)
 }
 
 fn dot(axes: &mut DotAxes, c: &mut Codec<'_, '_>) -> Parsed<()> {

@@ -10,7 +10,7 @@ use crate::error::{Diag, Error};
 use crate::graph::Value;
 use crate::location::{Loc, Place};
 use crate::module::{FuncId, FuncResult, Function, Module, Role, Sink, StateDecl, StateId, StateKind};
-use crate::op::Op;
+use crate::op::{Call, If, Op, Scan};
 use crate::ty::Type;
 use crate::verify::verify;
 
@@ -169,8 +169,8 @@ impl Body<'_> {
         if matches!(op, Op::Param(_)) {
             return Err(input.fail(at, "a parameter stands between the parentheses of its function"));
         }
-        if let Op::Call(call) = &mut op {
-            call.results.clone_from(&types);
+        if let Op::Call(Call { results, .. }) | Op::If(If { results, .. }) | Op::Scan(Scan { results, .. }) = &mut op {
+            results.clone_from(&types);
         }
         let id = self.function.graph.add(op, &args, Loc::UNKNOWN).map_err(|diag| moved(input, at, diag))?;
         let inferred = &self.function.graph.node(id).outs;

@@ -214,6 +214,24 @@ words! {
     StateKind "a kind of state" StateKind::ALL;
 }
 
+impl Words for bool {
+    const WHAT: &'static str = "whether";
+
+    fn words() -> Vec<(&'static str, Self)> {
+        vec![("true", true), ("false", false)]
+    }
+}
+
+impl Value for bool {
+    fn print(&self, out: &mut Printer<'_>) {
+        out.put(self);
+    }
+
+    fn parse(input: &mut Parser<'_>) -> Parsed<Self> {
+        one_of(input)
+    }
+}
+
 /// One of the words.
 pub(crate) fn one_of<T: Words>(input: &mut Parser<'_>) -> Parsed<T> {
     let words = T::words();

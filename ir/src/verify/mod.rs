@@ -24,7 +24,12 @@
 //! - I17 One name of a symbol has one declaration.
 //! - I18 Names of functions are unique, and so are paths of state.
 //! - I19 State has numbers for sizes, and the random key is `u32[4]`.
+//! - I20 Both functions of an `if` take its operands after the condition, and give its results.
+//! - I21 The functions of a `while` take its operands; the one gives a bool, the other what is carried.
+//! - I22 The body of a `scan` takes what is carried, slices of what is scanned and what is closed over; it gives what is carried and slices
+//!   of what is stacked.
 
+mod control;
 mod function;
 mod module;
 mod symbols;

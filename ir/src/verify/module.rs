@@ -1,9 +1,9 @@
-//! Checks what functions have to do with one another and with the state: I6, I14 to I16, I18, I19.
+//! Checks what functions have to do with one another and with the state: I6, I14 to I16, I18, I19; I20 to I22 are in [`control`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Findings;
 use super::function::at;
+use super::{Findings, control};
 use crate::dtype::DType;
 use crate::error::Diag;
 use crate::graph::NodeId;
@@ -38,12 +38,12 @@ fn unique<'a>(names: impl Iterator<Item = &'a str>, what: &str, found: &mut Find
     }
 }
 
-/// Checks every call of a function; the callees that exist.
+/// Checks everything that names functions; the callees that exist.
 fn calls(module: &Module, function: &Function, found: &mut Findings) -> BTreeSet<FuncId> {
     let mut callees = BTreeSet::new();
     for id in function.graph.nodes() {
-        let Op::Call(call) = function.graph.op(id) else { continue };
-        for callee in [Some(call.func), call.vjp].into_iter().flatten() {
+        let op = function.graph.op(id);
+        for callee in op.functions() {
             found.require(module.functions.contains_key(&callee), || {
                 at(&function.graph, id, format!("I6: there is no function {}", callee.0))
             });
@@ -52,7 +52,11 @@ fn calls(module: &Module, function: &Function, found: &mut Findings) -> BTreeSet
                 stateless(module.function(callee), found);
             }
         }
-        signature(module, function, (id, call), found);
+        if let Op::Call(call) = op {
+            signature(module, function, (id, call), found);
+        } else {
+            control::signature(module, function, id, found);
+        }
     }
     callees
 }
@@ -81,7 +85,7 @@ fn signature(module: &Module, caller: &Function, (id, call): (NodeId, &Call), fo
     }
 }
 
-fn params(function: &Function) -> Vec<&Type> {
+pub(super) fn params(function: &Function) -> Vec<&Type> {
     function.params.iter().map(|param| function.graph.ty(param.node.into())).collect()
 }
 

@@ -74,6 +74,9 @@ fn dims(op: &Op) -> Vec<&Dim> {
         Op::Conv(conv) => conv.axes.iter().flat_map(|ConvAxis { low, high, .. }| [low, high]).collect(),
         Op::Param(ty) => sizes(std::slice::from_ref(ty)),
         Op::Call(call) => sizes(&call.results),
+        Op::If(op) => sizes(&op.results),
+        Op::While(op) => op.most.iter().collect(),
+        Op::Scan(op) => sizes(&op.results).into_iter().chain([&op.trip]).collect(),
         Op::Map(_)
         | Op::Cast(_)
         | Op::Const(_)

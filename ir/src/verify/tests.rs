@@ -6,7 +6,7 @@ use crate::dtype::DType;
 use crate::graph::{NodeId, Value};
 use crate::location::Loc;
 use crate::module::{FuncId, Function, Module, Param, Role, Sink, StateDecl, StateId, StateKind};
-use crate::op::{Call, Op, Transform};
+use crate::op::{Call, If, Op, Scan, Transform, While};
 use crate::scalar::ScalarFn;
 use crate::ty::{Shape, Type};
 
@@ -174,4 +174,31 @@ fn module_invariants() {
     check("I18", |module| module.state.push(module.state[0].clone()));
     check("I19", |module| module.state[0].ty = symbolic());
     check("I19", |module| module.state[0].kind = StateKind::Rng);
+}
+
+#[test]
+fn control_invariants() {
+    // `callee` takes and gives one symbolic array, in `main` and here.
+    let adds = |op: Op, with_condition: bool| {
+        move |module: &mut Module| {
+            let main = module.function_mut(FuncId(0));
+            let x = main.add_param(symbolic(), Role::Arg("of_control".to_owned()), Loc::UNKNOWN);
+            let condition = main.add_param(Type::scalar(DType::Bool), Role::Arg("condition".to_owned()), Loc::UNKNOWN);
+            if with_condition {
+                add(main, op.clone(), &[condition, x])
+            } else {
+                add(main, op.clone(), &[x])
+            };
+        }
+    };
+    let branch = |results| Op::If(If { then: FuncId(1), otherwise: FuncId(1), results });
+    check("I20", adds(branch(Vec::new()), true));
+    check("I21", adds(Op::While(While { cond: FuncId(1), body: FuncId(1), carried: 1, most: None }), false));
+    let scan = |body, carried, results| Scan { body, trip: Dim::from(3), carried, scanned: 0, reverse: false, results };
+    check("I22", adds(Op::Scan(scan(FuncId(1), 0, Vec::new())), false));
+    check("I6", adds(Op::Scan(scan(FuncId(9), 1, vec![symbolic()])), false));
+    let fine = Op::Scan(scan(FuncId(1), 1, vec![symbolic()]));
+    let mut module = module();
+    adds(fine, false)(&mut module);
+    assert!(verify(&module).is_ok(), "a scan of a function that fits");
 }

@@ -20,11 +20,14 @@ pub(crate) fn everything() -> Module {
     contractions(&mut main);
     add(&mut main, Op::Philox(Philox { shape: shape(&[batch(), 3.into()]), stream: 7 }), &[key.into()]);
     control(&mut main);
+    loops(&mut main);
     main.add_result(weight, Sink::Update(slot));
     main.add_result(key, Sink::Out);
     module.add(main);
     module.add(callee("callee \"quoted\"\n"));
     module.add(callee("f.1"));
+    module.add(holds());
+    module.add(keeps());
     module
 }
 
@@ -154,6 +157,38 @@ fn control(f: &mut Function) {
     }
 }
 
+/// `(f32[batch]) -> bool[]`
+fn holds() -> Function {
+    let mut f = Function::new("holds");
+    arg(&mut f, DType::F32, &[batch()]);
+    let y = add(&mut f, Op::Const(Array::full([], Scalar::one(DType::Bool))), &[]);
+    f.add_result(y, Sink::Out);
+    f
+}
+
+/// `(f32[batch]) -> f32[batch]`
+fn keeps() -> Function {
+    let mut f = Function::new("keeps");
+    let x = arg(&mut f, DType::F32, &[batch()]);
+    f.add_result(x, Sink::Out);
+    f
+}
+
+fn loops(f: &mut Function) {
+    let (x, xs) = (arg(f, DType::F32, &[batch()]), arg(f, DType::F32, &[odd(), batch()]));
+    let condition = arg(f, DType::Bool, &[]);
+    let (one, stack) = (Type::new(DType::F32, shape(&[batch()])), Type::new(DType::F32, shape(&[odd(), batch()])));
+    add(f, Op::If(If { then: FuncId(1), otherwise: FuncId(2), results: vec![one.clone(); 2] }), &[condition, x]);
+    for most in [None, Some(odd())] {
+        add(f, Op::While(While { cond: FuncId(3), body: FuncId(4), carried: 1, most }), &[x]);
+    }
+    let scan = |carried: usize, reverse: bool, results: Vec<Type>| {
+        Op::Scan(Scan { body: FuncId(1), trip: odd(), carried, scanned: 1 - carried, reverse, results })
+    };
+    add(f, scan(1, true, vec![one, stack.clone()]), &[x]);
+    add(f, scan(0, false, vec![stack.clone(), stack]), &[xs]);
+}
+
 fn callee(name: &str) -> Function {
     let mut f = Function::new(name);
     let x = arg(&mut f, DType::F32, &[batch()]);
@@ -195,6 +230,9 @@ pub(crate) fn number(op: &Op) -> usize {
         Op::Call(_) => 26,
         Op::Transform(Transform::Vjp { .. }) => 27,
         Op::Transform(Transform::Jvp { .. }) => 28,
+        Op::If(_) => 29,
+        Op::While(_) => 30,
+        Op::Scan(_) => 31,
     }
 }
 

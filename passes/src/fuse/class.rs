@@ -25,6 +25,8 @@ pub(super) enum Class {
     Contract,
     /// Additions at run-time positions.
     Scatter,
+    /// Functions applied: what they take and give is in memory.
+    Control,
 }
 
 /// The class of a node.
@@ -58,6 +60,7 @@ pub(super) fn class(graph: &Graph, id: NodeId) -> Class {
             }
         }
         Op::Dot(_) | Op::Conv(_) => Class::Contract,
+        Op::If(_) | Op::While(_) | Op::Scan(_) => Class::Control,
         Op::Call(_) | Op::Transform(_) => panic!("F3: calls and derivatives are gone before fusion"),
     }
 }
@@ -68,7 +71,7 @@ pub(super) fn is_cheap(graph: &Graph, id: NodeId) -> bool {
         Class::Move => true,
         Class::Source => !matches!(graph.op(id), Op::Philox(_)),
         Class::Map => is_cheap_map(graph.op(id)),
-        Class::Given | Class::Reduce | Class::Window | Class::Contract | Class::Scatter => false,
+        Class::Given | Class::Reduce | Class::Window | Class::Contract | Class::Scatter | Class::Control => false,
     }
 }
 
@@ -88,6 +91,7 @@ pub(super) fn space(shape: &Shape) -> Vec<Dim> {
 pub(super) fn operand_space(graph: &Graph, id: NodeId) -> Vec<Dim> {
     match class(graph, id) {
         Class::Reduce => space(&graph.ty(graph.args(id)[0]).shape),
+        Class::Control => Vec::new(),
         Class::Given | Class::Source | Class::Move | Class::Map | Class::Window | Class::Contract | Class::Scatter => {
             space(&result(graph, id).shape)
         }

@@ -99,7 +99,7 @@ impl<'a> Facts<'a> {
         match class(self.graph(), id) {
             Class::Source | Class::Move => true,
             Class::Map => is_cheap(self.graph(), id) && self.is_cheap_chain(id),
-            Class::Given | Class::Reduce | Class::Window | Class::Contract | Class::Scatter => false,
+            Class::Given | Class::Reduce | Class::Window | Class::Contract | Class::Scatter | Class::Control => false,
         }
     }
 
@@ -113,22 +113,25 @@ impl<'a> Facts<'a> {
     }
 
     fn chain(&self, value: Value, sources: &mut BTreeSet<Value>, maps: &mut usize) -> bool {
-        if class(self.graph(), value.node) == Class::Given {
+        if is_in_memory(self.graph(), value.node) {
             sources.insert(value);
             return true;
         }
         *maps += usize::from(class(self.graph(), value.node) == Class::Map);
-        let inner = |arg: Value| self.free[arg.node.index()] || class(self.graph(), arg.node) == Class::Given;
+        let inner = |arg: Value| self.free[arg.node.index()] || is_in_memory(self.graph(), arg.node);
         let mut args = self.graph().args(value.node).into_iter();
         *maps <= CHEAP_CHAIN && args.all(|arg| inner(arg) && self.chain(arg, sources, maps))
     }
 
-    /// Operands that lowering or the machine needs as arrays: a gather's where no index arithmetic leads further, and what
+    /// Operands that lowering or the machine needs as arrays: those of control flow, a gather's where no index arithmetic leads further, and what
     /// a reshape splits or merges after other movement, which as a view of memory costs nothing.
     fn must_be_stored(&self, id: NodeId) -> Vec<Value> {
         let graph = self.graph();
         let args = graph.args(id);
         let is_free = |value: &Value| self.free[value.node.index()];
+        if class(graph, id) == Class::Control {
+            return args;
+        }
         if let Op::Gather(axes) = graph.op(id) {
             let random: Vec<bool> = (0..graph.ty(args[0]).rank()).map(|axis| axis == axes.axis).collect();
             let stored = !reaches(graph, args[0], &random, &|node| !self.free[node.index()]);
@@ -183,4 +186,9 @@ impl<'a> Facts<'a> {
     pub(super) fn bytes(&self, value: Value) -> i64 {
         nominal(&self.graph().ty(value).bytes())
     }
+}
+
+/// Whether a node's results are arrays in any case.
+fn is_in_memory(graph: &Graph, id: NodeId) -> bool {
+    matches!(class(graph, id), Class::Given | Class::Control)
 }

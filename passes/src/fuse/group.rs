@@ -24,6 +24,8 @@ pub(super) enum Kind {
     Contract,
     /// Additions at run-time positions.
     Scatter,
+    /// Functions applied.
+    Control,
 }
 
 /// A region.
@@ -51,7 +53,8 @@ impl Group {
     pub(super) fn of(facts: &Facts<'_>, id: NodeId) -> Self {
         let graph = facts.graph();
         let full = operand_space(graph, id);
-        let kept = space(&result(graph, id).shape).len();
+        let control = class(graph, id) == Class::Control;
+        let kept = if control { 0 } else { space(&result(graph, id).shape).len() };
         let kind = match class(graph, id) {
             Class::Given | Class::Source | Class::Map => Kind::Map,
             Class::Move => Kind::Move,
@@ -59,6 +62,7 @@ impl Group {
             Class::Window => Kind::Window,
             Class::Contract => Kind::Contract,
             Class::Scatter => Kind::Scatter,
+            Class::Control => Kind::Control,
         };
         let places = if kind == Kind::Contract { BTreeMap::from([(id, (0..full.len()).collect())]) } else { BTreeMap::new() };
         Self { kind, nodes: vec![id], full, kept, tail: kind == Kind::Move, places }

@@ -6,13 +6,18 @@ use graver_ir::op::{Call, Composite};
 use graver_ir::{FuncId, Function, Graph, Module, NodeId, Op, Param, Role, Sink, Value};
 
 use super::partition::Partition;
+use crate::blocks::is_region;
 use crate::lower::name::name;
 
-/// Whether the function holds nothing but parameters, arrays and calls of regions already.
+/// Whether the function holds nothing but parameters, arrays, control flow and calls of regions already.
 pub(super) fn is_outlined(function: &Function) -> bool {
     let graph = &function.graph;
-    let is_region = |op: &Op| if let Op::Call(call) = op { call.tag == Some(Composite::Region) } else { false };
-    graph.nodes().all(|id| is_region(graph.op(id)) || matches!(graph.op(id), Op::Param(_) | Op::Const(_)))
+    graph.nodes().all(|id| is_region(graph.op(id)) || stays(graph.op(id)))
+}
+
+/// Whether the operation stands outside of regions.
+fn stays(op: &Op) -> bool {
+    matches!(op, Op::Param(_) | Op::Const(_) | Op::If(_) | Op::While(_) | Op::Scan(_))
 }
 
 /// Replaces the function by calls of its regions.
@@ -21,6 +26,12 @@ pub(super) fn outline(module: &mut Module, id: FuncId, partition: &Partition) {
     let regions = Regions::of(&old, partition);
     let mut entry = Entry::of(&old);
     for region in regions.order(&old) {
+        if let [node] = regions.nodes[&region][..]
+            && stays(old.graph.op(node))
+        {
+            entry.control(&old, node);
+            continue;
+        }
         let outlined = regions.function(&old, region, module.functions.len());
         let args: Vec<Value> = outlined.reads.iter().map(|value| entry.value(&old, *value)).collect();
         let (results, loc) = (outlined.function.result_types(), outlined.loc);
@@ -60,6 +71,16 @@ impl Entry {
         match self.values.get(&value) {
             Some(new) => *new,
             None => self.copy(&old.graph, value.node).into(),
+        }
+    }
+
+    /// Control flow over values that are all in memory.
+    fn control(&mut self, old: &Function, id: NodeId) {
+        let node = old.graph.node(id);
+        let args: Vec<Value> = old.graph.args(id).into_iter().map(|arg| self.value(old, arg)).collect();
+        let new = self.function.graph.add(node.op.clone(), &args, node.loc.clone()).expect("it was well typed before");
+        for out in 0..u16::try_from(node.outs.len()).expect("I8: a node has fewer than 65536 results") {
+            self.values.insert(id.out(out), new.out(out));
         }
     }
 

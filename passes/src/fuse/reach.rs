@@ -43,6 +43,9 @@ pub(super) fn reaches(graph: &Graph, value: Value, random: &[bool], stored: &dyn
         | Op::Conv(_)
         | Op::Philox(_)
         | Op::Call(_)
+        | Op::If(_)
+        | Op::While(_)
+        | Op::Scan(_)
         | Op::Transform(_) => false,
     }
 }

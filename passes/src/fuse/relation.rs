@@ -93,6 +93,9 @@ pub(super) fn of_operand(graph: &Graph, id: NodeId, slot: usize) -> Relation {
         | Op::Iota(_)
         | Op::Param(_)
         | Op::Call(_)
+        | Op::If(_)
+        | Op::While(_)
+        | Op::Scan(_)
         | Op::Transform(_) => wide(shape, Origin::Axis),
     }
 }
@@ -188,6 +191,9 @@ pub(super) fn through(graph: &Graph, id: NodeId, relation: &Relation) -> Relatio
         | Op::Philox(_)
         | Op::Param(_)
         | Op::Call(_)
+        | Op::If(_)
+        | Op::While(_)
+        | Op::Scan(_)
         | Op::Transform(_) => panic!("F5: {} is no movement", graph.op(id).name()),
     }
 }

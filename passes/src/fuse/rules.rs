@@ -32,6 +32,8 @@ pub(super) enum Refusal {
     TooLarge,
     /// The target's contractions take no maps.
     NoEpilogue,
+    /// What control flow takes and gives is in memory.
+    Control,
 }
 
 impl fmt::Display for Refusal {
@@ -45,6 +47,7 @@ impl fmt::Display for Refusal {
             Self::RunTimePosition => "it is read at positions that are known at run time only",
             Self::Between => "another kernel between them needs one and feeds the other",
             Self::TooLarge => "the kernel would be too large",
+            Self::Control => "what control flow takes and gives is in memory",
             Self::NoEpilogue => "the target's contractions take no further ops",
         })
     }
@@ -56,6 +59,7 @@ pub(super) fn vertical(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], 
         return Err(Refusal::ReadElsewhere);
     }
     match (p.kind, c.kind) {
+        (Kind::Control, _) | (_, Kind::Control) => Err(Refusal::Control),
         (Kind::Contract, Kind::Map) => epilogue(facts, p, c, reads),
         (Kind::Contract, Kind::Move) => tail_of_sum(facts, p, c, reads),
         (Kind::Map, Kind::Contract) => into_contraction(facts, p, c, reads, private),
@@ -188,7 +192,7 @@ fn maps(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: bool) 
         Kind::Column if over_full && private => Ok(joined(p, c, c)),
         Kind::Window if private && reads_windows_once(facts, reads) => Ok(joined(p, c, c)),
         Kind::Map | Kind::Row | Kind::Column | Kind::Window => inlined(facts, p, c, reads, private),
-        Kind::Move | Kind::Contract | Kind::Scatter => Err(Refusal::OneCoreEach),
+        Kind::Move | Kind::Contract | Kind::Scatter | Kind::Control => Err(Refusal::OneCoreEach),
     }
 }
 

@@ -139,6 +139,9 @@ fn transpose_step(b: &mut Build<'_>, step: &Step, x: &Type, g: Value) -> Result<
         | Op::Alias
         | Op::StopGradient
         | Op::Call(_)
+        | Op::If(_)
+        | Op::While(_)
+        | Op::Scan(_)
         | Op::Transform(_) => panic!("G1: a derivative's steps are linear, `{}` is not", step.op.name()),
     }
 }

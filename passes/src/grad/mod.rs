@@ -13,11 +13,15 @@ mod control;
 mod forward;
 mod index;
 mod linear;
+mod loops;
 mod map;
 mod movement;
 mod path;
 mod reduce;
+mod residual;
 mod reverse;
+mod scan;
+mod total;
 
 use graver_ir::op::Transform;
 use graver_ir::{Diag, Error, Function, Graph, Module, NodeId, Op, Value};
@@ -42,7 +46,7 @@ fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
     Ok(changed)
 }
 
-fn expand_all(module: &Module, function: &mut Function) -> Result<Changed, Error> {
+fn expand_all(module: &mut Module, function: &mut Function) -> Result<Changed, Error> {
     let mut changed = Changed::No;
     // In order: an inner derivative precedes the outer one that differentiates it.
     for node in function.graph.topo() {
@@ -54,18 +58,18 @@ fn expand_all(module: &Module, function: &mut Function) -> Result<Changed, Error
     Ok(changed)
 }
 
-fn expand(module: &Module, function: &mut Function, node: NodeId, transform: Transform) -> Result<(), Error> {
+fn expand(module: &mut Module, function: &mut Function, node: NodeId, transform: Transform) -> Result<(), Error> {
     let args = function.graph.args(node);
     let (y, x, results) = match transform {
         Transform::Vjp { outputs, wrt: _ } => {
             let (y, rest) = args.split_at(outputs);
             let (cotangents, x) = rest.split_at(outputs);
-            (y, x, reverse::expand(module, &mut function.graph, y, cotangents, x))
+            (y, x, reverse::expand(module, function, y, cotangents, x))
         }
         Transform::Jvp { outputs, wrt } => {
             let (y, rest) = args.split_at(outputs);
             let (x, tangents) = rest.split_at(wrt);
-            (y, x, forward::expand(&mut function.graph, y, x, tangents))
+            (y, x, forward::expand(module, function, y, x, tangents))
         }
     };
     let results = results.map_err(|first| all_refusals(&function.graph, transform, x, y, first))?;
@@ -82,8 +86,11 @@ fn all_refusals(graph: &Graph, transform: Transform, x: &[Value], y: &[Value], f
     let mut scratch = graph.clone();
     let path = path::Path::between(graph, x, y);
     let mut refused: Vec<Diag> = Vec::new();
-    // A call brings its own derivative, for reverse mode.
-    let asked = |node: &&NodeId| matches!(transform, Transform::Jvp { .. }) || !matches!(graph.op(**node), Op::Call(_));
+    // A call brings its own derivative, for reverse mode; branches and loops have one each.
+    let asked = |node: &&NodeId| match graph.op(**node) {
+        Op::Call(_) => matches!(transform, Transform::Jvp { .. }),
+        op => op.functions().is_empty(),
+    };
     for node in path.order.iter().filter(asked) {
         let answers = path.operands(graph, *node).into_iter().filter_map(|(slot, _)| derivative(&mut scratch, *node, slot).err());
         refused.extend(answers.take(1));
@@ -136,6 +143,7 @@ fn rule(b: &mut Build<'_>, op: &Op, args: &[Value], out: Value, slot: usize) -> 
         Op::Window(window) => reduce::window(b, window, args[0]),
         Op::ScatterAdd(axes) => Ok(index::scatter_add(b, *axes, args, slot)),
         Op::Alias => Ok(Derivative::same()),
+        Op::If(_) | Op::While(_) | Op::Scan(_) => panic!("G4: control flow is differentiated whole"),
         Op::Call(_) => Ok(Derivative::NotDifferentiable("its own derivative is for reverse mode; forward mode has none")),
         Op::Const(_)
         | Op::Size(_)

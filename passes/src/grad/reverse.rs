@@ -3,22 +3,23 @@
 use std::collections::BTreeMap;
 
 use graver_ir::op::Call;
-use graver_ir::{Diag, Graph, Module, NodeId, Op, Value};
+use graver_ir::{Diag, Function, Graph, Module, NodeId, Op, Value};
 
 use super::linear::transpose;
 use super::path::Path;
-use super::{control, derivative};
+use super::{control, derivative, loops};
 use crate::build::Build;
 
 /// The cotangents of `x` given those of `y`; zeros where no `y` depends on an `x`.
 pub(super) fn expand(
-    module: &Module,
-    graph: &mut Graph,
+    module: &mut Module,
+    function: &mut Function,
     y: &[Value],
     cotangents: &[Value],
     x: &[Value],
 ) -> Result<Vec<Value>, Diag> {
-    let mut sweep = Sweep { module, path: Path::between(graph, x, y), sums: BTreeMap::new() };
+    let graph = &mut function.graph;
+    let mut sweep = Sweep { module, path: Path::between(graph, x, y), sums: BTreeMap::new(), replaced: Vec::new() };
     for (y, cotangent) in y.iter().zip(cotangents) {
         sweep.collect(graph, y.node, *y, *cotangent);
     }
@@ -26,14 +27,19 @@ pub(super) fn expand(
     for node in sweep.path.order.clone().into_iter().rev() {
         sweep.pull_back(graph, node)?;
     }
-    Ok(x.iter().map(|x| sweep.cotangent(graph, *x)).collect())
+    let results = x.iter().map(|x| sweep.cotangent(graph, *x)).collect();
+    let replaced = sweep.replaced;
+    replaced.into_iter().filter(|(old, new)| old != new).for_each(|(old, new)| function.replace(old, new));
+    Ok(results)
 }
 
 struct Sweep<'a> {
-    module: &'a Module,
+    module: &'a mut Module,
     path: Path,
     /// The cotangent of every value that has one so far. Looked up, never iterated.
     sums: BTreeMap<Value, Value>,
+    /// Results of control flow, and what gives them and saves residuals too.
+    replaced: Vec<(Value, Value)>,
 }
 
 impl Sweep<'_> {
@@ -51,6 +57,9 @@ impl Sweep<'_> {
     fn pull_back(&mut self, graph: &mut Graph, node: NodeId) -> Result<(), Diag> {
         if let Op::Call(call) = graph.op(node).clone() {
             return self.pull_back_call(graph, node, &call);
+        }
+        if loops::is_control(graph.op(node)) {
+            return self.pull_back_control(graph, node);
         }
         let Some(cotangent) = self.sums.get(&node.out(0)).copied() else { return Ok(()) };
         for (slot, arg) in self.path.operands(graph, node) {
@@ -74,6 +83,24 @@ impl Sweep<'_> {
                 self.collect(graph, node, arg, cotangent);
             }
         }
+        Ok(())
+    }
+
+    fn pull_back_control(&mut self, graph: &mut Graph, node: NodeId) -> Result<(), Diag> {
+        let own = loops::outs(node, 0..graph.node(node).outs.len());
+        let cotangents: Vec<Option<Value>> = own.iter().map(|out| self.sums.get(out).copied()).collect();
+        if cotangents.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        let args = graph.args(node);
+        let wanted: Vec<bool> = args.iter().map(|arg| self.path.carries(graph, *arg)).collect();
+        let pulled = loops::pull(self.module, graph, node, &cotangents, &wanted)?;
+        for (slot, cotangent) in pulled.derivatives {
+            if wanted[slot] {
+                self.collect(graph, node, args[slot], cotangent);
+            }
+        }
+        self.replaced.extend(own.into_iter().zip(pulled.values));
         Ok(())
     }
 

@@ -1,6 +1,6 @@
-//! The entry: buffers for its values, a launch for every kernel, and copies where results are not computed in place.
+//! The entry and the blocks inside: buffers for values, a launch for every kernel, and copies where results are not computed in place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use graver_ir::dim::Dim;
 use graver_ir::kernel::{
@@ -9,28 +9,29 @@ use graver_ir::kernel::{
 };
 use graver_ir::{FuncId, Function, Loc, Module, NodeId, Op, Role, Sink, StateId, Type, Value};
 
-use super::Kernels;
+use super::control::Counters;
 use super::point::at as exact;
 use super::region::{Source, axis_of};
+use super::{COPY, Kernels};
 
 /// The program of a fused module.
 pub(super) fn lower(module: &Module) -> Program {
     let program = Program { state: module.state.clone(), ..Program::default() };
     let (_, function) = module.entry().expect("a module that is compiled has an entry");
-    let mut lowering = EntryLowering {
+    let mut lowering = Lowering {
         module,
-        function,
         program,
         entry: empty_entry(function),
-        values: BTreeMap::new(),
         regions: BTreeMap::new(),
+        carried: BTreeSet::new(),
+        counters: Counters::of(module),
     };
-    lowering.params();
-    for node in function.graph.topo() {
-        lowering.node(node);
-    }
-    lowering.results();
-    let EntryLowering { mut program, entry, .. } = lowering;
+    let mut block = Block::of(function);
+    lowering.params(&mut block);
+    lowering.nodes(&mut block);
+    lowering.results(&mut block);
+    lowering.entry.steps = block.steps;
+    let Lowering { mut program, entry, .. } = lowering;
     program.entries.push(entry);
     program.symbols = super::super::symbols::of(&program);
     program
@@ -47,25 +48,44 @@ fn empty_entry(function: &Function) -> Entry {
     }
 }
 
-struct EntryLowering<'a> {
-    module: &'a Module,
-    function: &'a Function,
-    program: Program,
-    entry: Entry,
-    values: BTreeMap<Value, BufferId>,
-    regions: BTreeMap<FuncId, Kernels>,
+/// A function on its way to steps: the entry, or one that control flow applies.
+pub(super) struct Block<'a> {
+    pub(super) function: &'a Function,
+    /// Where values are.
+    pub(super) values: BTreeMap<Value, View>,
+    /// Where values must come to be.
+    pub(super) places: BTreeMap<Value, View>,
+    pub(super) steps: Vec<Step>,
 }
 
-impl EntryLowering<'_> {
-    fn buffer(&mut self, place: Place, ty: &Type, loc: &Loc) -> BufferId {
+impl<'a> Block<'a> {
+    pub(super) fn of(function: &'a Function) -> Self {
+        Self { function, values: BTreeMap::new(), places: BTreeMap::new(), steps: Vec::new() }
+    }
+}
+
+/// What all blocks of a program share.
+pub(super) struct Lowering<'a> {
+    pub(super) module: &'a Module,
+    pub(super) program: Program,
+    pub(super) entry: Entry,
+    regions: BTreeMap<FuncId, Kernels>,
+    /// Buffers whose memory is exchanged.
+    pub(super) carried: BTreeSet<BufferId>,
+    pub(super) counters: Counters,
+}
+
+impl Lowering<'_> {
+    pub(super) fn buffer(&mut self, place: Place, ty: &Type, loc: &Loc) -> BufferId {
         self.entry.buffers.push(Buffer { place, dtype: ty.dtype, shape: ty.shape.0.clone(), loc: loc.clone() });
         BufferId(u32::try_from(self.entry.buffers.len() - 1).expect("fewer than 2^32 buffers"))
     }
 
     /// Inputs in call order, and slots of the state.
-    fn params(&mut self) {
-        for param in &self.function.params {
-            let (ty, loc) = (self.function.graph.ty(param.node.into()).clone(), self.function.graph.loc(param.node).clone());
+    fn params(&mut self, block: &mut Block<'_>) {
+        for param in &block.function.params {
+            let graph = &block.function.graph;
+            let (ty, loc) = (graph.ty(param.node.into()).clone(), graph.loc(param.node).clone());
             let buffer = match &param.role {
                 Role::Arg(name) => {
                     let buffer = self.buffer(Place::Input(self.entry.inputs.len()), &ty, &loc);
@@ -74,7 +94,7 @@ impl EntryLowering<'_> {
                 }
                 Role::State(id) => self.state(*id),
             };
-            self.values.insert(param.node.into(), buffer);
+            block.values.insert(param.node.into(), View::whole(buffer));
         }
     }
 
@@ -87,82 +107,104 @@ impl EntryLowering<'_> {
         }
     }
 
-    fn node(&mut self, node: NodeId) {
-        let graph = &self.function.graph;
-        if let Op::Const(array) = graph.op(node) {
-            self.program.consts.push(array.clone());
-            let place = Place::Const(self.program.consts.len() - 1);
-            let buffer = self.buffer(place, &array.ty(), graph.loc(node));
-            self.values.insert(node.into(), buffer);
-        } else if let Op::Call(call) = graph.op(node) {
-            self.region(node, call.func);
-        } else {
-            let op = graph.op(node);
-            assert!(matches!(op, Op::Param(_)), "L8: after fuse an entry holds parameters, arrays and calls, not {}", op.name());
+    /// Every node of a block in order.
+    pub(super) fn nodes(&mut self, block: &mut Block<'_>) {
+        for node in block.function.graph.topo() {
+            self.node(block, node);
         }
     }
 
-    fn region(&mut self, node: NodeId, func: FuncId) {
+    fn node(&mut self, block: &mut Block<'_>, node: NodeId) {
+        let graph = &block.function.graph;
+        let op = graph.op(node);
+        if let Op::Const(array) = op {
+            self.program.consts.push(array.clone());
+            let place = Place::Const(self.program.consts.len() - 1);
+            let buffer = self.buffer(place, &array.ty(), graph.loc(node));
+            block.values.insert(node.into(), View::whole(buffer));
+        } else if let Op::Call(call) = op {
+            self.region(block, node, call.func);
+        } else if let Op::If(op) = op {
+            self.branch(block, node, op);
+        } else if let Op::While(op) = op {
+            self.repeat(block, node, op);
+        } else if let Op::Scan(op) = op {
+            self.scan(block, node, op);
+        } else {
+            let is_param = matches!(op, Op::Param(_));
+            assert!(is_param, "L8: after fuse a block holds parameters, arrays, control flow and calls, not {}", op.name());
+        }
+    }
+
+    /// Where a value comes to be: where it must, or in a buffer of its own.
+    pub(super) fn place(&mut self, block: &mut Block<'_>, value: Value, loc: &Loc) -> View {
+        let view = match block.places.get(&value) {
+            Some(view) => view.clone(),
+            None => View::whole(self.buffer(Place::Unplaced, block.function.graph.ty(value), loc)),
+        };
+        block.values.insert(value, view.clone());
+        view
+    }
+
+    fn region(&mut self, block: &mut Block<'_>, node: NodeId, func: FuncId) {
         let function = self.module.function(func);
         if !self.regions.contains_key(&func) {
             let kernels = super::region(function, &mut self.program.traps);
             self.regions.insert(func, kernels);
         }
-        let graph = &self.function.graph;
-        let params: Vec<BufferId> = graph.args(node).iter().map(|arg| self.values[arg]).collect();
+        let graph = &block.function.graph;
+        let params: Vec<View> = graph.args(node).iter().map(|arg| block.values[arg].clone()).collect();
         let mut results = Vec::new();
-        for (out, ty) in (0u16..).zip(graph.node(node).outs.clone()) {
+        for out in 0..u16::try_from(graph.node(node).outs.len()).expect("I8: a node has fewer than 65536 results") {
             let loc = function.graph.loc(function.results[usize::from(out)].value.node).clone();
-            let buffer = self.buffer(Place::Unplaced, &ty, &loc);
-            self.values.insert(node.out(out), buffer);
-            results.push(buffer);
+            results.push(self.place(block, node.out(out), &loc));
         }
         let locs = locations(function);
         for (kernel, sources) in &self.regions[&func] {
-            let buffers = sources.iter().map(|source| match source {
-                Source::Param(position) => params[*position],
-                Source::Result(position) => results[*position],
+            let views = sources.iter().map(|source| match source {
+                Source::Param(position) => params[*position].clone(),
+                Source::Result(position) => results[*position].clone(),
             });
-            let args = buffers.map(|buffer| View { buffer, offset: Dim::ZERO }).collect();
+            let args = views.collect();
             let kernel = self.program.intern(kernel.clone());
-            self.entry.steps.push(Step::Launch(Launch { kernel, args, locs: locs.clone() }));
+            block.steps.push(Step::Launch(Launch { kernel, args, locs: locs.clone() }));
         }
     }
 
     /// Outputs first: they may show the state as it was.
-    fn results(&mut self) {
-        let results = &self.function.results;
+    fn results(&mut self, block: &mut Block<'_>) {
+        let results = &block.function.results;
         for result in results.iter().filter(|result| result.sink == Sink::Out) {
-            let buffer = self.output(result.value);
+            let buffer = self.output(block, result.value);
             self.entry.outputs.push(buffer);
         }
         let updates: Vec<(StateId, BufferId)> = results
             .iter()
             .filter_map(|result| match result.sink {
                 Sink::Out => None,
-                Sink::Update(id) => Some((id, self.values[&result.value])),
+                Sink::Update(id) => Some((id, block.values[&result.value].buffer)),
             })
             .collect();
-        self.updates(updates);
+        self.updates(block, updates);
     }
 
     /// The buffer of an output: the value's own, if it is computed here and is no other output.
-    fn output(&mut self, value: Value) -> BufferId {
+    fn output(&mut self, block: &mut Block<'_>, value: Value) -> BufferId {
         let place = Place::Output(self.entry.outputs.len());
-        let own = self.values[&value];
+        let own = block.values[&value].buffer;
         let buffer = &mut self.entry.buffers[own.0 as usize];
-        if buffer.place == Place::Unplaced {
+        if buffer.place == Place::Unplaced && !self.carried.contains(&own) {
             buffer.place = place;
             return own;
         }
-        let (ty, loc) = (self.function.graph.ty(value).clone(), self.function.graph.loc(value.node).clone());
+        let (ty, loc) = (block.function.graph.ty(value).clone(), block.function.graph.loc(value.node).clone());
         let copy = self.buffer(place, &ty, &loc);
-        self.copy(own, copy);
+        self.copy(block, &View::whole(own), &View::whole(copy));
         copy
     }
 
     /// New values of the state, all read before any is written.
-    fn updates(&mut self, updates: Vec<(StateId, BufferId)>) {
+    fn updates(&mut self, block: &mut Block<'_>, updates: Vec<(StateId, BufferId)>) {
         let mut pending = Vec::new();
         for (id, from) in updates {
             let to = self.state(id);
@@ -173,7 +215,7 @@ impl EntryLowering<'_> {
             let from = match source.place {
                 Place::State(_) => {
                     let aside = self.buffer(Place::Unplaced, &Type::new(source.dtype, source.shape), &source.loc);
-                    self.copy(from, aside);
+                    self.copy(block, &View::whole(from), &View::whole(aside));
                     aside
                 }
                 Place::Input(_) | Place::Output(_) | Place::Const(_) | Place::Arena(_) | Place::Unplaced => from,
@@ -181,32 +223,38 @@ impl EntryLowering<'_> {
             pending.push((from, to));
         }
         for (from, to) in pending {
-            self.copy(from, to);
+            self.copy(block, &View::whole(from), &View::whole(to));
         }
     }
 
-    fn copy(&mut self, from: BufferId, to: BufferId) {
-        let buffer = self.entry.buffer(from).clone();
-        let kernel = self.program.intern(copy(&buffer));
-        let args = [from, to].map(|buffer| View { buffer, offset: Dim::ZERO }).to_vec();
-        self.entry.steps.push(Step::Launch(Launch { kernel, args, locs: known([&buffer.loc]) }));
+    /// Copies a whole buffer.
+    pub(super) fn copy(&mut self, block: &mut Block<'_>, from: &View, to: &View) {
+        let buffer = self.entry.buffer(from.buffer).clone();
+        self.copy_of(block, &Type::new(buffer.dtype, graver_ir::Shape(buffer.shape)), &buffer.loc, [from, to]);
+    }
+
+    /// Copies an array of this type.
+    pub(super) fn copy_of(&mut self, block: &mut Block<'_>, ty: &Type, loc: &Loc, views: [&View; 2]) {
+        let kernel = self.program.intern(copy(ty));
+        let args = views.map(Clone::clone).to_vec();
+        block.steps.push(Step::Launch(Launch { kernel, args, locs: known([loc]) }));
     }
 }
 
 /// The kernel that copies a dense array.
-fn copy(buffer: &Buffer) -> Kernel {
-    let numel: Dim = buffer.shape.iter().product();
+fn copy(ty: &Type) -> Kernel {
+    let numel: Dim = ty.shape.iter().product();
     let index = exact([axis_of(0, &numel)]);
     let over = if numel.is(1) { AxisSet::EMPTY } else { AxisSet::first(1) };
     let axes = if numel.is(1) { Vec::new() } else { vec![numel.clone()] };
     let mut body = Body::default();
     let load = InstKind::Load(Access { arg: 0, index: index.clone(), bounds: Bounds::Proven });
-    let value = body.push(load, buffer.dtype);
+    let value = body.push(load, ty.dtype);
     let stores = vec![Store { arg: 1, index, value }];
     let stage = Stage { over, keep: over, body, reductions: Vec::new(), stores };
-    let arg = |mode| Arg::dense(buffer.dtype, vec![numel.clone()], mode);
+    let arg = |mode| Arg::dense(ty.dtype, vec![numel.clone()], mode);
     Kernel {
-        name: "copy".to_owned(),
+        name: COPY.to_owned(),
         args: vec![arg(Mode::Read), arg(Mode::Write)],
         body: KernelBody::Nest(Nest { axes, stages: vec![stage] }),
     }

@@ -1,11 +1,13 @@
 //! Regions to kernels, and the entry to launches.
 //!
-//! Runs after fuse: the entry holds parameters, constant arrays and calls of regions, and nothing else. Every region
+//! Runs after fuse: a block (the entry, or what control flow applies) holds parameters, constant arrays, control flow and
+//! calls of regions, and nothing else. Control flow becomes steps around those of its blocks. Every region
 //! becomes one kernel (a scatter-add two: its start, and the additions). The program that comes out is right but not
 //! good: new values of the state are computed aside and copied at the end, steps are in the graph's order, and buffers
 //! have no place in the arena yet.
 
 mod contract;
+mod control;
 mod entry;
 pub(crate) mod index;
 mod map;
@@ -25,6 +27,9 @@ use graver_ir::kernel::{Kernel, Program, Trap};
 use graver_ir::{Function, Module, Op, Value};
 
 use region::{Region, Source};
+
+/// The name of the kernel that copies an array.
+pub(crate) const COPY: &str = "copy";
 
 /// What a region became, in order of launch, with the source of every argument.
 type Kernels = Vec<(Kernel, Vec<Source>)>;

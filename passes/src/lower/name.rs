@@ -62,6 +62,9 @@ fn is_notable(op: &Op) -> bool {
         | Op::Alias
         | Op::StopGradient
         | Op::Call(_)
+        | Op::If(_)
+        | Op::While(_)
+        | Op::Scan(_)
         | Op::Transform(_) => false,
     }
 }

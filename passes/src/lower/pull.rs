@@ -54,7 +54,9 @@ impl Region<'_> {
             Op::Philox(philox) => random::philox(self, at, philox, value, index),
             Op::Param(ty) => self.load(at, value.node, (&ty.shape, index), None),
             Op::Alias | Op::StopGradient => self.pull(at, args[0], index),
-            Op::Call(_) | Op::Transform(_) => panic!("L2: calls and derivatives are gone before regions are lowered"),
+            Op::Call(_) | Op::If(_) | Op::While(_) | Op::Scan(_) | Op::Transform(_) => {
+                panic!("L2: calls, control flow and derivatives are not in regions")
+            }
         }
     }
 
@@ -126,6 +128,9 @@ impl Region<'_> {
             | Op::Conv(_)
             | Op::Philox(_)
             | Op::Call(_)
+            | Op::If(_)
+            | Op::While(_)
+            | Op::Scan(_)
             | Op::Transform(_) => None,
         }
     }

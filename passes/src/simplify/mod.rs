@@ -173,6 +173,9 @@ fn rewrite(b: &mut Build<'_>, site: &Site<'_>, names: Names) -> Option<Value> {
         | Op::Philox(_)
         | Op::Param(_)
         | Op::Call(_)
+        | Op::If(_)
+        | Op::While(_)
+        | Op::Scan(_)
         | Op::Transform(_) => &[],
     };
     rules.iter().find_map(|rule| rule(b, site))

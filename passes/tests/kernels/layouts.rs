@@ -1,7 +1,7 @@
 //! Where activations are channels-last, and where they are not.
 
 use graver_ir::DType::F32;
-use graver_ir::kernel::{KernelBody, Program, Step};
+use graver_ir::kernel::{KernelBody, Program, launches};
 use graver_ir::{Module, Target};
 use graver_passes::{Silent, pipeline};
 
@@ -11,7 +11,7 @@ use crate::nets::{Net, cnn_step};
 fn written(module: &Module, target: &Target) -> Vec<String> {
     let program: Program = pipeline::compile(module.clone(), target, &mut Silent).expect("the program is right");
     let mut shapes = Vec::new();
-    for Step::Launch(launch) in &program.entries[0].steps {
+    for launch in launches(&program.entries[0].steps) {
         let kernel = program.kernel(launch.kernel);
         if let KernelBody::Contract(contract) = &kernel.body {
             let shape = &kernel.args[contract.stores[0].arg].shape;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use graver_ir::DType::{F16, F32, F64};
-use graver_ir::kernel::{Mode, Place, Program, Step};
+use graver_ir::kernel::{Launch, Mode, Place, Program, launches};
 use graver_ir::op::ReduceKind;
 use graver_ir::{Module, ScalarFn, Sizes, StateKind, Target, Value};
 use graver_passes::plan::live_peak;
@@ -21,21 +21,20 @@ fn uses(program: &Program) -> Vec<String> {
         Mode::Write => 'w',
         Mode::Update => 'u',
     };
-    let line = |step: &Step| {
-        let Step::Launch(launch) = step;
+    let line = |launch: &Launch| {
         let kernel = program.kernel(launch.kernel);
         format!("{} {}", kernel.name, kernel.args.iter().map(|arg| letter(arg.mode)).collect::<String>())
     };
-    program.entries[0].steps.iter().map(line).collect()
+    launches(&program.entries[0].steps).into_iter().map(line).collect()
 }
 
 /// The launches are these, nothing of the caller's is written, and kernels mean what the graph means when a strict run watches.
 #[track_caller]
-fn check_uses(module: &Module, launches: &[&str]) -> Program {
+fn check_uses(module: &Module, expected: &[&str]) -> Program {
     let program = compiled(module);
-    assert_eq!(uses(&program), launches);
+    assert_eq!(uses(&program), expected);
     let entry = &program.entries[0];
-    for Step::Launch(launch) in &entry.steps {
+    for launch in launches(&entry.steps) {
         for (view, arg) in launch.args.iter().zip(&program.kernel(launch.kernel).args) {
             let place = &entry.buffer(view.buffer).place;
             assert!(arg.mode == Mode::Read || matches!(place, Place::Output(_) | Place::Arena(_)), "{place:?} is written");

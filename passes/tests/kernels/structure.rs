@@ -1,7 +1,7 @@
 //! How many kernels nets become, and which.
 
 use graver_ir::DType::{F32, F64, I64};
-use graver_ir::kernel::{KernelBody, Program, Step};
+use graver_ir::kernel::{KernelBody, Launch, Program};
 use graver_ir::{Module, Op, ScalarFn, Value};
 
 use crate::common::{check_meaning, compiled};
@@ -9,8 +9,7 @@ use crate::nets::{Net, cnn_step, deep_mlp_step, mlp, transformer_block};
 
 /// One line a launch: kind, name, stages.
 pub(crate) fn launches(program: &Program) -> Vec<String> {
-    let line = |step: &Step| {
-        let Step::Launch(launch) = step;
+    let line = |launch: &Launch| {
         let kernel = program.kernel(launch.kernel);
         match &kernel.body {
             KernelBody::Nest(nest) => format!("nest {} {}", nest.stages.len(), kernel.name),
@@ -18,7 +17,7 @@ pub(crate) fn launches(program: &Program) -> Vec<String> {
             KernelBody::Scatter(_) => format!("scatter {}", kernel.name),
         }
     };
-    program.entries[0].steps.iter().map(line).collect()
+    graver_ir::kernel::launches(&program.entries[0].steps).into_iter().map(line).collect()
 }
 
 /// The launches are these.

@@ -35,12 +35,13 @@ fn in_entry(program: &mut Program, plant: fn(&[Kernel], &mut Entry) -> bool) -> 
 }
 
 fn launches(entry: &mut Entry) -> impl Iterator<Item = &mut Launch> {
-    entry.steps.iter_mut().map(|Step::Launch(launch)| launch)
+    entry.steps.iter_mut().filter_map(|step| if let Step::Launch(launch) = step { Some(launch) } else { None })
 }
 
 /// Which buffers a step touches, and how.
 fn uses(kernels: &[Kernel], entry: &Entry, step: usize) -> Vec<(BufferId, Mode)> {
-    let Step::Launch(launch) = &entry.steps[step];
+    // Faults are planted among launches; what control flow does is checked elsewhere.
+    let Step::Launch(launch) = &entry.steps[step] else { return Vec::new() };
     let args = &kernels[launch.kernel.0 as usize].args;
     launch.args.iter().zip(args).map(|(view, arg)| (view.buffer, arg.mode)).collect()
 }
@@ -166,7 +167,7 @@ fn may_fail(kernel: &Kernel) -> bool {
 fn state_before_check(kernels: &[Kernel], entry: &mut Entry) -> bool {
     let Some(Step::Launch(last)) = entry.steps.last() else { return false };
     let writes_state = last.args.iter().any(|view| is_state(entry, view.buffer));
-    let fails = |Step::Launch(launch): &Step| may_fail(&kernels[launch.kernel.0 as usize]);
+    let fails = |step: &Step| matches!(step, Step::Launch(launch) if may_fail(&kernels[launch.kernel.0 as usize]));
     let check = entry.steps.iter().position(fails).filter(|_| writes_state);
     check.map(|check| move_before(entry, entry.steps.len() - 1, check)).is_some()
 }

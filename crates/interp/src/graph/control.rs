@@ -1,18 +1,18 @@
-//! Functions: parameters, calls and results.
+//! Functions: parameters, calls and results. What control flow does with functions is in `loops`.
 
 use std::rc::Rc;
 
 use graver_ir::{Array, Diag, Error, FuncId, Function, Module, NodeId, Op, Role, Sink, Sizes, Type, Value, bind};
 
-use super::{Outcome, apply, sizes};
+use super::{Outcome, apply, loops, sizes};
 use crate::dense::Dense;
 use crate::scalar::Precision;
 
 /// What is the same for a whole evaluation.
-struct Cx<'a> {
-    module: &'a Module,
+pub(super) struct Cx<'a> {
+    pub(super) module: &'a Module,
     state: &'a [Rc<Dense>],
-    sizes: Sizes,
+    pub(super) sizes: Sizes,
     precision: Precision,
 }
 
@@ -89,7 +89,7 @@ fn check_state(module: &Module, state: &[Array], precision: Precision) -> Result
 }
 
 /// The results of a function applied to arguments: one a parameter that is not state.
-fn call(cx: &Cx<'_>, function: &Function, args: &[Rc<Dense>]) -> Result<Vec<Rc<Dense>>, Diag> {
+pub(super) fn call(cx: &Cx<'_>, function: &Function, args: &[Rc<Dense>]) -> Result<Vec<Rc<Dense>>, Diag> {
     let mut values = Values::new(function);
     let mut args = args.iter();
     for param in &function.params {
@@ -123,8 +123,8 @@ fn check_param(cx: &Cx<'_>, function: &Function, param: NodeId, value: &Dense) -
 fn node(cx: &Cx<'_>, function: &Function, id: NodeId, values: &mut Values) -> Result<Vec<Rc<Dense>>, Diag> {
     let graph = &function.graph;
     let args: Vec<Rc<Dense>> = graph.args(id).into_iter().map(|arg| values.take(arg)).collect();
-    if let Op::Call(callee) = graph.op(id) {
-        return call(cx, cx.module.function(callee.func), &args).map_err(|diag| called_from(diag, graph.loc(id)));
+    if let Some(results) = loops::apply(cx, graph.op(id), &args) {
+        return results.map_err(|diag| called_from(diag, graph.loc(id)));
     }
     let args: Vec<&Dense> = args.iter().map(Rc::as_ref).collect();
     Ok(apply(graph.op(id), &args, &cx.sizes, cx.precision)?.into_iter().map(Rc::new).collect())

@@ -6,6 +6,7 @@
 mod contract;
 mod control;
 mod index;
+mod loops;
 mod map;
 mod movement;
 mod random;
@@ -76,7 +77,7 @@ impl Out {
 
 /// One operation other than a call. The results are rounded and wrapped.
 fn apply(op: &Op, args: &[&Dense], sizes: &Sizes, precision: Precision) -> Result<Vec<Dense>, Diag> {
-    if let Op::Call(_) | Op::Param(_) | Op::Transform(_) = op {
+    if let Op::Call(_) | Op::If(_) | Op::While(_) | Op::Scan(_) | Op::Param(_) | Op::Transform(_) = op {
         return Err(control::not_alone(op));
     }
     let op = sizes::bound(op, sizes).map_err(|diag| diag.op(op.name()))?;
@@ -115,6 +116,8 @@ fn dispatch(op: &Op, args: &[&Dense], out: Out, precision: Precision) -> Result<
         Op::Conv(conv) => contract::conv(conv, args[0], args[1], out),
         Op::Philox(philox) => random::philox(philox.stream, args[0], out),
         Op::Alias | Op::StopGradient => args[0].clone(),
-        Op::Param(_) | Op::Call(_) | Op::Transform(_) => return Err(control::not_alone(op)),
+        Op::Param(_) | Op::Call(_) | Op::If(_) | Op::While(_) | Op::Scan(_) | Op::Transform(_) => {
+            return Err(control::not_alone(op));
+        }
     })
 }

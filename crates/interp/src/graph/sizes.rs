@@ -35,6 +35,9 @@ pub(super) fn bound(op: &Op, sizes: &Sizes) -> Result<Op, Diag> {
         | Op::Alias
         | Op::StopGradient
         | Op::Call(_)
+        | Op::If(_)
+        | Op::While(_)
+        | Op::Scan(_)
         | Op::Transform(_) => op.clone(),
     })
 }

@@ -155,6 +155,16 @@ impl Memory {
         Err(Diag::new(format!("buffer {buffer} is read {what}, at byte {at} of {}", name(self.place(region)))))
     }
 
+    /// Two buffers of one type exchange their memory; what `next` holds afterwards is nobody's.
+    pub(super) fn exchange(&mut self, now: usize, next: usize) {
+        self.buffers.swap(now, next);
+        for (buffer, from, to) in [(next, now, Writer::NOBODY), (now, next, Writer::buffer(now))] {
+            let placed = self.buffers[buffer].clone();
+            let writers = &mut self.regions[placed.region].writers[placed.start..placed.start + placed.len];
+            writers.iter_mut().filter(|writer| **writer == Writer::buffer(from)).for_each(|writer| *writer = to);
+        }
+    }
+
     /// A buffer as an array.
     pub(super) fn array(&self, buffer: usize) -> Result<Array, Diag> {
         let placed = self.placed(buffer);

@@ -11,16 +11,18 @@ mod memory;
 mod nest;
 mod points;
 mod scatter;
+mod steps;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use graver_ir::kernel::{Body, Buffer, BufferId, Entry, InstKind, Kernel, KernelBody, Launch, Place, Program, Step, TrapId};
+use graver_ir::kernel::{Body, Buffer, BufferId, Entry, InstKind, Kernel, KernelBody, Launch, Place, Program, TrapId};
 use graver_ir::{Array, Diag, Error, Loc, Shape, Sizes, StateId, Target, Type, bind};
 use graver_runtime::{Backend, Executable, Invocation, Slot, Stage, Working, Workspace};
 
 use launch::Running;
 use memory::{Given, Memory};
+use steps::Walk;
 
 /// How much a run checks beyond what the program's own checks say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,12 +90,8 @@ impl Executable for Interpreted {
         let state: Vec<&Array> = call.state.iter().map(Slot::array).collect();
         let given = Given { consts: &self.program.consts, inputs: call.inputs, state: &state };
         let mut memory = Memory::new(&given, entry, &sizes)?;
-        let mut progress = Progress::Checking;
-        for step in &entry.steps {
-            match step {
-                Step::Launch(launch) => self.launch(launch, &mut memory, &sizes, &mut progress)?,
-            }
-        }
+        let mut walk = Walk { of: self, memory: &mut memory, sizes, progress: Progress::Checking };
+        walk.all(&entry.steps)?;
         let outputs = self.outputs(entry, &memory)?;
         commit(&self.program, call.state, &memory)?;
         Ok(outputs)

@@ -5,6 +5,7 @@
 mod contract;
 mod control;
 mod index;
+mod loops;
 mod map;
 mod movement;
 mod random;
@@ -77,6 +78,7 @@ pub fn samples() -> Vec<Sample> {
     contract::add(&mut cases);
     random::add(&mut cases);
     control::add(&mut cases);
+    loops::add(&mut cases);
     cases.0
 }
 

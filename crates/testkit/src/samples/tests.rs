@@ -20,7 +20,8 @@ fn required() -> BTreeSet<String> {
 fn structural() -> Vec<String> {
     let any =
         ["const", "gather", "reshape", "permute", "broadcast", "slice", "pad", "concat", "reverse", "reduce max", "reduce min"];
-    let any = any.iter().chain(&["window max", "window min", "window_take", "param", "alias", "stop_gradient"]);
+    let any =
+        any.iter().chain(&["if", "while", "scan", "window max", "window min", "window_take", "param", "alias", "stop_gradient"]);
     let any = any.chain(&["arg_reduce max", "arg_reduce min", "window_arg max", "window_arg min"]);
     let numbers = ["iota", "scatter_add", "reduce sum", "reduce prod", "window sum", "window prod", "window_put", "dot", "conv"];
     let floats = ["call", "vjp", "jvp"];
@@ -48,6 +49,7 @@ fn kind_of(op: &Op, operands: &[DType], result: DType) -> String {
             Extreme::Max => format!("arg_reduce {} {dtype}", ReduceKind::Max.name()),
             Extreme::Min => format!("arg_reduce {} {dtype}", ReduceKind::Min.name()),
         },
+        Op::If(_) | Op::While(_) | Op::Scan(_) => format!("{} {result}", op.name()),
         Op::Const(_)
         | Op::Iota(_)
         | Op::Gather(_)

@@ -21,9 +21,9 @@ pub fn rng_key(seed: u64) -> Array {
     Array::from_vec([4], vec![low, high, 0, 0]).expect("four elements")
 }
 
-/// The key as the call found it.
+/// The key as the call found it; in the body of a loop, the iteration's own.
 #[track_caller]
-fn key() -> Tensor {
+pub(crate) fn key() -> Tensor {
     let line = std::panic::Location::caller();
     with(|trace| {
         let known = trace.state_ids.get(&StateKey::Rng).copied();
@@ -33,7 +33,7 @@ fn key() -> Tensor {
             let key = rng_key(trace.seed);
             trace.lift(StateKey::Rng, decl, Origin::Fixed(key), line)
         });
-        trace.state[id.0 as usize].input
+        trace.key_in_body().unwrap_or(trace.state[id.0 as usize].input)
     })
 }
 
@@ -58,11 +58,25 @@ pub(crate) fn advance() -> Traced<()> {
 /// 32 random bits an element.
 #[track_caller]
 pub(crate) fn bits(shape: Shape) -> Traced {
+    bits_of(key(), shape)
+}
+
+#[track_caller]
+fn bits_of(key: Tensor, shape: Shape) -> Traced {
     let stream = with(|trace| {
         trace.streams += 1;
         trace.streams - 1
     });
-    emit(Op::Philox(Philox { shape, stream }), &[key()])
+    emit(Op::Philox(Philox { shape, stream }), &[key])
+}
+
+/// Keys that have nothing to do with one another, so many along a first axis: new words, made from the key, beside its step.
+#[track_caller]
+pub(crate) fn split(key: Tensor, count: &Dim) -> Traced {
+    let (words, rows) = (Shape(vec![count.clone(), Dim::from(2)]), Shape(vec![count.clone(), Dim::from(2)]));
+    let step = narrow(key, 0, SliceAxis { start: Dim::from(2), size: Dim::from(2), step: 1 })?;
+    let steps = stretch(step, &rows)?;
+    emit(Op::Concat(1), &[bits_of(key, words)?, steps])
 }
 
 /// `(bits >> drop + offset) * 2^-(32 - drop)`: exact in the element type.

@@ -1,6 +1,7 @@
 //! Tracing, judged by what the interpreter makes of the traced program.
 
 mod common;
+mod control;
 mod device;
 mod errors;
 mod grad;

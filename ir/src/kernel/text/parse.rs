@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use super::VERSION;
 use crate::array::Array;
-use crate::dim::Dim;
+use crate::dim::{Dim, MAX_DEPTH};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::kernel::{
-    Access, Arg, AxisSet, Body, Bounds, Buffer, BufferId, Combine, Contract, Entry, Index, Inst, InstKind, Kernel, KernelBody,
-    KernelId, Launch, Mode, Nest, Place, Program, Reduction, Scatter, Side, Stage, Step, Store, Trap, TrapId, ValueId, View,
+    Access, Arg, AxisSet, Body, Bounds, Branch, Buffer, BufferId, Carry, Combine, Contract, Entry, Index, Inst, InstKind, Kernel,
+    KernelBody, KernelId, Launch, Loop, Mode, Nest, Place, Program, Reduction, Scatter, Side, Stage, Step, Store, Trap, TrapId,
+    Trip, ValueId, View,
 };
 use crate::location::Loc;
 use crate::module::StateId;
@@ -321,9 +322,7 @@ fn entry(input: &mut Parser<'_>, slots: &Slots) -> Parsed<Entry> {
     while input.eat_word("output") {
         entry.outputs.push(BufferId(word_id(input, "b", "a buffer")?));
     }
-    while input.eat_word("launch") {
-        entry.steps.push(Step::Launch(launch(input)?));
-    }
+    entry.steps = steps(input, MAX_DEPTH)?;
     input.mark('}')?;
     Ok(entry)
 }
@@ -358,15 +357,82 @@ fn place(input: &mut Parser<'_>, slots: &Slots) -> Parsed<Place> {
     }
 }
 
+/// Steps as far as there are any, with `depth` more levels allowed.
+fn steps(input: &mut Parser<'_>, depth: usize) -> Parsed<Vec<Step>> {
+    if depth == 0 {
+        return Err(input.expected(&format!("at most {MAX_DEPTH} steps inside of one another")));
+    }
+    let mut steps = Vec::new();
+    loop {
+        if input.eat_word("launch") {
+            steps.push(Step::Launch(launch(input)?));
+        } else if input.eat_word("if") {
+            let cond = view(input)?;
+            let then = block(input, depth)?;
+            input.word("else")?;
+            steps.push(Step::If(Branch { cond, then, otherwise: block(input, depth)? }));
+        } else if input.eat_word("loop") {
+            steps.push(Step::Loop(repeat(input, depth)?));
+        } else {
+            return Ok(steps);
+        }
+    }
+}
+
+fn block(input: &mut Parser<'_>, depth: usize) -> Parsed<Vec<Step>> {
+    input.mark('{')?;
+    let inner = steps(input, depth - 1)?;
+    input.mark('}')?;
+    Ok(inner)
+}
+
+/// `step times length carry (b3 b4) { .. }`, `step while b5 most 8 test { .. } do { .. }`
+fn repeat(input: &mut Parser<'_>, depth: usize) -> Parsed<Loop> {
+    let at = input.place();
+    let name = input.name("the name of a counter")?;
+    if input.symbols.contains_key(&name) {
+        return Err(input.fail(at, format!("the counter `{name}` is a symbol already")));
+    }
+    let mut trip = if input.eat_word("while") {
+        let holds = view(input)?;
+        let most = if input.eat_word("most") { Some(Dim::parse(input)?) } else { None };
+        Trip::While { test: Vec::new(), holds, most }
+    } else {
+        input.word("times")?;
+        Trip::Times(Dim::parse(input)?)
+    };
+    let counter = trip.counter(name.clone());
+    let mut carry = Vec::new();
+    if input.eat_word("carry") {
+        input.mark('(')?;
+        carry = input.list(')', |input| {
+            let now = BufferId(word_id(input, "b", "a buffer")?);
+            Ok(Carry { now, next: BufferId(word_id(input, "b", "a buffer")?) })
+        })?;
+    }
+    input.symbols.insert(name.clone(), counter.clone());
+    if let Some(test) = trip.test_mut() {
+        input.word("test")?;
+        *test = block(input, depth)?;
+        input.word("do")?;
+    }
+    let body = block(input, depth)?;
+    input.symbols.remove(&name);
+    Ok(Loop { trip, counter, carry, body })
+}
+
+/// `b1 + 16`
+fn view(input: &mut Parser<'_>) -> Parsed<View> {
+    let buffer = BufferId(word_id(input, "b", "a buffer")?);
+    let offset = if input.eat('+') { Dim::parse(input)? } else { Dim::ZERO };
+    Ok(View { buffer, offset })
+}
+
 /// `k0(b0, b1 + 16) for loc("src/main.rs":4:5), loc()`
 fn launch(input: &mut Parser<'_>) -> Parsed<Launch> {
     let kernel = KernelId(word_id(input, "k", "a kernel")?);
     input.mark('(')?;
-    let args = input.list(')', |input| {
-        let buffer = BufferId(word_id(input, "b", "a buffer")?);
-        let offset = if input.eat('+') { Dim::parse(input)? } else { Dim::ZERO };
-        Ok(View { buffer, offset })
-    })?;
+    let args = input.list(')', view)?;
     let mut locs: Vec<Loc> = Vec::new();
     if input.eat_word("for") {
         loop {

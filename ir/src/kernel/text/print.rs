@@ -2,8 +2,8 @@
 
 use super::VERSION;
 use crate::kernel::{
-    Access, Arg, Body, Bounds, Buffer, Combine, Contract, Entry, InstKind, Kernel, KernelBody, Launch, Nest, Place, Program,
-    Reduction, Scatter, Side, Stage, Step, Store, ValueId,
+    Access, Arg, Body, Bounds, Branch, Buffer, Carry, Combine, Contract, Entry, InstKind, Kernel, KernelBody, Launch, Loop, Nest,
+    Place, Program, Reduction, Scatter, Side, Stage, Step, Store, Trip, ValueId, View,
 };
 use crate::name::{Name, Quoted};
 use crate::text::constant::print_scalar;
@@ -236,11 +236,7 @@ fn entry(program: &Program, entry: &Entry, out: &mut Printer<'_>) {
     for id in &entry.outputs {
         out.put(format_args!("  output b{}\n", id.0));
     }
-    for step in &entry.steps {
-        match step {
-            Step::Launch(of) => launch(of, out),
-        }
-    }
+    steps(&entry.steps, 1, out);
     out.put("}\n");
 }
 
@@ -264,15 +260,74 @@ fn buffer(program: &Program, id: usize, buffer: &Buffer, out: &mut Printer<'_>) 
     out.put("\n");
 }
 
+/// One step a line, indented by the number of steps around.
+fn steps(steps: &[Step], depth: usize, out: &mut Printer<'_>) {
+    for step in steps {
+        out.put("  ".repeat(depth));
+        match step {
+            Step::Launch(of) => launch(of, out),
+            Step::If(of) => branch(of, depth, out),
+            Step::Loop(of) => repeat(of, depth, out),
+        }
+    }
+}
+
+/// `if b3 { .. } else { .. }`
+fn branch(branch: &Branch, depth: usize, out: &mut Printer<'_>) {
+    out.put("if ");
+    view(&branch.cond, out);
+    block(&branch.then, depth, out);
+    out.put(" else");
+    block(&branch.otherwise, depth, out);
+    out.put("\n");
+}
+
+/// `loop step times length carry (b3 b4) { .. }`, `loop step while b5 most 8 test { .. } do { .. }`
+fn repeat(of: &Loop, depth: usize, out: &mut Printer<'_>) {
+    out.put(format_args!("loop {} ", of.counter));
+    match &of.trip {
+        Trip::Times(trip) => out.put(format_args!("times {trip}")),
+        Trip::While { holds, most, .. } => {
+            out.put("while ");
+            view(holds, out);
+            if let Some(most) = most {
+                out.put(format_args!(" most {most}"));
+            }
+        }
+    }
+    if !of.carry.is_empty() {
+        out.put(" carry (");
+        out.list(&of.carry, |out, Carry { now, next }| out.put(format_args!("b{} b{}", now.0, next.0)));
+        out.put(")");
+    }
+    if let Trip::While { test, .. } = &of.trip {
+        out.put(" test");
+        block(test, depth, out);
+        out.put(" do");
+    }
+    block(&of.body, depth, out);
+    out.put("\n");
+}
+
+fn block(inner: &[Step], depth: usize, out: &mut Printer<'_>) {
+    out.put(" {\n");
+    steps(inner, depth + 1, out);
+    out.put("  ".repeat(depth));
+    out.put("}");
+}
+
+/// `b1 + 16`
+fn view(view: &View, out: &mut Printer<'_>) {
+    out.put(format_args!("b{}", view.buffer.0));
+    if !view.offset.is(0) {
+        out.put(format_args!(" + {}", view.offset));
+    }
+}
+
 /// `launch k0(b0, b1 + 16) for loc("src/main.rs":4:5), loc()`
 fn launch(launch: &Launch, out: &mut Printer<'_>) {
-    out.put(format_args!("  launch k{}(", launch.kernel.0));
-    out.list(&launch.args, |out, view| {
-        out.put(format_args!("b{}", view.buffer.0));
-        if !view.offset.is(0) {
-            out.put(format_args!(" + {}", view.offset));
-        }
-    });
+    out.put(format_args!("launch k{}(", launch.kernel.0));
+    out.list(&launch.args, |out, of| view(of, out));
     out.put(")");
     for (position, of) in launch.locs.iter().enumerate() {
         out.put(if position == 0 { " for" } else { "," });

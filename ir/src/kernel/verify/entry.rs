@@ -1,10 +1,12 @@
-//! Checks one entry: K3, K4, K17 to K21.
+//! Checks one entry: K3, K4, K17 to K21. Steps around others are checked in [`super::control`].
+
+use std::collections::BTreeSet;
 
 use super::kernel::{extent, may_fail};
 use super::note;
 use super::program::{no_axes, wrong_dim};
 use crate::dim::{Atom, Dim, Symbol};
-use crate::kernel::{Buffer, BufferId, Entry, Launch, Mode, Place, Program, Step, View};
+use crate::kernel::{Buffer, BufferId, Entry, Launch, Mode, Place, Program, View};
 use crate::ty::{Shape, Type};
 use crate::verify::Findings;
 
@@ -23,11 +25,15 @@ pub(super) fn check(program: &Program, entry: &Entry, found: &mut Findings) {
     }
     // Steps compute with the sizes of buffers, which must be simple for that.
     if found.is_empty() {
-        let mut steps = Steps { program, entry, written: vec![false; entry.buffers.len()], writes_state: false };
-        for (at, step) in entry.steps.iter().enumerate() {
-            let Step::Launch(launch) = step;
-            note(found, || format!("entry `{name}`, step {at}"), steps.wrong_launch(launch));
-        }
+        let mut walk = Steps {
+            program,
+            entry,
+            written: vec![false; entry.buffers.len()],
+            writes_state: false,
+            counters: Vec::new(),
+            carried: BTreeSet::new(),
+        };
+        walk.all(&entry.steps, &format!("entry `{name}`, step "), found);
     }
 }
 
@@ -71,7 +77,7 @@ fn is_negative(dim: &Dim) -> bool {
 /// With every symbol at least one: what is wrong then is wrong, although nothing happens where a size is zero.
 fn nonempty(dim: &Dim) -> Dim {
     dim.substitute(&|atom| match atom {
-        Atom::Sym(symbol) if symbol.decl().lo == 0 => {
+        Atom::Sym(symbol) if symbol.decl().lo == 0 && symbol.decl().hi >= 1 => {
             let decl = symbol.decl();
             Some(Dim::sym(&Symbol::ranged(decl.name.clone(), 1, decl.hi, decl.multiple)))
         }
@@ -80,16 +86,20 @@ fn nonempty(dim: &Dim) -> Dim {
 }
 
 /// What earlier steps did.
-struct Steps<'a> {
-    program: &'a Program,
-    entry: &'a Entry,
+pub(super) struct Steps<'a> {
+    pub(super) program: &'a Program,
+    pub(super) entry: &'a Entry,
     /// By buffer.
-    written: Vec<bool>,
-    writes_state: bool,
+    pub(super) written: Vec<bool>,
+    pub(super) writes_state: bool,
+    /// Of the loops around.
+    pub(super) counters: Vec<Symbol>,
+    /// By any loop so far.
+    pub(super) carried: BTreeSet<BufferId>,
 }
 
 impl Steps<'_> {
-    fn wrong_launch(&mut self, launch: &Launch) -> Option<String> {
+    pub(super) fn wrong_launch(&mut self, launch: &Launch) -> Option<String> {
         let Some(kernel) = self.program.kernels.get(launch.kernel.0 as usize) else {
             return Some(format!("K3: there is no kernel k{}", launch.kernel.0));
         };
@@ -125,7 +135,7 @@ impl Steps<'_> {
         })
     }
 
-    fn wrong_view(&self, view: &View, buffer: &Buffer, dtype: crate::DType, reach: &Dim) -> Option<String> {
+    pub(super) fn wrong_view(&self, view: &View, buffer: &Buffer, dtype: crate::DType, reach: &Dim) -> Option<String> {
         if dtype != buffer.dtype {
             return Some(format!("K3: b{} holds {}, the kernel takes {dtype}", view.buffer.0, buffer.dtype));
         }
@@ -133,10 +143,10 @@ impl Steps<'_> {
         let outside = is_negative(&view.offset) || is_negative(&(&numel - &view.offset - reach));
         let outside =
             outside.then(|| format!("K4: {reach} elements from {} on leave b{} of {numel}", view.offset, view.buffer.0));
-        wrong_dim(self.program, &view.offset, &no_axes).or(outside)
+        self.wrong_offset(&view.offset).or(outside)
     }
 
-    fn wrong_use(&self, id: BufferId, mode: Mode) -> Option<String> {
+    pub(super) fn wrong_use(&self, id: BufferId, mode: Mode) -> Option<String> {
         let written = self.written[id.0 as usize];
         let (given, fixed) = match self.entry.buffers[id.0 as usize].place {
             Place::Input(_) | Place::Const(_) => (true, true),
@@ -151,7 +161,7 @@ impl Steps<'_> {
 }
 
 /// Whether two views are known to share an element: from the same element on, or in the same bytes of the arena.
-fn overlap((x, in_x, x_reach): (&View, &Buffer, &Dim), (y, in_y, y_reach): (&View, &Buffer, &Dim)) -> bool {
+pub(super) fn overlap((x, in_x, x_reach): (&View, &Buffer, &Dim), (y, in_y, y_reach): (&View, &Buffer, &Dim)) -> bool {
     let known = |dim: &Dim| nonempty(dim).is_positive();
     if x.buffer == y.buffer {
         return x.offset == y.offset && known(x_reach) && known(y_reach);

@@ -25,7 +25,11 @@
 //! - K18 A buffer's place is there: inputs and outputs name their buffer, state and constants have its type.
 //! - K19 A buffer in the arena is aligned to its elements and known to lie inside, as far as can be told.
 //! - K20 A step reads only what was given or written before, and does not write inputs and constants.
-//! - K21 Steps that write state come after every step that may set the status word.
+//! - K21 Steps that write state come after every step that may set the status word, in loops too.
+//! - K25 A condition is one bool, written before.
+//! - K26 A loop's counter has the range of its trip and a name of its own; only offsets inside have it, without powers.
+//! - K27 What a loop carries are two computed buffers of one type that no other loop carries: `now` is written before the loop, and an
+//!   iteration writes `next` before it reads it.
 //!
 //! Of a program:
 //! - K22 Kernels are distinct; names of entries are unique; a check names a trap of the program.
@@ -36,6 +40,7 @@
 //! Verifying therefore does not make a stranger's program safe to run; it finds the mistakes of ours.
 
 mod body;
+mod control;
 mod entry;
 mod kernel;
 mod program;

@@ -1,0 +1,80 @@
+//! Steps in order: launches, one of two lists, and lists again and again. A failure ends all of them.
+//!
+//! What a loop carries is not copied: the addresses of the two buffers of a pair are exchanged after every iteration.
+
+use crate::bind::{Bound, BoundLaunch, BoundLoop, BoundStep, BoundView};
+use crate::exec::CpuExecutable;
+
+/// A call on its way through the steps.
+pub(crate) struct Running<'a> {
+    pub(crate) executable: &'a CpuExecutable,
+    pub(crate) bound: &'a Bound,
+    /// The address of every buffer.
+    pub(crate) buffers: Vec<*mut u8>,
+    pub(crate) scratch: &'a [*mut u8],
+    pub(crate) shared: *mut u8,
+    /// The arguments of a launch; kept, so that no launch takes memory.
+    pub(crate) args: &'a mut Vec<*mut u8>,
+    /// The iteration of every loop around, outermost first.
+    pub(crate) counters: Vec<i64>,
+}
+
+impl Running<'_> {
+    /// Every step.
+    ///
+    /// # Errors
+    /// The number of the first failure.
+    pub(crate) fn all(&mut self, steps: &[BoundStep]) -> Result<(), u64> {
+        steps.iter().try_for_each(|step| match step {
+            BoundStep::Launch(launch) => self.launch(launch),
+            BoundStep::If { cond, then, otherwise } => self.all(if self.holds(cond) { then } else { otherwise }),
+            BoundStep::Loop(of) => self.repeat(of),
+        })
+    }
+
+    fn launch(&mut self, launch: &BoundLaunch) -> Result<(), u64> {
+        self.args.clear();
+        for view in &launch.args {
+            let address = self.address(view);
+            self.args.push(address);
+        }
+        self.args.push(self.shared);
+        for phase in &launch.phases {
+            let status = self.executable.phase(phase, self.args, &self.bound.dims, self.scratch);
+            if status != 0 {
+                return Err(status);
+            }
+        }
+        Ok(())
+    }
+
+    fn repeat(&mut self, of: &BoundLoop) -> Result<(), u64> {
+        let depth = self.counters.len();
+        self.counters.push(0);
+        while self.counters[depth] < of.most && self.goes_on(of)? {
+            self.all(&of.body)?;
+            of.carry.iter().for_each(|(now, next)| self.buffers.swap(*now, *next));
+            self.counters[depth] += 1;
+        }
+        self.counters.truncate(depth);
+        Ok(())
+    }
+
+    fn goes_on(&mut self, of: &BoundLoop) -> Result<bool, u64> {
+        let Some((test, holds)) = &of.test else { return Ok(true) };
+        self.all(test)?;
+        Ok(self.holds(holds))
+    }
+
+    fn holds(&self, view: &BoundView) -> bool {
+        // SAFETY: a condition is one byte of its buffer, which an earlier step wrote (K25).
+        unsafe { self.address(view).read() != 0 }
+    }
+
+    fn address(&self, view: &BoundView) -> *mut u8 {
+        let moved: i64 = view.strides.iter().map(|(depth, stride)| self.counters[*depth] * stride).sum();
+        let offset = isize::try_from(view.offset + moved).expect("K4: a view lies inside of its buffer");
+        // SAFETY: a view lies inside of its buffer (K4), in every iteration of the loops around.
+        unsafe { self.buffers[view.buffer].offset(offset) }
+    }
+}

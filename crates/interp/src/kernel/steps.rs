@@ -1,0 +1,73 @@
+//! Steps in order: launches, one of two lists, and lists again and again.
+
+use graver_ir::kernel::{Branch, Loop, Step, Trip, View};
+use graver_ir::{Diag, Sizes};
+
+use super::expr::size_of;
+use super::memory::Memory;
+use super::{Checks, Interpreted, Progress};
+use crate::scalar::Num;
+
+/// A run on its way through the steps.
+pub(super) struct Walk<'a> {
+    pub(super) of: &'a Interpreted,
+    pub(super) memory: &'a mut Memory,
+    /// Symbols, and the counters of the loops around.
+    pub(super) sizes: Sizes,
+    pub(super) progress: Progress,
+}
+
+impl Walk<'_> {
+    /// Every step.
+    pub(super) fn all(&mut self, steps: &[Step]) -> Result<(), Diag> {
+        steps.iter().try_for_each(|step| match step {
+            Step::Launch(launch) => self.of.launch(launch, self.memory, &self.sizes, &mut self.progress),
+            Step::If(branch) => self.branch(branch),
+            Step::Loop(of) => self.repeat(of),
+        })
+    }
+
+    fn branch(&mut self, branch: &Branch) -> Result<(), Diag> {
+        let holds = self.holds(&branch.cond)?;
+        self.all(if holds { &branch.then } else { &branch.otherwise })
+    }
+
+    fn repeat(&mut self, of: &Loop) -> Result<(), Diag> {
+        let most = match &of.trip {
+            Trip::Times(trip) => size_of(trip, &self.sizes)?,
+            Trip::While { most, .. } => most.as_ref().map_or(Ok(i64::MAX), |most| size_of(most, &self.sizes))?,
+        };
+        let name = of.counter.name().to_owned();
+        let mut count = 0;
+        while count < most && self.goes_on((&name, count), &of.trip)? {
+            self.all(&of.body)?;
+            of.carry.iter().for_each(|carry| self.memory.exchange(carry.now.0 as usize, carry.next.0 as usize));
+            count += 1;
+        }
+        self.sizes.remove(&name);
+        Ok(())
+    }
+
+    /// Whether there is another iteration, of this number; its counter is known from here on.
+    fn goes_on(&mut self, (name, count): (&str, i64), trip: &Trip) -> Result<bool, Diag> {
+        self.sizes.insert(name.to_owned(), count);
+        match trip {
+            Trip::Times(_) => Ok(true),
+            Trip::While { test, holds, .. } => {
+                self.all(test)?;
+                self.holds(holds)
+            }
+        }
+    }
+
+    fn holds(&self, view: &View) -> Result<bool, Diag> {
+        let (buffer, offset) = (view.buffer.0 as usize, size_of(&view.offset, &self.sizes)?);
+        let placed = self.memory.placed(buffer);
+        let at = usize::try_from(offset).ok().filter(|at| at + placed.dtype.size() <= placed.len);
+        let at = placed.start + at.ok_or_else(|| Diag::new(format!("a condition outside of buffer {buffer}")))?;
+        if self.of.checks == Checks::Strict {
+            self.memory.check_written(placed.region, at, placed.dtype.size(), buffer)?;
+        }
+        Ok(self.memory.load(placed.region, at, placed.dtype) != Num::Int(0))
+    }
+}

@@ -1,0 +1,136 @@
+//! Which values of an iteration are kept for its derivative, and which are computed again.
+//!
+//! Kept are values that a late node uses and that an iteration alone can tell. What is cheap to compute from values that are kept
+//! anyway, or from one other value of no more bytes, is computed again: comparisons, factors of derivatives, movement, random bits.
+//! What depends on closed-over values alone is computed again, and slices of what is scanned are there.
+
+use std::collections::BTreeSet;
+
+use graver_ir::{Graph, Op, ScalarFn, Value};
+
+use crate::lower::name::is_notable_function;
+use crate::plan::nominal;
+
+/// When the values of a differentiated body are known.
+pub(super) struct Times {
+    late: Vec<bool>,
+    varies: Vec<bool>,
+    scanned: BTreeSet<Value>,
+}
+
+impl Times {
+    /// `params` are those of the body, `closed` those of them that are the same in every iteration; `seeds` are cotangents.
+    pub(super) fn of(graph: &Graph, (params, carried): (&[Value], usize), closed: &BTreeSet<Value>, seeds: &[Value]) -> Self {
+        let [mut late, mut varies] = [vec![false; graph.bound()], vec![false; graph.bound()]];
+        seeds.iter().for_each(|seed| late[seed.node.index()] = true);
+        let own: Vec<Value> = params.iter().copied().filter(|param| !closed.contains(param)).collect();
+        own.iter().for_each(|param| varies[param.node.index()] = true);
+        for node in graph.topo() {
+            for arg in graph.args(node) {
+                late[node.index()] |= late[arg.node.index()];
+                varies[node.index()] |= varies[arg.node.index()];
+            }
+        }
+        Self { late, varies, scanned: own.into_iter().skip(carried).collect() }
+    }
+
+    /// Whether it depends on cotangents.
+    pub(super) fn is_late(&self, value: Value) -> bool {
+        self.late[value.node.index()]
+    }
+
+    /// Whether it is the same in every iteration.
+    pub(super) fn is_invariant(&self, value: Value) -> bool {
+        !self.late[value.node.index()] && !self.varies[value.node.index()]
+    }
+
+    /// Whether the derivative of an iteration has it without keeping it.
+    fn is_there(&self, value: Value) -> bool {
+        self.is_invariant(value) || self.scanned.contains(&value)
+    }
+}
+
+/// The values that are kept: stacked by the forward scan.
+pub(super) struct Residuals {
+    pub(super) saved: BTreeSet<Value>,
+}
+
+impl Residuals {
+    /// For computing `roots`; `forced` are kept in any case.
+    pub(super) fn choose(graph: &Graph, times: &Times, roots: &[Value], forced: BTreeSet<Value>) -> Self {
+        let mut saved: BTreeSet<Value> = used_early(graph, times, roots).into_iter().chain(forced.iter().copied()).collect();
+        // Users first: what is computed again may be cheap to compute from what is computed again too.
+        for node in graph.topo().into_iter().rev() {
+            let value = Value::from(node);
+            if saved.contains(&value)
+                && !forced.contains(&value)
+                && let Some(sources) = sources(graph, times, value, &saved)
+            {
+                saved.remove(&value);
+                saved.extend(sources);
+            }
+        }
+        Self { saved }
+    }
+}
+
+/// Early values that change from one iteration to the next and that late ones, or the roots themselves, are.
+fn used_early(graph: &Graph, times: &Times, roots: &[Value]) -> BTreeSet<Value> {
+    let (mut found, mut seen, mut open) = (BTreeSet::new(), BTreeSet::new(), roots.to_vec());
+    while let Some(value) = open.pop() {
+        if !times.is_late(value) {
+            found.extend((!times.is_there(value)).then_some(value));
+        } else if seen.insert(value.node) {
+            open.extend(graph.args(value.node));
+        }
+    }
+    found
+}
+
+/// What must be kept besides to compute the value again, if that is worth it.
+fn sources(graph: &Graph, times: &Times, value: Value, saved: &BTreeSet<Value>) -> Option<Vec<Value>> {
+    if !is_cheap(graph.op(value.node)) {
+        return None;
+    }
+    let args: BTreeSet<Value> = graph.args(value.node).into_iter().filter(|arg| !times.is_there(*arg)).collect();
+    let fresh: Vec<Value> = args.into_iter().filter(|arg| !saved.contains(arg)).collect();
+    let bytes = |value: &Value| nominal(&graph.ty(*value).bytes());
+    let worth = fresh.len() <= 1 && fresh.iter().all(|source| bytes(source) <= bytes(&value));
+    worth.then_some(fresh)
+}
+
+fn is_cheap(op: &Op) -> bool {
+    match op {
+        Op::Map(function) => !is_notable_function(*function) || *function == ScalarFn::Relu,
+        Op::Cast(_)
+        | Op::Iota(_)
+        | Op::Reshape(_)
+        | Op::Permute(_)
+        | Op::Broadcast(_)
+        | Op::Slice(_)
+        | Op::Pad(_)
+        | Op::Reverse(_)
+        | Op::Philox(_)
+        | Op::Alias
+        | Op::StopGradient => true,
+        Op::Const(_)
+        | Op::Size(_)
+        | Op::Gather(_)
+        | Op::ScatterAdd(_)
+        | Op::Concat(_)
+        | Op::Reduce(_)
+        | Op::ArgReduce(_)
+        | Op::Window(_)
+        | Op::WindowArg(_)
+        | Op::WindowTake(_)
+        | Op::WindowPut(_)
+        | Op::Dot(_)
+        | Op::Conv(_)
+        | Op::Param(_)
+        | Op::Call(_)
+        | Op::If(_)
+        | Op::While(_)
+        | Op::Scan(_)
+        | Op::Transform(_) => false,
+    }
+}

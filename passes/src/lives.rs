@@ -1,0 +1,100 @@
+//! When buffers hold something. Steps are numbered in the order of the text: a launch has one place; a branch has one for its
+//! condition, before both lists; a loop has one before and one after what is inside.
+//!
+//! A buffer that is touched inside of a loop and outside of it is alive in all of the loop: it comes from before, or is there
+//! for what comes after. What is carried is alive in all of the loop too, and since both buffers of a pair exchange their
+//! memory, they live equally long.
+
+use std::ops::RangeInclusive;
+
+use graver_ir::kernel::{BufferId, Carry, Entry, Step};
+
+/// The places at which a buffer holds something, both inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// The first place that touches it.
+    pub first: usize,
+    /// The last place that touches it.
+    pub last: usize,
+}
+
+impl Life {
+    /// Whether both are alive at one place.
+    pub(crate) fn meets(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self { first: self.first.min(other.first), last: self.last.max(other.last) }
+    }
+}
+
+/// When each buffer of the entry is alive; `None` where no step touches it.
+#[must_use]
+pub fn lives(entry: &Entry) -> Vec<Option<Life>> {
+    let mut walk = Walk { at: 0, touches: vec![Vec::new(); entry.buffers.len()], loops: Vec::new(), carried: Vec::new() };
+    walk.all(&entry.steps);
+    let mut lives: Vec<Option<Life>> = walk.touches.iter().map(|touches| walk.life(touches)).collect();
+    for (carry, range) in &walk.carried {
+        let [now, next] = [carry.now, carry.next].map(|buffer| buffer.0 as usize);
+        let whole = Life { first: *range.start(), last: *range.end() };
+        let life = [lives[now], lives[next]].into_iter().flatten().fold(whole, Life::with);
+        (lives[now], lives[next]) = (Some(life), Some(life));
+    }
+    lives
+}
+
+/// How many places the steps have.
+pub(crate) fn places(steps: &[Step]) -> usize {
+    steps.iter().map(|step| own_places(step) + step.inner().into_iter().map(places).sum::<usize>()).sum()
+}
+
+fn own_places(step: &Step) -> usize {
+    match step {
+        Step::Launch(_) | Step::If(_) => 1,
+        Step::Loop(_) => 2,
+    }
+}
+
+struct Walk {
+    at: usize,
+    /// By buffer, ascending.
+    touches: Vec<Vec<usize>>,
+    loops: Vec<RangeInclusive<usize>>,
+    carried: Vec<(Carry, RangeInclusive<usize>)>,
+}
+
+impl Walk {
+    fn all(&mut self, steps: &[Step]) {
+        for step in steps {
+            let start = self.at;
+            if let Step::Loop(of) = step {
+                // Touched at the end too: the last test comes there.
+                self.at += 1;
+                step.inner().into_iter().for_each(|inner| self.all(inner));
+                step.views().into_iter().for_each(|view| self.touch(view.buffer));
+                self.loops.push(start..=self.at);
+                self.carried.extend(of.carry.iter().map(|carry| (*carry, start..=self.at)));
+                self.at += 1;
+            } else {
+                step.views().into_iter().for_each(|view| self.touch(view.buffer));
+                self.at += 1;
+                step.inner().into_iter().for_each(|inner| self.all(inner));
+            }
+        }
+    }
+
+    fn touch(&mut self, buffer: BufferId) {
+        self.touches[buffer.0 as usize].push(self.at);
+    }
+
+    fn life(&self, touches: &[usize]) -> Option<Life> {
+        let own = Life { first: *touches.first()?, last: *touches.last()? };
+        let crosses = |range: &&RangeInclusive<usize>| {
+            let inside = touches.iter().filter(|at| range.contains(at)).count();
+            0 < inside && inside < touches.len()
+        };
+        let crossed = self.loops.iter().filter(crosses).map(|range| Life { first: *range.start(), last: *range.end() });
+        Some(crossed.fold(own, Life::with))
+    }
+}
