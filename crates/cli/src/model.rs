@@ -60,8 +60,7 @@ pub(crate) fn import(args: &Import) -> Result<(), Failure> {
 /// A model with inputs from a folder, as [`graver_onnx::import_for`] takes them, and the arrays that are still arguments.
 pub(crate) fn with_inputs(path: &Path, folder: &Path) -> Result<(Module, Vec<Array>), Failure> {
     let model = read(path)?;
-    let names: Vec<String> = model.graph.iter().flat_map(|graph| &graph.input).map(|input| input.name.clone()).collect();
-    let given = present(folder, &names)?;
+    let given = present(folder, &graver_onnx::input_names(&model))?;
     let imported = graver_onnx::import_for(&model, &options(path), &given).map_err(|failure| Failure::import(path, failure))?;
     let dtypes = run::argument_dtypes(&imported.module);
     let arrays = imported.inputs.iter().zip(dtypes).map(|(place, dtype)| load::array(&load::input(folder, *place), dtype));

@@ -41,8 +41,16 @@ pub struct Options {
 pub struct Imported {
     /// The verified module; its entry is the model's graph.
     pub module: Module,
-    /// For each argument of the entry, the place of its input in the model's list of inputs.
+    /// For each argument of the entry, its place among the model's inputs that have no initializer.
     pub inputs: Vec<usize>,
+}
+
+/// The names of a model's inputs that have no initializer, in order: what [`Imported::inputs`] counts.
+#[must_use]
+pub fn input_names(model: &ModelProto) -> Vec<String> {
+    let Some(graph) = &model.graph else { return Vec::new() };
+    let given: BTreeSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+    graph.input.iter().map(|input| input.name.clone()).filter(|name| !given.contains(name.as_str())).collect()
 }
 
 /// Imports a model.
@@ -200,11 +208,10 @@ impl<'a> Importer<'a> {
     }
 
     fn arguments(&mut self, graph: &GraphProto, frame: &mut Frame) {
-        for (place, input) in graph.input.iter().enumerate() {
-            // An input with a default, which is taken.
-            if frame.find(&input.name).is_some() {
-                continue;
-            }
+        // An input with an initializer has its value.
+        let open = |input: &&ValueInfoProto| frame.find(&input.name).is_none();
+        let inputs: Vec<&ValueInfoProto> = graph.input.iter().filter(open).collect();
+        for (place, input) in inputs.into_iter().enumerate() {
             let value = match self.options.values.get(&input.name) {
                 Some(array) => self.builder.constant(array.clone()),
                 None => self.argument(input, place),

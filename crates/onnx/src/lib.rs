@@ -16,7 +16,7 @@ mod read;
 mod specialise;
 mod tensor;
 
-pub use import::{Imported, Options, import};
+pub use import::{Imported, Options, import, input_names};
 pub use problem::Failure;
 pub use read::{decode, read_file};
 pub use specialise::import_for;

@@ -159,11 +159,21 @@ pub(super) fn hard_sigmoid(n: &mut Node<'_>) -> Values {
     Ok(vec![ramp(n.b, x, slope, offset)?])
 }
 
-pub(super) fn swish(n: &mut Node<'_>) -> Values {
+/// `x * sigmoid(alpha * x)`
+fn gated(n: &mut Node<'_>) -> Result<Value> {
     let (x, alpha) = (n.arg(0)?, n.float("alpha", 1.0));
     let scaled = n.b.with(ScalarFn::Mul, x, alpha)?;
     let gate = n.b.map(ScalarFn::Sigmoid, &[scaled])?;
-    Ok(vec![n.b.mul(x, gate)?])
+    n.b.mul(x, gate)
+}
+
+pub(super) fn swish(n: &mut Node<'_>) -> Values {
+    Ok(vec![gated(n)?])
+}
+
+pub(super) fn swiglu(n: &mut Node<'_>) -> Values {
+    let (gate, line) = (gated(n)?, n.arg(1)?);
+    Ok(vec![n.b.mul(gate, line)?])
 }
 
 pub(super) fn thresholded_relu(n: &mut Node<'_>) -> Values {

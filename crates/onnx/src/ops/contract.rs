@@ -76,6 +76,12 @@ pub(super) fn conv(n: &mut Node<'_>) -> Values {
     Ok(vec![biased(n.b, y, n.opt(2))?])
 }
 
+/// A convolution of sequences, each channel by itself.
+pub(super) fn depthwise(b: &mut Builder, x: Value, kernel: Value, channels: i64) -> Result<Value> {
+    let axis = ConvAxis { stride: 1, low: Dim::ZERO, high: Dim::ZERO, kernel_dilation: 1, input_dilation: 1 };
+    convolve(b, x, kernel, vec![axis], channels)
+}
+
 /// The convolution whose gradient this is, backwards: the operand is dilated by the strides, the kernel reversed.
 pub(super) fn conv_transpose(n: &mut Node<'_>) -> Values {
     let (x, kernel) = (n.arg(0)?, n.arg(1)?);

@@ -1,9 +1,11 @@
 //! The table: operation, first version of the operator set, translation. A family a file; a translation is a free function over [`Node`].
 
 mod activation;
+mod attention;
 mod contract;
 mod einsum;
 mod index;
+mod loss;
 mod map;
 mod movement;
 mod norm;
@@ -77,6 +79,7 @@ const ROWS: &[Row] = &[
     ("ArgMin", 1, Arg(Extreme::Min)),
     ("Asinh", 9, Plain(activation::asinh)),
     ("Atanh", 9, Plain(activation::atanh)),
+    ("Attention", 23, Whole(attention::attention)),
     ("AveragePool", 1, Whole(window::average_pool)),
     ("BatchNormalization", 1, Whole(norm::batch)),
     ("BitShift", 11, Whole(map::bit_shift)),
@@ -86,6 +89,7 @@ const ROWS: &[Row] = &[
     ("BitwiseXor", 18, Binary(ScalarFn::Xor)),
     ("Cast", 6, Whole(map::cast)),
     ("CastLike", 15, Whole(map::cast_like)),
+    ("CausalConvWithState", 27, Whole(attention::causal_conv)),
     ("Ceil", 1, Unary(ScalarFn::Ceil)),
     ("Celu", 12, Whole(activation::celu)),
     ("CenterCropPad", 18, Whole(movement::center_crop_pad)),
@@ -149,6 +153,7 @@ const ROWS: &[Row] = &[
     ("Mod", 10, Whole(map::modulo)),
     ("Mul", 1, Binary(ScalarFn::Mul)),
     ("Neg", 1, Unary(ScalarFn::Neg)),
+    ("NegativeLogLikelihoodLoss", 12, Whole(loss::negative_log_likelihood)),
     ("Not", 1, Unary(ScalarFn::Not)),
     ("OneHot", 9, Whole(index::one_hot)),
     ("Or", 1, Binary(ScalarFn::Or)),
@@ -171,6 +176,7 @@ const ROWS: &[Row] = &[
     ("Relu", 1, Unary(ScalarFn::Relu)),
     ("Reshape", 1, Whole(movement::reshape)),
     ("ReverseSequence", 10, Whole(movement::reverse_sequence)),
+    ("RotaryEmbedding", 23, Whole(attention::rotary_embedding)),
     ("Round", 11, Unary(ScalarFn::Round)),
     ("Scatter", 9, Whole(index::scatter_elements)),
     ("ScatterElements", 11, Whole(index::scatter_elements)),
@@ -185,6 +191,7 @@ const ROWS: &[Row] = &[
     ("Size", 1, Whole(index::size)),
     ("Slice", 1, Whole(movement::slice)),
     ("Softmax", 1, OfRows(Rows::Softmax)),
+    ("SoftmaxCrossEntropyLoss", 12, Whole(loss::softmax_cross_entropy)),
     ("Softplus", 1, Plain(activation::softplus)),
     ("Softsign", 1, Plain(activation::softsign)),
     ("SpaceToDepth", 1, Whole(movement::space_to_depth)),
@@ -193,9 +200,11 @@ const ROWS: &[Row] = &[
     ("Squeeze", 1, Whole(movement::squeeze)),
     ("Sub", 1, Binary(ScalarFn::Sub)),
     ("Sum", 1, Variadic(ScalarFn::Add)),
+    ("SwiGLU", 28, Whole(activation::swiglu)),
     ("Swish", 24, Whole(activation::swish)),
     ("Tan", 7, Plain(activation::tan)),
     ("Tanh", 1, Unary(ScalarFn::Tanh)),
+    ("TensorScatter", 24, Whole(attention::tensor_scatter)),
     ("ThresholdedRelu", 10, Whole(activation::thresholded_relu)),
     ("Tile", 6, Whole(movement::tile)),
     ("Transpose", 1, Whole(movement::transpose)),

@@ -310,8 +310,13 @@ pub(super) fn space_to_depth(n: &mut Node<'_>) -> Values {
     let shape = n.b.shape(x);
     let [batch, channels, height, width] = &shape[..] else { return wrong(format!("takes [n, c, h, w], got {}", n.b.ty(x))) };
     let (rows, columns) = (height.floor_div(&block), width.floor_div(&block));
+    let order = match n.text("mode", "DCR").as_str() {
+        "DCR" => vec![0, 3, 5, 1, 2, 4],
+        "CRD" => vec![0, 1, 3, 5, 2, 4],
+        other => return wrong(format!("the mode `{other}`")),
+    };
     let x = n.b.reshape(x, [batch, channels, &rows, &block, &columns, &block].map(Dim::clone))?;
-    let x = n.b.permute(x, vec![0, 3, 5, 1, 2, 4])?;
+    let x = n.b.permute(x, order)?;
     Ok(vec![n.b.reshape(x, [batch.clone(), channels * &block * &block, rows, columns])?])
 }
 
