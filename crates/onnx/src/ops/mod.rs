@@ -10,6 +10,8 @@ mod map;
 mod movement;
 mod norm;
 mod reduce;
+mod resize;
+mod sort;
 mod window;
 
 use graver_ir::op::{Extreme, ReduceKind};
@@ -175,6 +177,7 @@ const ROWS: &[Row] = &[
     ("ReduceSumSquare", 1, Reduce(Kind::SumSquare)),
     ("Relu", 1, Unary(ScalarFn::Relu)),
     ("Reshape", 1, Whole(movement::reshape)),
+    ("Resize", 10, Whole(resize::resize)),
     ("ReverseSequence", 10, Whole(movement::reverse_sequence)),
     ("RotaryEmbedding", 23, Whole(attention::rotary_embedding)),
     ("Round", 11, Unary(ScalarFn::Round)),
@@ -207,9 +210,11 @@ const ROWS: &[Row] = &[
     ("TensorScatter", 24, Whole(attention::tensor_scatter)),
     ("ThresholdedRelu", 10, Whole(activation::thresholded_relu)),
     ("Tile", 6, Whole(movement::tile)),
+    ("TopK", 1, Whole(sort::top_k)),
     ("Transpose", 1, Whole(movement::transpose)),
     ("Trilu", 14, Whole(index::trilu)),
     ("Unsqueeze", 1, Whole(movement::unsqueeze)),
+    ("Upsample", 7, Whole(resize::resize)),
     ("Where", 9, Whole(map::select)),
     ("Xor", 1, Binary(ScalarFn::Xor)),
 ];

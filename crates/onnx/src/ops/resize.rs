@@ -206,8 +206,8 @@ fn taps(line: &Line, rule: &Rule) -> Result<Taps> {
     if line.size < 1 || line.out.saturating_mul(count) > MAX_TAPS {
         return unsupported(format!("resizing {} elements to {}, {count} of them for each", line.size, line.out));
     }
-    let one = usize::from(rule.mode == Mode::Nearest);
-    let mut taps = Taps { places: Vec::new(), weights: Vec::new(), count: if one == 1 { 1 } else { count as usize }, outside: Vec::new() };
+    let stored = if rule.mode == Mode::Nearest { 1 } else { usize::try_from(count).unwrap_or(0) };
+    let mut taps = Taps { places: Vec::new(), weights: Vec::new(), count: stored, outside: Vec::new() };
     for place in 0..line.out {
         let at = coordinate(line, rule, place as f64)?;
         let cropped = rule.coordinates == "tf_crop_and_resize";
@@ -277,7 +277,7 @@ fn kernel(ratio: f64, scale: f64, rule: &Rule) -> Vec<f64> {
         let distance = (shrink * (place as f64 - ratio)).abs();
         if rule.mode == Mode::Cubic { cubic(distance, rule.cubic) } else { (1.0 - distance).max(0.0) }
     };
-    let weights: Vec<f64> = (start..2 * reach as i64 - start - (2 * reach as i64 - 2)).map(place).collect();
+    let weights: Vec<f64> = (start..2 - start).map(place).collect();
     if !rule.antialias {
         return weights;
     }
