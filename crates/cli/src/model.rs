@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use graver_data::{Limit, npy};
 use graver_ir::{Array, Module, text};
-use graver_onnx::proto::ModelProto;
 use graver_onnx::Options;
+use graver_onnx::proto::ModelProto;
 
 use crate::failure::{Failure, print};
 use crate::{Import, load, run};
@@ -73,6 +73,8 @@ fn present(folder: &Path, names: &[String]) -> Result<BTreeMap<String, Array>, F
     if !folder.is_dir() {
         return Err(Failure::file(folder, "is not a folder"));
     }
-    let read = |(place, name): (usize, &String)| Some((name.clone(), npy::read_file(load::input(folder, place), Limit::default()).ok()?));
+    let read = |(place, name): (usize, &String)| {
+        Some((name.clone(), npy::read_file(load::input(folder, place), Limit::default()).ok()?))
+    };
     Ok(names.iter().enumerate().filter_map(read).collect())
 }

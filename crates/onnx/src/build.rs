@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use graver_ir::op::{Broadcast, Call, Composite, DotAxes, GatherAxes, Iota, PadAxis, Perm, Reduce, ReduceKind, SliceAxis};
-use graver_ir::{Array, DType, Diag, Dim, Function, Loc, Module, NodeId, Op, Role, Scalar, ScalarFn, Shape, Sink, Symbol, Type, Value};
+use graver_ir::{
+    Array, DType, Diag, Dim, Function, Loc, Module, NodeId, Op, Role, Scalar, ScalarFn, Shape, Sink, Symbol, Type, Value,
+};
 
 use crate::known::{self, Budget, Known};
 use crate::problem::{Problem, Result, wrong};
@@ -94,7 +96,8 @@ impl Builder {
         let node = self.function.graph.add(op, args, self.loc.clone())?;
         let value = Value::from(node);
         let graph = &self.function.graph;
-        let operands: Option<Vec<known::Operand<'_>>> = args.iter().map(|arg| Some((graph.ty(*arg), self.known.get(arg)?))).collect();
+        let operands: Option<Vec<known::Operand<'_>>> =
+            args.iter().map(|arg| Some((graph.ty(*arg), self.known.get(arg)?))).collect();
         let Some(operands) = operands else { return Ok(value) };
         let body = graph.node(node);
         let Some(known) = known::evaluate(&body.op, &body.outs[0], &operands, &mut self.budget) else { return Ok(value) };
@@ -139,12 +142,18 @@ impl Builder {
         self.emit(Op::Call(Call { func, tag: Some(tag), vjp: None, results }), args)
     }
 
-    fn body(&mut self, name: &str, types: &[Type], body: impl FnOnce(&mut Self, &[Value]) -> Result<Value>) -> Result<graver_ir::FuncId> {
+    fn body(
+        &mut self,
+        name: &str,
+        types: &[Type],
+        body: impl FnOnce(&mut Self, &[Value]) -> Result<Value>,
+    ) -> Result<graver_ir::FuncId> {
         let id = self.module.add(Function::new(""));
         let outer = std::mem::replace(&mut self.function, Function::new(format!("{name}.{}", id.0)));
         let known = std::mem::take(&mut self.known);
         let loc = std::mem::replace(&mut self.loc, Loc::UNKNOWN);
-        let params: Result<Vec<Value>> = types.iter().enumerate().map(|(i, ty)| self.param(ty.clone(), &format!("x{i}"))).collect();
+        let params: Result<Vec<Value>> =
+            types.iter().enumerate().map(|(i, ty)| self.param(ty.clone(), &format!("x{i}"))).collect();
         let result = params.and_then(|params| body(self, &params));
         let mut function = std::mem::replace(&mut self.function, outer);
         (self.known, self.loc) = (known, loc);

@@ -160,8 +160,7 @@ impl<'a> Importer<'a> {
     }
 
     fn run(&mut self, graph: &GraphProto, opsets: BTreeMap<String, i64>) -> std::result::Result<(), Failure> {
-        let mut frame =
-            Frame { scopes: vec![BTreeMap::new()], opsets, caller: Loc::UNKNOWN, name: String::new(), depth: 0 };
+        let mut frame = Frame { scopes: vec![BTreeMap::new()], opsets, caller: Loc::UNKNOWN, name: String::new(), depth: 0 };
         self.initializers(graph, &mut frame);
         self.arguments(graph, &mut frame);
         self.walk(&graph.node, &mut frame);
@@ -362,7 +361,8 @@ impl<'a> Importer<'a> {
         let Some(condition) = args.first().copied().flatten() else {
             return Err(Problem::Wrong(Diag::new("the condition is missing")).into());
         };
-        let Some(taken) = self.builder.known(condition).and_then(crate::known::Known::array).filter(|array| array.numel() == 1) else {
+        let Some(taken) = self.builder.known(condition).and_then(crate::known::Known::array).filter(|array| array.numel() == 1)
+        else {
             return Err(Problem::Unsupported(Diag::new("a condition that is known only when the program runs")).into());
         };
         let name = if taken.get(0).is_zero() { "else_branch" } else { "then_branch" };
@@ -394,7 +394,11 @@ impl<'a> Importer<'a> {
                 Problem::Assume(symbol, dim) => invalid.push(Diag::new(format!("{} is not {dim}", symbol.name()))),
                 Problem::Unknown(value, diag) => {
                     let from = origins(&self.builder.function, value);
-                    if from.is_empty() { unsupported.push(diag) } else { unknown.push(diag) }
+                    if from.is_empty() {
+                        unsupported.push(diag)
+                    } else {
+                        unknown.push(diag)
+                    }
                     inputs.extend(from);
                 }
             }

@@ -58,19 +58,34 @@ impl Default for Budget {
 }
 
 /// How an operation's result follows from what is known of its operands.
+#[derive(Clone, Copy)]
 enum Rule {
     /// Every element is one of the operands'.
     Moves,
-    /// Elements are combined.
-    Computes,
+    /// Every element is one of the first operand's, at positions that are numbers.
+    Picks,
+    /// A scalar function.
+    Applies(ScalarFn),
+    /// A conversion.
+    Converts(DType),
+    /// A reduction.
+    Combines(ReduceKind),
+    /// Numbers give numbers; sizes are not followed.
+    Numbers,
     /// It is left to the compiled program.
     Never,
 }
 
 const fn rule(op: &Op) -> Rule {
     match op {
-        Op::Reshape(_) | Op::Permute(_) | Op::Broadcast(_) | Op::Slice(_) | Op::Pad(_) | Op::Concat(_) | Op::Reverse(_) => Rule::Moves,
-        Op::Map(_) | Op::Cast(_) | Op::Gather(_) | Op::Iota(_) | Op::Reduce(_) | Op::ArgReduce(_) => Rule::Computes,
+        Op::Reshape(_) | Op::Permute(_) | Op::Broadcast(_) | Op::Slice(_) | Op::Pad(_) | Op::Concat(_) | Op::Reverse(_) => {
+            Rule::Moves
+        }
+        Op::Gather(_) => Rule::Picks,
+        Op::Map(function) => Rule::Applies(*function),
+        Op::Cast(dtype) => Rule::Converts(*dtype),
+        Op::Reduce(reduce) => Rule::Combines(reduce.kind),
+        Op::Iota(_) | Op::ArgReduce(_) => Rule::Numbers,
         Op::Const(_) | Op::Size(_) | Op::ScatterAdd(_) | Op::Window(_) | Op::WindowArg(_) | Op::WindowTake(_) => Rule::Never,
         Op::WindowPut(_) | Op::Dot(_) | Op::Conv(_) | Op::Philox(_) | Op::Param(_) | Op::Alias | Op::StopGradient => Rule::Never,
         Op::Call(_) | Op::Transform(_) => Rule::Never,
@@ -88,7 +103,7 @@ pub(crate) fn evaluate(op: &Op, out: &Type, args: &[Operand<'_>], budget: &mut B
     if let Op::Size(dim) = op {
         return Some(sizes(vec![dim.clone()], out));
     }
-    if let Rule::Never = rule(op) {
+    if matches!(rule(op), Rule::Never) {
         return None;
     }
     let numel = out.shape.as_const()?.iter().try_fold(1usize, |product, size| product.checked_mul(*size))?;
@@ -114,21 +129,21 @@ fn symbolic(op: &Op, out: &Type, args: &[Operand<'_>]) -> Option<Vec<Dim>> {
     if out.dtype.is_float() {
         return None;
     }
-    if let Rule::Moves = rule(op) {
-        return moved(op, args, &[]);
-    }
-    match op {
-        Op::Gather(_) => moved(op, &args[..1], &[args[1].1.array()?]),
-        Op::Map(function) => {
+    match rule(op) {
+        Rule::Moves => moved(op, args, &[]),
+        Rule::Picks => moved(op, &args[..1], &[args[1].1.array()?]),
+        Rule::Applies(function) => {
             let operands: Vec<Vec<Dim>> = args.iter().map(|(_, known)| known.dims()).collect::<Option<_>>()?;
-            let at = |place: usize| apply(*function, &operands.iter().map(|dims| &dims[place]).collect::<Vec<_>>());
+            let at = |place: usize| apply(function, &operands.iter().map(|dims| &dims[place]).collect::<Vec<_>>());
             (0..operands[0].len()).map(at).collect()
         }
         // The narrower type holds every size that a tensor has in practice; what the program computes with a larger one wraps.
-        Op::Cast(DType::I64 | DType::I32) => args[0].1.dims(),
-        Op::Cast(DType::Bool) => args[0].1.dims()?.iter().map(|dim| equal(dim, &Dim::ZERO).map(|zero| truth(!zero))).collect(),
-        Op::Reduce(reduce) if out.rank() == 0 => combine(reduce.kind, args[0].1.dims()?).map(|dim| vec![dim]),
-        _ => None,
+        Rule::Converts(DType::I64 | DType::I32) => args[0].1.dims(),
+        Rule::Converts(DType::Bool) => {
+            args[0].1.dims()?.iter().map(|dim| equal(dim, &Dim::ZERO).map(|zero| truth(!zero))).collect()
+        }
+        Rule::Combines(kind) if out.rank() == 0 => combine(kind, args[0].1.dims()?).map(|dim| vec![dim]),
+        Rule::Converts(_) | Rule::Combines(_) | Rule::Numbers | Rule::Never => None,
     }
 }
 

@@ -51,10 +51,6 @@ impl Node<'_> {
         Ok(self.b.shape(self.arg(place)?))
     }
 
-    pub(crate) fn rank(&self, place: usize) -> Result<usize> {
-        Ok(self.b.rank(self.arg(place)?))
-    }
-
     pub(crate) fn dtype(&self, place: usize) -> Result<DType> {
         Ok(self.b.dtype(self.arg(place)?))
     }
@@ -107,11 +103,6 @@ impl Node<'_> {
 
     pub(crate) fn text(&self, name: &str, default: &str) -> String {
         self.attribute(name).map_or_else(|| default.to_owned(), |attribute| String::from_utf8_lossy(&attribute.s).into_owned())
-    }
-
-    pub(crate) fn texts(&self, name: &str) -> Option<Vec<String>> {
-        let text = |bytes: &bytes::Bytes| String::from_utf8_lossy(bytes).into_owned();
-        self.attribute(name).map(|attribute| attribute.strings.iter().map(text).collect())
     }
 
     /// A tensor attribute.

@@ -28,7 +28,9 @@ pub fn read_file(path: &Path) -> Result<ModelProto, Diag> {
     let mut bytes = Vec::new();
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(Diag::new(format!("more bytes than a model file may have ({MAX_FILE})")).help("keep weights as external data"));
+        return Err(
+            Diag::new(format!("more bytes than a model file may have ({MAX_FILE})")).help("keep weights as external data")
+        );
     }
     decode(bytes.into())
 }

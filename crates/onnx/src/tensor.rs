@@ -10,10 +10,34 @@ use crate::problem::{Problem, Result, unsupported, wrong};
 use crate::proto::TensorProto;
 
 /// ONNX's names of element types, by number.
-const NAMES: [&str; 24] = [
-    "undefined", "float", "uint8", "int8", "uint16", "int16", "int32", "int64", "string", "bool", "float16", "double", "uint32",
-    "uint64", "complex64", "complex128", "bfloat16", "float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz", "uint4",
-    "int4", "float4e2m1",
+const NAMES: [&str; 27] = [
+    "undefined",
+    "float",
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "int32",
+    "int64",
+    "string",
+    "bool",
+    "float16",
+    "double",
+    "uint32",
+    "uint64",
+    "complex64",
+    "complex128",
+    "bfloat16",
+    "float8e4m3fn",
+    "float8e4m3fnuz",
+    "float8e5m2",
+    "float8e5m2fnuz",
+    "uint4",
+    "int4",
+    "float4e2m1",
+    "float8e8m0",
+    "uint2",
+    "int2",
 ];
 
 /// The element type of a number in an ONNX file.
@@ -36,21 +60,6 @@ pub(crate) fn dtype(number: i64) -> Result<DType> {
             };
         }
     })
-}
-
-/// The number of an element type in ONNX files.
-pub(crate) const fn number(dtype: DType) -> i64 {
-    match dtype {
-        DType::F32 => 1,
-        DType::U8 => 2,
-        DType::I32 => 6,
-        DType::I64 => 7,
-        DType::Bool => 9,
-        DType::F16 => 10,
-        DType::F64 => 11,
-        DType::U32 => 12,
-        DType::BF16 => 16,
-    }
 }
 
 /// Where a model's external data may lie: in its own folder, or nowhere.

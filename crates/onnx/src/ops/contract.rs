@@ -171,8 +171,7 @@ pub(super) fn einsum(n: &mut Node<'_>) -> Values {
     if terms.len() != args.len() {
         return wrong(format!("`{equation}` names {} operands, there are {}", terms.len(), args.len()));
     }
-    let names: Vec<Vec<char>> =
-        terms.iter().zip(&ranks).map(|(term, rank)| spelled(term, *rank)).collect::<Result<_>>()?;
+    let names: Vec<Vec<char>> = terms.iter().zip(&ranks).map(|(term, rank)| spelled(term, *rank)).collect::<Result<_>>()?;
     let output = match output {
         Some(output) => spelled(&output, output_rank(&output, &names))?,
         None => implied(&names),

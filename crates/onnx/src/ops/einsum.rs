@@ -51,7 +51,8 @@ fn diagonal(b: &mut Builder, mut operand: Named) -> Result<Named> {
 }
 
 fn repeated(names: &[char]) -> Option<(usize, usize)> {
-    (0..names.len()).find_map(|second| names[..second].iter().position(|name| *name == names[second]).map(|first| (first, second)))
+    (0..names.len())
+        .find_map(|second| names[..second].iter().position(|name| *name == names[second]).map(|first| (first, second)))
 }
 
 /// The sum over the names that nobody needs any more.

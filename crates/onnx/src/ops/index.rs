@@ -82,7 +82,7 @@ fn count(n: &Node<'_>) -> Result<Dim> {
 fn float_count(n: &Node<'_>) -> Result<Dim> {
     let one = |place: usize, what: &str| n.floats_of(place, what).map(|list| list.first().copied().unwrap_or(f64::NAN));
     let count = ((one(1, "the limit")? - one(0, "the start")?) / one(2, "the step")?).ceil();
-    if !(count < 1e15) {
+    if count.is_nan() || count >= 1e15 {
         return wrong(format!("{count} elements"));
     }
     #[expect(clippy::cast_possible_truncation, reason = "checked")]

@@ -10,7 +10,7 @@ use crate::problem::{Result, wrong};
 
 /// What a reduction does around its sum, product or extreme.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Plain(ReduceKind),
     Mean,
     L1,
@@ -101,7 +101,7 @@ pub(super) fn arg(n: &mut Node<'_>, kind: Extreme) -> Values {
 
 /// A function of rows.
 #[derive(Clone, Copy)]
-pub(super) enum Rows {
+pub(crate) enum Rows {
     Softmax,
     LogSoftmax,
     Hardmax,

@@ -88,7 +88,7 @@ fn targets(n: &Node<'_>, shape: &Shape, axes: &[usize]) -> Result<(Vec<Dim>, Vec
         None => Vec::new(),
     };
     if !scales.is_empty() {
-        if scales.len() != axes.len() || scales.iter().any(|scale| !(*scale > 0.0)) {
+        if scales.len() != axes.len() || scales.iter().any(|scale| scale.is_nan() || *scale <= 0.0) {
             return wrong(format!("the scales {scales:?} for {} axes", axes.len()));
         }
         let outs = axes.iter().zip(&scales).map(|(axis, scale)| scaled(&shape[*axis], *scale)).collect::<Result<_>>()?;
