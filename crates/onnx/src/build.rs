@@ -9,12 +9,15 @@ use graver_ir::{
 };
 
 use crate::known::{self, Budget, Known};
-use crate::problem::{Problem, Result, wrong};
+use crate::problem::{Problem, Result, unsupported, wrong};
 
 /// Known results of up to this many elements stand in the program as constants.
 const FEW: usize = 16;
 /// The most operations of a program.
 const MAX_OPS: usize = 1 << 20;
+
+/// The longest loop that is written out.
+const MAX_UNROLLED: i64 = 128;
 
 /// A function under construction.
 pub(crate) struct Builder {
@@ -168,6 +171,33 @@ impl Builder {
                 Err(problem)
             }
         }
+    }
+
+    /// A loop of `trip` steps over slices of `scanned` along their first axes: the last of what is carried, and the steps' outputs
+    /// stacked.
+    pub(crate) fn scan(
+        &mut self,
+        trip: &Dim,
+        carried: &[Value],
+        scanned: &[Value],
+        shared: &[Value],
+        body: impl Fn(&mut Self, &[Value], &[Value], &[Value]) -> Result<(Vec<Value>, Value)>,
+    ) -> Result<(Vec<Value>, Value)> {
+        let steps = trip.as_const().filter(|steps| (1..=MAX_UNROLLED).contains(steps));
+        let Some(steps) = steps else { return unsupported(format!("a loop of {trip} steps")) };
+        let (mut carried, mut outputs) = (carried.to_vec(), Vec::new());
+        for step in 0..steps {
+            let mut slices = Vec::new();
+            for x in scanned {
+                let slice = self.part(*x, 0, &Dim::from(step), &Dim::ONE)?;
+                let shape = self.shape(slice).without(&[0]);
+                slices.push(self.reshape(slice, shape.0)?);
+            }
+            let (next, output) = body(self, &carried, &slices, shared)?;
+            carried = next;
+            outputs.push(self.unsqueeze(output, &[0])?);
+        }
+        Ok((carried, self.concat(0, &outputs)?))
     }
 
     // ---- constants

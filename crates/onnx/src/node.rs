@@ -105,6 +105,11 @@ impl Node<'_> {
         self.attribute(name).map_or_else(|| default.to_owned(), |attribute| String::from_utf8_lossy(&attribute.s).into_owned())
     }
 
+    pub(crate) fn texts(&self, name: &str) -> Option<Vec<String>> {
+        let text = |bytes: &bytes::Bytes| String::from_utf8_lossy(bytes).into_owned();
+        self.attribute(name).map(|attribute| attribute.strings.iter().map(text).collect())
+    }
+
     /// A tensor attribute.
     pub(crate) fn tensor(&self, name: &str) -> Result<Option<Array>> {
         let tensor = self.attribute(name).and_then(|attribute| attribute.t.as_ref());

@@ -42,7 +42,7 @@ pub(super) fn mish(b: &mut Builder, x: Value) -> Result<Value> {
 }
 
 /// `max(0, min(1, slope * x + offset))`
-fn ramp(b: &mut Builder, x: Value, slope: f64, offset: f64) -> Result<Value> {
+pub(super) fn ramp(b: &mut Builder, x: Value, slope: f64, offset: f64) -> Result<Value> {
     let line = b.with(ScalarFn::Mul, x, slope)?;
     let line = b.with(ScalarFn::Add, line, offset)?;
     let capped = b.with(ScalarFn::Min, line, 1.0)?;
@@ -105,7 +105,7 @@ pub(super) fn atanh(b: &mut Builder, x: Value) -> Result<Value> {
 }
 
 /// `x` where it is above the bound, else another value.
-fn above(b: &mut Builder, x: Value, bound: f64, other: Value) -> Result<Value> {
+pub(super) fn above(b: &mut Builder, x: Value, bound: f64, other: Value) -> Result<Value> {
     let holds = b.with(ScalarFn::Gt, x, bound)?;
     b.select(holds, x, other)
 }

@@ -5,10 +5,12 @@ mod attention;
 mod contract;
 mod einsum;
 mod index;
+mod linear_attention;
 mod loss;
 mod map;
 mod movement;
 mod norm;
+mod recurrent;
 mod reduce;
 mod resize;
 mod sort;
@@ -20,6 +22,7 @@ use graver_ir::{ScalarFn, Value};
 use crate::build::Builder;
 use crate::node::Node;
 use crate::problem::{Result, unsupported};
+use recurrent::Cell;
 use reduce::{Kind, Rows};
 
 /// The newest version of the standard operators that the table knows.
@@ -46,6 +49,8 @@ pub(crate) enum Translate {
     Rows(Rows),
     /// A running sum or product.
     Cumulative(ReduceKind),
+    /// A cell over time.
+    Recurrent(Cell),
     /// Anything else.
     Node(fn(&mut Node<'_>) -> Values),
 }
@@ -61,6 +66,7 @@ impl Translate {
             Self::Arg(kind) => reduce::arg(n, kind),
             Self::Rows(rows) => reduce::rows(n, rows),
             Self::Cumulative(kind) => reduce::cumulative(n, kind),
+            Self::Recurrent(cell) => recurrent::recurrent(n, cell),
             Self::Node(translate) => translate(n),
         }
     }
@@ -69,7 +75,7 @@ impl Translate {
 /// An operation from a version on, until a later row of the same name.
 type Row = (&'static str, i64, Translate);
 
-use Translate::{Arg, Binary, Cumulative, Node as Whole, Plain, Reduce, Rows as OfRows, Unary, Variadic};
+use Translate::{Arg, Binary, Cumulative, Node as Whole, Plain, Recurrent, Reduce, Rows as OfRows, Unary, Variadic};
 
 /// Operations of the standard domain, by name. Attributes that became operands are told apart by what is there, not by rows.
 const ROWS: &[Row] = &[
@@ -117,6 +123,7 @@ const ROWS: &[Row] = &[
     ("EyeLike", 9, Whole(index::eye_like)),
     ("Flatten", 1, Whole(movement::flatten)),
     ("Floor", 1, Unary(ScalarFn::Floor)),
+    ("GRU", 1, Recurrent(Cell::Gru)),
     ("Gather", 1, Whole(index::gather)),
     ("GatherElements", 11, Whole(index::gather_elements)),
     ("GatherND", 11, Whole(index::gather_nd)),
@@ -136,10 +143,12 @@ const ROWS: &[Row] = &[
     ("IsInf", 10, Whole(map::is_inf)),
     ("IsNaN", 9, Unary(ScalarFn::IsNan)),
     ("LRN", 1, Whole(norm::local_response)),
+    ("LSTM", 1, Recurrent(Cell::Lstm)),
     ("LayerNormalization", 17, Whole(norm::layer)),
     ("LeakyRelu", 1, Whole(activation::leaky_relu)),
     ("Less", 1, Binary(ScalarFn::Lt)),
     ("LessOrEqual", 12, Binary(ScalarFn::Le)),
+    ("LinearAttention", 27, Whole(linear_attention::linear_attention)),
     ("Log", 1, Unary(ScalarFn::Log)),
     ("LogSoftmax", 1, OfRows(Rows::LogSoftmax)),
     ("LpNormalization", 1, Whole(norm::lp)),
@@ -163,6 +172,7 @@ const ROWS: &[Row] = &[
     ("Pad", 1, Whole(movement::pad)),
     ("Pow", 1, Whole(map::pow)),
     ("RMSNormalization", 23, Whole(norm::rms)),
+    ("RNN", 1, Recurrent(Cell::Rnn)),
     ("Range", 11, Whole(index::range)),
     ("Reciprocal", 1, Plain(activation::reciprocal)),
     ("ReduceL1", 1, Reduce(Kind::L1)),
