@@ -16,6 +16,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("graver-runtime", &["graver-passes", "graver-cpu", "graver-trace", "cranelift"]),
     ("graver-trace", &["graver-cpu", "graver-nn", "cranelift"]),
     ("graver-nn", &["graver-cpu", "cranelift"]),
+    ("graver-onnx", &["graver-passes", "graver-cpu", "graver-trace", "cranelift"]),
     ("graver-data", &["graver-passes", "graver-cpu", "graver-trace", "cranelift"]),
 ];
 

@@ -7,16 +7,18 @@ use graver_data::{Limit, npy};
 use graver_ir::{Array, DType, Module, json, text};
 
 use crate::failure::Failure;
+use crate::model;
 
 /// The greatest program text that is read, in bytes.
 const MAX_PROGRAM: u64 = 1 << 28;
 
-/// Reads a verified module from `.gir` text or `.json`.
+/// Reads a verified module from `.gir` text, `.json` or `.onnx`.
 pub(crate) fn module(path: &Path) -> Result<Module, Failure> {
     let parse = match path.extension().and_then(|extension| extension.to_str()) {
         Some("json") => json::parse,
         Some("gir") => text::parse,
-        Some(_) | None => return Err(Failure::file(path, "a program is a .gir or .json file")),
+        Some("onnx") => return model::module(path),
+        Some(_) | None => return Err(Failure::file(path, "a program is a .gir, .json or .onnx file")),
     };
     let mut source = String::new();
     let file = std::fs::File::open(path).map_err(|error| Failure::file(path, error))?;
@@ -35,7 +37,7 @@ pub(crate) fn module(path: &Path) -> Result<Module, Failure> {
 
 /// Reads `input_0.npy` to `input_<count - 1>.npy`, as the element types say.
 pub(crate) fn inputs(folder: &Path, dtypes: &[DType]) -> Result<Vec<Array>, Failure> {
-    let path = |position: usize| folder.join(format!("input_{position}.npy"));
+    let path = |position: usize| input(folder, position);
     if !folder.is_dir() {
         return Err(Failure::file(folder, "is not a folder"));
     }
@@ -52,8 +54,13 @@ pub(crate) fn inputs(folder: &Path, dtypes: &[DType]) -> Result<Vec<Array>, Fail
     dtypes.iter().enumerate().map(|(position, dtype)| array(&path(position), *dtype)).collect()
 }
 
+/// The file of an input.
+pub(crate) fn input(folder: &Path, position: usize) -> PathBuf {
+    folder.join(format!("input_{position}.npy"))
+}
+
 /// Reads an `.npy` file of this element type. NumPy has no `bf16`: it comes as `float32` and is rounded.
-fn array(path: &Path, dtype: DType) -> Result<Array, Failure> {
+pub(crate) fn array(path: &Path, dtype: DType) -> Result<Array, Failure> {
     let array = npy::read_file(path, Limit::default())?;
     let array = if dtype == DType::BF16 && array.dtype() == DType::F32 { array.cast(DType::BF16) } else { array };
     if array.dtype() == dtype {

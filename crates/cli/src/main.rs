@@ -6,6 +6,7 @@ mod dump;
 mod failure;
 mod load;
 mod matrix;
+mod model;
 mod run;
 
 use std::path::PathBuf;
@@ -29,6 +30,8 @@ enum Command {
     Opt(Opt),
     /// Run a program over `input_<i>.npy` and write `output_<i>.npy`.
     Run(Run),
+    /// Write an ONNX model as a program.
+    Import(Import),
     /// Print the table of passes.
     Passes,
     /// Print which operation runs with which element type on which device, as the tests found it.
@@ -37,7 +40,7 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Dump {
-    /// A program: `.gir` text or `.json`.
+    /// A program: `.gir` text, `.json` or an ONNX model.
     file: PathBuf,
     /// The graph after this pass of the pipeline (its last run).
     #[arg(long, conflicts_with = "stage")]
@@ -52,7 +55,7 @@ struct Dump {
 
 #[derive(Debug, clap::Args)]
 struct Opt {
-    /// A program: `.gir` text or `.json`.
+    /// A program: `.gir` text, `.json` or an ONNX model.
     file: PathBuf,
     /// Passes to run, in order; without it, the whole graph pipeline.
     #[arg(long, value_delimiter = ',')]
@@ -67,7 +70,7 @@ struct Opt {
 
 #[derive(Debug, clap::Args)]
 struct Run {
-    /// A program: `.gir` text or `.json`.
+    /// A program: `.gir` text, `.json` or an ONNX model.
     model: PathBuf,
     /// The folder of `input_<i>.npy`, one an argument.
     #[arg(long)]
@@ -87,6 +90,15 @@ struct Run {
     /// Where to write the state after the call, as safetensors.
     #[arg(long)]
     save_state: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Import {
+    /// An ONNX model.
+    model: PathBuf,
+    /// Where to write the program, as `.gir` text; standard output if not given.
+    #[arg(short, long)]
+    output: Option<PathBuf>,
 }
 
 /// What can be shown.
@@ -129,6 +141,7 @@ fn main() -> ExitCode {
         Command::Dump(args) => dump::dump(&args),
         Command::Opt(args) => dump::opt(&args),
         Command::Run(args) => run::run(&args),
+        Command::Import(args) => model::import(&args),
         Command::Passes => matrix::passes(),
         Command::Ops => matrix::ops(),
     };

@@ -9,12 +9,11 @@ use graver_passes::{Silent, pipeline};
 use graver_runtime::{Backend, Checkpoint, Invocation, Slot};
 
 use crate::failure::Failure;
-use crate::{Device, Run, load};
+use crate::{Device, Run, load, model};
 
 /// `graver run`
 pub(crate) fn run(args: &Run) -> Result<(), Failure> {
-    let module = load::module(&args.model)?;
-    let inputs = load::inputs(&args.inputs, &argument_dtypes(&module))?;
+    let (module, inputs) = program(args)?;
     let mut state = match &args.state {
         Some(path) => read_state(path, &module.state)?,
         None if module.state.is_empty() => Vec::new(),
@@ -36,6 +35,16 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     }
 }
 
+/// The program and its inputs; an ONNX model may be specialised to them.
+fn program(args: &Run) -> Result<(Module, Vec<Array>), Failure> {
+    if model::is_onnx(&args.model) {
+        return model::with_inputs(&args.model, &args.inputs);
+    }
+    let module = load::module(&args.model)?;
+    let inputs = load::inputs(&args.inputs, &argument_dtypes(&module))?;
+    Ok((module, inputs))
+}
+
 fn device(args: &Run) -> Box<dyn Backend> {
     match args.device {
         Device::Interp => Box::new(graver_interp::Interp::default()),
@@ -44,7 +53,7 @@ fn device(args: &Run) -> Box<dyn Backend> {
 }
 
 /// The element types of the entry's arguments, in order.
-fn argument_dtypes(module: &Module) -> Vec<DType> {
+pub(crate) fn argument_dtypes(module: &Module) -> Vec<DType> {
     let Some((_, entry)) = module.entry() else { return Vec::new() };
     arguments(entry).collect()
 }

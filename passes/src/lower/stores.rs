@@ -48,7 +48,19 @@ fn indices(graph: &Graph, contraction: Value, index: &[Index]) -> BTreeMap<Value
         };
         known.insert(id.into(), index);
     }
+    beside(graph, &mut known);
     known
+}
+
+/// A value that does not follow from the sum, and that maps of the sum read, is computed at their point: its index is theirs.
+fn beside(graph: &Graph, known: &mut BTreeMap<Value, Vec<Index>>) {
+    for id in graph.topo().into_iter().rev() {
+        let (Op::Map(_) | Op::Cast(_)) = graph.op(id) else { continue };
+        let Some(index) = known.get(&id.into()).cloned() else { continue };
+        for arg in graph.args(id) {
+            known.entry(arg).or_insert_with(|| index.clone());
+        }
+    }
 }
 
 /// The value under the permutations and reshapes at the end, the sum itself at the latest.

@@ -1,0 +1,475 @@
+//! From a decoded model to a module: the walk over nodes, names and their scopes, functions inlined, problems collected.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use graver_ir::dim::Atom;
+use graver_ir::{Array, Diag, Dim, Error, Function, Loc, Module, NodeId, Op, Place, Role, Shape, Sink, Symbol, Type, Value};
+
+use crate::build::Builder;
+use crate::node::Node;
+use crate::ops;
+use crate::problem::{Failure, Problem, Result, unsupported, wrong};
+use crate::proto::{AttributeProto, DimensionValue, FunctionProto, GraphProto, ModelProto, NodeProto};
+use crate::proto::{OperatorSetIdProto, TypeValue, ValueInfoProto};
+use crate::tensor::{self, External};
+
+/// The deepest nesting of functions and branches.
+const MAX_DEPTH: usize = 32;
+/// The most nodes, those of functions counted at every call.
+const MAX_NODES: usize = 1 << 18;
+/// The most sizes that are taken as equal or bounded.
+const MAX_ASSUMED: usize = 64;
+/// The most problems that are listed.
+const MAX_PROBLEMS: usize = 64;
+
+/// How a model is imported.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The name of the model in messages: its file.
+    pub name: String,
+    /// The folder where external data may lie: the model's own. Without it external data is refused.
+    pub folder: Option<PathBuf>,
+    /// Shapes of inputs: numbers instead of symbols, and shapes for inputs that declare none.
+    pub shapes: BTreeMap<String, Vec<usize>>,
+    /// Values of inputs, which become constants and are no arguments any more.
+    pub values: BTreeMap<String, Array>,
+}
+
+/// An imported model.
+#[derive(Debug)]
+pub struct Imported {
+    /// The verified module; its entry is the model's graph.
+    pub module: Module,
+    /// For each argument of the entry, its place among the model's inputs that have no initializer.
+    pub inputs: Vec<usize>,
+}
+
+/// The names of a model's inputs that have no initializer, in order: what [`Imported::inputs`] counts.
+#[must_use]
+pub fn input_names(model: &ModelProto) -> Vec<String> {
+    let Some(graph) = &model.graph else { return Vec::new() };
+    let given: BTreeSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+    graph.input.iter().map(|input| input.name.clone()).filter(|name| !given.contains(name.as_str())).collect()
+}
+
+/// Imports a model.
+///
+/// # Errors
+/// What is wrong with the model, or with this importer.
+pub fn import(model: &ModelProto, options: &Options) -> std::result::Result<Imported, Failure> {
+    let Some(graph) = &model.graph else { return Err(Diag::new("a model without a graph").into()) };
+    let mut assumed = Vec::new();
+    loop {
+        let mut importer = Importer::new(model, options, &assumed);
+        importer.run(graph, opsets(&model.opset_import))?;
+        match importer.assumption.take() {
+            None => return importer.finish(),
+            Some(_) if assumed.len() == MAX_ASSUMED => {
+                return Err(Diag::new(format!("more than {MAX_ASSUMED} sizes must be taken as equal")).into());
+            }
+            Some(assumption) => assumed.push(assumption),
+        }
+    }
+}
+
+/// A symbol and what takes its place everywhere: another size that it must equal, or the same symbol with a lesser bound.
+type Assumption = (Symbol, Dim);
+/// What a name stands for.
+#[derive(Clone, Copy)]
+enum Slot {
+    Value(Value),
+    /// An optional operand that the caller left out.
+    Absent,
+    /// Its node has a problem, which is recorded.
+    Broken,
+}
+
+/// Names in reach, innermost scope last, and the world around them.
+struct Frame {
+    scopes: Vec<BTreeMap<String, Slot>>,
+    opsets: BTreeMap<String, i64>,
+    caller: Loc,
+    /// The function's name in places; empty for the graph.
+    name: String,
+    depth: usize,
+}
+
+impl Frame {
+    fn find(&self, name: &str) -> Option<Slot> {
+        self.scopes.iter().rev().find_map(|scope| scope.get(name).copied())
+    }
+
+    fn define(&mut self, name: &str, slot: Slot) {
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.insert(name.to_owned(), slot);
+        }
+    }
+}
+
+/// Why a node has no values: a problem of its own, or of its operands.
+enum Stopped {
+    Here(Problem),
+    Before,
+}
+
+impl From<Problem> for Stopped {
+    fn from(problem: Problem) -> Self {
+        Self::Here(problem)
+    }
+}
+
+type Outcome = std::result::Result<Vec<Slot>, Stopped>;
+
+struct Importer<'a> {
+    builder: Builder,
+    options: &'a Options,
+    external: External,
+    functions: BTreeMap<(&'a str, &'a str, &'a str), &'a FunctionProto>,
+    assumed: &'a [Assumption],
+    /// Why the import must begin again.
+    assumption: Option<Assumption>,
+    problems: Vec<Problem>,
+    nodes: usize,
+    inputs: Vec<usize>,
+}
+
+fn opsets(imports: &[OperatorSetIdProto]) -> BTreeMap<String, i64> {
+    imports.iter().map(|set| (domain(&set.domain).to_owned(), set.version)).collect()
+}
+
+/// The standard domain has two names.
+fn domain(name: &str) -> &str {
+    if name == "ai.onnx" { "" } else { name }
+}
+
+impl<'a> Importer<'a> {
+    fn new(model: &'a ModelProto, options: &'a Options, assumed: &'a [Assumption]) -> Self {
+        let key = |f: &'a FunctionProto| (domain(&f.domain), f.name.as_str(), f.overload.as_str());
+        Self {
+            builder: Builder::new(),
+            options,
+            external: External(options.folder.clone()),
+            functions: model.functions.iter().map(|function| (key(function), function)).collect(),
+            assumed,
+            assumption: None,
+            problems: Vec::new(),
+            nodes: 0,
+            inputs: Vec::new(),
+        }
+    }
+
+    fn run(&mut self, graph: &GraphProto, opsets: BTreeMap<String, i64>) -> std::result::Result<(), Failure> {
+        let mut frame = Frame { scopes: vec![BTreeMap::new()], opsets, caller: Loc::UNKNOWN, name: String::new(), depth: 0 };
+        self.initializers(graph, &mut frame);
+        self.arguments(graph, &mut frame);
+        self.walk(&graph.node, &mut frame);
+        self.builder.loc = Loc::UNKNOWN;
+        if self.assumption.is_some() {
+            return Ok(());
+        }
+        self.results(graph, &frame);
+        self.verdict()
+    }
+
+    fn finish(mut self) -> std::result::Result<Imported, Failure> {
+        prune(&mut self.builder.function);
+        let Some((entry, _)) = self.builder.module.entry() else { return Err(Diag::new("a module without an entry").into()) };
+        *self.builder.module.function_mut(entry) = self.builder.function;
+        graver_ir::verify(&self.builder.module).map_err(Failure::Invalid)?;
+        Ok(Imported { module: self.builder.module, inputs: self.inputs })
+    }
+
+    /// The value, or a recorded problem.
+    fn slot(&mut self, value: Result<Value>, what: &str) -> Slot {
+        match value {
+            Ok(value) => Slot::Value(value),
+            Err(problem) => {
+                self.problems.push(problem.map(|diag| Diag { message: format!("{what}: {}", diag.message), ..diag }));
+                Slot::Broken
+            }
+        }
+    }
+
+    // ---- names
+
+    fn initializers(&mut self, graph: &GraphProto, frame: &mut Frame) {
+        for tensor in &graph.initializer {
+            let value = tensor::array(tensor, &self.external).and_then(|array| self.builder.constant(array));
+            let slot = self.slot(value, &format!("the initializer `{}`", tensor.name));
+            frame.define(&tensor.name, slot);
+        }
+        for sparse in &graph.sparse_initializer {
+            let name = sparse.values.as_ref().map_or("", |values| values.name.as_str());
+            let slot = self.slot(unsupported("a sparse tensor"), &format!("the initializer `{name}`"));
+            frame.define(name, slot);
+        }
+    }
+
+    fn arguments(&mut self, graph: &GraphProto, frame: &mut Frame) {
+        // An input with an initializer has its value.
+        let open = |input: &&ValueInfoProto| frame.find(&input.name).is_none();
+        let inputs: Vec<&ValueInfoProto> = graph.input.iter().filter(open).collect();
+        for (place, input) in inputs.into_iter().enumerate() {
+            let value = match self.options.values.get(&input.name) {
+                Some(array) => self.builder.constant(array.clone()),
+                None => self.argument(input, place),
+            };
+            let slot = self.slot(value, &format!("the input `{}`", input.name));
+            frame.define(&input.name, slot);
+        }
+    }
+
+    fn argument(&mut self, input: &ValueInfoProto, place: usize) -> Result<Value> {
+        let ty = self.input_type(input)?;
+        let value = self.builder.param(ty, &input.name)?;
+        self.inputs.push(place);
+        Ok(value)
+    }
+
+    fn input_type(&mut self, input: &ValueInfoProto) -> Result<Type> {
+        let tensor = match input.r#type.as_ref().and_then(|ty| ty.value.as_ref()) {
+            Some(TypeValue::Tensor(tensor)) => tensor,
+            Some(TypeValue::Sequence(_) | TypeValue::Map(_) | TypeValue::Sparse(_) | TypeValue::Optional(_)) => {
+                return unsupported("a type other than a tensor");
+            }
+            None => return wrong("it has no type"),
+        };
+        let dtype = tensor::dtype(i64::from(tensor.elem_type))?;
+        let given = self.options.shapes.get(&input.name);
+        let Some(declared) = &tensor.shape else {
+            let Some(given) = given else { return unsupported("an input without a shape") };
+            return Ok(Type::new(dtype, Shape::new(given.iter().copied())));
+        };
+        let given = given.filter(|given| given.len() == declared.dim.len());
+        let mut dims = Vec::new();
+        for (axis, dim) in declared.dim.iter().enumerate() {
+            dims.push(match (&dim.value, given) {
+                (Some(DimensionValue::Size(size)), _) if *size >= 0 => Dim::from(*size),
+                (_, Some(given)) => Dim::from(given[axis]),
+                (Some(DimensionValue::Name(name)), None) if !name.is_empty() => self.symbol(name),
+                (Some(DimensionValue::Name(_) | DimensionValue::Size(_)) | None, None) => {
+                    self.symbol(&format!("{}_{axis}", input.name))
+                }
+            });
+        }
+        Ok(Type::new(dtype, Shape(dims)))
+    }
+
+    /// The size of this name: one symbol a name, or what was assumed of it.
+    fn symbol(&self, name: &str) -> Dim {
+        self.assumed.iter().fold(Dim::sym(&Symbol::new(name)), |size, (symbol, dim)| {
+            size.substitute(&|atom| (*atom == Atom::Sym(symbol.clone())).then(|| dim.clone()))
+        })
+    }
+
+    fn results(&mut self, graph: &GraphProto, frame: &Frame) {
+        for output in &graph.output {
+            match frame.find(&output.name) {
+                Some(Slot::Value(value)) => self.builder.function.add_result(value, Sink::Out),
+                Some(Slot::Broken) => {}
+                Some(Slot::Absent) | None => {
+                    self.slot(wrong("no node computes it"), &format!("the output `{}`", output.name));
+                }
+            }
+        }
+    }
+
+    // ---- nodes
+
+    fn walk(&mut self, nodes: &[NodeProto], frame: &mut Frame) {
+        for (position, proto) in nodes.iter().enumerate() {
+            self.nodes += 1;
+            if self.assumption.is_some() {
+                return;
+            }
+            if self.nodes > MAX_NODES || self.problems.len() >= MAX_PROBLEMS {
+                self.problems.push(Problem::Wrong(Diag::new(format!("more than {MAX_NODES} nodes or {MAX_PROBLEMS} problems"))));
+                return;
+            }
+            let loc = self.place(proto, position, frame);
+            self.builder.loc = loc.clone();
+            let slots = self.node(proto, frame).unwrap_or_else(|stopped| {
+                match stopped {
+                    Stopped::Here(Problem::Assume(symbol, dim)) => self.assumption = Some((symbol, dim)),
+                    Stopped::Here(problem) => self.problems.push(problem.map(|diag| diag.op(&proto.op_type).at(&loc))),
+                    Stopped::Before => {}
+                }
+                Vec::new()
+            });
+            for (place, name) in proto.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+                frame.define(name, slots.get(place).copied().unwrap_or(Slot::Broken));
+            }
+        }
+    }
+
+    /// `model.onnx:7:1 (Gather /embeddings/Gather)`: the node's number, its operation and its name.
+    fn place(&self, proto: &NodeProto, position: usize, frame: &Frame) -> Loc {
+        let name = if proto.name.is_empty() { proto.output.first().map_or("", String::as_str) } else { &proto.name };
+        let inside = if frame.name.is_empty() { String::new() } else { format!("{}: ", frame.name) };
+        let line = u32::try_from(position + 1).unwrap_or(u32::MAX);
+        let (file, scope) = (self.options.name.clone(), format!("{inside}{} {name}", proto.op_type));
+        Loc::new(Place { file, line, column: 1, scope, caller: frame.caller.clone() })
+    }
+
+    fn node(&mut self, proto: &NodeProto, frame: &mut Frame) -> Outcome {
+        let domain = domain(&proto.domain);
+        let key = (domain, proto.op_type.as_str(), proto.overload.as_str());
+        if let Some(function) = self.functions.get(&key).copied() {
+            let args = operands(proto, frame)?;
+            return Ok(self.call(function, proto, &args, frame)?);
+        }
+        if domain.is_empty() && proto.op_type == "If" {
+            return self.branch(proto, frame);
+        }
+        let Some(version) = frame.opsets.get(domain).copied() else {
+            return Err(Problem::Wrong(Diag::new(format!("the model does not import the operators of `{domain}`"))).into());
+        };
+        // An unknown operation is told even where its operands have problems, so that all are listed at once.
+        let translate = ops::find(domain, &proto.op_type, version)?;
+        let args = operands(proto, frame)?;
+        let mut node = Node { b: &mut self.builder, proto, args: &args, version, external: &self.external };
+        Ok(translate.run(&mut node)?.into_iter().map(Slot::Value).collect())
+    }
+
+    /// A function of the model, inlined.
+    fn call(&mut self, function: &FunctionProto, proto: &NodeProto, args: &[Option<Value>], frame: &Frame) -> Result<Vec<Slot>> {
+        if frame.depth >= MAX_DEPTH {
+            return wrong(format!("functions nest deeper than {MAX_DEPTH}, or call themselves"));
+        }
+        let mut attributes: BTreeMap<String, AttributeProto> = BTreeMap::new();
+        for attribute in function.attribute_proto.iter().chain(&proto.attribute) {
+            attributes.insert(attribute.name.clone(), attribute.clone());
+        }
+        let slot = |place: usize| args.get(place).copied().flatten().map_or(Slot::Absent, Slot::Value);
+        let scope = function.input.iter().enumerate().map(|(place, name)| (name.clone(), slot(place))).collect();
+        let caller = self.builder.loc.clone();
+        let mut inner = Frame {
+            scopes: vec![scope],
+            opsets: opsets(&function.opset_import),
+            caller,
+            name: function.name.clone(),
+            depth: frame.depth + 1,
+        };
+        self.walk(&resolved(&function.node, &attributes), &mut inner);
+        Ok(function.output.iter().map(|name| inner.find(name).unwrap_or(Slot::Broken)).collect())
+    }
+
+    /// The branch that a known condition takes.
+    fn branch(&mut self, proto: &NodeProto, frame: &mut Frame) -> Outcome {
+        let args = operands(proto, frame)?;
+        let Some(condition) = args.first().copied().flatten() else {
+            return Err(Problem::Wrong(Diag::new("the condition is missing")).into());
+        };
+        let Some(taken) = self.builder.known(condition).and_then(crate::known::Known::array).filter(|array| array.numel() == 1)
+        else {
+            return Err(Problem::Unsupported(Diag::new("a condition that is known only when the program runs")).into());
+        };
+        let name = if taken.get(0).is_zero() { "else_branch" } else { "then_branch" };
+        let graph = proto.attribute.iter().find(|attribute| attribute.name == name).and_then(|attribute| attribute.g.as_ref());
+        let Some(graph) = graph else { return Err(Problem::Wrong(Diag::new(format!("it has no {name}"))).into()) };
+        if frame.depth >= MAX_DEPTH {
+            return Err(Problem::Wrong(Diag::new(format!("branches nest deeper than {MAX_DEPTH}"))).into());
+        }
+        frame.depth += 1;
+        frame.scopes.push(BTreeMap::new());
+        self.initializers(graph, frame);
+        self.walk(&graph.node, frame);
+        let slots = graph.output.iter().map(|output| frame.find(&output.name).unwrap_or(Slot::Broken)).collect();
+        frame.scopes.pop();
+        frame.depth -= 1;
+        Ok(slots)
+    }
+
+    // ---- problems
+
+    /// Whether there are problems, and whose fault they are.
+    fn verdict(&mut self) -> std::result::Result<(), Failure> {
+        let (mut invalid, mut unsupported, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
+        let mut inputs = BTreeSet::new();
+        for problem in self.problems.drain(..) {
+            match problem {
+                Problem::Wrong(diag) => invalid.push(diag),
+                Problem::Unsupported(diag) => unsupported.push(diag),
+                Problem::Assume(symbol, dim) => invalid.push(Diag::new(format!("{} is not {dim}", symbol.name()))),
+                Problem::Unknown(value, diag) => {
+                    let from = origins(&self.builder.function, value);
+                    if from.is_empty() {
+                        unsupported.push(diag)
+                    } else {
+                        unknown.push(diag)
+                    }
+                    inputs.extend(from);
+                }
+            }
+        }
+        if let Some(error) = Error::from_diags(invalid) {
+            return Err(Failure::Invalid(error));
+        }
+        if let Some(error) = Error::from_diags(unsupported) {
+            return Err(Failure::Unsupported(error));
+        }
+        match Error::from_diags(unknown) {
+            Some(error) => Err(Failure::Undetermined { inputs: inputs.into_iter().collect(), error }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn operands(proto: &NodeProto, frame: &Frame) -> std::result::Result<Vec<Option<Value>>, Stopped> {
+    let mut args = Vec::new();
+    for name in &proto.input {
+        args.push(match frame.find(name) {
+            _ if name.is_empty() => None,
+            Some(Slot::Value(value)) => Some(value),
+            Some(Slot::Absent) => None,
+            Some(Slot::Broken) => return Err(Stopped::Before),
+            None => {
+                let what = format!("`{name}` is used before any node computes it, or in a circle");
+                return Err(Problem::Wrong(Diag::new(what)).into());
+            }
+        });
+    }
+    Ok(args)
+}
+
+/// A function's nodes with the attributes of its call in place of their names.
+fn resolved(nodes: &[NodeProto], attributes: &BTreeMap<String, AttributeProto>) -> Vec<NodeProto> {
+    let attribute = |attribute: &AttributeProto| {
+        if !attribute.ref_attr_name.is_empty() {
+            let given = attributes.get(&attribute.ref_attr_name)?.clone();
+            return Some(AttributeProto { name: attribute.name.clone(), ..given });
+        }
+        let inside = |graph: &GraphProto| GraphProto { node: resolved(&graph.node, attributes), ..graph.clone() };
+        Some(AttributeProto { g: attribute.g.as_ref().map(inside), ..attribute.clone() })
+    };
+    let node = |node: &NodeProto| NodeProto { attribute: node.attribute.iter().filter_map(attribute).collect(), ..node.clone() };
+    nodes.iter().map(node).collect()
+}
+
+/// The names of the arguments that a value depends on.
+fn origins(function: &Function, value: Value) -> BTreeSet<String> {
+    let (mut seen, mut stack) = (vec![false; function.graph.bound()], vec![value.node]);
+    while let Some(node) = stack.pop() {
+        if !std::mem::replace(&mut seen[node.index()], true) {
+            stack.extend(function.graph.args(node).iter().map(|arg| arg.node));
+        }
+    }
+    let named = |param: &graver_ir::Param| match &param.role {
+        Role::Arg(name) if seen[param.node.index()] => Some(name.clone()),
+        Role::Arg(_) | Role::State(_) => None,
+    };
+    function.params.iter().filter_map(named).collect()
+}
+
+/// Removes what no result needs; arguments stay.
+fn prune(function: &mut Function) {
+    let mut order: Vec<NodeId> = function.graph.topo();
+    order.reverse();
+    for node in order {
+        let result = function.results.iter().any(|result| result.value.node == node);
+        if !result && !matches!(function.graph.op(node), Op::Param(_)) && !function.graph.has_users(node) {
+            function.graph.remove(node);
+        }
+    }
+}

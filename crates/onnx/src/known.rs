@@ -1,0 +1,224 @@
+//! What is known of integer and small constant values while a model is imported: their elements, as numbers or as sizes.
+//!
+//! Sizes travel through ONNX graphs as tensors (Shape, Gather, Concat, .. Reshape). Here the same operations act on what is known of
+//! their operands, so that the sizes arrive as expressions and the chain between is dead. Sound and incomplete: `None` is unknown.
+
+use graver_interp::eval_op;
+use graver_ir::op::ReduceKind;
+use graver_ir::{Array, DType, Dim, Op, Scalar, ScalarFn, Sizes, Type};
+
+/// The most elements that are known of one value.
+const MANY: usize = 1 << 14;
+/// The most elements that are computed for one model: hostile ones must not compute at import.
+const BUDGET: usize = 1 << 24;
+
+/// The elements of a value.
+#[derive(Clone, Debug)]
+pub(crate) enum Known {
+    /// Numbers.
+    Array(Array),
+    /// Integers that depend on symbols, in row-major order.
+    Dims(Vec<Dim>),
+}
+
+impl Known {
+    /// The elements as sizes; nothing for floats.
+    pub(crate) fn dims(&self) -> Option<Vec<Dim>> {
+        match self {
+            Self::Dims(dims) => Some(dims.clone()),
+            Self::Array(array) if array.dtype().is_float() || array.numel() > MANY => None,
+            Self::Array(array) => Some((0..array.numel()).map(|place| Dim::from(array.get(place).as_i64())).collect()),
+        }
+    }
+
+    /// The numbers, if all are.
+    pub(crate) const fn array(&self) -> Option<&Array> {
+        match self {
+            Self::Array(array) => Some(array),
+            Self::Dims(_) => None,
+        }
+    }
+
+    fn numel(&self) -> usize {
+        match self {
+            Self::Array(array) => array.numel(),
+            Self::Dims(dims) => dims.len(),
+        }
+    }
+}
+
+/// How much may still be computed.
+#[derive(Debug)]
+pub(crate) struct Budget(usize);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(BUDGET)
+    }
+}
+
+/// How an operation's result follows from what is known of its operands.
+#[derive(Clone, Copy)]
+enum Rule {
+    /// Every element is one of the operands'.
+    Moves,
+    /// Every element is one of the first operand's, at positions that are numbers.
+    Picks,
+    /// A scalar function.
+    Applies(ScalarFn),
+    /// A conversion.
+    Converts(DType),
+    /// A reduction.
+    Combines(ReduceKind),
+    /// Numbers give numbers; sizes are not followed.
+    Numbers,
+    /// It is left to the compiled program.
+    Never,
+}
+
+const fn rule(op: &Op) -> Rule {
+    match op {
+        Op::Reshape(_) | Op::Permute(_) | Op::Broadcast(_) | Op::Slice(_) | Op::Pad(_) | Op::Concat(_) | Op::Reverse(_) => {
+            Rule::Moves
+        }
+        Op::Gather(_) => Rule::Picks,
+        Op::Map(function) => Rule::Applies(*function),
+        Op::Cast(dtype) => Rule::Converts(*dtype),
+        Op::Reduce(reduce) => Rule::Combines(reduce.kind),
+        Op::Iota(_) | Op::ArgReduce(_) => Rule::Numbers,
+        Op::Const(_) | Op::Size(_) | Op::ScatterAdd(_) | Op::Window(_) | Op::WindowArg(_) | Op::WindowTake(_) => Rule::Never,
+        Op::WindowPut(_) | Op::Dot(_) | Op::Conv(_) | Op::Philox(_) | Op::Param(_) | Op::Alias | Op::StopGradient => Rule::Never,
+        Op::Call(_) | Op::Transform(_) => Rule::Never,
+    }
+}
+
+/// An operand with its type.
+pub(crate) type Operand<'a> = (&'a Type, &'a Known);
+
+/// What the operation's result is known to be.
+pub(crate) fn evaluate(op: &Op, out: &Type, args: &[Operand<'_>], budget: &mut Budget) -> Option<Known> {
+    if let Op::Const(array) = op {
+        return Some(Known::Array(array.clone()));
+    }
+    if let Op::Size(dim) = op {
+        return Some(sizes(vec![dim.clone()], out));
+    }
+    if matches!(rule(op), Rule::Never) {
+        return None;
+    }
+    let numel = out.shape.as_const()?.iter().try_fold(1usize, |product, size| product.checked_mul(*size))?;
+    let work = args.iter().map(|(_, known)| known.numel()).fold(numel, usize::max);
+    if work > MANY {
+        return None;
+    }
+    budget.0 = budget.0.checked_sub(work)?;
+    match args.iter().map(|(_, known)| known.array()).collect::<Option<Vec<&Array>>>() {
+        Some(arrays) => eval_op(op, &arrays, &Sizes::new()).ok()?.pop().map(Known::Array),
+        None => symbolic(op, out, args).map(|dims| sizes(dims, out)),
+    }
+}
+
+/// Sizes, as numbers where all of them are.
+fn sizes(dims: Vec<Dim>, ty: &Type) -> Known {
+    let numbers: Option<Vec<Scalar>> = dims.iter().map(|dim| dim.as_const().map(|size| Scalar::int(ty.dtype, size))).collect();
+    let array = numbers.and_then(|numbers| Array::from_scalars(ty.dtype, ty.shape.as_const()?, &numbers).ok());
+    array.map_or(Known::Dims(dims), Known::Array)
+}
+
+fn symbolic(op: &Op, out: &Type, args: &[Operand<'_>]) -> Option<Vec<Dim>> {
+    if out.dtype.is_float() {
+        return None;
+    }
+    match rule(op) {
+        Rule::Moves => moved(op, args, &[]),
+        Rule::Picks => moved(op, &args[..1], &[args[1].1.array()?]),
+        Rule::Applies(function) => {
+            let operands: Vec<Vec<Dim>> = args.iter().map(|(_, known)| known.dims()).collect::<Option<_>>()?;
+            let at = |place: usize| apply(function, &operands.iter().map(|dims| &dims[place]).collect::<Vec<_>>());
+            (0..operands[0].len()).map(at).collect()
+        }
+        // The narrower type holds every size that a tensor has in practice; what the program computes with a larger one wraps.
+        Rule::Converts(DType::I64 | DType::I32) => args[0].1.dims(),
+        Rule::Converts(DType::Bool) => {
+            args[0].1.dims()?.iter().map(|dim| equal(dim, &Dim::ZERO).map(|zero| truth(!zero))).collect()
+        }
+        Rule::Combines(kind) if out.rank() == 0 => combine(kind, args[0].1.dims()?).map(|dim| vec![dim]),
+        Rule::Converts(_) | Rule::Combines(_) | Rule::Numbers | Rule::Never => None,
+    }
+}
+
+/// The operation over the places of elements instead of elements: what it gives are the places that they come from.
+fn moved(op: &Op, args: &[Operand<'_>], rest: &[&Array]) -> Option<Vec<Dim>> {
+    let (mut elements, mut places) = (Vec::new(), Vec::new());
+    for (ty, known) in args {
+        let first = i64::try_from(elements.len()).ok()?;
+        elements.extend(known.dims()?);
+        let numbers = (first..i64::try_from(elements.len()).ok()?).collect();
+        places.push(Array::from_vec(ty.shape.as_const()?, numbers).ok()?);
+    }
+    let operands: Vec<&Array> = places.iter().chain(rest.iter().copied()).collect();
+    let result = eval_op(op, &operands, &Sizes::new()).ok()?.pop()?;
+    result.as_slice::<i64>()?.iter().map(|place| elements.get(usize::try_from(*place).ok()?).cloned()).collect()
+}
+
+fn truth(holds: bool) -> Dim {
+    Dim::from(i64::from(holds))
+}
+
+fn combine(kind: ReduceKind, dims: Vec<Dim>) -> Option<Dim> {
+    match kind {
+        ReduceKind::Sum => Some(dims.into_iter().sum()),
+        ReduceKind::Prod => Some(dims.into_iter().product()),
+        ReduceKind::Max => dims.into_iter().reduce(|x, y| x.max_with(&y)),
+        ReduceKind::Min => dims.into_iter().reduce(|x, y| x.min_with(&y)),
+    }
+}
+
+/// Whether two sizes are equal, if it can be told for all values of their symbols.
+fn equal(x: &Dim, y: &Dim) -> Option<bool> {
+    if x == y {
+        return Some(true);
+    }
+    let apart = (x - y).is_positive() || (y - x).is_positive();
+    apart.then_some(false)
+}
+
+/// Whether `x < y`, if it can be told.
+fn less(x: &Dim, y: &Dim) -> Option<bool> {
+    if (y - x).is_positive() {
+        Some(true)
+    } else if (x - y).is_nonneg() {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+/// A scalar function of sizes.
+fn apply(function: ScalarFn, args: &[&Dim]) -> Option<Dim> {
+    let divides = |x: &Dim, y: &Dim| x.is_nonneg() && y.is_positive();
+    let small = |dim: Dim| dim.is_small().then_some(dim);
+    match (function, args) {
+        (ScalarFn::Neg, [x]) => small(-(*x).clone()),
+        (ScalarFn::Abs, [x]) if x.is_nonneg() => Some((*x).clone()),
+        (ScalarFn::Not, [x]) => x.as_const().map(|x| truth(x == 0)),
+        (ScalarFn::Add, [x, y]) => small(*x + *y),
+        (ScalarFn::Sub, [x, y]) => small(*x - *y),
+        (ScalarFn::Mul, [x, y]) => small(*x * *y),
+        // Integer division truncates, which is the floor where nothing is negative.
+        (ScalarFn::Div, [x, y]) if divides(x, y) => small(x.floor_div(y)),
+        (ScalarFn::Rem, [x, y]) if divides(x, y) => small(x.modulo(y)),
+        (ScalarFn::Max, [x, y]) => small(x.max_with(y)),
+        (ScalarFn::Min, [x, y]) => small(x.min_with(y)),
+        (ScalarFn::Eq, [x, y]) => equal(x, y).map(truth),
+        (ScalarFn::Ne, [x, y]) => equal(x, y).map(|equal| truth(!equal)),
+        (ScalarFn::Lt, [x, y]) => less(x, y).map(truth),
+        (ScalarFn::Gt, [x, y]) => less(y, x).map(truth),
+        (ScalarFn::Le, [x, y]) => less(y, x).map(|less| truth(!less)),
+        (ScalarFn::Ge, [x, y]) => less(x, y).map(|less| truth(!less)),
+        (ScalarFn::And, [x, y]) => Some(truth(x.as_const()? != 0 && y.as_const()? != 0)),
+        (ScalarFn::Or, [x, y]) => Some(truth(x.as_const()? != 0 || y.as_const()? != 0)),
+        (ScalarFn::Select, [c, x, y]) => Some(if c.as_const()? != 0 { (*x).clone() } else { (*y).clone() }),
+        _ => None,
+    }
+}

@@ -1,0 +1,22 @@
+//! ONNX models as modules of the graph language.
+//!
+//! [`read_file`] decodes a model file, [`import`] makes it a [`graver_ir::Module`]: every dynamic axis becomes a symbol, chains of
+//! shape arithmetic are evaluated while importing and vanish, every operation carries its node's name. Nothing is run here.
+//!
+//! Models are hostile: a damaged or absurd one gives a [`Failure`], never a panic, in time and memory that its file bounds.
+
+mod build;
+mod import;
+mod known;
+mod node;
+mod ops;
+mod problem;
+pub mod proto;
+mod read;
+mod specialise;
+mod tensor;
+
+pub use import::{Imported, Options, import, input_names};
+pub use problem::Failure;
+pub use read::{decode, read_file};
+pub use specialise::import_for;

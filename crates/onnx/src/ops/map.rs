@@ -1,0 +1,148 @@
+//! Operations element by element.
+
+use graver_ir::{Array, DType, DTypeKind, Scalar, ScalarFn, Value};
+
+use super::Values;
+use crate::node::Node;
+use crate::problem::{Result, unsupported, wrong};
+
+pub(super) fn unary(n: &mut Node<'_>, function: ScalarFn) -> Values {
+    let x = n.arg(0)?;
+    Ok(vec![n.b.map(function, &[x])?])
+}
+
+/// Two operands, broadcast. Before version 7 the second one stood at an axis of the first.
+pub(super) fn binary(n: &mut Node<'_>, function: ScalarFn) -> Values {
+    let (x, y) = (n.arg(0)?, n.arg(1)?);
+    let y = if n.version < 7 { placed(n, x, y)? } else { y };
+    Ok(vec![n.b.map(function, &[x, y])?])
+}
+
+fn placed(n: &mut Node<'_>, x: Value, y: Value) -> Result<Value> {
+    let (rank, own) = (n.b.rank(x), n.b.rank(y));
+    if !n.has("axis") || own >= rank {
+        return Ok(y);
+    }
+    let axis = n.axis(n.int("axis", 0), rank)?;
+    if axis + own > rank {
+        return wrong(format!("axis {axis} for {} in {}", n.b.ty(y), n.b.ty(x)));
+    }
+    let trailing: Vec<usize> = (own..rank - axis).collect();
+    n.b.unsqueeze(y, &trailing)
+}
+
+/// Any number of operands, combined from the left.
+fn fold(n: &mut Node<'_>, function: ScalarFn) -> Result<Value> {
+    let args = n.all()?;
+    args[1..].iter().try_fold(args[0], |result, arg| n.b.map(function, &[result, *arg]))
+}
+
+pub(super) fn variadic(n: &mut Node<'_>, function: ScalarFn) -> Values {
+    Ok(vec![fold(n, function)?])
+}
+
+pub(super) fn mean(n: &mut Node<'_>) -> Values {
+    let sum = fold(n, ScalarFn::Add)?;
+    #[expect(clippy::cast_precision_loss, reason = "a node has few operands")]
+    let count = n.args.len() as f64;
+    Ok(vec![n.b.with(ScalarFn::Div, sum, count)?])
+}
+
+pub(super) fn identity(n: &mut Node<'_>) -> Values {
+    Ok(vec![n.arg(0)?])
+}
+
+pub(super) fn cast(n: &mut Node<'_>) -> Values {
+    let x = n.arg(0)?;
+    let Some(to) = n.type_of("to")? else { return wrong("it has no `to`") };
+    Ok(vec![n.b.cast(x, to)?])
+}
+
+pub(super) fn cast_like(n: &mut Node<'_>) -> Values {
+    let (x, to) = (n.arg(0)?, n.dtype(1)?);
+    Ok(vec![n.b.cast(x, to)?])
+}
+
+/// Integers are raised as floats of 64 bits.
+pub(super) fn pow(n: &mut Node<'_>) -> Values {
+    let (x, y) = (n.arg(0)?, n.arg(1)?);
+    let dtype = n.b.dtype(x);
+    let compute = if dtype.is_float() { dtype } else { DType::F64 };
+    let (x, y) = (n.b.cast(x, compute)?, n.b.cast(y, compute)?);
+    let power = n.b.map(ScalarFn::Pow, &[x, y])?;
+    Ok(vec![n.b.cast(power, dtype)?])
+}
+
+/// The remainder with the divisor's sign, or, as C's `fmod`, with the dividend's.
+pub(super) fn modulo(n: &mut Node<'_>) -> Values {
+    let (x, y) = (n.arg(0)?, n.arg(1)?);
+    let rest = n.b.map(ScalarFn::Rem, &[x, y])?;
+    if n.flag("fmod", false) || n.b.dtype(x).kind() == DTypeKind::Unsigned {
+        return Ok(vec![rest]);
+    }
+    let (below, divisor_below) = (n.b.with(ScalarFn::Lt, rest, 0.0)?, n.b.with(ScalarFn::Lt, y, 0.0)?);
+    let differ = n.b.map(ScalarFn::Ne, &[below, divisor_below])?;
+    let some = n.b.with(ScalarFn::Ne, rest, 0.0)?;
+    let wraps = n.b.map(ScalarFn::And, &[differ, some])?;
+    let wrapped = n.b.add(rest, y)?;
+    Ok(vec![n.b.select(wraps, wrapped, rest)?])
+}
+
+pub(super) fn bit_shift(n: &mut Node<'_>) -> Values {
+    let function = match n.text("direction", "").as_str() {
+        "LEFT" => ScalarFn::Shl,
+        "RIGHT" => ScalarFn::Shr,
+        other => return wrong(format!("the direction `{other}`")),
+    };
+    binary(n, function)
+}
+
+/// Bounds are attributes before version 11, operands from there.
+pub(super) fn clip(n: &mut Node<'_>) -> Values {
+    let mut x = n.arg(0)?;
+    let bound = |n: &mut Node<'_>, name: &str, place: usize| -> Result<Option<Value>> {
+        let dtype = n.b.dtype(x);
+        if n.has(name) {
+            let value = n.float(name, 0.0);
+            return n.b.number(dtype, value).map(Some);
+        }
+        Ok(n.opt(place))
+    };
+    let (low, high) = (bound(n, "min", 1)?, bound(n, "max", 2)?);
+    if let Some(low) = low {
+        x = n.b.map(ScalarFn::Max, &[x, low])?;
+    }
+    if let Some(high) = high {
+        x = n.b.map(ScalarFn::Min, &[x, high])?;
+    }
+    Ok(vec![x])
+}
+
+pub(super) fn select(n: &mut Node<'_>) -> Values {
+    let (condition, x, y) = (n.arg(0)?, n.arg(1)?, n.arg(2)?);
+    Ok(vec![n.b.select(condition, x, y)?])
+}
+
+pub(super) fn is_inf(n: &mut Node<'_>) -> Values {
+    let x = n.arg(0)?;
+    let (up, down) = (n.b.with(ScalarFn::Eq, x, f64::INFINITY)?, n.b.with(ScalarFn::Eq, x, f64::NEG_INFINITY)?);
+    Ok(vec![match (n.flag("detect_positive", true), n.flag("detect_negative", true)) {
+        (true, true) => n.b.map(ScalarFn::Or, &[up, down])?,
+        (true, false) => up,
+        (false, true) => down,
+        (false, false) => n.b.map(ScalarFn::Xor, &[up, up])?,
+    }])
+}
+
+/// Inference: the operand, and a mask of true.
+pub(super) fn dropout(n: &mut Node<'_>) -> Values {
+    let x = n.arg(0)?;
+    let trains = n.opt(2).is_some() && n.integers(2, "the training mode")? != [0];
+    let ratio = if n.opt(1).is_some() { n.floats_of(1, "the ratio")?.first().copied() } else { None };
+    if trains && ratio != Some(0.0) {
+        return unsupported("dropout that trains");
+    }
+    let yes = n.b.constant(Array::full([], Scalar::bool(true)))?;
+    let shape = n.b.shape(x);
+    Ok(vec![x, n.b.fill(yes, &shape)?])
+}

@@ -1,0 +1,297 @@
+//! Resize and Upsample: one axis after another, each a weighted sum of a few elements, whose places and weights are computed here.
+
+use graver_ir::op::{Broadcast, GatherAxes, ReduceKind};
+use graver_ir::{Array, DType, Dim, Op, ScalarFn, Shape, Value};
+
+use super::Values;
+use crate::build::Builder;
+use crate::node::Node;
+use crate::problem::{Result, unsupported, wrong};
+
+/// Elements that one axis may need: what is computed here is stored.
+const MAX_TAPS: i64 = 1 << 22;
+
+/// What is the same for all axes.
+struct Rule {
+    mode: Mode,
+    coordinates: String,
+    nearest: String,
+    cubic: f64,
+    antialias: bool,
+    exclude_outside: bool,
+    extrapolation: f64,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Mode {
+    Nearest,
+    Linear,
+    Cubic,
+}
+
+/// One axis: from `size` elements to `out`.
+struct Line {
+    size: i64,
+    out: i64,
+    scale: f64,
+    /// Start and end of the region of interest, as fractions.
+    roi: (f64, f64),
+}
+
+/// What each element of the result is made of: `count` elements each.
+struct Taps {
+    places: Vec<i64>,
+    weights: Vec<f64>,
+    count: usize,
+    /// Which elements lie outside of the operand and have a value of their own.
+    outside: Vec<bool>,
+}
+
+pub(super) fn resize(n: &mut Node<'_>) -> Values {
+    let first = n.version < 11;
+    let rule = Rule {
+        mode: match n.text("mode", "nearest").as_str() {
+            "nearest" => Mode::Nearest,
+            "linear" | "bilinear" => Mode::Linear,
+            "cubic" => Mode::Cubic,
+            other => return wrong(format!("the mode `{other}`")),
+        },
+        coordinates: n.text("coordinate_transformation_mode", if first { "asymmetric" } else { "half_pixel" }),
+        nearest: n.text("nearest_mode", if first { "floor" } else { "round_prefer_floor" }),
+        cubic: n.float("cubic_coeff_a", -0.75),
+        antialias: n.flag("antialias", false),
+        exclude_outside: n.flag("exclude_outside", false),
+        extrapolation: n.float("extrapolation_value", 0.0),
+    };
+    let x = n.arg(0)?;
+    let shape = n.b.shape(x);
+    let axes = match n.ints("axes") {
+        Some(axes) => n.axes(&axes, shape.rank())?,
+        None => (0..shape.rank()).collect(),
+    };
+    let (outs, scales) = targets(n, &shape, &axes)?;
+    let roi = region(n, axes.len())?;
+    let mut y = x;
+    for (place, axis) in axes.iter().enumerate() {
+        y = along(n.b, y, *axis, &outs[place], scales[place], roi[place], &rule)?;
+    }
+    Ok(vec![y])
+}
+
+/// The sizes of the resized axes, and how many times they are those of the operand.
+fn targets(n: &Node<'_>, shape: &Shape, axes: &[usize]) -> Result<(Vec<Dim>, Vec<f64>)> {
+    let (scales_at, sizes_at) = if n.version < 11 { (1, usize::MAX) } else { (2, 3) };
+    let attribute = n.floats("scales").map(|scales| scales.into_iter().map(f64::from).collect::<Vec<f64>>());
+    let scales = match attribute {
+        Some(scales) => scales,
+        None if n.opt(scales_at).is_some() => n.floats_of(scales_at, "the scales")?,
+        None => Vec::new(),
+    };
+    if !scales.is_empty() {
+        if scales.len() != axes.len() || scales.iter().any(|scale| scale.is_nan() || *scale <= 0.0) {
+            return wrong(format!("the scales {scales:?} for {} axes", axes.len()));
+        }
+        let outs = axes.iter().zip(&scales).map(|(axis, scale)| scaled(&shape[*axis], *scale)).collect::<Result<_>>()?;
+        return Ok((outs, scales));
+    }
+    let sizes = n.dims(sizes_at, "the sizes")?;
+    if sizes.len() != axes.len() {
+        return wrong(format!("{} sizes for {} axes", sizes.len(), axes.len()));
+    }
+    let ratio = |(axis, size): (&usize, &Dim)| match (shape[*axis].as_const(), size.as_const()) {
+        _ if shape[*axis] == *size => Ok(1.0),
+        #[expect(clippy::cast_precision_loss, reason = "sizes are below 2^53")]
+        (Some(from), Some(to)) if from > 0 => Ok(to as f64 / from as f64),
+        _ => unsupported(format!("a size from {} to {size}", shape[*axis])),
+    };
+    let scales = axes.iter().zip(&sizes).map(ratio).collect::<Result<Vec<f64>>>()?;
+    let common = match n.text("keep_aspect_ratio_policy", "stretch").as_str() {
+        "not_larger" => scales.iter().copied().fold(f64::INFINITY, f64::min),
+        "not_smaller" => scales.iter().copied().fold(0.0, f64::max),
+        _ => return Ok((sizes, scales)),
+    };
+    let outs = axes.iter().map(|axis| match shape[*axis].as_const() {
+        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "sizes are below 2^53")]
+        Some(size) => Ok(Dim::from((common * size as f64 + 0.5) as i64)),
+        None => unsupported(format!("an aspect ratio of {shape}")),
+    });
+    Ok((outs.collect::<Result<_>>()?, vec![common; axes.len()]))
+}
+
+/// `floor(size * scale)`
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::float_cmp, reason = "sizes are below 2^53")]
+fn scaled(size: &Dim, scale: f64) -> Result<Dim> {
+    match size.as_const() {
+        _ if scale == scale.trunc() && scale < 1e9 => Ok(size * Dim::from(scale as i64)),
+        Some(size) if size as f64 * scale < 1e15 => Ok(Dim::from((size as f64 * scale) as i64)),
+        Some(_) | None => unsupported(format!("{size} elements times {scale}")),
+    }
+}
+
+/// The region of interest, an axis: used where coordinates ask for it.
+fn region(n: &Node<'_>, axes: usize) -> Result<Vec<(f64, f64)>> {
+    let roi = if n.version >= 11 && n.opt(1).is_some() && n.text("coordinate_transformation_mode", "") == "tf_crop_and_resize" {
+        n.floats_of(1, "the region")?
+    } else {
+        Vec::new()
+    };
+    if roi.len() < 2 * axes {
+        return Ok(vec![(0.0, 1.0); axes]);
+    }
+    Ok((0..axes).map(|axis| (roi[axis], roi[axis + axes])).collect())
+}
+
+#[expect(clippy::float_cmp, reason = "exactly one and exactly the whole mean that nothing is done")]
+fn along(b: &mut Builder, x: Value, axis: usize, out: &Dim, scale: f64, roi: (f64, f64), rule: &Rule) -> Result<Value> {
+    let size = b.shape(x)[axis].clone();
+    if size == *out && scale == 1.0 && roi == (0.0, 1.0) {
+        return Ok(x);
+    }
+    let plain = rule.mode == Mode::Nearest && rule.coordinates == "asymmetric" && rule.nearest == "floor";
+    if plain && scale == scale.trunc() {
+        return blocks(b, x, axis, out);
+    }
+    let (Some(size), Some(out)) = (size.as_const(), out.as_const()) else {
+        return unsupported(format!("resizing {size} elements, which is a symbol"));
+    };
+    let line = Line { size, out, scale, roi };
+    let taps = taps(&line, rule)?;
+    weighted(b, x, axis, out, &taps, rule.extrapolation)
+}
+
+/// Every element repeated.
+fn blocks(b: &mut Builder, x: Value, axis: usize, out: &Dim) -> Result<Value> {
+    let mut shape = b.shape(x).0;
+    let Some(repeats) = out.exact_div(&shape[axis]) else { return unsupported(format!("{} elements to {out}", shape[axis])) };
+    let axes = (0..shape.len()).map(|place| if place > axis { place + 1 } else { place }).collect();
+    let mut wide = shape.clone();
+    wide.insert(axis + 1, repeats);
+    let x = b.emit(Op::Broadcast(Broadcast { shape: Shape(wide), axes }), &[x])?;
+    shape[axis] = out.clone();
+    b.reshape(x, shape)
+}
+
+fn weighted(b: &mut Builder, x: Value, axis: usize, out: i64, taps: &Taps, extrapolation: f64) -> Result<Value> {
+    let dtype = b.dtype(x);
+    let length = usize::try_from(out).unwrap_or(0);
+    let alone = taps.count == 1;
+    let places = Array::from_vec(if alone { vec![length] } else { vec![length, taps.count] }, taps.places.clone())?;
+    let places = b.constant(places)?;
+    let mut y = b.emit(Op::Gather(GatherAxes { axis, batch: 0 }), &[x, places])?;
+    let trailing = b.rank(x) - axis - 1;
+    if !alone {
+        let compute = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+        let weights = b.constant(Array::from_vec([length, taps.count], taps.weights.clone())?.cast(compute))?;
+        let weights = b.unsqueeze(weights, &(2..2 + trailing).collect::<Vec<_>>())?;
+        let wide = b.cast(y, compute)?;
+        let terms = b.mul(wide, weights)?;
+        let sum = b.reduce(ReduceKind::Sum, terms, &[axis + 1], false)?;
+        let sum = if dtype.is_float() { sum } else { b.map(ScalarFn::Round, &[sum])? };
+        y = b.cast(sum, dtype)?;
+    }
+    if taps.outside.iter().any(|outside| *outside) {
+        let outside = b.constant(Array::from_vec([length], taps.outside.clone())?)?;
+        let outside = b.unsqueeze(outside, &(1..=trailing).collect::<Vec<_>>())?;
+        let value = b.number(dtype, extrapolation)?;
+        y = b.select(outside, value, y)?;
+    }
+    Ok(y)
+}
+
+// ---- places and weights
+
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "sizes are below 2^53")]
+fn taps(line: &Line, rule: &Rule) -> Result<Taps> {
+    let count = kernel(0.5, line.scale, rule).len() as i64;
+    if line.size < 1 || line.out.saturating_mul(count) > MAX_TAPS {
+        return unsupported(format!("resizing {} elements to {}, {count} of them for each", line.size, line.out));
+    }
+    let stored = if rule.mode == Mode::Nearest { 1 } else { usize::try_from(count).unwrap_or(0) };
+    let mut taps = Taps { places: Vec::new(), weights: Vec::new(), count: stored, outside: Vec::new() };
+    for place in 0..line.out {
+        let at = coordinate(line, rule, place as f64)?;
+        let cropped = rule.coordinates == "tf_crop_and_resize";
+        taps.outside.push(cropped && (at < 0.0 || at > (line.size - 1) as f64));
+        let inside = |place: i64| place.clamp(0, line.size - 1);
+        if rule.mode == Mode::Nearest {
+            taps.places.push(inside(nearest(at, &rule.nearest)?));
+            continue;
+        }
+        // The element to the left of a whole coordinate is the first of the pair, with weight zero.
+        let ratio = if at == at.floor() { 1.0 } else { at - at.floor() };
+        let mut weights = kernel(ratio, line.scale, rule);
+        let first = at.ceil() as i64 - count / 2;
+        let places: Vec<i64> = (first..first + count).collect();
+        if rule.exclude_outside {
+            places.iter().zip(&mut weights).filter(|(place, _)| inside(**place) != **place).for_each(|(_, weight)| *weight = 0.0);
+            let sum: f64 = weights.iter().sum();
+            weights.iter_mut().for_each(|weight| *weight /= if sum == 0.0 { 1.0 } else { sum });
+        }
+        taps.places.extend(places.into_iter().map(inside));
+        taps.weights.extend(weights);
+    }
+    Ok(taps)
+}
+
+/// Where an element of the result lies in the operand.
+#[expect(clippy::cast_precision_loss, clippy::float_cmp, reason = "as the specification says")]
+fn coordinate(line: &Line, rule: &Rule, x: f64) -> Result<f64> {
+    let (size, scale, out) = (line.size as f64, line.scale, line.scale * line.size as f64);
+    let (start, end) = line.roi;
+    Ok(match rule.coordinates.as_str() {
+        "half_pixel" => (x + 0.5) / scale - 0.5,
+        "pytorch_half_pixel" if out == 1.0 => -0.5,
+        "pytorch_half_pixel" => (x + 0.5) / scale - 0.5,
+        "align_corners" if out == 1.0 => 0.0,
+        "align_corners" => x * (size - 1.0) / (out - 1.0),
+        "asymmetric" => x / scale,
+        "half_pixel_symmetric" => size / 2.0 * (1.0 - line.out as f64 / out) + (x + 0.5) / scale - 0.5,
+        "tf_crop_and_resize" if out == 1.0 => (end - start) * (size - 1.0) / 2.0 + start * (size - 1.0),
+        "tf_crop_and_resize" => x * (end - start) * (size - 1.0) / (out - 1.0) + start * (size - 1.0),
+        other => return unsupported(format!("the coordinates `{other}`")),
+    })
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a coordinate is below 2^53")]
+fn nearest(at: f64, mode: &str) -> Result<i64> {
+    let (low, ratio) = (at.floor() as i64, at - at.floor());
+    Ok(match mode {
+        _ if ratio == 0.0 => low,
+        "round_prefer_floor" => low + i64::from(ratio > 0.5),
+        "round_prefer_ceil" => low + i64::from(ratio >= 0.5),
+        "floor" => low,
+        "ceil" => low + 1,
+        other => return wrong(format!("the nearest mode `{other}`")),
+    })
+}
+
+/// The weights of the elements around a coordinate that lies `ratio` behind the left one of its two neighbours.
+#[expect(clippy::cast_possible_truncation, reason = "a kernel is bounded by its caller")]
+fn kernel(ratio: f64, scale: f64, rule: &Rule) -> Vec<f64> {
+    let reach: f64 = if rule.mode == Mode::Cubic { 2.0 } else { 1.0 };
+    // Without antialiasing, or where the axis grows, neighbours alone.
+    let shrink = if rule.antialias { scale.min(1.0) } else { 1.0 };
+    let start = ((-reach / shrink).floor() + 1.0).max(-1e7) as i64;
+    let place = |place: i64| {
+        #[expect(clippy::cast_precision_loss, reason = "a kernel is bounded by its caller")]
+        let distance = (shrink * (place as f64 - ratio)).abs();
+        if rule.mode == Mode::Cubic { cubic(distance, rule.cubic) } else { (1.0 - distance).max(0.0) }
+    };
+    let weights: Vec<f64> = (start..2 - start).map(place).collect();
+    if !rule.antialias {
+        return weights;
+    }
+    let sum: f64 = weights.iter().sum();
+    weights.into_iter().map(|weight| weight / sum).collect()
+}
+
+/// Keys (1981), "Cubic convolution interpolation for digital image processing".
+fn cubic(x: f64, a: f64) -> f64 {
+    if x <= 1.0 {
+        ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
+    } else if x < 2.0 {
+        ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a
+    } else {
+        0.0
+    }
+}

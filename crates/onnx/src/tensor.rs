@@ -1,0 +1,153 @@
+//! Constant tensors of models as arrays, and ONNX's element types as ours.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Component, Path, PathBuf};
+
+use graver_ir::{Array, DType, Diag, Scalar, bf16, f16};
+
+use crate::problem::{Problem, Result, unsupported, wrong};
+use crate::proto::TensorProto;
+
+/// ONNX's names of element types, by number.
+const NAMES: [&str; 27] = [
+    "undefined",
+    "float",
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "int32",
+    "int64",
+    "string",
+    "bool",
+    "float16",
+    "double",
+    "uint32",
+    "uint64",
+    "complex64",
+    "complex128",
+    "bfloat16",
+    "float8e4m3fn",
+    "float8e4m3fnuz",
+    "float8e5m2",
+    "float8e5m2fnuz",
+    "uint4",
+    "int4",
+    "float4e2m1",
+    "float8e8m0",
+    "uint2",
+    "int2",
+];
+
+/// The element type of a number in an ONNX file.
+pub(crate) fn dtype(number: i64) -> Result<DType> {
+    Ok(match number {
+        1 => DType::F32,
+        2 => DType::U8,
+        6 => DType::I32,
+        7 => DType::I64,
+        9 => DType::Bool,
+        10 => DType::F16,
+        11 => DType::F64,
+        12 => DType::U32,
+        16 => DType::BF16,
+        _ => {
+            let known = usize::try_from(number).ok().and_then(|place| NAMES.get(place)).filter(|_| number != 0);
+            return match known {
+                Some(name) => unsupported(format!("the element type {name}")),
+                None => wrong(format!("there is no element type {number}")),
+            };
+        }
+    })
+}
+
+/// Where a model's external data may lie: in its own folder, or nowhere.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct External(pub(crate) Option<PathBuf>);
+
+/// The elements of a tensor.
+pub(crate) fn array(tensor: &TensorProto, external: &External) -> Result<Array> {
+    let dtype = dtype(i64::from(tensor.data_type))?;
+    let shape: Option<Vec<usize>> = tensor.dims.iter().map(|size| usize::try_from(*size).ok()).collect();
+    let Some(shape) = shape else { return wrong(format!("a tensor of shape {:?}", tensor.dims)) };
+    let numel = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+    let Some(bytes) = numel.and_then(|numel| numel.checked_mul(dtype.size())) else {
+        return wrong(format!("a tensor of shape {:?} is larger than memory", tensor.dims));
+    };
+    let array = if tensor.data_location == 1 {
+        Array::from_bytes(dtype, shape, &external.read(tensor, bytes)?)?
+    } else if !tensor.raw_data.is_empty() {
+        raw(dtype, shape, &tensor.raw_data)?
+    } else {
+        listed(dtype, shape, tensor)?
+    };
+    if array.ty().shape.is_valid() { Ok(array) } else { wrong(format!("a tensor of shape {:?}", tensor.dims)) }
+}
+
+/// Little-endian bytes; any byte but zero is true.
+fn raw(dtype: DType, shape: Vec<usize>, bytes: &[u8]) -> Result<Array> {
+    if dtype == DType::Bool {
+        return Ok(Array::from_vec(shape, bytes.iter().map(|byte| *byte != 0).collect())?);
+    }
+    Ok(Array::from_bytes(dtype, shape, bytes)?)
+}
+
+/// Elements in the list that their type has.
+fn listed(dtype: DType, shape: Vec<usize>, tensor: &TensorProto) -> Result<Array> {
+    let words = || tensor.int32_data.iter().map(|word| u16::try_from(word & 0xffff).unwrap_or(0));
+    Ok(match dtype {
+        DType::F32 => Array::from_vec(shape, tensor.float_data.clone())?,
+        DType::F64 => Array::from_vec(shape, tensor.double_data.clone())?,
+        DType::I64 => Array::from_vec(shape, tensor.int64_data.clone())?,
+        DType::I32 => Array::from_vec(shape, tensor.int32_data.clone())?,
+        DType::F16 => Array::from_vec(shape, words().map(f16::from_bits).collect())?,
+        DType::BF16 => Array::from_vec(shape, words().map(bf16::from_bits).collect())?,
+        DType::Bool => Array::from_vec(shape, tensor.int32_data.iter().map(|x| *x != 0).collect())?,
+        DType::U8 => scalars(dtype, shape, tensor.int32_data.iter().map(|x| i64::from(*x)))?,
+        DType::U32 => scalars(dtype, shape, tensor.uint64_data.iter().map(|x| i64::try_from(*x).unwrap_or(i64::MAX)))?,
+    })
+}
+
+fn scalars(dtype: DType, shape: Vec<usize>, values: impl Iterator<Item = i64>) -> Result<Array> {
+    let values: Vec<Scalar> = values.map(|value| Scalar::int(dtype, value)).collect();
+    Ok(Array::from_scalars(dtype, shape, &values)?)
+}
+
+impl External {
+    /// The bytes of a tensor outside of the model file. The place is inside of the model's folder, through no link that leads out.
+    fn read(&self, tensor: &TensorProto, bytes: usize) -> Result<Vec<u8>> {
+        let entry = |key: &str| tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str());
+        let number = |key: &str| match entry(key) {
+            None => Ok(None),
+            Some(text) => text.parse::<u64>().map(Some).or_else(|_| wrong(format!("external data: {key} is `{text}`"))),
+        };
+        let Some(location) = entry("location") else { return wrong("external data without a location") };
+        let (offset, length) = (number("offset")?.unwrap_or(0), number("length")?);
+        let path = self.resolve(location)?;
+        let failed = |why: std::io::Error| Problem::Wrong(Diag::new(format!("external data `{location}`: {why}")));
+        let mut file = File::open(&path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        let there = metadata.len().checked_sub(offset).filter(|_| metadata.is_file());
+        let fits = there.is_some_and(|there| bytes as u64 <= there) && length.is_none_or(|length| length == bytes as u64);
+        if !fits {
+            return wrong(format!("external data `{location}`: {bytes} bytes at {offset} are not what the file has"));
+        }
+        file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+        let mut data = vec![0; bytes];
+        file.read_exact(&mut data).map_err(failed)?;
+        Ok(data)
+    }
+
+    fn resolve(&self, location: &str) -> Result<PathBuf> {
+        let Some(folder) = &self.0 else { return wrong("external data of a model without a folder") };
+        let plain = |component: Component<'_>| matches!(component, Component::Normal(_) | Component::CurDir);
+        let outside = || wrong(format!("external data `{location}` lies outside of the model's folder"));
+        if location.is_empty() || !Path::new(location).components().all(plain) {
+            return outside();
+        }
+        let failed = |why: std::io::Error| Problem::Wrong(Diag::new(format!("external data `{location}`: {why}")));
+        let (folder, path) = (folder.canonicalize().map_err(failed)?, folder.join(location).canonicalize().map_err(failed)?);
+        if path.starts_with(&folder) { Ok(path) } else { outside() }
+    }
+}

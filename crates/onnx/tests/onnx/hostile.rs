@@ -1,0 +1,104 @@
+//! Models that are wrong on purpose: an error within a second, in little memory, never a panic.
+
+use graver_onnx::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, OperatorSetIdProto, TensorProto};
+use graver_onnx::{Failure, decode};
+use prost::Message;
+
+use crate::common::{FLOAT, Size, failure, floats, graph, input, int, integers, ints, model, node};
+
+fn check(graph: GraphProto, said: &str) {
+    let failure = failure(&model(graph, 17));
+    assert!(matches!(failure, Failure::Invalid(_)), "{failure}");
+    assert!(failure.to_string().contains(said), "{failure}");
+}
+
+#[test]
+fn a_circle_of_nodes() {
+    let nodes = vec![node("Relu", &["b"], &["a"], Vec::new()), node("Relu", &["a"], &["b"], Vec::new())];
+    check(graph(nodes, Vec::new(), Vec::new(), &["b"]), "`b` is used before any node computes it, or in a circle");
+}
+
+#[test]
+fn an_output_that_nobody_computes() {
+    check(graph(Vec::new(), Vec::new(), Vec::new(), &["y"]), "the output `y`: no node computes it");
+}
+
+#[test]
+fn absurd_sizes() {
+    check(graph(Vec::new(), vec![floats("x", &[1 << 40, 1 << 40])], Vec::new(), &["x"]), "more than 2^48 elements");
+    let huge = TensorProto { dims: vec![i64::MAX, i64::MAX], ..integers("x", &[1]) };
+    check(graph(Vec::new(), Vec::new(), vec![huge], &["x"]), "larger than memory");
+    let negative = TensorProto { dims: vec![-1], ..integers("x", &[1]) };
+    check(graph(Vec::new(), Vec::new(), vec![negative], &["x"]), "a tensor of shape [-1]");
+    let short = TensorProto { dims: vec![1 << 30], ..integers("x", &[1]) };
+    check(graph(Vec::new(), Vec::new(), vec![short], &["x"]), "cannot be made of 1 elements");
+}
+
+#[test]
+fn a_bomb_of_tiles() {
+    let names: Vec<String> = (0..64).map(|step| format!("x{step}")).collect();
+    let tiles = names.windows(2).map(|pair| node("Tile", &[&pair[0], "twice"], &[&pair[1]], Vec::new()));
+    let given = vec![integers("twice", &[1 << 20])];
+    check(graph(tiles.collect(), vec![floats("x0", &[1])], given, &["x63"]), "more than 2^48 elements");
+}
+
+#[test]
+fn wrong_types_and_numbers_of_operands() {
+    let x = || vec![floats("x", &[2]), input("i", 7, &[Size::Is(2)])];
+    check(graph(vec![node("Add", &["x", "i"], &["y"], Vec::new())], x(), Vec::new(), &["y"]), "element types differ");
+    check(graph(vec![node("Add", &["x"], &["y"], Vec::new())], x(), Vec::new(), &["y"]), "the operand 1 is missing");
+    check(graph(vec![node("Concat", &[], &["y"], Vec::new())], x(), Vec::new(), &["y"]), "takes one operand or more");
+    let perm = vec![ints("perm", &[5])];
+    check(graph(vec![node("Transpose", &["x"], &["y"], perm)], x(), Vec::new(), &["y"]), "axis 5 of a tensor of rank 1");
+    let axis = vec![int("axis", i64::MIN)];
+    check(graph(vec![node("Softmax", &["x"], &["y"], axis)], x(), Vec::new(), &["y"]), "of a tensor of rank 1");
+    let strides = vec![ints("kernel_shape", &[0])];
+    let image = vec![floats("x", &[1, 1, 4])];
+    check(graph(vec![node("MaxPool", &["x"], &["y"], strides)], image, Vec::new(), &["y"]), "windows [0]");
+}
+
+#[test]
+fn functions_that_call_themselves() {
+    let domain = "own".to_owned();
+    let call = NodeProto { domain: domain.clone(), ..node("F", &["x"], &["y"], Vec::new()) };
+    let function = FunctionProto {
+        name: "F".to_owned(),
+        domain: domain.clone(),
+        input: vec!["x".to_owned()],
+        output: vec!["z".to_owned()],
+        node: vec![call.clone(), NodeProto { output: vec!["z".to_owned()], ..call.clone() }],
+        opset_import: vec![OperatorSetIdProto { domain, version: 1 }],
+        ..FunctionProto::default()
+    };
+    let mut model = model(graph(vec![call], vec![floats("x", &[1])], Vec::new(), &["y"]), 17);
+    model.functions = vec![function];
+    let failure = failure(&model);
+    assert!(failure.to_string().contains("functions nest deeper than 32"), "{failure}");
+}
+
+#[test]
+fn branches_that_nest_without_end() {
+    let mut inner = graph(vec![node("Relu", &["x"], &["y"], Vec::new())], Vec::new(), Vec::new(), &["y"]);
+    for _ in 0..25 {
+        let branch = AttributeProto { name: "then_branch".to_owned(), g: Some(inner), ..AttributeProto::default() };
+        inner = graph(vec![node("If", &["c"], &["y"], vec![branch])], Vec::new(), Vec::new(), &["y"]);
+    }
+    inner.input = vec![floats("x", &[1])];
+    inner.initializer = vec![integers("c", &[1])];
+    let bytes = model(inner, 17).encode_to_vec();
+    let error = decode(bytes.into()).expect_err("it nests too deep");
+    assert!(error.to_string().contains("nest deeper"), "{error}");
+}
+
+#[test]
+fn values_of_inputs_that_are_no_numbers() {
+    let x = input("x", 8, &[Size::Is(1)]);
+    let strings = failure(&model(graph(Vec::new(), vec![x], Vec::new(), &["x"]), 17));
+    assert!(matches!(strings, Failure::Unsupported(_)) && strings.to_string().contains("the element type string"), "{strings}");
+    let unknown = input("x", 99, &[Size::Is(1)]);
+    check(graph(Vec::new(), vec![unknown], Vec::new(), &["x"]), "there is no element type 99");
+    let open = input("x", FLOAT, &[Size::Is(-5)]);
+    assert!(
+        graver_onnx::import(&model(graph(Vec::new(), vec![open], Vec::new(), &["x"]), 17), &crate::common::options()).is_ok()
+    );
+}

@@ -1,0 +1,8 @@
+//! Models built here, imported, evaluated by the interpreter and compared with what is computed here; and hostile ones.
+
+mod bytes;
+mod common;
+mod external;
+mod hostile;
+mod ops;
+mod sizes;

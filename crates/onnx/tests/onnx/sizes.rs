@@ -1,0 +1,102 @@
+//! Sizes: chains of shape arithmetic vanish, dynamic axes are symbols, and what shapes depend on is asked for.
+
+use graver_ir::{Array, text};
+use graver_onnx::Failure;
+
+use crate::common::{FLOAT, INT64, Size, array, failure, floats, graph, imported, input, int, integers, ints, model, node, run};
+
+/// `x: [batch, 2, 3]` as `[batch, 6]`, by way of its own shape.
+fn chain() -> graver_onnx::proto::ModelProto {
+    let nodes = vec![
+        node("Shape", &["x"], &["shape"], Vec::new()),
+        node("Gather", &["shape", "zero"], &["batch"], vec![int("axis", 0)]),
+        node("Concat", &["batch", "rest"], &["target"], vec![int("axis", 0)]),
+        node("Reshape", &["x", "target"], &["y"], Vec::new()),
+    ];
+    let x = input("x", FLOAT, &[Size::Named("batch"), Size::Is(2), Size::Is(3)]);
+    model(graph(nodes, vec![x], vec![integers("zero", &[0]), integers("rest", &[-1])], &["y"]), 17)
+}
+
+#[test]
+fn a_shape_chain_leaves_one_reshape() {
+    let shown = text::print(&imported(&chain()).module);
+    let expected = "graver 1\n\nsym batch: 0..=4294967296\n\nfunc @main(\n  %0: f32[batch, 2, 3] = arg \"x\",\n) {\n  \
+                    %1 = reshape(%0) {shape = [batch, 6]} : f32[batch, 6] loc(\"model.onnx\":4:1 \"Reshape the_Reshape\")\n  return %1\n}\n";
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn a_table_that_is_cut_to_a_length_bounds_the_length() {
+    let nodes = vec![
+        node("Shape", &["x"], &["shape"], Vec::new()),
+        node("Slice", &["table", "zero", "shape"], &["rows"], Vec::new()),
+        node("Add", &["x", "rows"], &["y"], Vec::new()),
+    ];
+    let x = input("x", INT64, &[Size::Named("length")]);
+    let model = model(graph(nodes, vec![x], vec![integers("table", &[10, 20, 30, 40]), integers("zero", &[0])], &["y"]), 17);
+    assert!(text::print(&imported(&model).module).contains("sym length: 0..=4\n"));
+    let two = Array::from_vec([2], vec![1i64, 2]).expect("sizes agree");
+    assert_eq!(run(&model, &[&two])[0].as_slice::<i64>(), Some([11, 22].as_slice()));
+}
+
+#[test]
+fn axes_that_meet_are_one_symbol() {
+    let x = |name: &str| input(name, FLOAT, &[Size::Open, Size::Is(2)]);
+    let model = model(graph(vec![node("Add", &["x", "y"], &["z"], Vec::new())], vec![x("x"), x("y")], Vec::new(), &["z"]), 17);
+    let shown = text::print(&imported(&model).module);
+    assert!(shown.contains("%0: f32[x_0, 2] = arg \"x\"") && shown.contains("%1: f32[x_0, 2] = arg \"y\""), "{shown}");
+}
+
+#[test]
+fn an_input_that_decides_about_shapes_is_named_and_may_be_given() {
+    let x = [floats("x", &[2, 3]), input("shape", INT64, &[Size::Is(1)])];
+    let model = model(graph(vec![node("Reshape", &["x", "shape"], &["y"], Vec::new())], x.to_vec(), Vec::new(), &["y"]), 17);
+    let Failure::Undetermined { inputs, error } = failure(&model) else { panic!("the shape is open") };
+    assert_eq!(inputs, ["shape"]);
+    let said = "model.onnx:1:1 (Reshape the_Reshape): Reshape: the shape must be known before the program runs";
+    assert_eq!(error.to_string(), said);
+    let shape = Array::from_vec([1], vec![6i64]).expect("sizes agree");
+    assert_eq!(run(&model, &[&array(&[2, 3], &[0.0; 6]), &shape])[0].shape(), [6]);
+}
+
+#[test]
+fn everything_that_is_not_supported_is_told_at_once() {
+    let nodes = vec![
+        node("StringNormalizer", &["x"], &["a"], Vec::new()),
+        node("Relu", &["a"], &["b"], Vec::new()),
+        node("NonMaxSuppression", &["b"], &["c"], Vec::new()),
+    ];
+    let model = model(graph(nodes, vec![floats("x", &[2])], Vec::new(), &["c"]), 17);
+    let Failure::Unsupported(error) = failure(&model) else { panic!("two operations are unknown") };
+    let said = "model.onnx:1:1 (StringNormalizer the_StringNormalizer): StringNormalizer: the operation in version 17\n\
+                model.onnx:3:1 (NonMaxSuppression the_NonMaxSuppression): NonMaxSuppression: the operation in version 17";
+    assert_eq!(error.to_string(), said);
+}
+
+#[test]
+fn a_failure_at_run_time_names_the_node() {
+    let model = model(
+        graph(
+            vec![node("Gather", &["x", "i"], &["y"], vec![int("axis", 0)])],
+            vec![floats("x", &[3]), input("i", INT64, &[Size::Is(1)])],
+            Vec::new(),
+            &["y"],
+        ),
+        17,
+    );
+    let module = imported(&model).module;
+    let (x, i) = (array(&[3], &[1.0, 2.0, 3.0]), Array::from_vec([1], vec![7i64]).expect("sizes agree"));
+    let (entry, _) = module.entry().expect("an entry");
+    let error = graver_interp::eval(&module, entry, &[&x, &i], &[], graver_interp::Precision::Typed).expect_err("7 is outside");
+    assert!(error.to_string().starts_with("model.onnx:1:1 (Gather the_Gather)"), "{error}");
+    let last = Array::from_vec([1], vec![-1i64]).expect("sizes agree");
+    assert_eq!(run(&model, &[&x, &last])[0].to_f64(), [3.0]);
+}
+
+#[test]
+fn windows_over_symbols_stay_symbols() {
+    let x = input("x", FLOAT, &[Size::Named("n"), Size::Is(1), Size::Is(4)]);
+    let pool = node("MaxPool", &["x"], &["y"], vec![ints("kernel_shape", &[2])]);
+    let model = model(graph(vec![pool], vec![x], Vec::new(), &["y"]), 12);
+    assert!(text::print(&imported(&model).module).contains(": f32[n, 1, 3]"));
+}
