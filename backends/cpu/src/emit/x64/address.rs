@@ -16,8 +16,9 @@ impl Emitter<'_> {
     }
 
     fn operand(&mut self, address: Address) -> Mem {
-        let base = address.base.map(|base| self.one(base));
-        let index = address.index.map(|(index, scale)| (self.one(index), scale));
+        let mut disp = address.disp;
+        let base = address.base.map(|base| self.part(base, 1, &mut disp));
+        let index = address.index.map(|(index, scale)| (self.part(index, scale, &mut disp), scale));
         let (base, index) = match (base, index) {
             // Without a base, an unscaled index is one.
             (None, Some((index, 1))) => (Some(index), None),
@@ -27,8 +28,19 @@ impl Emitter<'_> {
             base: base.map_or(Base::None, Base::Reg),
             index: index.map(|(index, _)| (index, View::R64)),
             scale: index.map_or(1, |(_, scale)| scale),
-            disp: address.disp,
+            disp,
             broadcast: false,
+        }
+    }
+
+    /// A part's register; how far the variable of an unrolled sweep is ahead of it goes into the displacement.
+    fn part(&mut self, value: Val, scale: u8, disp: &mut i64) -> VReg {
+        match self.swept {
+            Some((var, reg, behind)) if var == value => {
+                *disp += behind * i64::from(scale);
+                reg
+            }
+            Some(_) | None => self.one(value),
         }
     }
 

@@ -84,7 +84,7 @@ impl Emitter<'_> {
         Parts { lanes, count: Self::registers(elem, lanes), regs: [reg; 2] }
     }
 
-    fn iota(&mut self) -> Parts {
+    pub(super) fn iota(&mut self) -> Parts {
         let lanes = self.lanes();
         let half = i64::try_from(lanes / 2).expect("few lanes");
         let regs = [0, half].map(|first| {

@@ -265,25 +265,33 @@ impl Emitter<'_> {
     // ---- lanes apart from each other
 
     fn load_apart(&mut self, mem: Mem, dtype: DType, pattern: Pattern, mask: Option<Parts>) -> Parts {
-        if self.wide == Wide::V3 || dtype.size() < 4 {
+        if dtype.size() < 4 {
             let steps = self.steps(pattern);
             return self.load_lanes(mem, dtype, steps, mask);
         }
         let offsets = self.offsets(pattern);
         let mem = Mem::at(self.address_of(mem));
-        let elem = Elem::of(dtype);
-        let masks = self.gather_masks(mask);
+        let double = table::is_double(Elem::of(dtype));
+        let masks = self.gather_masks(mask, double);
         let zero = self.constant_reg(Elem::F32, 0);
-        let double = table::is_double(elem);
-        let code = if double { Code::EVEX_Vgatherqpd_zmm_k1_vm64z } else { Code::EVEX_Vgatherqps_ymm_k1_vm64z };
-        let view = if double { View::Zmm } else { View::Ymm };
+        let (words, doubles) = (
+            [Code::VEX_Vgatherqps_xmm_vm64y_xmm, Code::EVEX_Vgatherqps_ymm_k1_vm64z],
+            [Code::VEX_Vgatherqpd_ymm_vm64y_ymm, Code::EVEX_Vgatherqpd_zmm_k1_vm64z],
+        );
+        let code = self.wide.of(if double { doubles } else { words });
+        let (wide, vector) = (self.wide, self.wide.view());
+        let view = if double { vector } else { self.wide.half() };
         let regs: Vec<VReg> = offsets
             .regs
             .into_iter()
             .zip(masks)
             .map(|(offsets, mask)| {
-                let mem = Mem { index: Some((offsets, View::Zmm)), ..mem };
-                self.asm.inst(code).modify(zero, view).mem(mem).mask_consumed(mask).end()
+                let mem = Mem { index: Some((offsets, vector)), ..mem };
+                let gather = self.asm.inst(code).modify(zero, view).mem(mem);
+                match wide {
+                    Wide::V3 => gather.modify(mask, view).end(),
+                    Wide::V4 => gather.mask_consumed(mask).end(),
+                }
             })
             .collect();
         let lanes = self.lanes();
@@ -297,8 +305,8 @@ impl Emitter<'_> {
         }
         let offsets = self.offsets(pattern);
         let mem = Mem::at(self.address_of(mem));
-        let masks = self.gather_masks(mask);
         let double = table::is_double(Elem::of(dtype));
+        let masks = self.gather_masks(mask, double);
         let code = if double { Code::EVEX_Vscatterqpd_vm64z_k1_zmm } else { Code::EVEX_Vscatterqps_vm64z_k1_ymm };
         let (view, parts) =
             if double { (View::Zmm, value.regs) } else { (View::Ymm, [value.single(), self.upper_half(value.single())]) };
@@ -308,8 +316,10 @@ impl Emitter<'_> {
         }
     }
 
-    fn gather_masks(&mut self, mask: Option<Parts>) -> [VReg; 2] {
+    /// The masks of both halves of the lanes; on AVX2 they have the elements' size.
+    fn gather_masks(&mut self, mask: Option<Parts>, double: bool) -> [VReg; 2] {
         match mask {
+            Some(mask) if self.wide == Wide::V3 && !double => [mask.single(), self.upper_half(mask.single())],
             Some(mask) => self.double_masks(mask),
             None => [self.constant_mask(true); 2],
         }
@@ -332,11 +342,9 @@ impl Emitter<'_> {
                 }
                 let stride = self.one(stride);
                 let stride = self.splat_general(Elem::I64, stride);
-                let regs = halves.map(|half| {
-                    let source = self.constant_vector(&half.collect::<Vec<_>>());
-                    self.vector2([Code::EVEX_Vpmullq_zmm_k1z_zmm_zmmm512b64; 2], stride, source)
-                });
-                Parts::of(self.lanes(), &regs)
+                let numbers = self.iota();
+                let strides = super::floats::Operand { sources: [Src::Reg(stride); 2], ..numbers.into() };
+                self.binary(Binary::Mul, Elem::I64, numbers, strides)
             }
             Pattern::One | Pattern::Contiguous => unreachable!("lanes are apart"),
         }

@@ -171,6 +171,8 @@ struct Emitter<'a> {
     held: BTreeMap<(usize, u64), VReg>,
     active: Option<Active>,
     region: Region,
+    /// The variable of an unrolled sweep: a register and how far it is behind.
+    swept: Option<(Val, VReg, i64)>,
 }
 
 impl<'a> Emitter<'a> {
@@ -190,6 +192,7 @@ impl<'a> Emitter<'a> {
             held: BTreeMap::new(),
             active: None,
             region: None,
+            swept: None,
         }
     }
 
@@ -246,6 +249,9 @@ impl<'a> Emitter<'a> {
             let lanes = self.lanes_of(self.func.ty(value));
             self.values[value.index()] = Some(Parts::of(lanes, &[reg]));
         }
+        if let Some((var, reg, behind)) = self.swept.filter(|(var, ..)| *var == value && self.values[var.index()].is_none()) {
+            self.values[var.index()] = Some(Parts::one(if behind == 0 { reg } else { self.add_imm(reg, behind) }));
+        }
         self.values[value.index()].expect("V1: a value is defined before its uses")
     }
 
@@ -280,8 +286,12 @@ impl<'a> Emitter<'a> {
     fn counted(&mut self, inner: &Loop) {
         let begin = self.one(inner.begin);
         let inits: Vec<Parts> = inner.carried.iter().map(|carried| self.get(carried.init)).collect();
-        let known = (self.facts.int(inner.begin), self.facts.int(inner.end));
-        let some = matches!(known, (Some(begin), Some(end)) if begin < end);
+        let known = self.facts.int(inner.begin).zip(self.facts.int(inner.end));
+        if known.is_some_and(|(begin, end)| begin >= end) {
+            inner.carried.iter().zip(inits).for_each(|(carried, init)| self.values[carried.result.index()] = Some(init));
+            return;
+        }
+        let some = known.is_some();
         let outside = self.region.replace(inner.var);
         let (_, results) = self.repeat(begin, End::Value(inner.end), inner.step, some, &inits, &mut |emitter, var, state| {
             emitter.values[inner.var.index()] = Some(Parts::one(var));

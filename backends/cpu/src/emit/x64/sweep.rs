@@ -143,8 +143,7 @@ impl Emitter<'_> {
         let mut next = Vec::new();
         for vector in 0..count {
             let offset = i64::try_from(vector * self.lanes()).expect("few lanes");
-            let var = if offset == 0 { var } else { self.add_imm(var, offset) };
-            next.extend(self.visit(sweep, var, &state[vector * per..(vector + 1) * per]));
+            next.extend(self.visit(sweep, var, offset, &state[vector * per..(vector + 1) * per]));
         }
         next
     }
@@ -177,7 +176,7 @@ impl Emitter<'_> {
     fn masked(&mut self, sweep: &Sweep, var: VReg, count: VReg, state: &[Parts]) -> Vec<Parts> {
         let words = self.first_lanes(count);
         self.active = Some(Active { words, halves: self.halves(words) });
-        let next = self.visit(sweep, var, state);
+        let next = self.visit(sweep, var, 0, state);
         self.active = None;
         let lanes = self.lanes();
         let mask = Parts::of(lanes, &[words]);
@@ -203,9 +202,10 @@ impl Emitter<'_> {
         }
     }
 
-    /// The body at `var`, combined into the accumulators.
-    fn visit(&mut self, sweep: &Sweep, var: VReg, state: &[Parts]) -> Vec<Parts> {
-        self.values[sweep.var.index()] = Some(Parts::one(var));
+    /// The body at `var + offset`, combined into the accumulators.
+    fn visit(&mut self, sweep: &Sweep, var: VReg, offset: i64, state: &[Parts]) -> Vec<Parts> {
+        self.swept = Some((sweep.var, var, offset));
+        self.values[sweep.var.index()] = None;
         self.block(&sweep.body);
         let mut points = Vec::new();
         for fold in &sweep.reductions {
@@ -215,6 +215,7 @@ impl Emitter<'_> {
             }
         }
         self.flush();
+        self.swept = None;
         self.combine_all(&sweep.reductions, state, &points)
     }
 
