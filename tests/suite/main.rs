@@ -5,6 +5,8 @@ mod cases;
 mod digits;
 mod faults;
 mod files;
+#[path = "../../backends/cpu/tests/levels/mod.rs"]
+mod levels;
 mod nets;
 mod ops;
 mod tidy;

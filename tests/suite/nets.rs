@@ -6,6 +6,7 @@ use graver_interp::Interp;
 use graver_runtime::Backend;
 
 use crate::cases::{Case, cases, failing_cases};
+use crate::levels;
 
 /// Panics with every case that goes wrong.
 fn all_pass(check: impl Fn(&Case) -> Result<(), String>) {
@@ -28,32 +29,34 @@ fn kernels_mean_what_graphs_mean() {
 
 #[test]
 fn compiled_code_computes_what_graphs_mean() {
-    let cpu = Cpu::new(1);
-    all_pass(|case| computes(case, &cpu));
+    let cpus = levels::cpus(1);
+    all_pass(|case| cpus.iter().try_for_each(|cpu| computes(case, cpu).map_err(|error| format!("{}: {error}", cpu.isa()))));
 }
 
 #[test]
 fn results_are_the_same_bits_for_any_number_of_threads() {
-    let cpus = [Cpu::new(1), Cpu::new(2), Cpu::new(3)];
-    all_pass(|case| {
-        let run =
-            |cpu: &Cpu| case.run(cpu, case.compile(cpu).map_err(|error| error.to_string())?).map_err(|error| error.to_string());
-        let one = run(&cpus[0])?;
-        for cpu in &cpus[1..] {
-            if run(cpu)? != one {
-                return Err(format!("{}: other bits on {} threads", case.name, cpu.describe().threads));
-            }
+    all_pass(|case| levels::cpus(1).iter().try_for_each(|one| same_bits(case, one)));
+}
+
+fn same_bits(case: &Case, one: &Cpu) -> Result<(), String> {
+    let run = |cpu: &Cpu| case.run(cpu, case.compile(cpu).map_err(|error| error.to_string())?).map_err(|error| error.to_string());
+    let (isa, wanted) = (one.isa(), run(one)?);
+    for threads in [2, 3] {
+        let cpu = Cpu::new(threads).with_isa(isa).map_err(|error| error.to_string())?;
+        if run(&cpu)? != wanted {
+            return Err(format!("{}: other bits on {threads} threads, {isa}", case.name));
         }
-        Ok(())
-    });
+    }
+    Ok(())
 }
 
 #[test]
 fn what_must_fail_fails_on_every_device() {
-    let devices: [&dyn Backend; 2] = [&Interp::default(), &Cpu::new(1)];
+    let (interp, cpus) = (Interp::default(), levels::cpus(1));
+    let devices = || cpus.iter().map(|cpu| cpu as &dyn Backend).chain([&interp as &dyn Backend]);
     for case in failing_cases() {
         assert!(case.outcome().is_err(), "{} has a meaning", case.show());
-        for device in devices {
+        for device in devices() {
             let program = case.compile(device).unwrap_or_else(|error| panic!("{error}\n{}", case.show()));
             let (mut state, name) = (case.state.clone(), device.describe().name);
             let outcome = case.run_over(&mut state, device, program);

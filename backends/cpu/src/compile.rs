@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use graver_ir::kernel::{Kernel, Program};
 use graver_ir::{Dim, Error};
 
-use crate::emit::cranelift::LANES;
 use crate::emit::jit::{Code, Jit};
+use crate::isa::Isa;
 use crate::lower::lower;
 
 /// A kernel's functions, and what running them takes.
@@ -27,8 +27,8 @@ pub(crate) struct CompiledPhase {
 }
 
 /// Every kernel of the program, in order.
-pub(crate) fn compile(program: &Program) -> Result<(Vec<CompiledKernel>, Code), Error> {
-    let mut jit = Jit::new().map_err(|error| Error::new(format!("the cpu backend cannot start: {error}")))?;
+pub(crate) fn compile(program: &Program, isa: Isa) -> Result<(Vec<CompiledKernel>, Code), Error> {
+    let mut jit = Jit::new(isa).map_err(|error| Error::new(format!("the cpu backend cannot start: {error}")))?;
     let kernels = program.kernels.iter().map(|kernel| one(&mut jit, program, kernel)).collect::<Result<_, Error>>()?;
     let code = jit.finish().map_err(|error| Error::new(format!("code cannot be made executable: {error}")))?;
     Ok((kernels, code))
@@ -36,7 +36,7 @@ pub(crate) fn compile(program: &Program) -> Result<(Vec<CompiledKernel>, Code), 
 
 fn one(jit: &mut Jit, program: &Program, kernel: &Kernel) -> Result<CompiledKernel, Error> {
     let start = Instant::now();
-    let lowered = lower(kernel, &program.symbols, LANES);
+    let lowered = lower(kernel, &program.symbols, jit.isa().lanes());
     let mut phases = Vec::new();
     for phase in lowered.phases {
         let function = jit.compile(&phase.func).map_err(|error| Error::new(format!("kernel `{}`: {error}", kernel.name)))?;

@@ -3,17 +3,19 @@
 use graver_ir::kernel::Program;
 use graver_runtime::Stage;
 
-use crate::emit::cranelift::LANES;
 use crate::emit::jit::Jit;
+use crate::isa::Isa;
 use crate::lower::{Lowered, lower};
 
-/// The text of every function of a kernel at a stage; `None` if there is no such kernel.
-pub(crate) fn text(program: &Program, kernel: usize, stage: Stage) -> Option<String> {
-    let lowered = lower(program.kernels.get(kernel)?, &program.symbols, LANES);
+/// The text of every function of a kernel at a stage; `None` if there is no such kernel. Cranelift's IR is that of the
+/// baseline, whatever the level.
+pub(crate) fn text(program: &Program, kernel: usize, stage: Stage, isa: Isa) -> Option<String> {
+    let isa = if stage == Stage::Clif { Isa::Baseline } else { isa };
+    let lowered = lower(program.kernels.get(kernel)?, &program.symbols, isa.lanes());
     match stage {
         Stage::Vector => Some(vector(&lowered)),
-        Stage::Clif => texts(&lowered).map(|texts| texts.into_iter().map(|(clif, _)| clif).collect::<Vec<_>>().join("\n")),
-        Stage::Asm => texts(&lowered).map(|texts| texts.into_iter().map(|(_, asm)| asm).collect::<Vec<_>>().join("\n")),
+        Stage::Clif => texts(&lowered, isa, Jit::clif),
+        Stage::Asm => texts(&lowered, isa, Jit::asm),
     }
 }
 
@@ -22,7 +24,10 @@ fn vector(lowered: &Lowered) -> String {
     lowered.phases.iter().map(phase).collect::<Vec<_>>().join("\n")
 }
 
-fn texts(lowered: &Lowered) -> Option<Vec<(String, String)>> {
-    let mut jit = Jit::new().ok()?;
-    lowered.phases.iter().map(|phase| jit.texts(&phase.func).ok()).collect()
+type Text = fn(&mut Jit, &crate::vector::Func) -> Result<String, String>;
+
+fn texts(lowered: &Lowered, isa: Isa, text: Text) -> Option<String> {
+    let mut jit = Jit::new(isa).ok()?;
+    let texts: Option<Vec<String>> = lowered.phases.iter().map(|phase| text(&mut jit, &phase.func).ok()).collect();
+    Some(texts?.join("\n"))
 }

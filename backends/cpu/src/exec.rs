@@ -13,6 +13,7 @@ use crate::bind::{Amounts, Bound, BoundPhase, writes};
 use crate::compile::CompiledKernel;
 use crate::dump;
 use crate::emit::jit::Code;
+use crate::isa::Isa;
 use crate::memory::Memory;
 use crate::pool::Parallel;
 use crate::steps::Running;
@@ -28,6 +29,7 @@ pub(crate) struct CpuExecutable {
     kernels: Vec<CompiledKernel>,
     code: Code,
     pool: Arc<dyn Parallel>,
+    isa: Isa,
 }
 
 /// What a workspace holds.
@@ -60,8 +62,14 @@ unsafe impl Send for Space {}
 type Statuses = [u64; MAX_PARTS];
 
 impl CpuExecutable {
-    pub(crate) fn new(program: Arc<Program>, kernels: Vec<CompiledKernel>, code: Code, pool: Arc<dyn Parallel>) -> Self {
-        Self { program, kernels, code, pool }
+    pub(crate) fn new(
+        program: Arc<Program>,
+        kernels: Vec<CompiledKernel>,
+        code: Code,
+        pool: Arc<dyn Parallel>,
+        isa: Isa,
+    ) -> Self {
+        Self { program, kernels, code, pool, isa }
     }
 
     fn check_entry(&self, entry: usize) -> Result<(), Error> {
@@ -258,7 +266,7 @@ impl Executable for CpuExecutable {
     }
 
     fn dump(&self, kernel: usize, stage: Stage) -> Option<String> {
-        dump::text(&self.program, kernel, stage)
+        dump::text(&self.program, kernel, stage, self.isa)
     }
 }
 

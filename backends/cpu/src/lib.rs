@@ -11,6 +11,7 @@ mod emit;
 mod exec;
 mod expand;
 mod helpers;
+mod isa;
 mod lower;
 mod memory;
 mod pool;
@@ -23,6 +24,7 @@ use graver_ir::kernel::Program;
 use graver_ir::{Error, Target};
 use graver_runtime::{Backend, Executable};
 
+pub use isa::Isa;
 pub use pool::{Parallel, Pool};
 
 /// The CPU of this machine.
@@ -38,6 +40,7 @@ pub use pool::{Parallel, Pool};
 #[derive(Clone, Debug)]
 pub struct Cpu {
     pool: Arc<dyn Parallel>,
+    isa: Isa,
 }
 
 /// The most threads of a pool.
@@ -54,7 +57,24 @@ impl Cpu {
     /// With threads that the caller lends.
     #[must_use]
     pub fn with_threads(pool: Arc<dyn Parallel>) -> Self {
-        Self { pool }
+        Self { pool, isa: Isa::detect() }
+    }
+
+    /// With code of an instruction-set level; without this, of the highest that the machine runs.
+    ///
+    /// # Errors
+    /// If this machine does not run it.
+    pub fn with_isa(self, isa: Isa) -> Result<Self, Error> {
+        if isa.is_available() {
+            return Ok(Self { isa, ..self });
+        }
+        Err(Error::new(format!("this machine does not run code of level {isa}; the highest that it runs is {}", Isa::detect())))
+    }
+
+    /// The instruction-set level of the code that it makes.
+    #[must_use]
+    pub const fn isa(&self) -> Isa {
+        self.isa
     }
 }
 
@@ -62,7 +82,7 @@ impl Backend for Cpu {
     fn describe(&self) -> Target {
         Target {
             name: "cpu".to_owned(),
-            lanes: emit::cranelift::LANES,
+            lanes: self.isa.lanes(),
             threads: self.pool.threads(),
             cache_bytes: 1 << 20,
             alignment: memory::ALIGNMENT,
@@ -72,7 +92,7 @@ impl Backend for Cpu {
     }
 
     fn compile(&self, program: Arc<Program>) -> Result<Arc<dyn Executable>, Error> {
-        let (kernels, code) = compile::compile(&program)?;
-        Ok(Arc::new(exec::CpuExecutable::new(program, kernels, code, Arc::clone(&self.pool))))
+        let (kernels, code) = compile::compile(&program, self.isa)?;
+        Ok(Arc::new(exec::CpuExecutable::new(program, kernels, code, Arc::clone(&self.pool), self.isa)))
     }
 }

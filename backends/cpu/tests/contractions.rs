@@ -1,6 +1,8 @@
 //! Contractions of sizes around those of tiles, in every arrangement of operands and results, with and without fused
 //! neighbours: within the bounds of sums, and bit for bit the same on any number of threads.
 
+mod levels;
+
 use std::sync::Arc;
 
 use graver_cpu::Cpu;
@@ -24,12 +26,16 @@ fn check(what: &str, module: &Module, inputs: &[Array], bound: Bound) {
     let inputs: Vec<&Array> = inputs.iter().collect();
     let entry = *module.functions.keys().next().expect("a function");
     let expected = eval(module, entry, &inputs, &[], Precision::Reference).expect("it runs");
-    let got = run(&Cpu::new(1), module, &inputs);
-    for (expected, got) in expected.outputs.iter().zip(&got) {
-        check_close(expected, got, bound).unwrap_or_else(|error| panic!("{what}: {error}"));
-    }
-    for threads in [2, 3] {
-        assert_eq!(got, run(&Cpu::new(threads), module, &inputs), "{what}: {threads} threads give other bits");
+    for cpu in levels::cpus(1) {
+        let isa = cpu.isa();
+        let got = run(&cpu, module, &inputs);
+        for (expected, got) in expected.outputs.iter().zip(&got) {
+            check_close(expected, got, bound).unwrap_or_else(|error| panic!("{what}, {isa}: {error}"));
+        }
+        for threads in [2, 3] {
+            let cpu = Cpu::new(threads).with_isa(isa).expect("it ran on one thread");
+            assert_eq!(got, run(&cpu, module, &inputs), "{what}, {isa}: {threads} threads give other bits");
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The expansions of scalar functions, over dense samples of all `f32`, against `f64`: in units in the last place.
 
+mod levels;
+
 use std::sync::Arc;
 
 use graver_cpu::Cpu;
@@ -18,13 +20,12 @@ fn inputs() -> Vec<f32> {
     dense.chain(edges).chain(near_one).collect()
 }
 
-fn evaluate(function: ScalarFn, operands: &[Vec<f32>]) -> Vec<f32> {
+fn evaluate(cpu: &Cpu, function: ScalarFn, operands: &[Vec<f32>]) -> Vec<f32> {
     let mut b = Build::new("function");
     let count = i32::try_from(operands[0].len()).expect("few");
     let args: Vec<_> = operands.iter().map(|_| b.arg("x", DType::F32, [count])).collect();
     let result = b.add(graver_ir::Op::Map(function), &args);
     let module = b.finish([result]);
-    let cpu = Cpu::new(1);
     let program = pipeline::compile(module, &cpu.describe(), &mut Silent).expect("it compiles");
     let executable = cpu.compile(Arc::new(program)).expect("it compiles");
     let arrays: Vec<Array> =
@@ -52,11 +53,14 @@ fn ulps(exact: f64, got: f32) -> f64 {
 
 fn check(function: ScalarFn, bound: f64) {
     let inputs = inputs();
-    let got = evaluate(function, std::slice::from_ref(&inputs));
     let exact = |x: f32| apply(function, &[Scalar::float(DType::F64, f64::from(x))]).as_f64();
-    let worst = inputs.iter().zip(&got).map(|(x, y)| (ulps(exact(*x), *y), *x, *y)).max_by(|x, y| x.0.total_cmp(&y.0));
-    let (error, x, y) = worst.expect("there are inputs");
-    assert!(error <= bound, "{function}({x:e}) = {y:e}, not {:e}: {error:.2} units in the last place", exact(x));
+    for cpu in levels::cpus(1) {
+        let got = evaluate(&cpu, function, std::slice::from_ref(&inputs));
+        let worst = inputs.iter().zip(&got).map(|(x, y)| (ulps(exact(*x), *y), *x, *y)).max_by(|x, y| x.0.total_cmp(&y.0));
+        let (error, x, y) = worst.expect("there are inputs");
+        let (wanted, isa) = (exact(x), cpu.isa());
+        assert!(error <= bound, "{isa}: {function}({x:e}) = {y:e}, not {wanted:e}: {error:.2} units in the last place");
+    }
 }
 
 #[test]
@@ -119,9 +123,11 @@ fn powers() {
         x.extend(&bases);
         y.extend(std::iter::repeat_n(exponent, bases.len()));
     }
-    let got = evaluate(ScalarFn::Pow, &[x.clone(), y.clone()]);
-    for ((x, y), got) in x.iter().zip(&y).zip(got) {
-        let exact = f64::from(*x).powf(f64::from(*y));
-        assert!(ulps(exact, got) <= 2.0, "{x:e}^{y:e} = {got:e}, not {exact:e}: {:.2} units", ulps(exact, got));
+    for cpu in levels::cpus(1) {
+        let (got, isa) = (evaluate(&cpu, ScalarFn::Pow, &[x.clone(), y.clone()]), cpu.isa());
+        for ((x, y), got) in x.iter().zip(&y).zip(got) {
+            let exact = f64::from(*x).powf(f64::from(*y));
+            assert!(ulps(exact, got) <= 2.0, "{isa}: {x:e}^{y:e} = {got:e}, not {exact:e}: {:.2} units", ulps(exact, got));
+        }
     }
 }

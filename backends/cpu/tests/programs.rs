@@ -1,6 +1,8 @@
 //! Programs that the passes make: a sample of every operation and random programs, compiled for this machine and held
 //! against the graph interpreter's reference by derived error bounds, and against themselves on other numbers of threads.
 
+mod levels;
+
 use std::sync::Arc;
 
 use graver_cpu::Cpu;
@@ -33,24 +35,23 @@ fn check_sample(cpu: &Cpu, sample: &Sample) -> Result<(), String> {
 
 #[test]
 fn every_operation_at_every_type() {
-    let cpu = Cpu::new(2);
-    let all = samples();
-    let wrong: Vec<String> = all
-        .iter()
-        .filter_map(|sample| {
-            let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check_sample(&cpu, sample)))
-                .unwrap_or_else(|_| Err("panicked".to_owned()));
-            caught.err().map(|error| format!("{}: {error}", sample.name))
-        })
-        .collect();
+    let (cpus, all) = (levels::cpus(2), samples());
+    let check = |cpu: &Cpu, sample: &Sample| {
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check_sample(cpu, sample)))
+            .unwrap_or_else(|_| Err("panicked".to_owned()));
+        caught.err().map(|error| format!("{}, {}: {error}", sample.name, cpu.isa()))
+    };
+    let wrong: Vec<String> = cpus.iter().flat_map(|cpu| all.iter().filter_map(|sample| check(cpu, sample))).collect();
     assert!(wrong.is_empty(), "{} samples are wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]
 fn random_programs() {
-    let (one, three) = (Cpu::new(1), Cpu::new(3));
-    let wrong: Vec<String> =
-        (0..150).filter_map(|seed| check_random(&one, &three, seed).err().map(|error| format!("{seed}: {error}"))).collect();
+    let mut wrong: Vec<String> = Vec::new();
+    for (one, three) in levels::cpus(1).into_iter().zip(levels::cpus(3)) {
+        let failed = |seed: u64| check_random(&one, &three, seed).err();
+        wrong.extend((0..150).filter_map(|seed| failed(seed).map(|error| format!("{seed}, {}: {error}", one.isa()))));
+    }
     assert!(wrong.is_empty(), "{} programs are wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 

@@ -84,6 +84,9 @@ struct Run {
     /// Threads of the cpu device; all of the machine's if not given.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// The instruction-set level of the cpu device's code; the highest that the machine runs if not given.
+    #[arg(long, value_enum)]
+    isa: Option<Isa>,
     /// The values of the program's state, a safetensors file with its paths as keys.
     #[arg(long)]
     state: Option<PathBuf>,
@@ -99,6 +102,17 @@ struct Import {
     /// Where to write the program, as `.gir` text; standard output if not given.
     #[arg(short, long)]
     output: Option<PathBuf>,
+}
+
+/// An instruction-set level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Isa {
+    /// What every machine has: 128-bit vectors.
+    Baseline,
+    /// AVX2, FMA, F16C and BMI2.
+    V3,
+    /// AVX-512 F, BW, DQ and VL.
+    V4,
 }
 
 /// What can be shown.

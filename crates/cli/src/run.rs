@@ -9,7 +9,7 @@ use graver_passes::{Silent, pipeline};
 use graver_runtime::{Backend, Checkpoint, Invocation, Slot};
 
 use crate::failure::Failure;
-use crate::{Device, Run, load, model};
+use crate::{Device, Isa, Run, load, model};
 
 /// `graver run`
 pub(crate) fn run(args: &Run) -> Result<(), Failure> {
@@ -19,7 +19,7 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
         None if module.state.is_empty() => Vec::new(),
         None => return Err(missing_state(&module.state)),
     };
-    let backend = device(args);
+    let backend = device(args)?;
     let program = pipeline::compile(module, &backend.describe(), &mut Silent).map_err(|error| Failure::unsupported(&error))?;
     let executable = backend.compile(Arc::new(program)).map_err(|error| Failure::unsupported(&error))?;
     let outputs = executable.run(Invocation {
@@ -45,11 +45,18 @@ fn program(args: &Run) -> Result<(Module, Vec<Array>), Failure> {
     Ok((module, inputs))
 }
 
-fn device(args: &Run) -> Box<dyn Backend> {
-    match args.device {
-        Device::Interp => Box::new(graver_interp::Interp::default()),
-        Device::Cpu => Box::new(graver_cpu::Cpu::new(args.threads.map_or(0, usize::from))),
+fn device(args: &Run) -> Result<Box<dyn Backend>, Failure> {
+    if args.device == Device::Interp {
+        return Ok(Box::new(graver_interp::Interp::default()));
     }
+    let cpu = graver_cpu::Cpu::new(args.threads.map_or(0, usize::from));
+    let level = args.isa.map(|isa| match isa {
+        Isa::Baseline => graver_cpu::Isa::Baseline,
+        Isa::V3 => graver_cpu::Isa::V3,
+        Isa::V4 => graver_cpu::Isa::V4,
+    });
+    let level = level.unwrap_or(cpu.isa());
+    Ok(Box::new(cpu.with_isa(level).map_err(|error| Failure::unsupported(&error))?))
 }
 
 /// The element types of the entry's arguments, in order.

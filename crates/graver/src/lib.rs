@@ -12,6 +12,7 @@ pub use graver_passes as passes;
 pub use graver_runtime as runtime;
 pub use graver_trace as trace;
 
+pub use graver_cpu::Isa;
 pub use graver_derive::{FacadeModule as Module, FacadeTree as Tree};
 pub use graver_trace::{Array, DType, Device, Error};
 
@@ -28,6 +29,15 @@ pub fn cpu() -> Device {
 #[must_use]
 pub fn cpu_with_threads(threads: usize) -> Device {
     Device::new(Arc::new(graver_cpu::Cpu::new(threads.max(1))))
+}
+
+/// The CPU with this many threads, at least one, and code of an instruction-set level instead of the highest that the machine
+/// runs. Results are the same bits for a level, not between levels.
+///
+/// # Errors
+/// If the machine does not run the level.
+pub fn cpu_with_isa(threads: usize, isa: Isa) -> Result<Device, Error> {
+    Ok(Device::new(Arc::new(graver_cpu::Cpu::new(threads.max(1)).with_isa(isa)?)))
 }
 
 /// The interpreter of kernels: slow, plain, and what compiled code is judged by.

@@ -10,7 +10,9 @@ use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module, ModuleError};
 
 use super::cranelift::{Environment, PARAMS, emit};
+use super::x64;
 use crate::helpers;
+use crate::isa::Isa;
 use crate::vector::{self, Func, Helper};
 
 /// A kernel's function: arguments, sizes, begin, end, scratch, status. One convention on all systems, so that code that we
@@ -24,9 +26,13 @@ pub(crate) type Entry = unsafe extern "C" fn(*const *mut u8, *const i64, i64, i6
 /// Address space, not memory: pages are committed as code is written.
 const RESERVED: usize = 256 << 20;
 
+/// Of code that we encode ourselves: loops and constants lie as they were laid out.
+const CODE_ALIGNMENT: u64 = 64;
+
 /// Compiles functions one by one; [`Jit::finish`] makes them executable at once.
 pub(crate) struct Jit {
     module: JITModule,
+    isa: Isa,
     fma: bool,
     context: Context,
     builder: FunctionBuilderContext,
@@ -49,7 +55,7 @@ impl Jit {
     ///
     /// # Errors
     /// If there is no address space, or Cranelift does not know the machine.
-    pub(crate) fn new() -> Result<Self, String> {
+    pub(crate) fn new(isa: Isa) -> Result<Self, String> {
         let verify = if cfg!(debug_assertions) { "true" } else { "false" };
         // Loops come optimised; Cranelift's own optimiser hoists loads until they spill.
         let flags = [("opt_level", "none"), ("enable_verifier", verify), ("unwind_info", "false")];
@@ -64,7 +70,12 @@ impl Jit {
         let flags = module.isa().isa_flags();
         let fma = flags.iter().any(|flag| flag.name == "has_fma" && flag.as_bool() == Some(true));
         let context = module.make_context();
-        Ok(Self { module, fma, context, builder: FunctionBuilderContext::new(), compiled: Vec::new() })
+        Ok(Self { module, isa, fma, context, builder: FunctionBuilderContext::new(), compiled: Vec::new() })
+    }
+
+    /// The level of the code that it makes.
+    pub(crate) fn isa(&self) -> Isa {
+        self.isa
     }
 
     /// Compiles a function; its position is the number of those before.
@@ -76,28 +87,48 @@ impl Jit {
             let verdict = vector::verify(func);
             assert!(verdict.is_ok(), "vector IR keeps its invariants: {verdict:?} in\n{func}");
         }
-        self.translate(func);
-        let signature = signature();
-        let id = self.module.declare_anonymous_function(&signature).map_err(|error| error.to_string())?;
-        self.module.define_function(id, &mut self.context).map_err(describe)?;
-        self.module.clear_context(&mut self.context);
+        let id = self.module.declare_anonymous_function(&signature()).map_err(|error| error.to_string())?;
+        match self.isa.wide() {
+            Some(wide) => {
+                let code = x64::emit(func, wide, helpers::address);
+                self.module.define_function_bytes(id, CODE_ALIGNMENT, &code.bytes, &[]).map_err(describe)?;
+            }
+            None => {
+                self.translate(func);
+                self.module.define_function(id, &mut self.context).map_err(describe)?;
+                self.module.clear_context(&mut self.context);
+            }
+        }
         self.compiled.push(id);
         Ok(self.compiled.len() - 1)
     }
 
-    /// The function as Cranelift's IR and as machine code.
+    /// The function as Cranelift's IR.
+    ///
+    /// # Errors
+    /// Never; as [`Jit::asm`].
+    pub(crate) fn clif(&mut self, func: &Func) -> Result<String, String> {
+        self.translate(func);
+        let text = self.context.func.display().to_string();
+        self.module.clear_context(&mut self.context);
+        Ok(text)
+    }
+
+    /// The function as machine code.
     ///
     /// # Errors
     /// As [`Jit::compile`].
-    pub(crate) fn texts(&mut self, func: &Func) -> Result<(String, String), String> {
+    pub(crate) fn asm(&mut self, func: &Func) -> Result<String, String> {
+        if let Some(wide) = self.isa.wide() {
+            return Ok(x64::emit(func, wide, helpers::address).listing());
+        }
         self.translate(func);
         self.context.set_disasm(true);
-        let clif = self.context.func.display().to_string();
         let isa = self.module.isa();
         let code = self.context.compile(isa, &mut Default::default()).map_err(|error| format!("{:?}", error.inner))?;
-        let asm = code.vcode.clone().unwrap_or_default();
+        let text = code.vcode.clone().unwrap_or_default();
         self.module.clear_context(&mut self.context);
-        Ok((clif, asm))
+        Ok(text)
     }
 
     fn translate(&mut self, func: &Func) {

@@ -2,3 +2,4 @@
 
 pub(crate) mod cranelift;
 pub(crate) mod jit;
+pub(crate) mod x64;

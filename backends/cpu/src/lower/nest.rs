@@ -13,6 +13,8 @@ use crate::vector::{Binary, Op, Val};
 
 /// Bodies up to this many instructions are unrolled over lanes: their loops would cost as much as they do.
 const SMALL_BODY: usize = 12;
+/// As many visits as any more.
+const MANY: i64 = 256;
 
 pub(super) fn lower(mut cx: Cx<'_>, nest: &Nest) -> Lowered {
     let plan = Plan::new(&cx, nest);
@@ -155,11 +157,17 @@ fn stage_work(nest: &Nest, stage: &Stage) -> Dim {
 fn best_lane(cx: &Cx<'_>, nest: &Nest, stages: &[Stage], candidates: AxisSet, outer: AxisSet) -> Option<usize> {
     let usable = candidates.iter().filter(|axis| nest.axes[*axis].as_const().is_none_or(|size| size > 1));
     let score = |axis: usize| {
-        let accesses: i64 = stages.iter().filter(|stage| stage.over.contains(axis)).map(|stage| score(cx, stage, axis)).sum();
+        let over = stages.iter().filter(|stage| stage.over.contains(axis));
+        let accesses: i64 = over.map(|stage| visits(nest, stage.over.minus(outer)) * score(cx, stage, axis)).sum();
         let short = nest.axes[axis].as_const().is_some_and(|size| size < i64::try_from(cx.lanes).unwrap_or(i64::MAX));
-        4 * accesses + i64::from(outer.contains(axis)) - if short { 1000 } else { 0 }
+        4 * accesses + i64::from(outer.contains(axis)) - if short { 1_000_000 } else { 0 }
     };
     usable.max_by_key(|axis| score(*axis))
+}
+
+/// How often a stage's accesses happen at a point of the outer axes, as far as it matters.
+fn visits(nest: &Nest, inner: AxisSet) -> i64 {
+    inner.iter().map(|axis| nest.axes[axis].as_const().unwrap_or(MANY)).fold(1, |all, size| (all * size.clamp(1, MANY)).min(MANY))
 }
 
 fn score(cx: &Cx<'_>, stage: &Stage, axis: usize) -> i64 {

@@ -17,8 +17,13 @@ use super::index::linear;
 use super::{Lowered, nest};
 use crate::vector::Elem;
 
-/// Rows of a tile. With two vectors of columns: ten sums, two vectors and a broadcast fit sixteen registers.
-const ROWS: i64 = 5;
+/// Shapes of tiles in rows and vectors of columns, by the lanes of a vector, the best first: sums, a row of vectors and a
+/// broadcast fit the registers, of which machines with 16 lanes have 32, others 16.
+const SHAPES: [(usize, &[Shape]); 3] = [
+    (4, &[Shape::new(5, 2)]),
+    (8, &[Shape::new(6, 2), Shape::new(4, 3), Shape::new(12, 1)]),
+    (16, &[Shape::new(8, 3), Shape::new(6, 4), Shape::new(14, 2), Shape::new(4, 6), Shape::new(28, 1)]),
+];
 /// Below so many products a nest is as good.
 const SMALL: i64 = 2048;
 
@@ -26,6 +31,32 @@ pub(super) fn lower(cx: Cx<'_>, contract: &Contract) -> Lowered {
     match Tiling::new(&cx, contract) {
         Some(tiling) => tile::lower(cx, &tiling),
         None => nest::lower(cx, &as_nest::as_nest(contract)),
+    }
+}
+
+/// The sums of a tile: rows, and vectors of columns.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    rows: i64,
+    vectors: i64,
+}
+
+impl Shape {
+    const fn new(rows: i64, vectors: i64) -> Self {
+        Self { rows, vectors }
+    }
+
+    /// The best shape of those whose tiles cover the result with little beyond it, which is computed for nothing.
+    fn best(lanes: usize, doubles: bool, rows: &Dim, columns: &Dim) -> Self {
+        let (_, shapes) = SHAPES.iter().find(|(known, _)| *known == lanes).expect("a level has 4, 8 or 16 lanes");
+        let lanes = i64::try_from(lanes).expect("few lanes");
+        let covered = |size: &Dim, part: i64| size.as_const().map_or(1, |size| (size.max(1) + part - 1) / part * part);
+        // A vector of doubles takes two registers.
+        let of_elem = |shape: &Self| Self { vectors: if doubles { shape.vectors / 2 } else { shape.vectors }, ..*shape };
+        let shapes = || shapes.iter().map(of_elem).filter(|shape| shape.vectors > 0);
+        let cost = |shape: &Self| covered(rows, shape.rows).saturating_mul(covered(columns, shape.vectors * lanes));
+        let least = shapes().map(|shape| cost(&shape)).min().expect("some shape holds doubles");
+        shapes().find(|shape| cost(shape) <= least.saturating_add(least / 25)).expect("the least is little")
     }
 }
 
@@ -40,8 +71,7 @@ struct Tiling<'a> {
     /// The order of summation: the innermost last.
     k: Vec<usize>,
     elem: Elem,
-    /// Vectors of columns in a tile.
-    vectors: usize,
+    shape: Shape,
 }
 
 /// A side and its own axes, in the order in which the result's rows or columns are numbered.
@@ -54,9 +84,9 @@ struct Operand<'a> {
 
 impl<'a> Tiling<'a> {
     fn new(cx: &Cx<'_>, contract: &'a Contract) -> Option<Self> {
-        let (elem, vectors) = match contract.acc {
-            DType::F32 => (Elem::F32, 2),
-            DType::F64 => (Elem::F64, 1),
+        let elem = match contract.acc {
+            DType::F32 => Elem::F32,
+            DType::F64 => Elem::F64,
             DType::F16 | DType::BF16 | DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => return None,
         };
         let axes = &contract.axes;
@@ -76,7 +106,8 @@ impl<'a> Tiling<'a> {
         let innermost = contiguous_axis(cx, contract, column_axes);
         let columns = Operand::new(cx, axes, column_side, column_axes, &k, innermost);
         let rows = Operand::new(cx, axes, row_side, row_axes, &k, None);
-        Some(Self { contract, rows, columns, batch: contract.batch.iter().collect(), k, elem, vectors })
+        let shape = Shape::best(cx.lanes, elem == Elem::F64, &size(row_axes), &size(column_axes));
+        Some(Self { contract, rows, columns, batch: contract.batch.iter().collect(), k, elem, shape })
     }
 
     fn size(&self, axis: usize) -> Dim {
@@ -89,7 +120,12 @@ impl<'a> Tiling<'a> {
 
     /// The columns of a tile.
     fn width(&self, cx: &Cx<'_>) -> i64 {
-        i64::try_from(self.vectors * cx.lanes).expect("few lanes")
+        self.shape.vectors * i64::try_from(cx.lanes).expect("few lanes")
+    }
+
+    /// Vectors of columns in a tile.
+    fn vectors(&self) -> usize {
+        usize::try_from(self.shape.vectors).expect("few vectors")
     }
 
     /// The row-major number of a point over some axes.

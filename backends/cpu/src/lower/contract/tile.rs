@@ -5,8 +5,8 @@ use graver_ir::Dim;
 use super::super::body::{Given, Nothing};
 use super::super::cx::{At, Cx};
 use super::super::{Lowered, Phase};
+use super::Tiling;
 use super::pack::{Panel, Run};
-use super::{ROWS, Tiling};
 use crate::vector::{Binary, Compare, Load, Op, Pattern, Val, Width};
 
 /// Elements of the rows' side that a thread packs at once: a good part of its second-level cache.
@@ -52,8 +52,9 @@ impl Plan {
         let (batch, k) = (tiling.count(&tiling.batch), tiling.count(&tiling.k));
         let width = tiling.width(cx);
         let column_panels = columns.ceil_div(&Dim::from(width));
-        let row_panels = rows.ceil_div(&Dim::from(ROWS));
-        let fits = Dim::from(BLOCK_ELEMENTS).floor_div(&(&k * Dim::from(ROWS) + Dim::ONE));
+        let height = tiling.shape.rows;
+        let row_panels = rows.ceil_div(&Dim::from(height));
+        let fits = Dim::from(BLOCK_ELEMENTS).floor_div(&(&k * Dim::from(height) + Dim::ONE));
         let shared_out = row_panels.ceil_div(&Dim::from(BLOCKS));
         let block = fits.min_with(&Dim::from(BLOCK_PANELS)).min_with(&shared_out).max_with(&Dim::ONE);
         let blocks = row_panels.ceil_div(&block);
@@ -96,11 +97,11 @@ impl Plan {
     fn tiles(&self, mut cx: Cx<'_>, tiling: &Tiling<'_>) -> Phase {
         let digits = self.with_batch(tiling, &self.blocks);
         let rows = self.packed_rows(&mut cx, tiling);
-        let spill = cx.take_scratch(&Dim::from(ROWS * self.width * tiling.bytes()));
+        let spill = cx.take_scratch(&Dim::from(tiling.shape.rows * self.width * tiling.bytes()));
         cx.parallel(&digits, &mut |cx, digits| {
             let (block, batch) = digits.split_last().expect("a block is the last digit");
             bind(cx, &tiling.batch, batch);
-            let height = cx.value(&(&self.block * Dim::from(ROWS)));
+            let height = cx.value(&(&self.block * Dim::from(tiling.shape.rows)));
             let begin = cx.b.mul(*block, height);
             let end = cx.b.add(begin, height);
             let count = cx.value(&self.rows);
@@ -117,7 +118,7 @@ impl Plan {
     /// Memory for a block of packed rows, panel after panel.
     fn packed_rows(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>) -> Panel {
         let stride = &self.k + Dim::from(ROW_PADDING);
-        let base = cx.take_scratch(&(&self.block * &stride * Dim::from(ROWS * tiling.bytes())));
+        let base = cx.take_scratch(&(&self.block * &stride * Dim::from(tiling.shape.rows * tiling.bytes())));
         Panel { base, own_stride: stride, k_stride: Dim::ONE }
     }
 
@@ -129,7 +130,7 @@ impl Plan {
         let over_columns = cx.b.open_loop(zero, panels, 1, Vec::new());
         let (column_begin, column_end) = range(cx, over_columns.var, self.width, &self.columns);
         let columns = self.packed_columns(cx, tiling, over_columns.var);
-        let over_rows = cx.b.open_loop(block.begin, block.end, ROWS, first_row);
+        let over_rows = cx.b.open_loop(block.begin, block.end, tiling.shape.rows, first_row);
         let sums = self.sums(cx, tiling, block, over_rows.var, columns);
         let tile = Tile { row: over_rows.var, digits: over_rows.params.clone(), sizes, column_begin, column_end, sums };
         let next = self.finish(cx, tiling, block, &tile);
@@ -144,13 +145,13 @@ impl Plan {
         let first = cx.b.mul(place, stride);
         let mut row_ptr = cx.b.add(block.rows.base, first);
         let mut rows = Vec::new();
-        for _ in 0..ROWS {
+        for _ in 0..tiling.shape.rows {
             rows.push(row_ptr);
             row_ptr = cx.b.add(row_ptr, stride);
         }
         let zero = cx.b.number(tiling.elem, 0);
         let zero = cx.b.lanes(zero);
-        let count = usize::try_from(ROWS).expect("few rows") * tiling.vectors;
+        let count = usize::try_from(tiling.shape.rows).expect("few rows") * tiling.vectors();
         let step = Step { tiling, rows: &rows, columns, width: self.width };
         let (from, k) = (cx.b.int(0), cx.value(&self.k));
         let whole = cx.value(&(self.k.floor_div(&Dim::from(UNROLL)) * Dim::from(UNROLL)));
@@ -160,7 +161,7 @@ impl Plan {
 
     /// The epilogue of a tile; gives the digits of the row after it.
     fn finish(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block<'_>, tile: &Tile) -> Vec<Val> {
-        let (height, width) = (cx.b.int(ROWS), cx.b.int(self.width));
+        let (height, width) = (cx.b.int(tiling.shape.rows), cx.b.int(self.width));
         let row_end = cx.b.add(tile.row, height);
         let row_end = cx.b.binary(Binary::Min, row_end, block.end);
         if tiling.contract.epilogue.insts.len() > SMALL_EPILOGUE || tiling.columns.axes.len() > 1 {
@@ -177,7 +178,7 @@ impl Plan {
         self.finish_part(cx, tiling, block, tile, row_end);
         cx.b.close_if(open);
         let mut digits = tile.digits.clone();
-        for _ in 0..ROWS {
+        for _ in 0..tiling.shape.rows {
             digits = cx.next_digits(&digits, &tile.sizes);
         }
         digits
@@ -187,7 +188,7 @@ impl Plan {
     fn finish_whole(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, tile: &Tile) {
         let axis = tiling.columns.axes[0];
         let mut digits = tile.digits.clone();
-        for row in tile.sums.chunks(tiling.vectors) {
+        for row in tile.sums.chunks(tiling.vectors()) {
             bind(cx, &tiling.rows.axes, &digits);
             for (vector, sum) in row.iter().enumerate() {
                 let offset = cx.b.int(i64::try_from(vector * cx.lanes).expect("few lanes"));
@@ -271,13 +272,13 @@ impl Step<'_> {
     fn one(&self, cx: &mut Cx<'_>, rows: &[Val], columns: Val, step: i64, sums: &mut [Val]) {
         let (dtype, bytes) = (self.tiling.elem.dtype(), self.tiling.bytes());
         let mut vectors = Vec::new();
-        for vector in 0..self.tiling.vectors {
+        for vector in 0..self.tiling.vectors() {
             let place = step * self.width + i64::try_from(vector * cx.lanes).expect("few lanes");
             let offset = cx.b.int(place * bytes);
             let ptr = cx.b.add(columns, offset);
             vectors.push(cx.b.load_now(Load { ptr, dtype, pattern: Pattern::Contiguous, mask: None }));
         }
-        for (row, sums) in rows.iter().zip(sums.chunks_mut(self.tiling.vectors)) {
+        for (row, sums) in rows.iter().zip(sums.chunks_mut(self.tiling.vectors())) {
             let offset = cx.b.int(step * bytes);
             let ptr = cx.b.add(*row, offset);
             let element = cx.b.load_now(Load { ptr, dtype, pattern: Pattern::One, mask: None });

@@ -1,0 +1,20 @@
+//! The instruction-set levels that tests run at: all that the machine has. What it lacks is said to be NOT RUN, and is a
+//! failure if the environment's `GRAVER_LEVELS` (`baseline,v3,v4`), which CI sets, promises it.
+
+use graver_cpu::{Cpu, Isa};
+
+/// A device of every level.
+pub(crate) fn cpus(threads: usize) -> Vec<Cpu> {
+    let promised = std::env::var("GRAVER_LEVELS").unwrap_or_default();
+    let promised: Vec<Isa> =
+        promised.split(',').filter(|name| !name.is_empty()).map(|name| name.parse().expect("a level")).collect();
+    let of = |isa: Isa| match Cpu::new(threads).with_isa(isa) {
+        Ok(cpu) => Some(cpu),
+        Err(error) => {
+            println!("level {isa}: NOT RUN: {error}");
+            assert!(!promised.contains(&isa), "level {isa} was promised: {error}");
+            None
+        }
+    };
+    Isa::ALL.into_iter().filter_map(of).collect()
+}
