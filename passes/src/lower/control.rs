@@ -63,13 +63,25 @@ impl Lowering<'_> {
 
     /// Lets the launch that stores a value store it at another place too, where that is one launch of the block.
     fn store_too(&mut self, block: &mut Block<'_>, from: &View, to: &View) -> bool {
-        let writes = |step: &Step| step_uses(step).contains(&from.buffer);
-        let Some(Step::Launch(launch)) = block.steps.iter_mut().rfind(|step| writes(step)) else { return false };
+        let last = block.steps.iter_mut().rfind(|step| self.writes(step, from.buffer));
+        let Some(Step::Launch(launch)) = last else { return false };
         let Some(arg) = launch.args.iter().position(|view| view == from) else { return false };
         let Some(kernel) = storing_twice(self.program.kernel(launch.kernel), arg) else { return false };
         launch.kernel = self.program.intern(kernel);
         launch.args.push(to.clone());
         true
+    }
+
+    fn writes(&self, step: &Step, buffer: BufferId) -> bool {
+        let carries = |of: &Loop| of.carry.iter().any(|carry| [carry.now, carry.next].contains(&buffer));
+        match step {
+            Step::Launch(launch) => {
+                let args = self.program.kernel(launch.kernel).args.iter().zip(&launch.args);
+                args.into_iter().any(|(arg, view)| view.buffer == buffer && arg.mode != Mode::Read)
+            }
+            Step::Loop(of) if carries(of) => true,
+            Step::If(_) | Step::Loop(_) => step.inner().into_iter().flatten().any(|inner| self.writes(inner, buffer)),
+        }
     }
 
     fn args(block: &Block<'_>, node: NodeId) -> Vec<View> {
@@ -163,12 +175,6 @@ impl Lowering<'_> {
             }
         }
     }
-}
-
-/// Every buffer that the step or a step inside names.
-fn step_uses(step: &Step) -> Vec<BufferId> {
-    let inner = step.inner().into_iter().flatten().flat_map(step_uses);
-    step.views().into_iter().map(|view| view.buffer).chain(inner).collect()
 }
 
 /// The kernel with one more argument, which gets what it stores in this one.
