@@ -1,12 +1,13 @@
 //! Takes out of control flow what nobody needs: results, what is carried for nothing, operands that bodies do not use.
 //!
-//! A part of dce. A carried value is needed if its result is, or if a result that is needed depends on it. Changes no value.
+//! A part of dce. A scan of no slices goes whole. A carried value is needed if its result is, or if a result that is needed depends on it. Changes no value.
 
 use graver_ir::op::{If, Scan, While};
 use graver_ir::{FuncId, Function, Module, NodeId, Op, Value};
 
 use crate::Changed;
 use crate::bodies::{add, marked, outs, param_values, set_params, set_results};
+use crate::build::Build;
 use crate::dce::remove_dead_nodes;
 
 /// Narrows every operation of the function that applies others.
@@ -15,6 +16,13 @@ pub(crate) fn run(module: &mut Module, function: &mut Function) -> Changed {
     for node in function.graph.topo() {
         let used = used_results(function, node);
         let op = function.graph.op(node).clone();
+        if let Op::Scan(op) = &op
+            && op.trip.is(0)
+        {
+            without_iterations(function, node, op);
+            changed = Changed::Yes;
+            continue;
+        }
         let narrowed = if let Op::If(op) = &op {
             branch(module, op, &used)
         } else if let Op::While(op) = &op {
@@ -52,6 +60,19 @@ fn replace(function: &mut Function, node: NodeId, narrowed: Narrowed) {
     let new = new.expect("N1: what is left of control flow is well typed");
     for (old, new) in old.iter().zip(outs(new, 0..old.len())) {
         function.replace(*old, new);
+    }
+    function.graph.remove(node);
+}
+
+/// A scan of no slices is what it starts from, and stacks of nothing.
+fn without_iterations(function: &mut Function, node: NodeId, op: &Scan) {
+    let (args, loc) = (function.graph.args(node), function.graph.loc(node).clone());
+    for (place, out) in outs(node, 0..op.results.len()).into_iter().enumerate() {
+        let value = match args.get(place).filter(|_| place < op.carried) {
+            Some(start) => *start,
+            None => Build::at(&mut function.graph, &loc).zeros(&op.results[place]),
+        };
+        function.replace(out, value);
     }
     function.graph.remove(node);
 }
