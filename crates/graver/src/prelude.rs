@@ -9,8 +9,8 @@ pub use graver_nn::{
     LayerNorm, Linear, Lstm, MaxPool2d, ModelFile, Optimizer, Sequential, Sgd, StateFile, StepDecay, Warmup, train_step,
 };
 pub use graver_trace::{
-    Array, Buffer, Compiled, DType, Device, Error, Grads, Param, Size, Step, Symbol, Tensor, TrainState, compile, concat, cond, grad,
-    hvp, jvp, scan, scan_back, spec, stack, step, training, value_and_grad, vjp, while_at_most, while_loop,
+    Array, Buffer, Compiled, DType, Device, Error, Grads, Param, Size, Step, Symbol, Tensor, TrainState, compile, concat, cond,
+    grad, hvp, jvp, scan, scan_back, spec, stack, step, training, value_and_grad, vjp, while_at_most, while_loop,
 };
 
 pub use crate::{Module, Tree, cpu, cpu_with_threads, interpreter};

@@ -27,7 +27,11 @@ fn broken_steps_are_found() {
     plant("K4", "b2 + 4*step)", "b2 + 4*length + 4*step)");
     plant("K20", "  launch k0(b0, b4)\n  loop", "  loop");
     // What one arm alone writes is not there afterwards.
-    plant("K20", "    launch k0(b4, b3)\n  } else {\n    launch k0(b7, b3)\n  }\n  launch k0(b4, b9)", "    launch k0(b4, b3)\n  } else {\n  }\n  launch k0(b3, b9)");
+    plant(
+        "K20",
+        "    launch k0(b4, b3)\n  } else {\n    launch k0(b7, b3)\n  }\n  launch k0(b4, b9)",
+        "    launch k0(b4, b3)\n  } else {\n  }\n  launch k0(b3, b9)",
+    );
     plant("K21", "    launch k3(b7, b8)\n", "    launch k3(b7, b8)\n    launch k0(b8, b9)\n");
     plant("K25", "  if b6 {", "  if b4 {");
     plant("K25", "while b6 most", "while b7 most");

@@ -47,7 +47,8 @@ pub(super) fn repeat(g: &mut Gen<'_>) -> Option<()> {
         let zero = b.scalar(DType::I64, 0.0);
         vec![b.map(ScalarFn::Gt, [args[1], zero])]
     });
-    let most = g.rng.once_in(2).then(|| Dim::from(3));
+    // Bounded, so that it has a derivative.
+    let most = Some(Dim::from(g.rng.below(6)));
     let op = While { cond, body, carried: 2, most };
     add(g, Op::While(op), &[&start, &left, &closed], &results[..2]);
     Some(())
