@@ -189,7 +189,6 @@ pub struct Lstm {
 
 impl Lstm {
     /// From so many features to so many.
-    #[expect(clippy::new_ret_no_self, reason = "a layer exists once it has values; until then it is options")]
     pub const fn new(inputs: usize, hidden: usize) -> RecurrentOptions<Self> {
         RecurrentOptions::new(inputs, hidden, 4, |stack| Self { stack })
     }
@@ -254,7 +253,6 @@ pub struct Gru {
 
 impl Gru {
     /// From so many features to so many.
-    #[expect(clippy::new_ret_no_self, reason = "a layer exists once it has values; until then it is options")]
     pub const fn new(inputs: usize, hidden: usize) -> RecurrentOptions<Self> {
         RecurrentOptions::new(inputs, hidden, 3, |stack| Self { stack })
     }
