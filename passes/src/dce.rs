@@ -1,4 +1,4 @@
-//! Removes what no result needs: nodes, and functions that the entry does not reach. Parameters stay. Changes no value.
+//! Removes what no result needs: nodes, parts of control flow, and functions that the entry does not reach. Parameters stay. Changes no value.
 //!
 //! A dead operation that could fail at run time (a position out of range) is removed like any other.
 
@@ -6,15 +6,27 @@ use std::collections::BTreeSet;
 
 use graver_ir::{Error, FuncId, Function, Module, NodeId};
 
-use crate::{Changed, Cx, Pass};
+use crate::inline::callees_first;
+use crate::{Changed, Cx, Pass, narrow};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass { name: "dce", about: "Removes what no result needs.", run };
 
 fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
-    let mut changed = Changed::No;
-    for function in module.functions.values_mut() {
-        changed = changed.or(remove_dead_nodes(function));
+    let mut changed = remove_dead_functions(module);
+    let mut order = callees_first(module)?;
+    // Callers first: what they do not need of a loop, its body need not compute.
+    while let Some(id) = order.pop() {
+        let mut function = std::mem::take(module.function_mut(id));
+        changed = changed.or(remove_dead_nodes(&mut function));
+        let before: BTreeSet<FuncId> = module.functions.keys().copied().collect();
+        if narrow::run(module, &mut function) == Changed::Yes {
+            changed = Changed::Yes;
+            let _ = remove_dead_nodes(&mut function);
+        }
+        *module.function_mut(id) = function;
+        // The bodies that were made just now are callees, and have not had their turn.
+        order.extend(module.functions.keys().filter(|id| !before.contains(id)));
     }
     Ok(changed.or(remove_dead_functions(module)))
 }

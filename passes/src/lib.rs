@@ -4,16 +4,19 @@
 //! No backend is known here: what passes must know of a machine is [`graver_ir::Target`]. No IO: dumps go to an [`Observer`].
 
 mod blocks;
+mod bodies;
 mod build;
 mod cse;
 mod dce;
 mod fold;
 mod fuse;
 mod grad;
+mod hoist;
 mod inline;
 mod layout;
 mod lives;
 mod lower;
+mod narrow;
 mod pass;
 pub mod pipeline;
 pub mod plan;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{cse, dce, fold, fuse, grad, inline, layout, simplify};
+use crate::{cse, dce, fold, fuse, grad, hoist, inline, layout, simplify};
 use graver_ir::{Error, Module, Target};
 
 /// A pass over the graph IR.
@@ -78,4 +78,4 @@ impl Observer for Silent {
 
 /// Every pass, once.
 pub const PASSES: &[Pass] =
-    &[inline::PASS, grad::PASS, simplify::PASS, fold::PASS, cse::PASS, dce::PASS, layout::PASS, fuse::PASS];
+    &[inline::PASS, hoist::PASS, grad::PASS, simplify::PASS, fold::PASS, cse::PASS, dce::PASS, layout::PASS, fuse::PASS];

@@ -6,13 +6,14 @@ use graver_ir::kernel::{self, Program};
 use graver_ir::{Error, Module, Target};
 
 use crate::{Cx, Observer, Pass, layout, lower, plan, reuse, runner, schedule};
-use crate::{cse, dce, fold, fuse, grad, inline, simplify};
+use crate::{cse, dce, fold, fuse, grad, hoist, inline, simplify};
 
 /// From a traced module to one without derivatives and calls, simplified.
 pub const GRAPH: &[Pass] = &[
     inline::PASS,   // grad differentiates bodies, not calls
     simplify::PASS, // less to differentiate
     cse::PASS,      // equal work is differentiated once
+    hoist::PASS,    // one product before a loop has one product as its derivative
     grad::PASS,
     inline::PASS,   // calls that brought their own derivative
     simplify::PASS, // names and stops have no meaning any more

@@ -53,6 +53,8 @@ mod guide {
     struct FirstSteps;
     #[doc = include_str!("../../../docs/guide/functions.md")]
     struct Functions;
+    #[doc = include_str!("../../../docs/guide/loops.md")]
+    struct Loops;
     #[doc = include_str!("../../../docs/guide/training.md")]
     struct Training;
     #[doc = include_str!("../../../docs/guide/looking-inside.md")]

@@ -318,6 +318,11 @@ impl Build {
         self.module.add(function)
     }
 
+    /// Takes the last results of a function of this module away.
+    pub fn keep_results(&mut self, func: FuncId, count: usize) {
+        self.module.function_mut(func).results.truncate(count);
+    }
+
     /// A function of this module applied.
     #[track_caller]
     pub fn call(&mut self, func: FuncId, args: &[Value]) -> Vec<Value> {

@@ -1,5 +1,7 @@
 //! Kernel programs: their text there and back, planted violations, hostile texts.
 
+mod loops;
+
 use graver_ir::kernel::text::{parse, print, print_kernel};
 use graver_ir::kernel::{Place, Program, verify};
 use graver_ir::{DType, Scalar};

@@ -8,6 +8,7 @@ use super::derivative;
 use super::linear::apply;
 use super::loops::{self, is_control};
 use super::path::Path;
+use crate::bodies::outs;
 use crate::build::Build;
 
 /// The tangents of `y` given those of `x`; zeros where a `y` depends on no `x`.
@@ -63,7 +64,7 @@ fn push_control(
         return Ok(());
     }
     let pushed = loops::push(module, graph, node, &tangents)?;
-    let own = loops::outs(node, 0..pushed.values.len());
+    let own = outs(node, 0..pushed.values.len());
     for (place, tangent) in pushed.derivatives {
         add(graph, known, node, own[place], tangent);
     }

@@ -5,10 +5,11 @@
 //! such a scan, of branches.
 
 use graver_ir::op::{If, Scan, While};
-use graver_ir::{Diag, FuncId, Function, Graph, Loc, Module, NodeId, Op, Param, Role, Sink, Type, Value};
+use graver_ir::{Diag, FuncId, Function, Graph, Loc, Module, NodeId, Op, Role, Type, Value};
 
 use super::path::Path;
 use super::{forward, reverse, scan};
+use crate::bodies::{add, add_params, marked, outs, param_values, set_params, set_results};
 use crate::build::Build;
 use crate::dce::remove_dead_nodes;
 use crate::inline::splice;
@@ -58,15 +59,6 @@ pub(super) fn pull(
     scan::pull(module, graph, node, op, cotangents, wanted)
 }
 
-/// A function of the module under a name that no other has.
-pub(super) fn add(module: &mut Module, mut function: Function, base: &str, what: &str) -> FuncId {
-    let taken = |name: &str| module.functions.values().any(|function| function.name == name);
-    let base = base.split('.').next().unwrap_or(base);
-    let mut names = (module.functions.len()..).map(|number| format!("{base}.{what}{number}"));
-    function.name = names.find(|name| !taken(name)).expect("one of infinitely many is free");
-    module.add(function)
-}
-
 /// Which results depend on the parameters that are marked, by floats.
 pub(super) fn active_results(function: &Function, params: &[bool]) -> Vec<bool> {
     let x: Vec<Value> = marked(&param_values(function), params);
@@ -86,36 +78,6 @@ pub(super) fn active_params(function: &Function, marked: &[bool], carried: usize
         }
         news.into_iter().for_each(|place| params[place] = true);
     }
-}
-
-pub(super) fn param_values(function: &Function) -> Vec<Value> {
-    function.params.iter().map(|param| param.node.into()).collect()
-}
-
-pub(super) fn marked<T: Clone>(all: &[T], marks: &[bool]) -> Vec<T> {
-    all.iter().zip(marks).filter(|(_, mark)| **mark).map(|(item, _)| item.clone()).collect()
-}
-
-/// A new parameter of each value's type.
-pub(super) fn add_params(function: &mut Function, like: &[Value], name: &str) -> Vec<Value> {
-    let mut added = Vec::new();
-    for value in like {
-        let (ty, loc) = (function.graph.ty(*value).clone(), function.graph.loc(value.node).clone());
-        added.push(function.add_param(ty, Role::Arg(name.to_owned()), loc).into());
-    }
-    added
-}
-
-/// Gives the function its parameters in another order, or fewer of them.
-pub(super) fn set_params(function: &mut Function, order: &[Value]) {
-    let known: Vec<Param> = std::mem::take(&mut function.params);
-    let find = |value: &Value| known.iter().find(|param| param.node == value.node).expect("it is one of them").clone();
-    function.params = order.iter().map(find).collect();
-}
-
-pub(super) fn set_results(function: &mut Function, results: &[Value]) {
-    function.results.clear();
-    results.iter().for_each(|value| function.add_result(*value, Sink::Out));
 }
 
 /// Tangents for what is marked; zeros where there is none.
@@ -177,11 +139,6 @@ fn push_branch(
     let new = Op::If(If { then: funcs[0], otherwise: funcs[1], results: types });
     let by = graph.add(new, &[&args[..], &extra].concat(), loc)?;
     Ok(Replaced { values: outs(by, 0..results.len()), derivatives: numbered(&results, results.len(), by) })
-}
-
-/// These results of a node.
-pub(super) fn outs(node: NodeId, range: std::ops::Range<usize>) -> Vec<Value> {
-    range.map(|out| node.out(u16::try_from(out).expect("I8: a node has fewer than 65536 results"))).collect()
 }
 
 /// The number of each place that is marked, with a result of the node from `first` on.

@@ -87,9 +87,9 @@ fn all_refusals(graph: &Graph, transform: Transform, x: &[Value], y: &[Value], f
     let path = path::Path::between(graph, x, y);
     let mut refused: Vec<Diag> = Vec::new();
     // A call brings its own derivative, for reverse mode; branches and loops have one each.
-    let asked = |node: &&NodeId| match graph.op(**node) {
-        Op::Call(_) => matches!(transform, Transform::Jvp { .. }),
-        op => op.functions().is_empty(),
+    let asked = |node: &&NodeId| {
+        let op = graph.op(**node);
+        if matches!(op, Op::Call(_)) { matches!(transform, Transform::Jvp { .. }) } else { op.functions().is_empty() }
     };
     for node in path.order.iter().filter(asked) {
         let answers = path.operands(graph, *node).into_iter().filter_map(|(slot, _)| derivative(&mut scratch, *node, slot).err());

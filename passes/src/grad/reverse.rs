@@ -8,6 +8,7 @@ use graver_ir::{Diag, Function, Graph, Module, NodeId, Op, Value};
 use super::linear::transpose;
 use super::path::Path;
 use super::{control, derivative, loops};
+use crate::bodies::outs;
 use crate::build::Build;
 
 /// The cotangents of `x` given those of `y`; zeros where no `y` depends on an `x`.
@@ -87,7 +88,7 @@ impl Sweep<'_> {
     }
 
     fn pull_back_control(&mut self, graph: &mut Graph, node: NodeId) -> Result<(), Diag> {
-        let own = loops::outs(node, 0..graph.node(node).outs.len());
+        let own = outs(node, 0..graph.node(node).outs.len());
         let cotangents: Vec<Option<Value>> = own.iter().map(|out| self.sums.get(out).copied()).collect();
         if cotangents.iter().all(Option::is_none) {
             return Ok(());

@@ -10,12 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use graver_ir::op::{Scan, SliceAxis, stack_of};
 use graver_ir::{Diag, Dim, Function, Graph, Loc, Module, NodeId, Op, Role, Type, Value};
 
-use super::loops::{
-    Replaced, active_params, active_results, add, add_params, marked, outs, param_values, set_params, set_results,
-};
+use super::loops::{Replaced, active_params, active_results};
 use super::residual::{Residuals, Times};
 use super::reverse;
 use super::total::Totals;
+use crate::bodies::{add, add_params, marked, outs, param_values, set_params, set_results};
 use crate::build::Build;
 use crate::dce::remove_dead_nodes;
 

@@ -2,13 +2,13 @@
 //!
 //! The functions' results are computed where they must be: what is stacked in its slice, what is carried in the second of two
 //! buffers that exchange their memory, what both lists of a branch give in one buffer. A copy is left where a result is a
-//! parameter, or several results are one value. The start of what is carried is copied too, because iterations overwrite it; reuse
+//! parameter; where several results are one value, the kernel that makes it stores it at each place. The start of what is carried is copied too, because iterations overwrite it; reuse
 //! takes the copy away where nobody else needs the start.
 
 use std::collections::BTreeSet;
 
 use graver_ir::dim::Dim;
-use graver_ir::kernel::{Branch, Carry, Loop, Place, Step, Trip, View};
+use graver_ir::kernel::{Branch, BufferId, Carry, Kernel, KernelBody, Loop, Mode, Place, Step, Store, Trip, View};
 use graver_ir::op::{If, Scan, While, slice_of};
 use graver_ir::{FuncId, Function, Loc, Module, NodeId, Op, Type, Value};
 
@@ -54,11 +54,34 @@ impl Lowering<'_> {
         self.nodes(&mut block);
         for (result, place) in function.results.iter().zip(places) {
             let from = block.values[&result.value].clone();
-            if from != *place {
+            if from != *place && !self.store_too(&mut block, &from, place) {
                 self.copy_of(&mut block, function.graph.ty(result.value), loc, [&from, place]);
             }
         }
         block.steps
+    }
+
+    /// Lets the launch that stores a value store it at another place too, where that is one launch of the block.
+    fn store_too(&mut self, block: &mut Block<'_>, from: &View, to: &View) -> bool {
+        let last = block.steps.iter_mut().rfind(|step| self.writes(step, from.buffer));
+        let Some(Step::Launch(launch)) = last else { return false };
+        let Some(arg) = launch.args.iter().position(|view| view == from) else { return false };
+        let Some(kernel) = storing_twice(self.program.kernel(launch.kernel), arg) else { return false };
+        launch.kernel = self.program.intern(kernel);
+        launch.args.push(to.clone());
+        true
+    }
+
+    fn writes(&self, step: &Step, buffer: BufferId) -> bool {
+        let carries = |of: &Loop| of.carry.iter().any(|carry| [carry.now, carry.next].contains(&buffer));
+        match step {
+            Step::Launch(launch) => {
+                let args = self.program.kernel(launch.kernel).args.iter().zip(&launch.args);
+                args.into_iter().any(|(arg, view)| view.buffer == buffer && arg.mode != Mode::Read)
+            }
+            Step::Loop(of) if carries(of) => true,
+            Step::If(_) | Step::Loop(_) => step.inner().into_iter().flatten().any(|inner| self.writes(inner, buffer)),
+        }
     }
 
     fn args(block: &Block<'_>, node: NodeId) -> Vec<View> {
@@ -152,6 +175,23 @@ impl Lowering<'_> {
             }
         }
     }
+}
+
+/// The kernel with one more argument, which gets what it stores in this one.
+fn storing_twice(kernel: &Kernel, arg: usize) -> Option<Kernel> {
+    let mut twice = kernel.clone();
+    let again = kernel.args.len();
+    let repeat = |stores: &mut Vec<Store>| {
+        let own: Vec<Store> = stores.iter().filter(|store| store.arg == arg).cloned().collect();
+        stores.extend(own.into_iter().map(|store| Store { arg: again, ..store }));
+    };
+    match &mut twice.body {
+        KernelBody::Nest(nest) => nest.stages.iter_mut().for_each(|stage| repeat(&mut stage.stores)),
+        KernelBody::Contract(contract) => repeat(&mut contract.stores),
+        KernelBody::Scatter(_) => return None,
+    }
+    twice.args.push(kernel.args[arg].clone());
+    (kernel.args[arg].mode == Mode::Write).then_some(twice)
 }
 
 /// What a loop carries: where an iteration finds it, and where it leaves it.

@@ -129,7 +129,7 @@ fn count(x: Tensor) -> Size {
 fn unbiased(variance: Tensor, count: &Size) -> Tensor {
     let dtype = variance.dtype();
     // As a wider float: the count itself may be beyond the 16-bit ones.
-    let [count, less] = [count.clone(), (count.clone() - 1).max(1)].map(|size| size_value(size).cast(dtype.compute()));
+    let [count, less] = [*count, (*count - 1).max(1)].map(|size| size_value(size).cast(dtype.compute()));
     variance * (count / less).cast(dtype)
 }
 
@@ -138,5 +138,5 @@ fn unbiased(variance: Tensor, count: &Size) -> Tensor {
 fn follow(running: &Buffer, batch: Tensor, count: &Size, momentum: f64) {
     let before = running.get();
     let after = before * (1.0 - momentum) + batch * momentum;
-    running.set(size_value(count.clone()).eq(0).where_(before, after));
+    running.set(size_value(*count).eq(0).where_(before, after));
 }

@@ -12,6 +12,7 @@ mod flatten;
 mod linear;
 mod norm;
 mod pool;
+mod recurrent;
 mod sequential;
 
 use graver_trace::{Module, Tensor};
@@ -25,6 +26,7 @@ pub use flatten::Flatten;
 pub use linear::{Linear, LinearOptions};
 pub use norm::{GroupNorm, GroupNormOptions, LastAxes, LayerNorm, LayerNormOptions, RmsNorm, RmsNormOptions};
 pub use pool::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
+pub use recurrent::{Gru, Lstm, RecurrentOptions, RecurrentWeights};
 pub use sequential::Sequential;
 
 /// A module that is a function of one tensor: what a [`Sequential`] holds.

@@ -9,4 +9,5 @@ mod layers;
 mod losses;
 mod norms;
 mod optim;
+mod recurrent;
 mod training;

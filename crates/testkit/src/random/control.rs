@@ -4,9 +4,9 @@ use graver_ir::op::Call;
 use graver_ir::{DType, FuncId, Op, ScalarFn, Shape, StateId, StateKind, Type};
 
 use super::numbers::Numbers;
-use super::{Gen, Known, Recipe};
+use super::{Gen, Known, Recipe, loops};
 
-pub(super) const RECIPES: &[Recipe] = &[alias, call, call];
+pub(super) const RECIPES: &[Recipe] = &[alias, call, call, loops::scan, loops::repeat, loops::branch];
 
 fn alias(g: &mut Gen<'_>) -> Option<()> {
     let x = g.any(|_| true)?;
@@ -27,7 +27,7 @@ fn call(g: &mut Gen<'_>) -> Option<()> {
 }
 
 /// A value for which everything holds that holds for the parameter.
-fn stand_in(g: &mut Gen<'_>, param: &Known) -> Known {
+pub(super) fn stand_in(g: &mut Gen<'_>, param: &Known) -> Known {
     g.any(|x| x.ty == param.ty && x.numbers.is_within(&param.numbers)).unwrap_or_else(|| param.clone())
 }
 
@@ -39,7 +39,16 @@ fn apply(g: &mut Gen<'_>, func: FuncId, args: &[Known], results: &[Known]) {
     g.values.extend(outs.into_iter().zip(results).map(|(value, result)| Known { value, ..result.clone() }));
 }
 
-fn define(g: &mut Gen<'_>, params: &[Known]) -> Option<(FuncId, Vec<Known>)> {
+pub(super) fn define(g: &mut Gen<'_>, params: &[Known]) -> Option<(FuncId, Vec<Known>)> {
+    define_with(g, params, |_| Vec::new())
+}
+
+/// A function with these results before the others; `first` sees the parameters first among the values.
+pub(super) fn define_with(
+    g: &mut Gen<'_>,
+    params: &[Known],
+    first: impl FnOnce(&mut Gen<'_>) -> Vec<Known>,
+) -> Option<(FuncId, Vec<Known>)> {
     if params.is_empty() || g.ops > 30 {
         return None;
     }
@@ -52,7 +61,8 @@ fn define(g: &mut Gen<'_>, params: &[Known]) -> Option<(FuncId, Vec<Known>)> {
         let target = 2 + rng.below(5);
         let mut callee = Gen { b, rng, values, inputs: None, ops: 0 };
         callee.grow(target);
-        results = callee.results();
+        results = first(&mut callee);
+        results.extend(callee.results());
         ops = callee.ops;
         results.iter().map(|result| result.value).collect()
     });

@@ -10,6 +10,7 @@
 mod contract;
 mod control;
 mod index;
+mod loops;
 mod map;
 mod movement;
 mod numbers;

@@ -78,8 +78,20 @@ fn required() -> BTreeSet<String> {
     let scalar = ScalarFn::ALL.iter().map(|function| function.name());
     let others = ["cast", "const", "size", "iota", "gather", "scatter_add", "reshape", "permute", "broadcast", "slice", "pad"];
     let more = ["concat", "reverse", "reduce", "arg_reduce", "window", "window_arg", "window_take", "window_put", "dot", "conv"];
-    let control =
-        ["philox", "param", "alias", "stop_gradient", "call", "symbolic size", "zero size", "multi-use", "state update"];
+    let control = [
+        "philox",
+        "param",
+        "alias",
+        "stop_gradient",
+        "call",
+        "if",
+        "while",
+        "scan",
+        "symbolic size",
+        "zero size",
+        "multi-use",
+        "state update",
+    ];
     let rest = ["several results", "random key", "a function called twice", "a call in a callee", "an inexact result"];
     let mut all: BTreeSet<String> = scalar.chain(others).chain(more).chain(control).chain(rest).map(ToOwned::to_owned).collect();
     for family in [Family::Map, Family::Movement, Family::Reduce, Family::Index, Family::Control] {

@@ -1,0 +1,168 @@
+//! Takes out of control flow what nobody needs: results, what is carried for nothing, operands that bodies do not use.
+//!
+//! A part of dce. A scan of no slices goes whole. A carried value is needed if its result is, or if a result that is needed depends on it. Changes no value.
+
+use graver_ir::op::{If, Scan, While};
+use graver_ir::{FuncId, Function, Module, NodeId, Op, Value};
+
+use crate::Changed;
+use crate::bodies::{add, marked, outs, param_values, set_params, set_results};
+use crate::build::Build;
+use crate::dce::remove_dead_nodes;
+
+/// Narrows every operation of the function that applies others.
+pub(crate) fn run(module: &mut Module, function: &mut Function) -> Changed {
+    let mut changed = Changed::No;
+    for node in function.graph.topo() {
+        let used = used_results(function, node);
+        let op = function.graph.op(node).clone();
+        if let Op::Scan(op) = &op
+            && op.trip.is(0)
+        {
+            without_iterations(function, node, op);
+            changed = Changed::Yes;
+            continue;
+        }
+        let narrowed = if let Op::If(op) = &op {
+            branch(module, op, &used)
+        } else if let Op::While(op) = &op {
+            repeat(module, op, used)
+        } else if let Op::Scan(op) = &op {
+            scan(module, op, used)
+        } else {
+            None
+        };
+        if let Some(narrowed) = narrowed {
+            replace(function, node, narrowed);
+            changed = Changed::Yes;
+        }
+    }
+    changed
+}
+
+/// An operation with fewer operands and results, and which of the old ones those are.
+struct Narrowed {
+    op: Op,
+    operands: Vec<bool>,
+    results: Vec<bool>,
+}
+
+fn used_results(function: &Function, node: NodeId) -> Vec<bool> {
+    let is_used =
+        |value: &Value| !function.graph.uses(*value).is_empty() || function.results.iter().any(|result| result.value == *value);
+    outs(node, 0..function.graph.node(node).outs.len()).iter().map(is_used).collect()
+}
+
+fn replace(function: &mut Function, node: NodeId, narrowed: Narrowed) {
+    let (args, loc) = (function.graph.args(node), function.graph.loc(node).clone());
+    let old = marked(&outs(node, 0..narrowed.results.len()), &narrowed.results);
+    let new = function.graph.add(narrowed.op, &marked(&args, &narrowed.operands), loc);
+    let new = new.expect("N1: what is left of control flow is well typed");
+    for (old, new) in old.iter().zip(outs(new, 0..old.len())) {
+        function.replace(*old, new);
+    }
+    function.graph.remove(node);
+}
+
+/// A scan of no slices is what it starts from, and stacks of nothing.
+fn without_iterations(function: &mut Function, node: NodeId, op: &Scan) {
+    let (args, loc) = (function.graph.args(node), function.graph.loc(node).clone());
+    for (place, out) in outs(node, 0..op.results.len()).into_iter().enumerate() {
+        let value = match args.get(place).filter(|_| place < op.carried) {
+            Some(start) => *start,
+            None => Build::at(&mut function.graph, &loc).zeros(&op.results[place]),
+        };
+        function.replace(out, value);
+    }
+    function.graph.remove(node);
+}
+
+/// Which parameters some of the results need.
+fn needed_params(function: &Function, results: &[bool]) -> Vec<bool> {
+    let graph = &function.graph;
+    let mut needed = vec![false; graph.bound()];
+    let wanted = function.results.iter().zip(results).filter(|(_, wanted)| **wanted);
+    let mut open: Vec<NodeId> = wanted.map(|(result, _)| result.value.node).collect();
+    while let Some(node) = open.pop() {
+        if !std::mem::replace(&mut needed[node.index()], true) {
+            open.extend(graph.args(node).iter().map(|arg| arg.node));
+        }
+    }
+    function.params.iter().map(|param| needed[param.node.index()]).collect()
+}
+
+fn either(x: &[bool], y: &[bool]) -> Vec<bool> {
+    x.iter().zip(y).map(|(x, y)| *x || *y).collect()
+}
+
+fn all(marks: &[bool]) -> bool {
+    marks.iter().all(|mark| *mark)
+}
+
+fn count(marks: &[bool]) -> usize {
+    marks.iter().filter(|mark| **mark).count()
+}
+
+/// The function with these parameters and results, as another one of the module.
+fn part(module: &mut Module, func: FuncId, params: &[bool], results: &[bool]) -> FuncId {
+    let mut function = module.function(func).clone();
+    let given: Vec<Value> = function.results.iter().map(|result| result.value).collect();
+    set_results(&mut function, &marked(&given, results));
+    let order = marked(&param_values(&function), params);
+    set_params(&mut function, &order);
+    let _ = remove_dead_nodes(&mut function);
+    let name = function.name.clone();
+    add(module, function, &name, "n")
+}
+
+fn branch(module: &mut Module, op: &If, used: &[bool]) -> Option<Narrowed> {
+    let [then, otherwise] = [op.then, op.otherwise].map(|arm| needed_params(module.function(arm), used));
+    let params = either(&then, &otherwise);
+    if all(used) && all(&params) {
+        return None;
+    }
+    let [then, otherwise] = [op.then, op.otherwise].map(|arm| part(module, arm, &params, used));
+    let op = Op::If(If { then, otherwise, results: marked(&op.results, used) });
+    let operands = std::iter::once(true).chain(params).collect();
+    Some(Narrowed { op, operands, results: used.to_vec() })
+}
+
+fn repeat(module: &mut Module, op: &While, used: Vec<bool>) -> Option<Narrowed> {
+    let tested = needed_params(module.function(op.cond), &[true]);
+    let mut carried = either(&used, &tested[..op.carried]);
+    let params = loop {
+        let params = either(&needed_params(module.function(op.body), &carried), &tested);
+        let wider = either(&carried, &params[..op.carried]);
+        if wider == carried {
+            break params;
+        }
+        carried = wider;
+    };
+    let operands = [&carried[..], &params[op.carried..]].concat();
+    if all(&operands) {
+        return None;
+    }
+    let (cond, body) = (part(module, op.cond, &operands, &[true]), part(module, op.body, &operands, &carried));
+    let op = Op::While(While { cond, body, carried: count(&carried), most: op.most.clone() });
+    Some(Narrowed { op, operands, results: carried })
+}
+
+fn scan(module: &mut Module, op: &Scan, used: Vec<bool>) -> Option<Narrowed> {
+    let mut results = used;
+    let params = loop {
+        let params = needed_params(module.function(op.body), &results);
+        let wider = either(&results[..op.carried], &params[..op.carried]);
+        if wider == results[..op.carried] {
+            break params;
+        }
+        results[..op.carried].copy_from_slice(&wider);
+    };
+    let operands = [&results[..op.carried], &params[op.carried..]].concat();
+    if all(&operands) && all(&results) {
+        return None;
+    }
+    let body = part(module, op.body, &operands, &results);
+    let (carried, scanned) = (count(&operands[..op.carried]), count(&operands[op.carried..op.carried + op.scanned]));
+    let op = Op::Scan(Scan { body, carried, scanned, results: marked(&op.results, &results), ..op.clone() });
+    Some(Narrowed { op, operands, results })
+}
