@@ -18,5 +18,5 @@ mod tensor;
 
 pub use import::{Imported, Options, import, input_names};
 pub use problem::Failure;
-pub use read::{decode, read_file};
+pub use read::{decode, read_file, read_tensor};
 pub use specialise::import_for;
