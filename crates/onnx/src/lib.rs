@@ -6,6 +6,7 @@
 //! Models are hostile: a damaged or absurd one gives a [`Failure`], never a panic, in time and memory that its file bounds.
 
 mod build;
+mod control;
 mod import;
 mod known;
 mod node;
