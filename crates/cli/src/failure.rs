@@ -28,6 +28,14 @@ impl Failure {
         Self::Unsupported(error.to_string())
     }
 
+    /// What is said.
+    pub(crate) fn message(self) -> String {
+        match self {
+            Self::Input(message) | Self::Unsupported(message) => message,
+            Self::OutputClosed => "the output is closed".to_owned(),
+        }
+    }
+
     /// Prints the failure and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let (message, code) = match self {

@@ -2,10 +2,12 @@
 //!
 //! Exit codes: 0 ran; 2 bad usage or bad input; 3 valid, but not supported. Never a panic.
 
+mod conform;
 mod dump;
 mod failure;
 mod load;
 mod matrix;
+mod memory;
 mod model;
 mod run;
 
@@ -30,6 +32,8 @@ enum Command {
     Opt(Opt),
     /// Run a program over `input_<i>.npy` and write `output_<i>.npy`.
     Run(Run),
+    /// Run a folder of models with inputs and compare with the outputs that are expected.
+    Conform(Conform),
     /// Write an ONNX model as a program.
     Import(Import),
     /// Print the table of passes.
@@ -78,6 +82,19 @@ struct Run {
     /// The folder for `output_<i>.npy`, one a result; made if it is not there.
     #[arg(long)]
     outputs: PathBuf,
+    #[command(flatten)]
+    machine: Machine,
+    /// The values of the program's state, a safetensors file with its paths as keys.
+    #[arg(long)]
+    state: Option<PathBuf>,
+    /// Where to write the state after the call, as safetensors.
+    #[arg(long)]
+    save_state: Option<PathBuf>,
+}
+
+/// What runs a program.
+#[derive(Debug, clap::Args)]
+struct Machine {
     /// The device.
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     device: Device,
@@ -87,12 +104,20 @@ struct Run {
     /// The instruction-set level of the cpu device's code; the highest that the machine runs if not given.
     #[arg(long, value_enum)]
     isa: Option<Isa>,
-    /// The values of the program's state, a safetensors file with its paths as keys.
-    #[arg(long)]
-    state: Option<PathBuf>,
-    /// Where to write the state after the call, as safetensors.
-    #[arg(long)]
-    save_state: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Conform {
+    /// The folder: any depth of folders with `model.onnx` and sets of inputs and outputs.
+    folder: PathBuf,
+    /// The relative tolerance.
+    #[arg(long, default_value_t = 1e-3)]
+    rtol: f64,
+    /// The absolute tolerance.
+    #[arg(long, default_value_t = 1e-7)]
+    atol: f64,
+    #[command(flatten)]
+    machine: Machine,
 }
 
 #[derive(Debug, clap::Args)]
@@ -155,6 +180,7 @@ fn main() -> ExitCode {
         Command::Dump(args) => dump::dump(&args),
         Command::Opt(args) => dump::opt(&args),
         Command::Run(args) => run::run(&args),
+        Command::Conform(args) => conform::conform(&args),
         Command::Import(args) => model::import(&args),
         Command::Passes => matrix::passes(),
         Command::Ops => matrix::ops(),

@@ -13,7 +13,7 @@ use crate::{Import, load, run};
 
 impl Failure {
     /// What kept a model from being imported.
-    fn import(path: &Path, failure: graver_onnx::Failure) -> Self {
+    pub(crate) fn import(path: &Path, failure: graver_onnx::Failure) -> Self {
         match failure {
             graver_onnx::Failure::Invalid(error) => Self::file(path, error),
             graver_onnx::Failure::Unsupported(error) => Self::Unsupported(error.to_string()),
@@ -29,7 +29,7 @@ pub(crate) fn is_onnx(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "onnx")
 }
 
-fn read(path: &Path) -> Result<ModelProto, Failure> {
+pub(crate) fn read(path: &Path) -> Result<ModelProto, Failure> {
     graver_onnx::read_file(path).map_err(|diag| Failure::file(path, diag))
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn import(args: &Import) -> Result<(), Failure> {
     }
 }
 
-/// A model with inputs from a folder, as [`graver_onnx::import_for`] takes them, and the arrays that are still arguments.
+/// A model with inputs from a folder, and the arrays that are still arguments.
 pub(crate) fn with_inputs(path: &Path, folder: &Path) -> Result<(Module, Vec<Array>), Failure> {
     let model = read(path)?;
     let given = present(folder, &graver_onnx::input_names(&model))?;
@@ -65,6 +65,22 @@ pub(crate) fn with_inputs(path: &Path, folder: &Path) -> Result<(Module, Vec<Arr
     let dtypes = run::argument_dtypes(&imported.module);
     let arrays = imported.inputs.iter().zip(dtypes).map(|(place, dtype)| load::array(&load::input(folder, *place), dtype));
     let arrays = arrays.collect::<Result<Vec<Array>, Failure>>()?;
+    Ok((imported.module, arrays))
+}
+
+/// A model with inputs by name, and those that are still arguments.
+pub(crate) fn specialised(
+    path: &Path,
+    model: &ModelProto,
+    given: &BTreeMap<String, Array>,
+) -> Result<(Module, Vec<Array>), Failure> {
+    let imported = graver_onnx::import_for(model, &options(path), given).map_err(|failure| Failure::import(path, failure))?;
+    let names = graver_onnx::input_names(model);
+    let one = |place: &usize| match given.get(&names[*place]) {
+        Some(array) => Ok(array.clone()),
+        None => Err(Failure::file(path, format!("the input `{}` is not there", names[*place]))),
+    };
+    let arrays = imported.inputs.iter().map(one).collect::<Result<Vec<Array>, Failure>>()?;
     Ok((imported.module, arrays))
 }
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use graver_data::npy;
 use graver_ir::{Array, DType, Function, Module, Role, StateDecl};
 use graver_passes::{Silent, pipeline};
-use graver_runtime::{Backend, Checkpoint, Invocation, Slot};
+use graver_runtime::{Backend, Checkpoint, Executable, Invocation, Slot};
 
 use crate::failure::Failure;
-use crate::{Device, Isa, Run, load, model};
+use crate::{Device, Isa, Machine, Run, load, memory, model};
 
 /// `graver run`
 pub(crate) fn run(args: &Run) -> Result<(), Failure> {
@@ -19,9 +19,8 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
         None if module.state.is_empty() => Vec::new(),
         None => return Err(missing_state(&module.state)),
     };
-    let backend = device(args)?;
-    let program = pipeline::compile(module, &backend.describe(), &mut Silent).map_err(|error| Failure::unsupported(&error))?;
-    let executable = backend.compile(Arc::new(program)).map_err(|error| Failure::unsupported(&error))?;
+    let executable = compiled(module, &args.machine)?;
+    memory::check(executable.as_ref(), &inputs)?;
     let outputs = executable.run(Invocation {
         entry: 0,
         inputs: &inputs.iter().collect::<Vec<_>>(),
@@ -45,7 +44,21 @@ fn program(args: &Run) -> Result<(Module, Vec<Array>), Failure> {
     Ok((module, inputs))
 }
 
-fn device(args: &Run) -> Result<Box<dyn Backend>, Failure> {
+/// Compiles a program without state and runs it once.
+pub(crate) fn execute(module: Module, inputs: &[Array], machine: &Machine) -> Result<Vec<Array>, Failure> {
+    let executable = compiled(module, machine)?;
+    memory::check(executable.as_ref(), inputs)?;
+    let (inputs, workspace) = (inputs.iter().collect::<Vec<_>>(), &mut executable.workspace());
+    Ok(executable.run(Invocation { entry: 0, inputs: &inputs, state: &mut [], workspace })?)
+}
+
+fn compiled(module: Module, machine: &Machine) -> Result<Arc<dyn Executable>, Failure> {
+    let backend = device(machine)?;
+    let program = pipeline::compile(module, &backend.describe(), &mut Silent).map_err(|error| Failure::unsupported(&error))?;
+    backend.compile(Arc::new(program)).map_err(|error| Failure::unsupported(&error))
+}
+
+fn device(args: &Machine) -> Result<Box<dyn Backend>, Failure> {
     if args.device == Device::Interp {
         return Ok(Box::new(graver_interp::Interp::default()));
     }

@@ -3,21 +3,20 @@
 
 use std::collections::BTreeMap;
 
-use graver_ir::op::{Broadcast, Call, Composite, DotAxes, GatherAxes, Iota, PadAxis, Perm, Reduce, ReduceKind, SliceAxis};
+use graver_ir::op::{
+    Broadcast, Call, Composite, DotAxes, GatherAxes, Iota, PadAxis, Perm, Reduce, ReduceKind, Scan, SliceAxis, slice_of, stack_of,
+};
 use graver_ir::{
-    Array, DType, Diag, Dim, Function, Loc, Module, NodeId, Op, Role, Scalar, ScalarFn, Shape, Sink, Symbol, Type, Value,
+    Array, DType, Diag, Dim, FuncId, Function, Loc, Module, NodeId, Op, Role, Scalar, ScalarFn, Shape, Sink, Symbol, Type, Value,
 };
 
 use crate::known::{self, Budget, Known};
-use crate::problem::{Problem, Result, unsupported, wrong};
+use crate::problem::{Problem, Result, wrong};
 
 /// Known results of up to this many elements stand in the program as constants.
 const FEW: usize = 16;
 /// The most operations of a program.
 const MAX_OPS: usize = 1 << 20;
-
-/// The longest loop that is written out.
-const MAX_UNROLLED: i64 = 128;
 
 /// A function under construction.
 pub(crate) struct Builder {
@@ -26,8 +25,16 @@ pub(crate) struct Builder {
     pub(crate) loc: Loc,
     known: BTreeMap<Value, Known>,
     budget: Budget,
-    composites: BTreeMap<String, graver_ir::FuncId>,
+    composites: BTreeMap<String, FuncId>,
     ops: usize,
+}
+
+/// A function that waits while another one is under construction.
+pub(crate) struct Outer {
+    id: FuncId,
+    function: Function,
+    known: BTreeMap<Value, Known>,
+    loc: Loc,
 }
 
 impl Builder {
@@ -91,12 +98,23 @@ impl Builder {
         Ok(self.function.add_param(ty, Role::Arg(name.to_owned()), self.loc.clone()).into())
     }
 
-    pub(crate) fn emit(&mut self, op: Op, args: &[Value]) -> Result<Value> {
+    fn node(&mut self, op: Op, args: &[Value]) -> Result<NodeId> {
         self.ops += 1;
         if self.ops > MAX_OPS {
             return wrong(format!("more than {MAX_OPS} operations"));
         }
-        let node = self.function.graph.add(op, args, self.loc.clone())?;
+        Ok(self.function.graph.add(op, args, self.loc.clone())?)
+    }
+
+    /// An operation with any number of results, of which nothing is known.
+    pub(crate) fn emit_all(&mut self, op: Op, args: &[Value]) -> Result<Vec<Value>> {
+        let node = self.node(op, args)?;
+        let outs = u16::try_from(self.function.graph.node(node).outs.len()).unwrap_or(u16::MAX);
+        Ok((0..outs).map(|out| node.out(out)).collect())
+    }
+
+    pub(crate) fn emit(&mut self, op: Op, args: &[Value]) -> Result<Value> {
+        let node = self.node(op, args)?;
         let value = Value::from(node);
         let graph = &self.function.graph;
         let operands: Option<Vec<known::Operand<'_>>> =
@@ -136,7 +154,7 @@ impl Builder {
         let func = match self.composites.get(&key) {
             Some(func) => *func,
             None => {
-                let func = self.body(tag.name(), &types, body)?;
+                let func = self.body(tag.name(), &types, |builder, args| body(builder, args).map(|result| vec![result]))?;
                 self.composites.insert(key, func);
                 func
             }
@@ -145,32 +163,57 @@ impl Builder {
         self.emit(Op::Call(Call { func, tag: Some(tag), vjp: None, results }), args)
     }
 
-    fn body(
+    /// A function of the module, built from its parameters' types.
+    pub(crate) fn body(
         &mut self,
         name: &str,
         types: &[Type],
-        body: impl FnOnce(&mut Self, &[Value]) -> Result<Value>,
-    ) -> Result<graver_ir::FuncId> {
-        let id = self.module.add(Function::new(""));
-        let outer = std::mem::replace(&mut self.function, Function::new(format!("{name}.{}", id.0)));
-        let known = std::mem::take(&mut self.known);
-        let loc = std::mem::replace(&mut self.loc, Loc::UNKNOWN);
+        body: impl FnOnce(&mut Self, &[Value]) -> Result<Vec<Value>>,
+    ) -> Result<FuncId> {
+        let outer = self.begin(name);
+        self.loc = Loc::UNKNOWN;
         let params: Result<Vec<Value>> =
             types.iter().enumerate().map(|(i, ty)| self.param(ty.clone(), &format!("x{i}"))).collect();
-        let result = params.and_then(|params| body(self, &params));
-        let mut function = std::mem::replace(&mut self.function, outer);
-        (self.known, self.loc) = (known, loc);
-        match result {
-            Ok(value) => {
-                function.add_result(value, Sink::Out);
-                *self.module.function_mut(id) = function;
-                Ok(id)
-            }
+        match params.and_then(|params| body(self, &params)) {
+            Ok(results) => Ok(self.end(outer, &results)),
             Err(problem) => {
-                self.module.functions.remove(&id);
-                Err(problem)
+                self.abandon(outer);
+                // Values of a body that is gone cannot be asked for.
+                Err(if let Problem::Unknown(_, diag) = problem { Problem::Unsupported(diag) } else { problem })
             }
         }
+    }
+
+    /// Begins another function; what was under construction waits.
+    pub(crate) fn begin(&mut self, name: &str) -> Outer {
+        let id = self.module.add(Function::new(""));
+        Outer {
+            id,
+            function: std::mem::replace(&mut self.function, Function::new(format!("{name}.{}", id.0))),
+            known: std::mem::take(&mut self.known),
+            loc: self.loc.clone(),
+        }
+    }
+
+    /// Ends the function that was begun, with its results.
+    pub(crate) fn end(&mut self, outer: Outer, results: &[Value]) -> FuncId {
+        for result in results {
+            self.function.add_result(*result, Sink::Out);
+        }
+        *self.module.function_mut(outer.id) = std::mem::replace(&mut self.function, outer.function);
+        (self.known, self.loc) = (outer.known, outer.loc);
+        outer.id
+    }
+
+    /// Forgets the function that was begun.
+    pub(crate) fn abandon(&mut self, outer: Outer) {
+        self.module.functions.remove(&outer.id);
+        (self.function, self.known, self.loc) = (outer.function, outer.known, outer.loc);
+    }
+
+    /// Says what is known of a value, which a surrounding function knows.
+    pub(crate) fn know(&mut self, x: Value, known: Known) {
+        self.known.insert(x, known);
     }
 
     /// A loop of `trip` steps over slices of `scanned` along their first axes: the last of what is carried, and the steps' outputs
@@ -183,21 +226,30 @@ impl Builder {
         shared: &[Value],
         body: impl Fn(&mut Self, &[Value], &[Value], &[Value]) -> Result<(Vec<Value>, Value)>,
     ) -> Result<(Vec<Value>, Value)> {
-        let steps = trip.as_const().filter(|steps| (1..=MAX_UNROLLED).contains(steps));
-        let Some(steps) = steps else { return unsupported(format!("a loop of {trip} steps")) };
-        let (mut carried, mut outputs) = (carried.to_vec(), Vec::new());
-        for step in 0..steps {
-            let mut slices = Vec::new();
-            for x in scanned {
-                let slice = self.part(*x, 0, &Dim::from(step), &Dim::ONE)?;
-                let shape = self.shape(slice).without(&[0]);
-                slices.push(self.reshape(slice, shape.0)?);
-            }
-            let (next, output) = body(self, &carried, &slices, shared)?;
-            carried = next;
-            outputs.push(self.unsqueeze(output, &[0])?);
+        let types = |builder: &Self, values: &[Value]| values.iter().map(|x| builder.ty(*x).clone()).collect::<Vec<Type>>();
+        let (own, closed) = (types(self, carried), types(self, shared));
+        let slices: Vec<Type> = types(self, scanned).iter().map(slice_of).collect();
+        let (first, second) = (own.len(), own.len() + slices.len());
+        let func = self.body("step", &[own.clone(), slices, closed].concat(), |builder, params| {
+            let (mut next, output) = body(builder, &params[..first], &params[first..second], &params[second..])?;
+            next.push(output);
+            Ok(next)
+        })?;
+        let output = self.module.function(func).result_types().pop();
+        let stacked: Vec<Type> = output.iter().map(|ty| stack_of(trip, ty)).collect();
+        let op = Scan {
+            body: func,
+            trip: trip.clone(),
+            carried: own.len(),
+            scanned: scanned.len(),
+            reverse: false,
+            results: [own, stacked].concat(),
+        };
+        let mut results = self.emit_all(Op::Scan(op), &[carried, scanned, shared].concat())?;
+        match results.pop() {
+            Some(output) => Ok((results, output)),
+            None => wrong("a loop without results"),
         }
-        Ok((carried, self.concat(0, &outputs)?))
     }
 
     // ---- constants

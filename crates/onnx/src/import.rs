@@ -7,6 +7,7 @@ use graver_ir::dim::Atom;
 use graver_ir::{Array, Diag, Dim, Error, Function, Loc, Module, NodeId, Op, Place, Role, Shape, Sink, Symbol, Type, Value};
 
 use crate::build::Builder;
+use crate::control::Flow;
 use crate::node::Node;
 use crate::ops;
 use crate::problem::{Failure, Problem, Result, unsupported, wrong};
@@ -15,7 +16,7 @@ use crate::proto::{OperatorSetIdProto, TypeValue, ValueInfoProto};
 use crate::tensor::{self, External};
 
 /// The deepest nesting of functions and branches.
-const MAX_DEPTH: usize = 32;
+pub(crate) const MAX_DEPTH: usize = 32;
 /// The most nodes, those of functions counted at every call.
 const MAX_NODES: usize = 1 << 18;
 /// The most sizes that are taken as equal or bounded.
@@ -74,10 +75,10 @@ pub fn import(model: &ModelProto, options: &Options) -> std::result::Result<Impo
 }
 
 /// A symbol and what takes its place everywhere: another size that it must equal, or the same symbol with a lesser bound.
-type Assumption = (Symbol, Dim);
+pub(crate) type Assumption = (Symbol, Dim);
 /// What a name stands for.
 #[derive(Clone, Copy)]
-enum Slot {
+pub(crate) enum Slot {
     Value(Value),
     /// An optional operand that the caller left out.
     Absent,
@@ -86,21 +87,21 @@ enum Slot {
 }
 
 /// Names in reach, innermost scope last, and the world around them.
-struct Frame {
-    scopes: Vec<BTreeMap<String, Slot>>,
-    opsets: BTreeMap<String, i64>,
-    caller: Loc,
+pub(crate) struct Frame {
+    pub(crate) scopes: Vec<BTreeMap<String, Slot>>,
+    pub(crate) opsets: BTreeMap<String, i64>,
+    pub(crate) caller: Loc,
     /// The function's name in places; empty for the graph.
-    name: String,
-    depth: usize,
+    pub(crate) name: String,
+    pub(crate) depth: usize,
 }
 
 impl Frame {
-    fn find(&self, name: &str) -> Option<Slot> {
+    pub(crate) fn find(&self, name: &str) -> Option<Slot> {
         self.scopes.iter().rev().find_map(|scope| scope.get(name).copied())
     }
 
-    fn define(&mut self, name: &str, slot: Slot) {
+    pub(crate) fn define(&mut self, name: &str, slot: Slot) {
         if let Some(scope) = self.scopes.last_mut() {
             scope.insert(name.to_owned(), slot);
         }
@@ -108,7 +109,7 @@ impl Frame {
 }
 
 /// Why a node has no values: a problem of its own, or of its operands.
-enum Stopped {
+pub(crate) enum Stopped {
     Here(Problem),
     Before,
 }
@@ -119,17 +120,17 @@ impl From<Problem> for Stopped {
     }
 }
 
-type Outcome = std::result::Result<Vec<Slot>, Stopped>;
+pub(crate) type Outcome = std::result::Result<Vec<Slot>, Stopped>;
 
-struct Importer<'a> {
-    builder: Builder,
+pub(crate) struct Importer<'a> {
+    pub(crate) builder: Builder,
     options: &'a Options,
     external: External,
     functions: BTreeMap<(&'a str, &'a str, &'a str), &'a FunctionProto>,
     assumed: &'a [Assumption],
     /// Why the import must begin again.
-    assumption: Option<Assumption>,
-    problems: Vec<Problem>,
+    pub(crate) assumption: Option<Assumption>,
+    pub(crate) problems: Vec<Problem>,
     nodes: usize,
     inputs: Vec<usize>,
 }
@@ -174,6 +175,7 @@ impl<'a> Importer<'a> {
 
     fn finish(mut self) -> std::result::Result<Imported, Failure> {
         prune(&mut self.builder.function);
+        self.builder.module.functions.values_mut().for_each(prune);
         let Some((entry, _)) = self.builder.module.entry() else { return Err(Diag::new("a module without an entry").into()) };
         *self.builder.module.function_mut(entry) = self.builder.function;
         graver_ir::verify(&self.builder.module).map_err(Failure::Invalid)?;
@@ -193,7 +195,7 @@ impl<'a> Importer<'a> {
 
     // ---- names
 
-    fn initializers(&mut self, graph: &GraphProto, frame: &mut Frame) {
+    pub(crate) fn initializers(&mut self, graph: &GraphProto, frame: &mut Frame) {
         for tensor in &graph.initializer {
             let value = tensor::array(tensor, &self.external).and_then(|array| self.builder.constant(array));
             let slot = self.slot(value, &format!("the initializer `{}`", tensor.name));
@@ -277,7 +279,7 @@ impl<'a> Importer<'a> {
 
     // ---- nodes
 
-    fn walk(&mut self, nodes: &[NodeProto], frame: &mut Frame) {
+    pub(crate) fn walk(&mut self, nodes: &[NodeProto], frame: &mut Frame) {
         for (position, proto) in nodes.iter().enumerate() {
             self.nodes += 1;
             if self.assumption.is_some() {
@@ -319,8 +321,8 @@ impl<'a> Importer<'a> {
             let args = operands(proto, frame)?;
             return Ok(self.call(function, proto, &args, frame)?);
         }
-        if domain.is_empty() && proto.op_type == "If" {
-            return self.branch(proto, frame);
+        if let Some(flow) = Flow::of(domain, &proto.op_type) {
+            return self.flow(flow, proto, frame);
         }
         let Some(version) = frame.opsets.get(domain).copied() else {
             return Err(Problem::Wrong(Diag::new(format!("the model does not import the operators of `{domain}`"))).into());
@@ -353,32 +355,6 @@ impl<'a> Importer<'a> {
         };
         self.walk(&resolved(&function.node, &attributes), &mut inner);
         Ok(function.output.iter().map(|name| inner.find(name).unwrap_or(Slot::Broken)).collect())
-    }
-
-    /// The branch that a known condition takes.
-    fn branch(&mut self, proto: &NodeProto, frame: &mut Frame) -> Outcome {
-        let args = operands(proto, frame)?;
-        let Some(condition) = args.first().copied().flatten() else {
-            return Err(Problem::Wrong(Diag::new("the condition is missing")).into());
-        };
-        let Some(taken) = self.builder.known(condition).and_then(crate::known::Known::array).filter(|array| array.numel() == 1)
-        else {
-            return Err(Problem::Unsupported(Diag::new("a condition that is known only when the program runs")).into());
-        };
-        let name = if taken.get(0).is_zero() { "else_branch" } else { "then_branch" };
-        let graph = proto.attribute.iter().find(|attribute| attribute.name == name).and_then(|attribute| attribute.g.as_ref());
-        let Some(graph) = graph else { return Err(Problem::Wrong(Diag::new(format!("it has no {name}"))).into()) };
-        if frame.depth >= MAX_DEPTH {
-            return Err(Problem::Wrong(Diag::new(format!("branches nest deeper than {MAX_DEPTH}"))).into());
-        }
-        frame.depth += 1;
-        frame.scopes.push(BTreeMap::new());
-        self.initializers(graph, frame);
-        self.walk(&graph.node, frame);
-        let slots = graph.output.iter().map(|output| frame.find(&output.name).unwrap_or(Slot::Broken)).collect();
-        frame.scopes.pop();
-        frame.depth -= 1;
-        Ok(slots)
     }
 
     // ---- problems
@@ -416,7 +392,7 @@ impl<'a> Importer<'a> {
     }
 }
 
-fn operands(proto: &NodeProto, frame: &Frame) -> std::result::Result<Vec<Option<Value>>, Stopped> {
+pub(crate) fn operands(proto: &NodeProto, frame: &Frame) -> std::result::Result<Vec<Option<Value>>, Stopped> {
     let mut args = Vec::new();
     for name in &proto.input {
         args.push(match frame.find(name) {
@@ -466,9 +442,10 @@ fn origins(function: &Function, value: Value) -> BTreeSet<String> {
 fn prune(function: &mut Function) {
     let mut order: Vec<NodeId> = function.graph.topo();
     order.reverse();
+    let mut results = vec![false; function.graph.bound()];
+    function.results.iter().for_each(|result| results[result.value.node.index()] = true);
     for node in order {
-        let result = function.results.iter().any(|result| result.value.node == node);
-        if !result && !matches!(function.graph.op(node), Op::Param(_)) && !function.graph.has_users(node) {
+        if !results[node.index()] && !matches!(function.graph.op(node), Op::Param(_)) && !function.graph.has_users(node) {
             function.graph.remove(node);
         }
     }

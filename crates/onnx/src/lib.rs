@@ -6,6 +6,7 @@
 //! Models are hostile: a damaged or absurd one gives a [`Failure`], never a panic, in time and memory that its file bounds.
 
 mod build;
+mod control;
 mod import;
 mod known;
 mod node;
@@ -18,5 +19,5 @@ mod tensor;
 
 pub use import::{Imported, Options, import, input_names};
 pub use problem::Failure;
-pub use read::{decode, read_file};
+pub use read::{decode, read_file, read_tensor};
 pub use specialise::import_for;

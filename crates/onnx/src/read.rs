@@ -6,10 +6,12 @@ use std::io::Read;
 use std::path::Path;
 
 use bytes::Bytes;
-use graver_ir::Diag;
+use graver_ir::{Array, Diag};
 use prost::Message;
 
-use crate::proto::ModelProto;
+use crate::problem::{Failure, Problem};
+use crate::proto::{ModelProto, TensorProto};
+use crate::tensor::{self, External};
 
 /// The greatest file that protobuf allows.
 const MAX_FILE: u64 = 1 << 31;
@@ -33,6 +35,26 @@ pub fn read_file(path: &Path) -> Result<ModelProto, Diag> {
         );
     }
     decode(bytes.into())
+}
+
+/// Reads a tensor from a file of its own, as ONNX's test data has them.
+///
+/// # Errors
+/// If it cannot be read, is no tensor, or has an element type that is not supported.
+pub fn read_tensor(path: &Path) -> Result<Array, Failure> {
+    let failed = |why: String| Failure::from(Diag::new(why));
+    let file = File::open(path).map_err(|why| failed(format!("cannot read: {why}")))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(|why| failed(format!("cannot read: {why}")))?;
+    let mut budget = MAX_FIELDS;
+    check(&bytes, Kind::Tensor, MAX_DEPTH, &mut budget).map_err(|what| failed(format!("not a tensor: {what}")))?;
+    let tensor = TensorProto::decode(Bytes::from(bytes)).map_err(|why| failed(format!("not a tensor: {why}")))?;
+    match tensor::array(&tensor, &External::default()) {
+        Ok(array) => Ok(array),
+        Err(Problem::Unsupported(diag)) => Err(Failure::Unsupported(diag.into())),
+        Err(Problem::Wrong(diag) | Problem::Unknown(_, diag)) => Err(Failure::Invalid(diag.into())),
+        Err(Problem::Assume(..)) => Err(failed("a tensor of symbols".to_owned())),
+    }
 }
 
 /// Decodes a model. Weights are not copied: they stay parts of `bytes`.

@@ -82,7 +82,8 @@ fn shared(facts: &Facts<'_>, partition: &Partition) -> BTreeSet<Value> {
     reads.filter(|read| partition.region(read.source.node) != partition.region(read.reader)).map(|read| read.source).collect()
 }
 
-/// The maps from kept values to this one, if computing them again is worth it and every reader can.
+/// The maps from kept values to this one, if computing them again is worth it and every reader can: contractions and control flow read
+/// what is in memory.
 fn chain(facts: &Facts<'_>, partition: &Partition, id: NodeId, kept: &BTreeSet<Value>) -> Option<Vec<NodeId>> {
     let graph = facts.graph();
     let foreign = |reader: &&NodeId| partition.region(**reader) != partition.region(id);

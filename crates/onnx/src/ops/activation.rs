@@ -1,12 +1,12 @@
 //! Activations and functions that are made of a few others.
 
 use graver_ir::op::Composite;
-use graver_ir::{ScalarFn, Value};
+use graver_ir::{DType, ScalarFn, Value};
 
 use super::Values;
 use crate::build::Builder;
 use crate::node::Node;
-use crate::problem::{Result, wrong};
+use crate::problem::{Result, unsupported, wrong};
 
 type Of = fn(&mut Builder, Value) -> Result<Value>;
 
@@ -102,6 +102,62 @@ pub(super) fn atanh(b: &mut Builder, x: Value) -> Result<Value> {
     let fraction = b.div(twice, rest)?;
     let log = b.map(ScalarFn::Log1p, &[fraction])?;
     b.with(ScalarFn::Mul, log, 0.5)
+}
+
+/// The arc tangent: the argument is brought into `-0.42..0.42`, where a polynomial is accurate to the last place of `f32`
+/// (Moshier, Cephes, `atanf`).
+pub(super) fn atan(b: &mut Builder, x: Value) -> Result<Value> {
+    const HIGH: f64 = 2.414_213_562_373_095;
+    const LOW: f64 = 0.414_213_562_373_095;
+    const POLYNOMIAL: [f64; 4] = [8.053_744_495_38e-2, -1.387_768_560_32e-1, 1.997_771_064_78e-1, -3.333_294_915_39e-1];
+    let dtype = b.dtype(x);
+    if dtype == DType::F64 {
+        return unsupported("arc functions of f64");
+    }
+    let x = b.cast(x, DType::F32)?;
+    let size = b.map(ScalarFn::Abs, &[x])?;
+    let (high, low) = (b.with(ScalarFn::Gt, size, HIGH)?, b.with(ScalarFn::Gt, size, LOW)?);
+    let (inverse, below) = (b.from(ScalarFn::Div, -1.0, size)?, b.with(ScalarFn::Sub, size, 1.0)?);
+    let above = b.with(ScalarFn::Add, size, 1.0)?;
+    let middle = b.div(below, above)?;
+    let reduced = b.select(low, middle, size)?;
+    let reduced = b.select(high, inverse, reduced)?;
+    let zero = b.number(DType::F32, 0.0)?;
+    let (eighth, quarter) =
+        (b.number(DType::F32, std::f64::consts::FRAC_PI_4)?, b.number(DType::F32, std::f64::consts::FRAC_PI_2)?);
+    let start = b.select(low, eighth, zero)?;
+    let start = b.select(high, quarter, start)?;
+    let square = b.mul(reduced, reduced)?;
+    let mut sum = b.with(ScalarFn::Mul, square, POLYNOMIAL[0])?;
+    for coefficient in &POLYNOMIAL[1..] {
+        let next = b.with(ScalarFn::Add, sum, *coefficient)?;
+        sum = b.mul(next, square)?;
+    }
+    let curve = b.mul(sum, reduced)?;
+    let curve = b.add(curve, reduced)?;
+    let angle = b.add(start, curve)?;
+    let negative = b.with(ScalarFn::Lt, x, 0.0)?;
+    let mirrored = b.map(ScalarFn::Neg, &[angle])?;
+    let angle = b.select(negative, mirrored, angle)?;
+    b.cast(angle, dtype)
+}
+
+/// `atan(x / sqrt((1 - x) (1 + x)))`
+pub(super) fn asin(b: &mut Builder, x: Value) -> Result<Value> {
+    let (left, right) = (b.from(ScalarFn::Sub, 1.0, x)?, b.with(ScalarFn::Add, x, 1.0)?);
+    let product = b.mul(left, right)?;
+    let root = b.map(ScalarFn::Sqrt, &[product])?;
+    let ratio = b.div(x, root)?;
+    atan(b, ratio)
+}
+
+/// `2 atan(sqrt((1 - x) / (1 + x)))`
+pub(super) fn acos(b: &mut Builder, x: Value) -> Result<Value> {
+    let (left, right) = (b.from(ScalarFn::Sub, 1.0, x)?, b.with(ScalarFn::Add, x, 1.0)?);
+    let ratio = b.div(left, right)?;
+    let root = b.map(ScalarFn::Sqrt, &[ratio])?;
+    let half = atan(b, root)?;
+    b.add(half, half)
 }
 
 /// `x` where it is above the bound, else another value.

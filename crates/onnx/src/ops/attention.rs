@@ -7,7 +7,7 @@ use super::Values;
 use super::reduce::softmax;
 use crate::build::Builder;
 use crate::node::Node;
-use crate::problem::{Result, wrong};
+use crate::problem::{Result, unsupported, wrong};
 
 /// Vaswani et al. (2017), "Attention is all you need".
 pub(super) fn attention(n: &mut Node<'_>) -> Values {
@@ -16,13 +16,7 @@ pub(super) fn attention(n: &mut Node<'_>) -> Values {
     let (q_heads, kv_heads) = (n.int("q_num_heads", 0), n.int("kv_num_heads", 0));
     let (q, k, v) = (heads(n.b, q, q_heads)?, heads(n.b, k, kv_heads)?, heads(n.b, v, kv_heads)?);
     let (key, value) = (after(n, 4, k)?, after(n, 5, v)?);
-    let width = n.b.shape(q)[3].as_const();
-    #[expect(clippy::cast_precision_loss, reason = "a width is far below 2^53")]
-    let scale = match (n.has("scale"), width) {
-        (true, _) => n.float("scale", 1.0),
-        (false, Some(width)) => 1.0 / (width as f64).sqrt(),
-        (false, None) => return wrong(format!("the width of {} must be a number", n.b.ty(q))),
-    };
+    let scale = scale(n, q)?;
     let count = n.b.shape(q)[1].clone();
     let (k, v) = (repeated(n.b, key, &count)?, repeated(n.b, value, &count)?);
     let mask = mask(n, q, k)?;
@@ -35,6 +29,34 @@ pub(super) fn attention(n: &mut Node<'_>) -> Values {
     };
     let y = if flat { joined(n.b, y)? } else { y };
     Ok(vec![y, key, value, shown])
+}
+
+/// Attention whose scores and shares graphs may change; without these graphs.
+pub(super) fn flexible(n: &mut Node<'_>) -> Values {
+    if n.has("score_mod") || n.has("prob_mod") {
+        return unsupported("scores that a graph changes");
+    }
+    let (q, k, v) = (n.arg(0)?, n.arg(1)?, n.arg(2)?);
+    if n.b.rank(q) != 4 || n.b.rank(k) != 4 || n.b.rank(v) != 4 {
+        return wrong(format!("takes [batch, heads, time, width], got {}", n.b.ty(q)));
+    }
+    let (dtype, count) = (n.b.dtype(q), n.b.shape(q)[1].clone());
+    let scale = scale(n, q)?;
+    let (k, v) = (repeated(n.b, k, &count)?, repeated(n.b, v, &count)?);
+    let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+    let (q, k, v) = (n.b.cast(q, wide)?, n.b.cast(k, wide)?, n.b.cast(v, wide)?);
+    let y = plain_attention(n.b, q, k, v, scale)?;
+    Ok(vec![n.b.cast(y, dtype)?])
+}
+
+/// What scores are multiplied by.
+fn scale(n: &Node<'_>, q: Value) -> Result<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "a width is far below 2^53")]
+    match n.b.shape(q)[3].as_const() {
+        _ if n.has("scale") => Ok(n.float("scale", 1.0)),
+        Some(width) => Ok(1.0 / (width as f64).sqrt()),
+        None => wrong(format!("the width of {} must be a number", n.b.ty(q))),
+    }
 }
 
 /// `[batch, time, heads * width]` as `[batch, heads, time, width]`.

@@ -13,6 +13,8 @@ mod norm;
 mod recurrent;
 mod reduce;
 mod resize;
+mod sample;
+mod signal;
 mod sort;
 mod window;
 
@@ -51,6 +53,8 @@ pub(crate) enum Translate {
     Cumulative(ReduceKind),
     /// A cell over time.
     Recurrent(Cell),
+    /// A window of cosines.
+    Cosines(&'static [f64]),
     /// Anything else.
     Node(fn(&mut Node<'_>) -> Values),
 }
@@ -67,6 +71,7 @@ impl Translate {
             Self::Rows(rows) => reduce::rows(n, rows),
             Self::Cumulative(kind) => reduce::cumulative(n, kind),
             Self::Recurrent(cell) => recurrent::recurrent(n, cell),
+            Self::Cosines(weights) => signal::window(n, weights),
             Self::Node(translate) => translate(n),
         }
     }
@@ -75,17 +80,21 @@ impl Translate {
 /// An operation from a version on, until a later row of the same name.
 type Row = (&'static str, i64, Translate);
 
-use Translate::{Arg, Binary, Cumulative, Node as Whole, Plain, Recurrent, Reduce, Rows as OfRows, Unary, Variadic};
+use Translate::{Arg, Binary, Cosines, Cumulative, Node as Whole, Plain, Recurrent, Reduce, Rows as OfRows, Unary, Variadic};
 
 /// Operations of the standard domain, by name. Attributes that became operands are told apart by what is there, not by rows.
 const ROWS: &[Row] = &[
     ("Abs", 1, Unary(ScalarFn::Abs)),
+    ("Acos", 7, Plain(activation::acos)),
     ("Acosh", 9, Plain(activation::acosh)),
     ("Add", 1, Binary(ScalarFn::Add)),
+    ("AffineGrid", 20, Whole(sample::affine_grid)),
     ("And", 1, Binary(ScalarFn::And)),
     ("ArgMax", 1, Arg(Extreme::Max)),
     ("ArgMin", 1, Arg(Extreme::Min)),
+    ("Asin", 7, Plain(activation::asin)),
     ("Asinh", 9, Plain(activation::asinh)),
+    ("Atan", 7, Plain(activation::atan)),
     ("Atanh", 9, Plain(activation::atanh)),
     ("Attention", 23, Whole(attention::attention)),
     ("AveragePool", 1, Whole(window::average_pool)),
@@ -95,6 +104,7 @@ const ROWS: &[Row] = &[
     ("BitwiseNot", 18, Unary(ScalarFn::Not)),
     ("BitwiseOr", 18, Binary(ScalarFn::Or)),
     ("BitwiseXor", 18, Binary(ScalarFn::Xor)),
+    ("BlackmanWindow", 17, Cosines(&[0.42, -0.5, 0.08])),
     ("Cast", 6, Whole(map::cast)),
     ("CastLike", 15, Whole(map::cast_like)),
     ("CausalConvWithState", 27, Whole(attention::causal_conv)),
@@ -102,6 +112,7 @@ const ROWS: &[Row] = &[
     ("Celu", 12, Whole(activation::celu)),
     ("CenterCropPad", 18, Whole(movement::center_crop_pad)),
     ("Clip", 1, Whole(map::clip)),
+    ("Col2Im", 18, Whole(sample::col_to_image)),
     ("Concat", 1, Whole(movement::concat)),
     ("Constant", 1, Whole(index::constant)),
     ("ConstantOfShape", 9, Whole(index::constant_of_shape)),
@@ -111,7 +122,10 @@ const ROWS: &[Row] = &[
     ("Cosh", 9, Plain(activation::cosh)),
     ("CumProd", 26, Cumulative(ReduceKind::Prod)),
     ("CumSum", 11, Cumulative(ReduceKind::Sum)),
+    ("DFT", 17, Whole(signal::fourier)),
+    ("DeformConv", 19, Whole(sample::deform_conv)),
     ("DepthToSpace", 1, Whole(movement::depth_to_space)),
+    ("Det", 11, Whole(sample::determinant)),
     ("Div", 1, Binary(ScalarFn::Div)),
     ("Dropout", 1, Whole(map::dropout)),
     ("Einsum", 12, Whole(contract::einsum)),
@@ -134,7 +148,10 @@ const ROWS: &[Row] = &[
     ("GlobalMaxPool", 1, Whole(window::global_max_pool)),
     ("Greater", 1, Binary(ScalarFn::Gt)),
     ("GreaterOrEqual", 12, Binary(ScalarFn::Ge)),
+    ("GridSample", 16, Whole(sample::grid_sample)),
     ("GroupNormalization", 18, Whole(norm::group)),
+    ("HammingWindow", 17, Cosines(&[25.0 / 46.0, -21.0 / 46.0])),
+    ("HannWindow", 17, Cosines(&[0.5, -0.5])),
     ("HardSigmoid", 1, Whole(activation::hard_sigmoid)),
     ("HardSwish", 14, Plain(activation::hard_swish)),
     ("Hardmax", 1, OfRows(Rows::Hardmax)),
@@ -159,6 +176,7 @@ const ROWS: &[Row] = &[
     ("MaxUnpool", 9, Whole(window::max_unpool)),
     ("Mean", 1, Whole(map::mean)),
     ("MeanVarianceNormalization", 9, Whole(norm::mean_variance)),
+    ("MelWeightMatrix", 17, Whole(signal::mel_weights)),
     ("Min", 1, Variadic(ScalarFn::Min)),
     ("Mish", 18, Plain(activation::mish)),
     ("Mod", 10, Whole(map::modulo)),
@@ -191,6 +209,7 @@ const ROWS: &[Row] = &[
     ("ReverseSequence", 10, Whole(movement::reverse_sequence)),
     ("RotaryEmbedding", 23, Whole(attention::rotary_embedding)),
     ("Round", 11, Unary(ScalarFn::Round)),
+    ("STFT", 17, Whole(signal::short_time)),
     ("Scatter", 9, Whole(index::scatter_elements)),
     ("ScatterElements", 11, Whole(index::scatter_elements)),
     ("ScatterND", 11, Whole(index::scatter_nd)),
@@ -231,6 +250,9 @@ const ROWS: &[Row] = &[
 
 /// The translation of an operation in a version.
 pub(crate) fn find(domain: &str, op: &str, version: i64) -> Result<Translate> {
+    if (domain, op) == ("ai.onnx.preview", "FlexAttention") {
+        return Ok(Translate::Node(attention::flexible));
+    }
     if !domain.is_empty() {
         return unsupported(format!("the operation of the domain `{domain}`"));
     }

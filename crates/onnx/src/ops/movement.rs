@@ -284,7 +284,7 @@ fn repeat(b: &mut Builder, x: Value, axis: usize, [low, high]: [&Dim; 2], mode: 
     b.emit(Op::Gather(graver_ir::op::GatherAxes { axis, batch: 0 }), &[x, from])
 }
 
-fn floor_modulo(b: &mut Builder, x: Value, y: Value) -> Result<Value> {
+pub(super) fn floor_modulo(b: &mut Builder, x: Value, y: Value) -> Result<Value> {
     let rest = b.map(ScalarFn::Rem, &[x, y])?;
     let lifted = b.add(rest, y)?;
     b.map(ScalarFn::Rem, &[lifted, y])
