@@ -46,8 +46,10 @@ fn program(args: &Run) -> Result<(Module, Vec<Array>), Failure> {
 }
 
 fn device(args: &Run) -> Result<Box<dyn Backend>, Failure> {
-    if args.device == Device::Interp {
-        return Ok(Box::new(graver_interp::Interp::default()));
+    match args.device {
+        Device::Interp => return Ok(Box::new(graver_interp::Interp::default())),
+        Device::Cuda => return Ok(Box::new(graver_cuda::Cuda::new(0).map_err(|error| Failure::unsupported(&error))?)),
+        Device::Cpu => {}
     }
     let cpu = graver_cpu::Cpu::new(args.threads.map_or(0, usize::from));
     let level = args.isa.map(|isa| match isa {

@@ -13,4 +13,4 @@ pub use graver_trace::{
     hvp, jvp, spec, stack, step, training, value_and_grad, vjp,
 };
 
-pub use crate::{Module, Tree, cpu, cpu_with_threads, interpreter};
+pub use crate::{Module, Tree, cpu, cpu_with_threads, cuda, interpreter};
