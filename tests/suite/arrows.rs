@@ -10,18 +10,20 @@ use crate::tidy::{root, sources};
 /// Each package with the packages that it must never depend on, itself or through others.
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("graver-ir", &["graver-"]),
-    ("graver-interp", &["graver-passes", "graver-cpu", "graver-trace", "cranelift"]),
-    ("graver-passes", &["graver-cpu", "graver-trace", "graver-nn", "cranelift"]),
-    ("graver-cpu", &["graver-passes", "graver-trace", "graver-nn", "graver-interp"]),
-    ("graver-runtime", &["graver-passes", "graver-cpu", "graver-trace", "cranelift"]),
-    ("graver-trace", &["graver-cpu", "graver-nn", "cranelift"]),
-    ("graver-nn", &["graver-cpu", "cranelift"]),
-    ("graver-onnx", &["graver-passes", "graver-cpu", "graver-trace", "cranelift"]),
-    ("graver-data", &["graver-passes", "graver-cpu", "graver-trace", "cranelift"]),
+    ("graver-interp", &["graver-passes", "graver-cpu", "graver-cuda", "graver-trace", "cranelift"]),
+    ("graver-passes", &["graver-cpu", "graver-cuda", "graver-trace", "graver-nn", "cranelift"]),
+    ("graver-cpu", &["graver-passes", "graver-trace", "graver-nn", "graver-interp", "graver-cuda"]),
+    ("graver-cuda", &["graver-passes", "graver-trace", "graver-nn", "graver-interp", "graver-cpu", "cranelift"]),
+    ("graver-runtime", &["graver-passes", "graver-cpu", "graver-cuda", "graver-trace", "cranelift"]),
+    ("graver-trace", &["graver-cpu", "graver-cuda", "graver-nn", "cranelift"]),
+    ("graver-nn", &["graver-cpu", "graver-cuda", "cranelift"]),
+    ("graver-onnx", &["graver-passes", "graver-cpu", "graver-cuda", "graver-trace", "cranelift"]),
+    ("graver-data", &["graver-passes", "graver-cpu", "graver-cuda", "graver-trace", "cranelift"]),
 ];
 
 /// Each outside name with the only places whose sources may use it.
-const CONFINED: &[(&str, &[&str])] = &[("petgraph", &["ir/src/graph.rs"]), ("cranelift", &["backends/cpu/"])];
+const CONFINED: &[(&str, &[&str])] =
+    &[("petgraph", &["ir/src/graph.rs"]), ("cranelift", &["backends/cpu/"]), ("cudarc", &["backends/cuda/"])];
 
 /// Crates that do no IO, and what would be IO.
 const PURE: &[&str] = &["ir/src", "crates/interp/src", "passes/src"];

@@ -6,7 +6,7 @@ use graver_interp::Precision;
 use graver_ir::kernel::Program;
 use graver_ir::{Array, DType, Error, Module, ScalarFn, Sink, StateKind, Value, text};
 use graver_passes::{Cx, Pass, Silent, pipeline, runner};
-use graver_runtime::{Backend, Invocation, Slot};
+use graver_runtime::{Backend, Executable, Invocation, Slot};
 use graver_testkit::{Bound, Build, RandomModule, Sample, check_close, random_program, samples, transform_samples};
 
 /// Seeds of the random programs; `graver_testkit` asserts that far fewer cover the language.
@@ -107,7 +107,11 @@ impl Case {
 
     /// As [`Case::run`], over a state that may be looked at afterwards.
     pub(crate) fn run_over(&self, state: &mut [Array], backend: &dyn Backend, program: Program) -> Result<Vec<Array>, Error> {
-        let executable = backend.compile(Arc::new(program))?;
+        self.run_compiled(state, backend.compile(Arc::new(program))?.as_ref())
+    }
+
+    /// As [`Case::run_over`], of a program that is compiled.
+    pub(crate) fn run_compiled(&self, state: &mut [Array], executable: &dyn Executable) -> Result<Vec<Array>, Error> {
         let mut results = executable.run(Invocation {
             entry: 0,
             inputs: &self.inputs.iter().collect::<Vec<_>>(),

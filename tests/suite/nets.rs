@@ -7,6 +7,7 @@ use graver_runtime::Backend;
 
 use crate::cases::{Case, cases, failing_cases};
 use crate::levels;
+use crate::ops::shim;
 
 /// Panics with every case that goes wrong.
 fn all_pass(check: impl Fn(&Case) -> Result<(), String>) {
@@ -53,7 +54,8 @@ fn same_bits(case: &Case, one: &Cpu) -> Result<(), String> {
 #[test]
 fn what_must_fail_fails_on_every_device() {
     let (interp, cpus) = (Interp::default(), levels::cpus(1));
-    let devices = || cpus.iter().map(|cpu| cpu as &dyn Backend).chain([&interp as &dyn Backend]);
+    let shim = shim();
+    let devices = || cpus.iter().map(|cpu| cpu as &dyn Backend).chain([&interp as &dyn Backend, &shim]);
     for case in failing_cases() {
         assert!(case.outcome().is_err(), "{} has a meaning", case.show());
         for device in devices() {

@@ -4,8 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
 
 use graver_cpu::Cpu;
+use graver_cuda::Shim;
 use graver_interp::Interp;
 use graver_ir::DType::{self, BF16, Bool, F16, F32, F64, I32, I64, U8, U32};
 use graver_ir::{Op, ScalarFn};
@@ -56,8 +59,11 @@ type Ran = BTreeMap<String, BTreeSet<DType>>;
 /// What ran rightly on a device, by operation and element type.
 fn ran(backend: &dyn Backend, cases: &[Case]) -> Ran {
     let mut ran = Ran::new();
-    for case in cases {
-        let right = case.compile(backend).and_then(|program| case.run(backend, program));
+    // All first: a device may compile many programs at once.
+    let compiled: Vec<_> =
+        cases.iter().map(|case| case.compile(backend).and_then(|program| backend.compile(Arc::new(program)))).collect();
+    for (case, executable) in cases.iter().zip(compiled) {
+        let right = executable.and_then(|executable| case.run_compiled(&mut case.state.clone(), executable.as_ref()));
         if right.is_ok_and(|got| case.judge(&case.reference(), &got).is_ok()) {
             case.module.functions.values().for_each(|function| {
                 for id in function.graph.nodes() {
@@ -81,9 +87,14 @@ fn least() -> Vec<(String, Vec<DType>)> {
     functions.chain(LEAST.iter().map(|(name, dtypes)| ((*name).to_owned(), dtypes.to_vec()))).collect()
 }
 
+/// CUDA kernels on the CPU.
+pub(crate) fn shim() -> Shim {
+    Shim::new(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("shim")).expect("a C++ compiler")
+}
+
 fn page(devices: &[(&str, Ran)]) -> String {
     let mut page = String::from(
-        "# Operations\n\nWhich operation ran with which element type on which device, as the tests found it: `i` the interpreter of kernels, `c` the CPU.\n\
+        "# Operations\n\nWhich operation ran with which element type on which device, as the tests found it: `i` the interpreter of kernels, `c` the CPU, `s` CUDA kernels on the CPU through the shim.\n\
          A dot where the operation does not take the type. This page is written by a test and held by it.\n\n| operation |",
     );
     DType::ALL.iter().for_each(|dtype| write!(page, " {dtype} |").expect("memory takes it"));
@@ -104,7 +115,7 @@ fn page(devices: &[(&str, Ran)]) -> String {
 #[test]
 fn every_operation_runs_with_every_type_that_it_takes() {
     let cases = cases();
-    let devices = [("i", ran(&Interp::default(), &cases)), ("c", ran(&Cpu::new(1), &cases))];
+    let devices = [("i", ran(&Interp::default(), &cases)), ("c", ran(&Cpu::new(1), &cases)), ("s", ran(&shim(), &cases))];
     for (letter, ran) in &devices {
         for (name, dtypes) in least() {
             let missing: Vec<&DType> =

@@ -7,7 +7,8 @@ use crate::emit::jit::Jit;
 use crate::isa::Isa;
 use crate::lower::{Lowered, lower};
 
-/// The text of every function of a kernel at a stage; `None` if there is no such kernel. Cranelift's IR is that of the
+/// The text of every function of a kernel at a stage; `None` if there is no such kernel, or the stage is of another
+/// machine. Cranelift's IR is that of the
 /// baseline, whatever the level.
 pub(crate) fn text(program: &Program, kernel: usize, stage: Stage, isa: Isa) -> Option<String> {
     let isa = if stage == Stage::Clif { Isa::Baseline } else { isa };
@@ -16,6 +17,7 @@ pub(crate) fn text(program: &Program, kernel: usize, stage: Stage, isa: Isa) -> 
         Stage::Vector => Some(vector(&lowered)),
         Stage::Clif => texts(&lowered, isa, Jit::clif),
         Stage::Asm => texts(&lowered, isa, Jit::asm),
+        Stage::Cuda | Stage::Ptx | Stage::Sass => None,
     }
 }
 

@@ -8,7 +8,7 @@ use graver_passes::{Cx, PASSES, Pass, Silent, pipeline, runner};
 use graver_runtime::{Backend, Executable};
 
 use crate::failure::{Failure, print};
-use crate::{Dump, Format, Opt, Stage, load};
+use crate::{Dump, Format, Maker, Opt, Stage, load};
 
 /// `graver dump`
 pub(crate) fn dump(args: &Dump) -> Result<(), Failure> {
@@ -19,10 +19,13 @@ pub(crate) fn dump(args: &Dump) -> Result<(), Failure> {
     }
     match args.stage {
         Stage::Graph => print(&graph(&module, args.format)?),
-        Stage::Kernels => print(&kernels(&compile(module, &cpu().describe())?, args.format)?),
-        Stage::Vector => code(module, graver_runtime::Stage::Vector, args.format),
-        Stage::Clif => code(module, graver_runtime::Stage::Clif, args.format),
-        Stage::Asm => code(module, graver_runtime::Stage::Asm, args.format),
+        Stage::Kernels => print(&kernels(&compile(module, &target(args.device))?, args.format)?),
+        Stage::Vector => code(module, graver_runtime::Stage::Vector, args),
+        Stage::Clif => code(module, graver_runtime::Stage::Clif, args),
+        Stage::Asm => code(module, graver_runtime::Stage::Asm, args),
+        Stage::Cuda => code(module, graver_runtime::Stage::Cuda, args),
+        Stage::Ptx => code(module, graver_runtime::Stage::Ptx, args),
+        Stage::Sass => code(module, graver_runtime::Stage::Sass, args),
     }
 }
 
@@ -94,17 +97,42 @@ fn kernels(program: &Program, format: Format) -> Result<String, Failure> {
 }
 
 /// Every kernel at a stage of code generation.
-fn code(module: Module, stage: graver_runtime::Stage, format: Format) -> Result<(), Failure> {
-    if format != Format::Text {
+fn code(module: Module, stage: graver_runtime::Stage, args: &Dump) -> Result<(), Failure> {
+    if args.format != Format::Text {
         return Err(Failure::Input("generated code is text; use --format text".to_owned()));
     }
-    let cpu = cpu();
-    let program = Arc::new(compile(module, &cpu.describe())?);
-    let executable: Arc<dyn Executable> = cpu.compile(Arc::clone(&program)).map_err(|error| Failure::unsupported(&error))?;
+    let program = Arc::new(compile(module, &target(args.device))?);
+    let texts = match args.device {
+        Maker::Cpu => cpu_code(&program, stage)?,
+        Maker::Cuda => cuda_code(&program, stage, &args.arch)?,
+    };
     let mut shown = String::new();
-    for (position, kernel) in program.kernels.iter().enumerate() {
-        let body = executable.dump(position, stage).unwrap_or_else(|| "(none)".to_owned());
+    for (position, (kernel, text)) in program.kernels.iter().zip(texts).enumerate() {
+        let body = text.ok_or_else(|| Failure::Input("this stage is of another device; see --device".to_owned()))?;
         shown += &format!("; kernel {position} {}\n{}\n", kernel.name, body.trim_end());
     }
     print(&shown)
+}
+
+fn target(device: Maker) -> Target {
+    match device {
+        Maker::Cpu => cpu().describe(),
+        Maker::Cuda => graver_cuda::describe(),
+    }
+}
+
+fn cpu_code(program: &Arc<Program>, stage: graver_runtime::Stage) -> Result<Vec<Option<String>>, Failure> {
+    let executable: Arc<dyn Executable> = cpu().compile(Arc::clone(program)).map_err(|error| Failure::unsupported(&error))?;
+    Ok((0..program.kernels.len()).map(|kernel| executable.dump(kernel, stage)).collect())
+}
+
+/// CUDA C++ needs nothing, what is made of it NVRTC.
+fn cuda_code(program: &Program, stage: graver_runtime::Stage, architecture: &str) -> Result<Vec<Option<String>>, Failure> {
+    let kernels = 0..program.kernels.len();
+    if stage == graver_runtime::Stage::Cuda {
+        return Ok(kernels.map(|kernel| graver_cuda::cuda_text(program, kernel)).collect());
+    }
+    let nvrtc = graver_cuda::Nvrtc::find().map_err(|error| Failure::unsupported(&error))?;
+    let text = |kernel| graver_cuda::text(program, kernel, stage, &nvrtc, architecture);
+    kernels.map(text).collect::<Result<_, _>>().map_err(|error| Failure::unsupported(&error))
 }

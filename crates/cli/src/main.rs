@@ -52,6 +52,12 @@ struct Dump {
     /// What to show.
     #[arg(long, value_enum, default_value_t = Stage::Graph)]
     stage: Stage,
+    /// For which machine kernels are made. No GPU has to be there: `ptx` and `sass` need NVRTC alone, `cuda` nothing.
+    #[arg(long, value_enum, default_value_t = Maker::Cpu)]
+    device: Maker,
+    /// The GPU's architecture of `ptx` and `sass`.
+    #[arg(long, default_value = "sm_90a")]
+    arch: String,
     /// How to write it; `dot` for graphs alone, `json` for graphs and kernels.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -153,6 +159,21 @@ enum Stage {
     Clif,
     /// Machine code of every kernel.
     Asm,
+    /// CUDA C++ of every kernel; with `--device cuda`, as all that follow.
+    Cuda,
+    /// NVIDIA's portable assembly of every kernel.
+    Ptx,
+    /// A GPU's machine code of every kernel.
+    Sass,
+}
+
+/// For which machine kernels are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Maker {
+    /// This CPU.
+    Cpu,
+    /// A GPU of NVIDIA's.
+    Cuda,
 }
 
 /// How a thing is written.
@@ -173,6 +194,8 @@ enum Device {
     Interp,
     /// Compiled code.
     Cpu,
+    /// The first GPU.
+    Cuda,
 }
 
 fn main() -> ExitCode {

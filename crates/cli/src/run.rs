@@ -59,8 +59,10 @@ fn compiled(module: Module, machine: &Machine) -> Result<Arc<dyn Executable>, Fa
 }
 
 fn device(args: &Machine) -> Result<Box<dyn Backend>, Failure> {
-    if args.device == Device::Interp {
-        return Ok(Box::new(graver_interp::Interp::default()));
+    match args.device {
+        Device::Interp => return Ok(Box::new(graver_interp::Interp::default())),
+        Device::Cuda => return Ok(Box::new(graver_cuda::Cuda::new(0).map_err(|error| Failure::unsupported(&error))?)),
+        Device::Cpu => {}
     }
     let cpu = graver_cpu::Cpu::new(args.threads.map_or(0, usize::from));
     let level = args.isa.map(|isa| match isa {

@@ -190,3 +190,21 @@ func @through(
     let (_, err) = ends(&folder, &["dump", "model.gir", "--stage", "kernels"], 3);
     assert!(err.contains("model.rs:7:5: call") && err.contains("model.rs:8:5: call"), "{err}");
 }
+
+#[test]
+fn cuda_is_shown_without_a_gpu_and_missed_without_a_panic() {
+    let folder = Folder::new("cuda");
+    let (text, _) = ends(&folder, &["dump", "model.gir", "--device", "cuda", "--stage", "cuda"], 0);
+    assert!(text.contains("GR_KERNEL(") && text.contains("gr_relu("), "{text}");
+    let (_, error) = ends(&folder, &["dump", "model.gir", "--device", "cpu", "--stage", "cuda"], 2);
+    assert!(error.contains("--device"), "{error}");
+    folder.input(0, &array(&[1, 3], &[1.0; 3]));
+    folder.input(1, &array(&[3], &[1.0; 3]));
+    let output = graver(&folder.0, &["run", "model.gir", "--inputs", "in", "--outputs", "out", "--device", "cuda"]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    match output.status.code() {
+        Some(0) => {}
+        Some(3) => assert!(error.contains("CUDA") || error.contains("NVRTC"), "{error}"),
+        other => panic!("{other:?}: {error}"),
+    }
+}

@@ -9,9 +9,19 @@ use graver_passes::{Observer, PassReport, pipeline};
 use graver_runtime::{Stage, write_whole};
 use graver_trace::{Engine, Spec, Tree};
 
+/// Stages of code generation and the endings of their files.
+const STAGES: [(Stage, &str); 6] = [
+    (Stage::Vector, "vector"),
+    (Stage::Clif, "clif"),
+    (Stage::Asm, "asm"),
+    (Stage::Cuda, "cuda"),
+    (Stage::Ptx, "ptx"),
+    (Stage::Sass, "sass"),
+];
+
 /// Writes a compiled function into a folder, which is made if it is not there:
 /// `00-traced.gir`, `<nn>-<pass>.gir` after every pass, `lower.txt`, `schedule.txt` and `plan.txt` with the kernel program, and
-/// `kernel-<nn>-<name>.{vector,clif,asm}` for every kernel.
+/// `kernel-<nn>-<name>.{vector,clif,asm}`, or `.{cuda,ptx,sass}` for a GPU, for every kernel.
 ///
 /// The passes are run again for it, so a call costs a compilation without its code generation.
 ///
@@ -24,7 +34,7 @@ pub fn write_dumps<S: Spec, Y: Tree>(engine: &Engine<S, Y>, folder: impl AsRef<P
     files.write("00-traced.gir", &engine.module_text());
     pipeline::compile(engine.module().clone(), engine.target(), &mut files)?;
     for (position, kernel) in engine.kernels().iter().enumerate() {
-        for (stage, extension) in [(Stage::Vector, "vector"), (Stage::Clif, "clif"), (Stage::Asm, "asm")] {
+        for (stage, extension) in STAGES {
             if let Some(text) = engine.kernel_text(position, stage) {
                 files.write(&format!("kernel-{position:02}-{}.{extension}", kernel.name), &text);
             }

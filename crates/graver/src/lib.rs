@@ -40,6 +40,15 @@ pub fn cpu_with_isa(threads: usize, isa: Isa) -> Result<Device, Error> {
     Ok(Device::new(Arc::new(graver_cpu::Cpu::new(threads.max(1)).with_isa(isa)?)))
 }
 
+/// The GPU of this number, through NVIDIA's driver and NVRTC, which are looked for now: nothing has to be installed to build or
+/// run a program that does not call this.
+///
+/// # Errors
+/// There is no driver, no such GPU, or no NVRTC: what was looked for, and where.
+pub fn cuda(ordinal: usize) -> Result<Device, Error> {
+    Ok(Device::new(Arc::new(graver_cuda::Cuda::new(ordinal)?)))
+}
+
 /// The interpreter of kernels: slow, plain, and what compiled code is judged by.
 #[must_use]
 pub fn interpreter() -> Device {

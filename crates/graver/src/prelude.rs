@@ -13,4 +13,4 @@ pub use graver_trace::{
     grad, hvp, jvp, scan, scan_back, spec, stack, step, training, value_and_grad, vjp, while_at_most, while_loop,
 };
 
-pub use crate::{Module, Tree, cpu, cpu_with_threads, interpreter};
+pub use crate::{Module, Tree, cpu, cpu_with_threads, cuda, interpreter};

@@ -1,6 +1,7 @@
 //! What backends and callers agree on: a [`Backend`] compiles a [`Program`] into an [`Executable`], which runs entries over
 //! inputs, state and a workspace. No code generation is here, and no passes.
 
+mod bind;
 mod checkpoint;
 
 use std::any::Any;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use graver_ir::kernel::{Entry, Program};
 use graver_ir::{Array, Dim, Error, Sizes, Target};
 
+pub use bind::{Binding, check_state, failure, writes, written_state};
 pub use checkpoint::{Checkpoint, write_whole};
 
 /// A device that compiles and runs programs.
@@ -161,4 +163,10 @@ pub enum Stage {
     Clif,
     /// Machine code.
     Asm,
+    /// CUDA C++.
+    Cuda,
+    /// NVIDIA's portable assembly.
+    Ptx,
+    /// The machine code of a GPU, disassembled.
+    Sass,
 }

@@ -7,6 +7,7 @@ mod build;
 mod close;
 mod derived;
 mod fill;
+pub mod nets;
 mod random;
 mod rng;
 mod samples;

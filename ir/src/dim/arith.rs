@@ -115,6 +115,27 @@ impl Dim {
         rest.is(0).then_some(quotient)
     }
 
+    /// `(slope, rest)` with `self = slope * axis + rest`, both free of the loop axis; `None` where it is not of this form.
+    #[must_use]
+    pub fn along(&self, axis: usize) -> Option<(Self, Self)> {
+        let is_axis = |atom: &Atom| matches!(atom, Atom::Axis(var) if var.id as usize == axis);
+        let (mut slope, mut rest) = (Self::ZERO, Self::ZERO);
+        for term in self.terms() {
+            let times = term.atoms.iter().filter(|atom| is_axis(atom)).count();
+            let others = term.atoms.iter().filter(|atom| !is_axis(atom));
+            let product = others.fold(Self::from(term.coeff), |product, atom| product * Self::atom(atom.clone()));
+            if product.axes().iter().any(|var| var.id as usize == axis) || times > 1 {
+                return None;
+            }
+            if times == 1 {
+                slope = slope + product;
+            } else {
+                rest = rest + product;
+            }
+        }
+        Some((slope, rest))
+    }
+
     /// `(q, r)` with `self = q * divisor + r`, every term that the divisor divides being in `q`.
     fn split_by(&self, divisor: &Self) -> (Self, Self) {
         let divisor = divisor.terms();

@@ -4,6 +4,7 @@
 //! reductions, windows and rows; [`Contract`] for sums of products; [`Scatter`] for additions at run-time positions.
 //! Prefix sums, sorts and attention join as kernels of their own.
 
+mod as_nest;
 mod body;
 mod contract;
 mod nest;

@@ -3,9 +3,10 @@
 mod common;
 mod layouts;
 mod limits;
-mod nets;
 mod plans;
 mod reuse;
 mod samples;
 mod structure;
 mod texts;
+
+use graver_testkit::nets;

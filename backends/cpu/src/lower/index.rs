@@ -86,7 +86,7 @@ impl Cx<'_> {
     /// `(slope, rest)` with `dim = slope * (axis over lanes) + rest`; `None` where it is not of this form.
     pub(super) fn along_lanes(&self, dim: &Dim) -> Option<(Dim, Dim)> {
         match self.lane_axis() {
-            Some(axis) => linear(dim, axis),
+            Some(axis) => dim.along(axis),
             None => Some((Dim::ZERO, dim.clone())),
         }
     }
@@ -138,26 +138,6 @@ impl Cx<'_> {
         let ptr = self.b.add(ptr, offset);
         (ptr, if slope.is(1) { Pattern::Contiguous } else { Pattern::Strided(stride) })
     }
-}
-
-/// `(slope, rest)` with `dim = slope * axis + rest`, both free of the axis.
-pub(super) fn linear(dim: &Dim, axis: usize) -> Option<(Dim, Dim)> {
-    let is_axis = |atom: &Atom| matches!(atom, Atom::Axis(var) if var.id as usize == axis);
-    let (mut slope, mut rest) = (Dim::ZERO, Dim::ZERO);
-    for term in dim.terms() {
-        let times = term.atoms.iter().filter(|atom| is_axis(atom)).count();
-        let others = term.atoms.iter().filter(|atom| !is_axis(atom));
-        let product = others.fold(Dim::from(term.coeff), |product, atom| product * Dim::atom(atom.clone()));
-        if product.axes().iter().any(|var| var.id as usize == axis) || times > 1 {
-            return None;
-        }
-        if times == 1 {
-            slope = slope + product;
-        } else {
-            rest = rest + product;
-        }
-    }
-    Some((slope, rest))
 }
 
 fn power_of_two(dim: &Dim) -> Option<u8> {

@@ -5,7 +5,6 @@ use graver_ir::Dim;
 use graver_ir::kernel::{AxisSet, Body, Index, Nest, Stage};
 
 use super::cx::{At, Cx};
-use super::index::linear;
 use super::loops::{BLOCK, GRAIN};
 use super::reduce::Results;
 use super::{Lowered, Phase};
@@ -186,7 +185,7 @@ fn access_score(cx: &Cx<'_>, arg: usize, index: &[Index], axis: usize) -> i64 {
             Index::Value(_) => anywhere = true,
         }
     }
-    match linear(&offset, axis) {
+    match offset.along(axis) {
         _ if anywhere => -1,
         Some((slope, _)) if slope.is(1) => 3,
         Some((slope, _)) if slope.is(0) => 1,

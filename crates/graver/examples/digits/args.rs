@@ -20,7 +20,10 @@ pub(crate) struct Args {
     /// Seeds the parameters and the order of images.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Threads; all of the machine's if not given. Losses do not depend on it.
+    /// Where it trains.
+    #[arg(long, value_enum, default_value_t = On::Cpu)]
+    pub(crate) device: On,
+    /// Threads of the cpu; all of the machine's if not given. Losses do not depend on it.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
     /// Write a checkpoint into this folder after every epoch.
@@ -32,6 +35,15 @@ pub(crate) struct Args {
     /// Write every stage of the compiled step into this folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) dump: Option<PathBuf>,
+}
+
+/// Where it trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum On {
+    /// Compiled for this CPU.
+    Cpu,
+    /// Compiled for the first GPU.
+    Cuda,
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -16,7 +16,7 @@ use graver::inspect;
 use graver::nn::{Checkpoint, StateFile};
 use graver::prelude::*;
 
-use crate::args::Args;
+use crate::args::{Args, On};
 use crate::progress::Progress;
 
 /// Two convolutions with pooling, two linear layers.
@@ -48,7 +48,10 @@ impl Cnn {
 
 fn main() -> Result<(), Error> {
     let args = Args::parse();
-    let device = args.threads.map_or_else(cpu, |threads| cpu_with_threads(usize::from(threads)));
+    let device = match args.device {
+        On::Cpu => args.threads.map_or_else(cpu, |threads| cpu_with_threads(usize::from(threads))),
+        On::Cuda => cuda(0)?,
+    };
     let (train, test) = images()?;
 
     let model = Cnn::new(&mut Init::seed(args.seed));

@@ -5,7 +5,6 @@
 //! by each thread, just before use. Packing evaluates the sides' bodies, so windows and transposed operands are packed like
 //! any other, and the tiles see only panels. The order of `k` is fixed, so results do not depend on blocks or threads.
 
-mod as_nest;
 mod pack;
 mod tile;
 
@@ -13,7 +12,6 @@ use graver_ir::kernel::{AxisSet, Contract, Index, InstKind, Side};
 use graver_ir::{DType, Dim};
 
 use super::cx::Cx;
-use super::index::linear;
 use super::{Lowered, nest};
 use crate::vector::Elem;
 
@@ -30,7 +28,7 @@ const SMALL: i64 = 2048;
 pub(super) fn lower(cx: Cx<'_>, contract: &Contract) -> Lowered {
     match Tiling::new(&cx, contract) {
         Some(tiling) => tile::lower(cx, &tiling),
-        None => nest::lower(cx, &as_nest::as_nest(contract)),
+        None => nest::lower(cx, &contract.as_nest()),
     }
 }
 
@@ -173,7 +171,7 @@ fn slope_is_one(cx: &Cx<'_>, arg: usize, index: &[Index], axis: usize) -> bool {
             Index::Value(_) => return false,
         }
     }
-    linear(&offset, axis).is_some_and(|(slope, _)| slope.is(1))
+    offset.along(axis).is_some_and(|(slope, _)| slope.is(1))
 }
 
 /// The axis of a set along which the first store is contiguous.

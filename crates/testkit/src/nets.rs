@@ -1,24 +1,27 @@
 //! Nets as users write them, in primitives.
 
+use crate::build::Build;
 use graver_ir::op::{Conv, ConvAxis, DotAxes, Reduce, ReduceKind, Window, WindowAxis};
 use graver_ir::{DType, DType::I64, Dim, Module, Op, ScalarFn, Shape, StateId, StateKind, Value};
-use graver_testkit::Build;
 
 /// A net under construction: its parameters and what is known of the batch.
 #[derive(Debug)]
-pub(crate) struct Net {
-    pub(crate) b: Build,
+pub struct Net {
+    /// The function under construction.
+    pub b: Build,
     float: DType,
     params: Vec<(StateId, Value)>,
 }
 
 impl Net {
-    pub(crate) fn new(float: DType) -> Self {
+    /// Nothing yet; parameters are of this type.
+    #[must_use]
+    pub fn new(float: DType) -> Self {
         Self { b: Build::new("main"), float, params: Vec::new() }
     }
 
     /// A parameter.
-    pub(crate) fn param(&mut self, name: &str, sizes: &[i64]) -> Value {
+    pub fn param(&mut self, name: &str, sizes: &[i64]) -> Value {
         let shape = Shape::new(sizes.iter().copied());
         let (id, value) = self.b.state(name, StateKind::Param, self.float, shape);
         let seen = self.b.add(Op::Alias, &[value]);
@@ -27,22 +30,24 @@ impl Net {
     }
 
     /// `x` repeated to the shape of `like`, along these axes.
-    pub(crate) fn spread<const N: usize>(&mut self, x: Value, like: Value, axes: [usize; N]) -> Value {
+    pub fn spread<const N: usize>(&mut self, x: Value, like: Value, axes: [usize; N]) -> Value {
         let shape = self.b.ty(like).shape.clone();
         self.b.broadcast(x, shape, axes)
     }
 
-    pub(crate) fn number(&mut self, value: f64, like: Value) -> Value {
+    /// A number repeated to the shape of `like`.
+    pub fn number(&mut self, value: f64, like: Value) -> Value {
         let x = self.b.scalar(self.float, value);
         self.spread(x, like, [])
     }
 
-    pub(crate) fn relu(&mut self, x: Value) -> Value {
+    /// `max(x, 0)`
+    pub fn relu(&mut self, x: Value) -> Value {
         self.b.map(ScalarFn::Relu, [x])
     }
 
     /// `x w + b`
-    pub(crate) fn linear(&mut self, x: Value, name: &str, inputs: i64, outputs: i64) -> Value {
+    pub fn linear(&mut self, x: Value, name: &str, inputs: i64, outputs: i64) -> Value {
         let weight = self.param(&format!("{name}.weight"), &[inputs, outputs]);
         let bias = self.param(&format!("{name}.bias"), &[outputs]);
         let last = self.b.ty(x).rank() - 1;
@@ -53,7 +58,7 @@ impl Net {
     }
 
     /// A 3 x 3 convolution over `[n, c, h, w]` without padding.
-    pub(crate) fn conv(&mut self, x: Value, name: &str, inputs: i64, outputs: i64) -> Value {
+    pub fn conv(&mut self, x: Value, name: &str, inputs: i64, outputs: i64) -> Value {
         let weight = self.param(&format!("{name}.weight"), &[outputs, inputs, 3, 3]);
         let bias = self.param(&format!("{name}.bias"), &[outputs]);
         let axis = ConvAxis { stride: 1, low: Dim::ZERO, high: Dim::ZERO, kernel_dilation: 1, input_dilation: 1 };
@@ -66,7 +71,7 @@ impl Net {
     }
 
     /// The greatest of every 2 x 2 window.
-    pub(crate) fn pool(&mut self, x: Value) -> Value {
+    pub fn pool(&mut self, x: Value) -> Value {
         let two = WindowAxis { size: 2, stride: 2, ..WindowAxis::IDENTITY };
         let axes = vec![WindowAxis::IDENTITY, WindowAxis::IDENTITY, two.clone(), two];
         self.b.add(Op::Window(Window { kind: ReduceKind::Max, axes }), &[x])
@@ -92,7 +97,7 @@ impl Net {
     }
 
     /// Over the last axis.
-    pub(crate) fn softmax(&mut self, x: Value) -> Value {
+    pub fn softmax(&mut self, x: Value) -> Value {
         let shifted = self.shifted(x);
         let exp = self.b.map(ScalarFn::Exp, [shifted]);
         let sum = self.last(ReduceKind::Sum, exp);
@@ -101,7 +106,7 @@ impl Net {
     }
 
     /// Over the last axis.
-    pub(crate) fn log_softmax(&mut self, x: Value) -> Value {
+    pub fn log_softmax(&mut self, x: Value) -> Value {
         let shifted = self.shifted(x);
         let exp = self.b.map(ScalarFn::Exp, [shifted]);
         let sum = self.last(ReduceKind::Sum, exp);
@@ -111,7 +116,7 @@ impl Net {
     }
 
     /// The mean over rows of minus the logarithm of the softmax at the label.
-    pub(crate) fn cross_entropy(&mut self, logits: Value, labels: Value) -> Value {
+    pub fn cross_entropy(&mut self, logits: Value, labels: Value) -> Value {
         let log = self.log_softmax(logits);
         let picked = self.b.gather(log, labels, 1, 1);
         let sum = self.b.reduce(ReduceKind::Sum, picked, [0]);
@@ -122,7 +127,7 @@ impl Net {
     }
 
     /// Over the last axis, with scale and shift.
-    pub(crate) fn layer_norm(&mut self, x: Value, features: i64) -> Value {
+    pub fn layer_norm(&mut self, x: Value, features: i64) -> Value {
         let (scale, shift) = (self.param("norm.weight", &[features]), self.param("norm.bias", &[features]));
         let count = self.b.scalar(self.float, f64::from(u32::try_from(features).expect("small")));
         let mean = self.mean(x, count);
@@ -148,7 +153,7 @@ impl Net {
     }
 
     /// SGD with momentum on every parameter: `v = 0.9 v + g`, `w = w - 0.01 v`.
-    pub(crate) fn descend(&mut self, loss: Value) {
+    pub fn descend(&mut self, loss: Value) {
         let seed = self.b.scalar(self.float, 1.0);
         let params = self.params.clone();
         let values: Vec<Value> = params.iter().map(|(_, value)| *value).collect();
@@ -166,13 +171,15 @@ impl Net {
         }
     }
 
-    pub(crate) fn finish<const N: usize>(self, results: [Value; N]) -> Module {
+    /// The module with these results.
+    #[must_use]
+    pub fn finish<const N: usize>(self, results: [Value; N]) -> Module {
         self.b.finish(results)
     }
 }
 
 /// conv, relu, pool, conv, relu, pool, linear, relu, linear, cross-entropy, SGD with momentum, over `[batch, 1, 16, 16]`.
-pub(crate) fn cnn_step(float: DType) -> Module {
+pub fn cnn_step(float: DType) -> Module {
     let mut net = Net::new(float);
     let (x, labels) = (net.b.arg("x", float, ("n", 1, 16, 16)), net.b.arg("labels", I64, ["n"]));
     let x = net.conv(x, "conv1", 1, 4);
@@ -191,7 +198,7 @@ pub(crate) fn cnn_step(float: DType) -> Module {
 }
 
 /// linear, relu, linear.
-pub(crate) fn mlp(float: DType) -> Module {
+pub fn mlp(float: DType) -> Module {
     let mut net = Net::new(float);
     let x = net.b.arg("x", float, ("n", 24));
     let x = net.linear(x, "fc1", 24, 16);
@@ -201,7 +208,7 @@ pub(crate) fn mlp(float: DType) -> Module {
 }
 
 /// Eight layers of linear and relu, cross-entropy, SGD with momentum.
-pub(crate) fn deep_mlp_step(float: DType) -> Module {
+pub fn deep_mlp_step(float: DType) -> Module {
     let mut net = Net::new(float);
     let (mut x, labels) = (net.b.arg("x", float, ("n", 32)), net.b.arg("labels", I64, ["n"]));
     for layer in 0..8 {
@@ -214,7 +221,7 @@ pub(crate) fn deep_mlp_step(float: DType) -> Module {
 }
 
 /// Attention of two heads over `[n, 8, 16]`, layer norm, residual.
-pub(crate) fn transformer_block(float: DType) -> Module {
+pub fn transformer_block(float: DType) -> Module {
     let mut net = Net::new(float);
     let x = net.b.arg("x", float, ("n", 8, 16));
     let normed = net.layer_norm(x, 16);

@@ -1,28 +1,33 @@
 //! Contractions as loop nests: the product of the sides summed in one stage, the epilogue in the next. What is too small or
-//! too odd for tiles goes this way.
+//! too odd for tiles goes this way in a backend.
 
-use graver_ir::ScalarFn;
-use graver_ir::kernel::{Body, Combine, Contract, Index, InstKind, Nest, Reduction, Stage, ValueId};
-use graver_ir::op::ReduceKind;
+use super::body::{Body, Index, InstKind, ValueId};
+use super::contract::Contract;
+use super::nest::{Combine, Nest, Reduction, Stage};
+use crate::op::ReduceKind;
+use crate::scalar::ScalarFn;
 
-/// The same sums as a nest of two stages.
-pub(super) fn as_nest(contract: &Contract) -> Nest {
-    let kept = contract.batch.union(contract.m).union(contract.n);
-    let mut body = Body::default();
-    let a = append(&mut body, &contract.a.body)[contract.a.value.index()];
-    let b = append(&mut body, &contract.b.body)[contract.b.value.index()];
-    let value = body.push(InstKind::Map(ScalarFn::Mul, vec![a, b]), contract.acc);
-    let reduction = Reduction { combine: Combine::Reduce(ReduceKind::Sum), value, dtype: contract.acc };
-    let sum = Stage { over: kept.union(contract.k), keep: kept, body, reductions: vec![reduction], stores: Vec::new() };
-    let mut epilogue = Body::default();
-    let values = append(&mut epilogue, &contract.epilogue);
-    let mut stores = contract.stores.clone();
-    for store in &mut stores {
-        store.value = values[store.value.index()];
-        store.index.iter_mut().for_each(|index| moved(index, &values));
+impl Contract {
+    /// The same sums as a nest of two stages.
+    #[must_use]
+    pub fn as_nest(&self) -> Nest {
+        let kept = self.batch.union(self.m).union(self.n);
+        let mut body = Body::default();
+        let a = append(&mut body, &self.a.body)[self.a.value.index()];
+        let b = append(&mut body, &self.b.body)[self.b.value.index()];
+        let value = body.push(InstKind::Map(ScalarFn::Mul, vec![a, b]), self.acc);
+        let reduction = Reduction { combine: Combine::Reduce(ReduceKind::Sum), value, dtype: self.acc };
+        let sum = Stage { over: kept.union(self.k), keep: kept, body, reductions: vec![reduction], stores: Vec::new() };
+        let mut epilogue = Body::default();
+        let values = append(&mut epilogue, &self.epilogue);
+        let mut stores = self.stores.clone();
+        for store in &mut stores {
+            store.value = values[store.value.index()];
+            store.index.iter_mut().for_each(|index| moved(index, &values));
+        }
+        let stores = Stage { over: kept, keep: kept, body: epilogue, reductions: Vec::new(), stores };
+        Nest { axes: self.axes.clone(), stages: vec![sum, stores] }
     }
-    let stores = Stage { over: kept, keep: kept, body: epilogue, reductions: Vec::new(), stores };
-    Nest { axes: contract.axes.clone(), stages: vec![sum, stores] }
 }
 
 /// Adds a body's instructions to another; gives where each went. The sum of products is stage 0's.

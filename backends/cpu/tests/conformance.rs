@@ -1,0 +1,36 @@
+//! The suite that every backend passes, at every instruction-set level of this machine, on one thread and on several.
+
+mod levels;
+
+use graver_conformance::{contractions, functions, networks, random_programs, samples};
+use graver_cpu::Cpu;
+
+/// A device of the same level with so many threads.
+fn like(cpu: &Cpu, threads: usize) -> Cpu {
+    Cpu::new(threads).with_isa(cpu.isa()).expect("the machine runs it")
+}
+
+#[test]
+fn every_operation_at_every_type() {
+    levels::cpus(2).iter().for_each(|cpu| samples(cpu));
+}
+
+#[test]
+fn random_programs_on_one_thread_and_three() {
+    levels::cpus(1).iter().for_each(|cpu| random_programs(cpu, &like(cpu, 3), 0..150));
+}
+
+#[test]
+fn functions_within_their_bounds() {
+    levels::cpus(1).iter().for_each(|cpu| functions(cpu));
+}
+
+#[test]
+fn contractions_of_every_arrangement() {
+    levels::cpus(1).iter().for_each(|cpu| contractions(cpu, &[&like(cpu, 2), &like(cpu, 3)]));
+}
+
+#[test]
+fn nets_and_their_training_steps() {
+    levels::cpus(2).iter().for_each(|cpu| networks(cpu));
+}

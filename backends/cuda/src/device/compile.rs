@@ -1,0 +1,90 @@
+//! Kernels to functions of a GPU, by way of machine code that is kept on disk.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cudarc::driver::{result, sys};
+use graver_ir::Error;
+use graver_ir::kernel::Program;
+
+use super::{Context, driver_error};
+use crate::emit::{Emitted, emit, hash};
+use crate::nvrtc::Nvrtc;
+use crate::text::device_prelude;
+
+/// Kernels in one compilation.
+const BATCH: usize = 64;
+
+/// A kernel, loaded.
+#[derive(Debug)]
+pub(super) struct Function {
+    pub(super) emitted: Emitted,
+    pub(super) handle: sys::CUfunction,
+    pub(super) took: Duration,
+}
+
+/// Machine code on the GPU.
+#[derive(Debug)]
+pub(super) struct Module {
+    handle: sys::CUmodule,
+    context: Arc<Context>,
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        if self.context.enter().is_ok() {
+            // SAFETY: it was loaded once, and its functions are gone with the executable.
+            let _ = unsafe { result::module::unload(self.handle) };
+        }
+    }
+}
+
+/// Every kernel of a program, in order.
+pub(super) fn compile(program: &Program, context: &Arc<Context>, nvrtc: &Nvrtc) -> Result<(Vec<Function>, Vec<Module>), Error> {
+    context.enter()?;
+    let emitted: Vec<Emitted> = program.kernels.iter().map(emit).collect();
+    let (mut functions, mut modules) = (Vec::new(), Vec::new());
+    for batch in emitted.chunks(BATCH) {
+        let start = Instant::now();
+        let text = device_prelude() + &batch.iter().map(|kernel| kernel.text.as_str()).collect::<String>();
+        let module = load(&machine_code(&text, context, nvrtc)?, context)?;
+        let took = start.elapsed() / u32::try_from(batch.len()).unwrap_or(1);
+        for kernel in batch {
+            let name = CString::new(kernel.name.as_str()).expect("names are words");
+            // SAFETY: the module is loaded.
+            let handle = unsafe { result::module::get_function(module.handle, name) };
+            let handle = handle.map_err(|error| driver_error(&format!("kernel {} is not in its module", kernel.name), &error))?;
+            functions.push(Function { emitted: kernel.clone(), handle, took });
+        }
+        modules.push(module);
+    }
+    Ok((functions, modules))
+}
+
+fn load(cubin: &[u8], context: &Arc<Context>) -> Result<Module, Error> {
+    // SAFETY: the image is what NVRTC made, whole.
+    let handle = unsafe { result::module::load_data(cubin.as_ptr().cast()) };
+    let handle = handle.map_err(|error| driver_error("kernels cannot be loaded on the GPU", &error))?;
+    Ok(Module { handle, context: Arc::clone(context) })
+}
+
+/// From the disk if the same text was compiled before.
+fn machine_code(text: &str, context: &Context, nvrtc: &Nvrtc) -> Result<Vec<u8>, Error> {
+    let key = format!("{:?} {} {text}", nvrtc.version(), context.architecture);
+    let path = cache_folder().map(|folder| folder.join(format!("{:016x}_{}.cubin", hash(&key), text.len())));
+    if let Some(cubin) = path.as_ref().and_then(|path| std::fs::read(path).ok()).filter(|cubin| !cubin.is_empty()) {
+        return Ok(cubin);
+    }
+    let cubin = nvrtc.compile(text, &context.architecture)?.cubin;
+    if let Some(path) = path {
+        // A cache that cannot be written costs time, not results.
+        let _ = std::fs::create_dir_all(path.parent().unwrap_or(&path)).and_then(|()| crate::write_whole(&path, &cubin));
+    }
+    Ok(cubin)
+}
+
+fn cache_folder() -> Option<PathBuf> {
+    crate::nvrtc::cache().map(|cache| cache.join("cubin"))
+}

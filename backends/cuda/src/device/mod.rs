@@ -1,0 +1,138 @@
+//! A GPU: found when it is asked for, through libraries that are opened then. Kernels are compiled by NVRTC to machine code,
+//! which is kept on disk by its text; every entry at every set of sizes is one graph, recorded once and replayed.
+
+mod compile;
+mod exec;
+mod memory;
+mod record;
+
+use std::panic::catch_unwind;
+use std::sync::Arc;
+
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::sys;
+use graver_ir::kernel::Program;
+use graver_ir::{Error, Target};
+use graver_runtime::{Backend, Executable};
+
+use crate::nvrtc::Nvrtc;
+
+/// A GPU of this machine.
+#[derive(Clone, Debug)]
+pub struct Cuda {
+    context: Arc<Context>,
+    nvrtc: Nvrtc,
+}
+
+impl Cuda {
+    /// The GPU of this number.
+    ///
+    /// # Errors
+    /// There is no driver, no such GPU, or no NVRTC: what was looked for, and where.
+    pub fn new(ordinal: usize) -> Result<Self, Error> {
+        let context = Arc::new(Context::new(ordinal)?);
+        Ok(Self { context, nvrtc: Nvrtc::find()? })
+    }
+
+    /// Its name: `NVIDIA H100 80GB HBM3`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.context.name
+    }
+}
+
+impl Backend for Cuda {
+    fn describe(&self) -> Target {
+        crate::target("cuda")
+    }
+
+    fn compile(&self, program: Arc<Program>) -> Result<Arc<dyn Executable>, Error> {
+        Ok(Arc::new(exec::CudaExecutable::new(program, &self.context, &self.nvrtc)?))
+    }
+}
+
+/// What every program on a GPU shares.
+#[derive(Debug)]
+struct Context {
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+    name: String,
+    /// What NVRTC is asked for.
+    architecture: String,
+    /// Multiprocessors.
+    processors: usize,
+}
+
+// SAFETY: the driver may be called from any thread; the context is made current before each call.
+unsafe impl Send for Context {}
+// SAFETY: as above.
+unsafe impl Sync for Context {}
+
+impl Context {
+    fn new(ordinal: usize) -> Result<Self, Error> {
+        // SAFETY: opening NVIDIA's library asks nothing of its caller.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(no_driver());
+        }
+        // A function that an old driver lacks is a panic in the bindings.
+        let found = catch_unwind(|| Self::of_driver(ordinal));
+        found.unwrap_or_else(|_| Err(Error::new("the CUDA driver is too old: it lacks a function that graver calls; update it")))
+    }
+
+    fn of_driver(ordinal: usize) -> Result<Self, Error> {
+        result::init().map_err(|error| driver_error("the CUDA driver does not start", &error))?;
+        let count = result::device::get_count().map_err(|error| driver_error("GPUs cannot be counted", &error))?;
+        let number = i32::try_from(ordinal).ok().filter(|number| *number < count);
+        let number = number.ok_or_else(|| Error::new(format!("there is no GPU {ordinal}: the CUDA driver sees {count}")))?;
+        let failed = |error: DriverError| driver_error(&format!("GPU {ordinal} cannot be used"), &error);
+        let device = result::device::get(number).map_err(failed)?;
+        let name = result::device::get_name(device).map_err(failed)?;
+        let attribute = |attribute| {
+            // SAFETY: the device was given by the driver.
+            unsafe { result::device::get_attribute(device, attribute) }.map_err(failed)
+        };
+        use sys::CUdevice_attribute as Attribute;
+        let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+        let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        let processors = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        if major < 8 {
+            return Err(Error::new(format!("GPU {ordinal}, {name}, is of compute capability {major}.{minor}; 8.0 is the least")));
+        }
+        // SAFETY: the device was given by the driver; the context is released once, when this is dropped.
+        let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed)?;
+        let suffix = if (major, minor) == (9, 0) { "a" } else { "" };
+        let architecture = format!("sm_{major}{minor}{suffix}");
+        Ok(Self { device, context, name, architecture, processors: usize::try_from(processors).unwrap_or(1) })
+    }
+
+    /// Makes it this thread's.
+    fn enter(&self) -> Result<(), Error> {
+        // SAFETY: the context is retained while this lives.
+        unsafe { result::ctx::set_current(self.context) }.map_err(|error| driver_error("the GPU cannot be used", &error))
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // Nothing can be done about a driver that is gone.
+        // SAFETY: it was retained once.
+        let _ = unsafe { result::primary_ctx::release(self.device) };
+    }
+}
+
+/// What the user is told where there is no driver.
+fn no_driver() -> Error {
+    let path = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
+    let path = if path.is_empty() { "LD_LIBRARY_PATH is not set".to_owned() } else { format!("LD_LIBRARY_PATH is {path}") };
+    let device = if std::path::Path::new("/dev/nvidiactl").exists() { "is there" } else { "is not there" };
+    Error::new(format!(
+        "there is no CUDA: the driver's library, libcuda.so or libcuda.so.1, is not where the system looks ({path}), and the \
+         device /dev/nvidiactl {device}; install NVIDIA's driver, or use another device"
+    ))
+}
+
+/// An error of the driver's in its own words.
+fn driver_error(what: &str, error: &DriverError) -> Error {
+    let words = error.error_string().map(|text| text.to_string_lossy().into_owned());
+    Error::new(format!("{what}: {} ({:?})", words.unwrap_or_else(|_| "an unknown error".to_owned()), error.0))
+}

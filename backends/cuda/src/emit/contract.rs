@@ -1,0 +1,233 @@
+//! Contractions over tiles in shared memory. Loading a tile evaluates the sides' bodies, so windows and transposed operands are
+//! loaded like any other. The sum over `k` goes in order, one term after the other, whatever the tiles.
+
+use graver_ir::Dim;
+use graver_ir::kernel::{AxisSet, Contract, Index, Side};
+
+use super::body::Given;
+use super::cx::{Cx, computed};
+use super::nest::{self, known_offset};
+use super::{Emitted, finish, tensor};
+
+/// Positions of `k` in a tile.
+const DEPTH: i64 = 16;
+/// Elements of the result that a thread has along each direction at most.
+const EACH: i64 = 4;
+/// Threads along each direction.
+const SIDE: i64 = 16;
+
+pub(super) fn emit(mut cx: Cx<'_>, contract: &Contract) -> Emitted {
+    let Some(tiling) = Tiling::new(&cx, contract) else { return nest::emit(cx, &contract.as_nest()) };
+    match tensor::dtype(contract) {
+        Some(dtype) => {
+            let blocks = tensor::emit(&mut cx, &tiling, dtype);
+            finish(cx, tensor::THREADS, blocks)
+        }
+        None => {
+            let blocks = tiling.emit(&mut cx);
+            finish(cx, SIDE * SIDE, blocks)
+        }
+    }
+}
+
+/// Who is what in the tiles.
+pub(super) struct Tiling<'a> {
+    pub(super) contract: &'a Contract,
+    /// The side whose positions are far apart in the result.
+    pub(super) rows: Operand<'a>,
+    /// The side whose positions are neighbours in the result.
+    pub(super) columns: Operand<'a>,
+    batch: Vec<usize>,
+    /// The order of summation: the innermost last.
+    pub(super) k: Vec<usize>,
+}
+
+/// A side and its own axes, in the order in which the result's rows or columns are numbered.
+pub(super) struct Operand<'a> {
+    pub(super) name: &'static str,
+    pub(super) side: &'a Side,
+    pub(super) axes: Vec<usize>,
+    /// Elements that a thread has of them.
+    each: i64,
+    /// Whether it is contiguous along the last of its own axes, rather than along `k`.
+    pub(super) along_own: bool,
+}
+
+impl Operand<'_> {
+    /// Of a tile.
+    fn extent(&self) -> i64 {
+        self.each * SIDE
+    }
+
+    /// A tile's row of `k` in shared memory: one more than it holds, so that columns of it lie in different banks.
+    fn pitch(&self) -> i64 {
+        self.extent() + 1
+    }
+}
+
+impl<'a> Tiling<'a> {
+    fn new(cx: &Cx<'_>, contract: &'a Contract) -> Option<Self> {
+        let size = |set: AxisSet| -> Dim { set.iter().map(|axis| contract.axes[axis].clone()).product() };
+        let short = |set: AxisSet| size(set).as_const().is_some_and(|size| size <= 1);
+        // A vector is as well done by rows and columns.
+        if short(contract.m) || short(contract.n) || short(contract.k) {
+            return None;
+        }
+        let contiguous = |set: AxisSet| {
+            let store = contract.stores.first()?;
+            set.iter().find(|axis| slope_is_one(cx, store.arg, &store.index, *axis) && !contract.axes[*axis].is(1))
+        };
+        let swapped = contiguous(contract.n).is_none() && contiguous(contract.m).is_some();
+        let (a, b) = ((&contract.a, contract.m), (&contract.b, contract.n));
+        let (row, column) = if swapped { (b, a) } else { (a, b) };
+        let mut k: Vec<usize> = contract.k.iter().collect();
+        if let Some(best) = k.iter().copied().max_by_key(|axis| contiguous_loads(cx, contract, row.0, *axis)) {
+            k.retain(|axis| *axis != best);
+            k.push(best);
+        }
+        let operand = |name: &'static str, (side, own): (&'a Side, AxisSet), last: Option<usize>| {
+            let best = own.iter().max_by_key(|axis| contiguous_loads(cx, contract, side, *axis));
+            let last = last.or(best);
+            let axes: Vec<usize> = own.iter().filter(|axis| Some(*axis) != last).chain(last).collect();
+            let loads = |axis: Option<&usize>| axis.map_or(0, |axis| contiguous_loads(cx, contract, side, *axis));
+            let along_own = loads(axes.last()) > loads(k.last());
+            let each = size(own).as_const().map_or(EACH, |size| ((size + SIDE - 1) / SIDE).clamp(1, EACH));
+            Operand { name, side, axes, each, along_own }
+        };
+        let rows = operand("rows", row, None);
+        let columns = operand("columns", column, contiguous(column.1));
+        Some(Self { contract, rows, columns, batch: contract.batch.iter().collect(), k })
+    }
+
+    fn count(&self, axes: &[usize]) -> Dim {
+        axes.iter().map(|axis| self.contract.axes[*axis].clone()).product()
+    }
+
+    /// Opens the loop over tiles of so many rows and columns; gives their number.
+    pub(super) fn open_tiles(&self, cx: &mut Cx<'_>, [rows, columns]: [i64; 2]) -> Dim {
+        let tiles_of = |operand: &Operand<'_>, extent: i64| self.count(&operand.axes).ceil_div(&Dim::from(extent));
+        let (down, across) = (tiles_of(&self.rows, rows), tiles_of(&self.columns, columns));
+        let tiles = self.count(&self.batch) * &down * &across;
+        let total = cx.dim(&tiles);
+        let [m, n, k] = [&self.rows.axes, &self.columns.axes, &self.k].map(|axes| cx.dim(&self.count(axes)));
+        cx.line(format!("const idx rows_count = {m}, columns_count = {n}, depth = {k};"));
+        cx.open(format!("for (idx tile = gr_block(); tile < {total}; tile += gr_blocks())"));
+        let across = cx.dim(&across);
+        let line = cx.define("idx", "line", format!("gr_quotient<idx>(tile, {across})"));
+        cx.line(format!("const idx columns_first = (tile - {line} * {across}) * {columns};"));
+        let down = cx.dim(&down);
+        let batch = cx.define("idx", "batch", format!("gr_quotient<idx>({line}, {down})"));
+        cx.line(format!("const idx rows_first = ({line} - {batch} * {down}) * {rows};"));
+        cx.bind_digits(&self.batch, &self.contract.axes, &batch);
+        tiles
+    }
+
+    pub(super) fn close_tiles(&self, cx: &mut Cx<'_>) {
+        cx.unbind(&self.batch);
+        cx.close();
+    }
+
+    /// Emits the kernel; gives the number of tiles.
+    fn emit(&self, cx: &mut Cx<'_>) -> Dim {
+        cx.line("const i32 thread = gr_thread();");
+        cx.line(format!("const i32 row = thread / {SIDE}, column = thread % {SIDE};"));
+        let tile_of = |cx: &mut Cx<'_>, operand: &Operand<'_>| {
+            let (ty, slots) = (computed(self.contract.acc), DEPTH * operand.pitch());
+            let place = cx.take_shared(usize::try_from(slots).expect("few slots") * self.contract.acc.size());
+            cx.line(format!("GR_LOCAL({ty}) {}_tile = gr_local<{ty}>(shared, {place}, {slots});", operand.name));
+        };
+        tile_of(cx, &self.rows);
+        tile_of(cx, &self.columns);
+        let tiles = self.open_tiles(cx, [self.rows.extent(), self.columns.extent()]);
+        self.sum(cx);
+        self.epilogue(cx);
+        self.close_tiles(cx);
+        tiles
+    }
+
+    /// The tile's sums: `sum[i][j]` is at row `i * SIDE + row` and column `j * SIDE + column`.
+    fn sum(&self, cx: &mut Cx<'_>) {
+        let ty = computed(self.contract.acc);
+        let (rows, columns) = (self.rows.each, self.columns.each);
+        cx.line(format!("{ty} sum[{rows}][{columns}] = {{}};"));
+        cx.open(format!("for (idx k_first = 0; k_first < depth; k_first += {DEPTH})"));
+        self.load(cx, &self.rows);
+        self.load(cx, &self.columns);
+        cx.sync();
+        cx.line("GR_UNROLL");
+        cx.open(format!("for (i32 k = 0; k < {DEPTH}; k++)"));
+        for (operand, place) in [(&self.rows, "row"), (&self.columns, "column")] {
+            let (name, each, pitch) = (operand.name, operand.each, operand.pitch());
+            cx.line(format!("{ty} {name}[{each}];"));
+            cx.line("GR_UNROLL");
+            cx.line(format!("for (i32 i = 0; i < {each}; i++) {name}[i] = {name}_tile[k * {pitch} + i * {SIDE} + {place}];"));
+        }
+        cx.line("GR_UNROLL");
+        cx.open(format!("for (i32 i = 0; i < {rows}; i++)"));
+        cx.line("GR_UNROLL");
+        cx.line(format!("for (i32 j = 0; j < {columns}; j++) sum[i][j] = gr_mad(rows[i], columns[j], sum[i][j]);"));
+        cx.close();
+        cx.close();
+        cx.sync();
+        cx.close();
+    }
+
+    /// A tile of a side from its body; zeros outside.
+    fn load(&self, cx: &mut Cx<'_>, operand: &Operand<'_>) {
+        let (name, extent, pitch) = (operand.name, operand.extent(), operand.pitch());
+        let threads = SIDE * SIDE;
+        cx.line("GR_UNROLL");
+        cx.open(format!("for (i32 e = 0; e < {}; e++)", extent * DEPTH / threads));
+        // Neighbouring threads read neighbours in memory.
+        cx.line(format!("const i32 place = e * {threads} + thread;"));
+        let (own, k) = if operand.along_own {
+            (format!("place % {extent}"), format!("place / {extent}"))
+        } else {
+            (format!("place / {DEPTH}"), format!("place % {DEPTH}"))
+        };
+        cx.line(format!("const i32 own = {own}, k = {k};"));
+        let ty = computed(self.contract.acc);
+        cx.line(format!("{ty} element = ({ty})0;"));
+        cx.open(format!("if ({name}_first + own < {name}_count && k_first + k < depth)"));
+        let own = cx.define("idx", "own", format!("{name}_first + own"));
+        cx.bind_digits(&operand.axes, &self.contract.axes, &own);
+        let k = cx.define("idx", "k", "k_first + k");
+        cx.bind_digits(&self.k, &self.contract.axes, &k);
+        let values = cx.body(&operand.side.body, Given::Nothing);
+        cx.line(format!("element = {};", values[operand.side.value.index()]));
+        cx.unbind(&operand.axes);
+        cx.unbind(&self.k);
+        cx.close();
+        cx.line(format!("{name}_tile[k * {pitch} + own] = element;"));
+        cx.close();
+    }
+
+    fn epilogue(&self, cx: &mut Cx<'_>) {
+        for (operand, variable, place) in [(&self.rows, "i", "row"), (&self.columns, "j", "column")] {
+            let (name, each) = (operand.name, operand.each);
+            cx.line("GR_UNROLL");
+            cx.open(format!("for (i32 {variable} = 0; {variable} < {each}; {variable}++)"));
+            let own = cx.define("idx", "own", format!("{name}_first + {variable} * {SIDE} + {place}"));
+            cx.line(format!("if ({own} >= {name}_count) continue;"));
+            cx.bind_digits(&operand.axes, &self.contract.axes, &own);
+        }
+        let values = cx.body(&self.contract.epilogue, Given::Acc("sum[i][j]"));
+        self.contract.stores.iter().for_each(|store| cx.store(store, &values));
+        cx.unbind(&self.rows.axes);
+        cx.unbind(&self.columns.axes);
+        cx.close();
+        cx.close();
+    }
+}
+
+/// Loads of a side that are contiguous along an axis; more where it is long.
+fn contiguous_loads(cx: &Cx<'_>, contract: &Contract, side: &Side, axis: usize) -> i64 {
+    let short = contract.axes[axis].as_const().is_some_and(|size| size < 4);
+    let loads = side.body.loads().filter(|(_, access)| slope_is_one(cx, access.arg, &access.index, axis)).count();
+    i64::try_from(loads).unwrap_or(0) * if short { 1 } else { 4 }
+}
+
+fn slope_is_one(cx: &Cx<'_>, arg: usize, index: &[Index], axis: usize) -> bool {
+    let offset = known_offset(cx, arg, index);
+    offset.and_then(|offset| offset.along(axis)).is_some_and(|(slope, _)| slope.is(1))
+}

@@ -1,0 +1,231 @@
+//! Loop nests. The axes that every stage keeps are points that have nothing to do with one another. A point belongs to one
+//! thread, or to a team: neighbouring threads where rows are contiguous, threads of different warps where columns are.
+//! Neighbouring threads take neighbours along the axis along which most accesses are contiguous.
+
+use graver_ir::kernel::{AxisSet, Index, Nest, Stage};
+use graver_ir::{DType, Dim};
+
+use super::body::Given;
+use super::cx::Cx;
+use super::reduce::Results;
+use super::{Emitted, THREADS, finish, vector};
+
+/// Inner points up to which a thread does a point alone, where points are neighbours and where they are rows.
+const ALONE: (i64, i64) = (64, 16);
+/// Inner points up to which a warp does a row.
+const WARP_ROW: i64 = 1024;
+
+/// How threads share points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sharing {
+    /// A point a thread.
+    Alone,
+    /// A point for so many neighbouring threads.
+    Rows { members: i64 },
+    /// A point for so many threads of different warps.
+    Columns { members: i64 },
+}
+
+/// How a nest is run.
+pub(super) struct Plan {
+    pub(super) outer: AxisSet,
+    pub(super) sharing: Sharing,
+    /// The outer axes, slowest first.
+    pub(super) points: Vec<usize>,
+    /// By stage: the inner axis that neighbouring threads take.
+    lanes: Vec<(AxisSet, Option<usize>)>,
+}
+
+pub(super) fn emit(mut cx: Cx<'_>, nest: &Nest) -> Emitted {
+    let plan = Plan::new(&cx, nest);
+    if let Some(emitted) = vector::emit(&mut cx, nest, &plan) {
+        return finish(cx, THREADS, emitted);
+    }
+    let count: Dim = plan.points.iter().map(|axis| nest.axes[*axis].clone()).product();
+    let (total, each) = (cx.dim(&count), plan.threads() / plan.members());
+    match plan.sharing {
+        Sharing::Alone => {
+            cx.line("const i32 slot = gr_thread();");
+            cx.open(format!(
+                "for (idx point = gr_block() * {THREADS} + slot; point < {total}; point += gr_blocks() * {THREADS})"
+            ));
+            cx.bind_digits(&plan.points, &nest.axes, "point");
+            stages(&mut cx, nest, &plan, false);
+        }
+        Sharing::Rows { members } | Sharing::Columns { members } => {
+            cx.line("const i32 thread = gr_thread();");
+            cx.line(match plan.sharing {
+                Sharing::Rows { .. } => format!("const i32 slot = thread / {members}, member = thread % {members};"),
+                Sharing::Alone | Sharing::Columns { .. } => {
+                    format!("const i32 slot = thread % {each}, member = thread / {each};")
+                }
+            });
+            cx.open(format!("for (idx group = gr_block(); group * {each} < {total}; group += gr_blocks())"));
+            // All threads go through all barriers: those without a point of their own do the first one again, and store nothing.
+            cx.line(format!("const bool live = group * {each} + slot < {total};"));
+            cx.line(format!("const idx point = live ? group * {each} + slot : 0;"));
+            cx.bind_digits(&plan.points, &nest.axes, "point");
+            stages(&mut cx, nest, &plan, each > 1);
+        }
+    }
+    cx.close();
+    let threads = plan.threads();
+    finish(cx, threads, count.ceil_div(&Dim::from(each)))
+}
+
+fn stages(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan, guarded: bool) {
+    let mut results = Results::default();
+    for (position, stage) in nest.stages.iter().enumerate() {
+        if stage.reductions.is_empty() {
+            let inner = plan.ordered(stage, stage.over.minus(plan.outer));
+            let turns = plan.opens_turns(&inner);
+            // A stage without inner axes is one member's.
+            let guard = [guarded.then_some("live"), (plan.members() > 1 && !turns).then_some("member == 0")];
+            let guard: Vec<&str> = guard.into_iter().flatten().collect();
+            plan.open_turns(cx, nest, &inner);
+            if !guard.is_empty() {
+                cx.open(format!("if ({})", guard.join(" && ")));
+            }
+            let values = cx.body(&stage.body, Given::Reduced(&results));
+            stage.stores.iter().for_each(|store| cx.store(store, &values));
+            if !guard.is_empty() {
+                cx.close();
+            }
+            plan.close_turns(cx, &inner);
+            results.push_nothing();
+        } else {
+            results.push_stage(cx, nest, stage, plan);
+        }
+        if position + 1 < nest.stages.len() || results.in_memory() {
+            plan.sync(cx);
+        }
+    }
+}
+
+impl Plan {
+    fn new(cx: &Cx<'_>, nest: &Nest) -> Self {
+        let outer = nest.stages.iter().map(|stage| stage.keep).reduce(AxisSet::intersection).unwrap_or_default();
+        let best = best_lane(cx, nest, &nest.stages, AxisSet::first(nest.axes.len()), outer);
+        let outer_lane = best.filter(|axis| outer.contains(*axis));
+        let lane = |stage: &Stage| {
+            let inner = stage.over.minus(outer);
+            let lane = best.filter(|axis| inner.contains(*axis));
+            (inner, lane.or_else(|| best_lane(cx, nest, std::slice::from_ref(stage), inner, AxisSet::EMPTY)))
+        };
+        let lanes = nest.stages.iter().map(lane).collect();
+        let mut points: Vec<usize> = outer.iter().filter(|axis| Some(*axis) != outer_lane).collect();
+        points.extend(outer_lane);
+        Self { outer, sharing: sharing(nest, outer, outer_lane.is_some()), points, lanes }
+    }
+
+    pub(super) fn members(&self) -> i64 {
+        match self.sharing {
+            Sharing::Alone => 1,
+            Sharing::Rows { members } | Sharing::Columns { members } => members,
+        }
+    }
+
+    /// Of a block.
+    pub(super) fn threads(&self) -> i64 {
+        match self.sharing {
+            Sharing::Rows { members: 32 } => 128,
+            Sharing::Alone | Sharing::Rows { .. } | Sharing::Columns { .. } => THREADS,
+        }
+    }
+
+    /// Axes of a stage, the one that neighbouring threads take last.
+    pub(super) fn ordered(&self, stage: &Stage, axes: AxisSet) -> Vec<usize> {
+        let inner = stage.over.minus(self.outer);
+        let lane = self.lanes.iter().find(|(of, _)| *of == inner).and_then(|(_, lane)| *lane).filter(|lane| axes.contains(*lane));
+        axes.iter().filter(|axis| Some(*axis) != lane).chain(lane).collect()
+    }
+
+    fn opens_turns(&self, axes: &[usize]) -> bool {
+        self.members() > 1 && !axes.is_empty()
+    }
+
+    /// Opens loops over the axes: this thread's alone, or in turns with the other members.
+    pub(super) fn open_turns(&self, cx: &mut Cx<'_>, nest: &Nest, axes: &[usize]) {
+        if !self.opens_turns(axes) {
+            axes.iter().for_each(|axis| cx.open_axis(*axis, &nest.axes[*axis]));
+            return;
+        }
+        let count: Dim = axes.iter().map(|axis| nest.axes[*axis].clone()).product();
+        let (turn, count, members) = (cx.fresh("i"), cx.dim(&count), self.members());
+        cx.open(format!("for (idx {turn} = member; {turn} < {count}; {turn} += {members})"));
+        cx.bind_digits(axes, &nest.axes, &turn);
+    }
+
+    pub(super) fn close_turns(&self, cx: &mut Cx<'_>, axes: &[usize]) {
+        if self.opens_turns(axes) {
+            cx.unbind(axes);
+            cx.close();
+        } else {
+            axes.iter().rev().for_each(|axis| cx.close_axis(*axis));
+        }
+    }
+
+    /// A barrier, where members see what others wrote.
+    pub(super) fn sync(&self, cx: &mut Cx<'_>) {
+        if self.members() > 1 {
+            cx.sync();
+        }
+    }
+
+    /// Memory of this point's team for `count` elements: an expression of its first byte.
+    pub(super) fn room(&self, cx: &mut Cx<'_>, count: &Dim, dtype: DType) -> String {
+        let bytes = (count * Dim::from(dtype.size())).round_up(16);
+        let offset = cx.take_scratch(&(&bytes * Dim::from(self.threads() / self.members())));
+        let (bytes, offset) = (cx.dim(&bytes), cx.dim(&offset));
+        cx.define("i64", "room", format!("mine + {offset} + slot * {bytes}"))
+    }
+}
+
+/// Few inner points are done alone; of many, rows are shared by neighbours, and columns by threads that have neighbours.
+fn sharing(nest: &Nest, outer: AxisSet, columns: bool) -> Sharing {
+    let inner = |stage: &Stage| -> Dim { stage.over.minus(outer).iter().map(|axis| nest.axes[axis].clone()).product() };
+    let most = nest.stages.iter().map(|stage| inner(stage).as_const().unwrap_or(i64::MAX)).max().unwrap_or(1);
+    match (most, columns) {
+        (most, true) if most <= ALONE.0 => Sharing::Alone,
+        (_, true) => Sharing::Columns { members: 8 },
+        (most, false) if most <= ALONE.1 => Sharing::Alone,
+        (most, false) if most <= WARP_ROW => Sharing::Rows { members: 32 },
+        (_, false) => Sharing::Rows { members: THREADS },
+    }
+}
+
+/// The axis of `candidates` along which accesses are best; the last of equals, of outer and inner ones an outer one.
+fn best_lane(cx: &Cx<'_>, nest: &Nest, stages: &[Stage], candidates: AxisSet, outer: AxisSet) -> Option<usize> {
+    let usable = candidates.iter().filter(|axis| nest.axes[*axis].as_const().is_none_or(|size| size > 1));
+    let score = |axis: usize| {
+        let accesses: i64 = stages.iter().filter(|stage| stage.over.contains(axis)).map(|stage| score(cx, stage, axis)).sum();
+        let short = nest.axes[axis].as_const().is_some_and(|size| size < 8);
+        4 * accesses + i64::from(outer.contains(axis)) - if short { 1000 } else { 0 }
+    };
+    usable.max_by_key(|axis| score(*axis))
+}
+
+fn score(cx: &Cx<'_>, stage: &Stage, axis: usize) -> i64 {
+    let loads = stage.body.loads().map(|(_, access)| access_score(cx, access.arg, &access.index, axis));
+    let stores = stage.stores.iter().map(|store| 2 * access_score(cx, store.arg, &store.index, axis));
+    loads.chain(stores).sum()
+}
+
+/// Contiguous 3, the same element 1, strided -2, anywhere -4.
+fn access_score(cx: &Cx<'_>, arg: usize, index: &[Index], axis: usize) -> i64 {
+    let Some(offset) = known_offset(cx, arg, index) else { return -1 };
+    match offset.along(axis) {
+        Some((slope, _)) if slope.is(1) => 3,
+        Some((slope, _)) if slope.is(0) => 1,
+        Some(_) => -2,
+        None => -4,
+    }
+}
+
+/// The distance from an argument's first element, where no position is computed.
+pub(super) fn known_offset(cx: &Cx<'_>, arg: usize, index: &[Index]) -> Option<Dim> {
+    index.iter().zip(&cx.arg(arg).strides).try_fold(Dim::ZERO, |sum, (index, stride)| match index {
+        Index::At(dim) => Some(sum + dim * stride),
+        Index::Value(_) => None,
+    })
+}

@@ -1,0 +1,268 @@
+//! Reductions of a stage: each member of a team combines its points, then the members' results are combined in a fixed order.
+//! Long runs of points are cut into chunks with accumulators of their own, so that rounding errors stay small.
+
+use graver_ir::kernel::{Combine, Nest, Reduction, Stage};
+use graver_ir::op::{Extreme, ReduceKind};
+use graver_ir::{DType, Dim, Scalar};
+
+use super::body::{Given, constant};
+use super::cx::{Cx, computed};
+use super::nest::{Plan, Sharing};
+
+/// Points that one accumulator takes at most.
+const CHUNK: i64 = 2048;
+
+/// The results of stages, by stage and slot.
+#[derive(Default)]
+pub(super) struct Results {
+    stages: Vec<Vec<Place>>,
+}
+
+/// Where a result is.
+enum Place {
+    /// One for all points of the stage's inner axes.
+    Value(String),
+    /// In the block's memory from `base` on, one a position of the kept inner axes.
+    Memory { base: String, position: Dim, dtype: DType },
+}
+
+/// A variable that values are combined in, and for positions the variable beside it.
+struct Accumulator {
+    value: String,
+    at: Option<String>,
+}
+
+impl Results {
+    /// The expression of a result at this point.
+    pub(super) fn get(&self, cx: &mut Cx<'_>, stage: usize, slot: usize) -> String {
+        match &self.stages[stage][slot] {
+            Place::Value(value) => value.clone(),
+            Place::Memory { base, position, dtype } => element(cx, base, position, *dtype),
+        }
+    }
+
+    /// Whether any result is in memory.
+    pub(super) fn in_memory(&self) -> bool {
+        self.stages.iter().flatten().any(|place| matches!(place, Place::Memory { .. }))
+    }
+
+    /// A stage without reductions.
+    pub(super) fn push_nothing(&mut self) {
+        self.stages.push(Vec::new());
+    }
+
+    /// Emits a stage with reductions.
+    pub(super) fn push_stage(&mut self, cx: &mut Cx<'_>, nest: &Nest, stage: &Stage, plan: &Plan) {
+        let kept: Vec<usize> = stage.keep.minus(plan.outer).iter().collect();
+        let sum = Sum { nest, stage, plan };
+        let places = if kept.is_empty() { sum.of_team(cx, self) } else { sum.of_each(cx, self, &kept) };
+        self.stages.push(places);
+    }
+}
+
+fn element(cx: &mut Cx<'_>, base: &str, position: &Dim, dtype: DType) -> String {
+    let offset = cx.dim(&(position * Dim::from(dtype.size())));
+    format!("gr_place<{}>(scratch, {base} + {offset})", computed(dtype))
+}
+
+/// The reductions of one stage.
+struct Sum<'a> {
+    nest: &'a Nest,
+    stage: &'a Stage,
+    plan: &'a Plan,
+}
+
+impl Sum<'_> {
+    fn reduced(&self) -> Vec<usize> {
+        self.stage.over.minus(self.stage.keep).iter().collect()
+    }
+
+    /// One result for the whole team: members take turns at the points.
+    fn of_team(&self, cx: &mut Cx<'_>, results: &Results) -> Vec<Place> {
+        let accumulators = self.accumulators(cx);
+        let reduced = self.plan.ordered(self.stage, self.stage.over.minus(self.stage.keep));
+        match self.plan.sharing {
+            Sharing::Alone => self.serial(cx, results, &reduced, &accumulators),
+            Sharing::Rows { members } | Sharing::Columns { members } => {
+                self.taking_turns(cx, results, &reduced, &accumulators, members);
+                self.combine_members(cx, &accumulators);
+            }
+        }
+        accumulators.into_iter().map(|accumulator| Place::Value(accumulator.at.unwrap_or(accumulator.value))).collect()
+    }
+
+    /// A result for every position of some inner axes, in memory: members take turns at the positions.
+    fn of_each(&self, cx: &mut Cx<'_>, results: &Results, kept: &[usize]) -> Vec<Place> {
+        let position = position(self.nest, kept);
+        let count: Dim = kept.iter().map(|axis| self.nest.axes[*axis].clone()).product();
+        let places: Vec<(String, DType)> = self
+            .stage
+            .reductions
+            .iter()
+            .map(|reduction| (self.plan.room(cx, &count, reduction.dtype), reduction.dtype))
+            .collect();
+        self.plan.open_turns(cx, self.nest, kept);
+        let accumulators = self.accumulators(cx);
+        self.serial(cx, results, &self.reduced(), &accumulators);
+        for (accumulator, (base, dtype)) in accumulators.iter().zip(&places) {
+            let (element, value) = (element(cx, base, &position, *dtype), accumulator.at.as_ref().unwrap_or(&accumulator.value));
+            cx.line(format!("{element} = {value};"));
+        }
+        self.plan.close_turns(cx, kept);
+        self.plan.sync(cx);
+        places.into_iter().map(|(base, dtype)| Place::Memory { base, position: position.clone(), dtype }).collect()
+    }
+
+    fn accumulators(&self, cx: &mut Cx<'_>) -> Vec<Accumulator> {
+        let one = |reduction: &Reduction| {
+            let (identity, has_position) = match reduction.combine {
+                Combine::Reduce(kind) => (kind.identity(reduction.dtype), false),
+                Combine::Arg(Extreme::Max) => (Scalar::lowest(self.dtype(reduction)), true),
+                Combine::Arg(Extreme::Min) => (Scalar::highest(self.dtype(reduction)), true),
+            };
+            let value = cx.fresh("sum");
+            cx.line(format!("{} {value} = {};", computed(identity.dtype()), constant(identity)));
+            let at = has_position.then(|| {
+                let at = cx.fresh("at");
+                cx.line(format!("i64 {at} = 0;"));
+                at
+            });
+            Accumulator { value, at }
+        };
+        self.stage.reductions.iter().map(one).collect()
+    }
+
+    /// The type of what is compared or summed.
+    fn dtype(&self, reduction: &Reduction) -> DType {
+        self.stage.body.dtype(reduction.value).compute()
+    }
+
+    /// Loops of this thread over the axes, the first outermost.
+    fn serial(&self, cx: &mut Cx<'_>, results: &Results, axes: &[usize], into: &[Accumulator]) {
+        let Some((axis, rest)) = axes.split_first() else { return self.point(cx, results, into) };
+        let size = &self.nest.axes[*axis];
+        if size.as_const().is_some_and(|size| size <= CHUNK) {
+            cx.open_axis(*axis, size);
+            self.serial(cx, results, rest, into);
+            cx.close_axis(*axis);
+            return;
+        }
+        let (start, name, end) = (cx.fresh("start"), cx.fresh("a"), cx.dim(size));
+        cx.open(format!("for (idx {start} = 0; {start} < {end}; {start} += {CHUNK})"));
+        let parts = self.accumulators(cx);
+        cx.open(format!("for (idx {name} = {start}; {name} < gr_lesser<idx>({start} + {CHUNK}, {end}); {name}++)"));
+        cx.at[*axis] = Some(name);
+        self.serial(cx, results, rest, &parts);
+        cx.close_axis(*axis);
+        self.merge(cx, into, &parts);
+        cx.close();
+    }
+
+    /// Points of all axes together, dealt out to the members one by one.
+    fn taking_turns(&self, cx: &mut Cx<'_>, results: &Results, axes: &[usize], into: &[Accumulator], members: i64) {
+        let count: Dim = axes.iter().map(|axis| self.nest.axes[*axis].clone()).product();
+        let (end, turn) = (cx.dim(&count), cx.fresh("i"));
+        let whole = members * CHUNK;
+        if count.as_const().is_some_and(|count| count <= whole) {
+            cx.open(format!("for (idx {turn} = member; {turn} < {end}; {turn} += {members})"));
+            cx.bind_digits(axes, &self.nest.axes, &turn);
+            self.point(cx, results, into);
+        } else {
+            let start = cx.fresh("start");
+            cx.open(format!("for (idx {start} = 0; {start} < {end}; {start} += {whole})"));
+            let parts = self.accumulators(cx);
+            let limit = format!("gr_lesser<idx>({start} + {whole}, {end})");
+            cx.open(format!("for (idx {turn} = {start} + member; {turn} < {limit}; {turn} += {members})"));
+            cx.bind_digits(axes, &self.nest.axes, &turn);
+            self.point(cx, results, &parts);
+            cx.close();
+            self.merge(cx, into, &parts);
+        }
+        cx.unbind(axes);
+        cx.close();
+    }
+
+    /// One point's values combined.
+    fn point(&self, cx: &mut Cx<'_>, results: &Results, into: &[Accumulator]) {
+        let values = cx.body(&self.stage.body, Given::Reduced(results));
+        let position = position(self.nest, &self.reduced());
+        for (reduction, accumulator) in self.stage.reductions.iter().zip(into) {
+            let at = accumulator.at.is_some().then(|| cx.dim(&position));
+            combine(cx, reduction.combine, accumulator, &values[reduction.value.index()], at.as_deref());
+        }
+    }
+
+    fn merge(&self, cx: &mut Cx<'_>, into: &[Accumulator], parts: &[Accumulator]) {
+        for ((reduction, accumulator), part) in self.stage.reductions.iter().zip(into).zip(parts) {
+            combine(cx, reduction.combine, accumulator, &part.value, part.at.as_deref());
+        }
+    }
+
+    /// Each member's results combined into those of all, which every member has afterwards.
+    fn combine_members(&self, cx: &mut Cx<'_>, accumulators: &[Accumulator]) {
+        let (threads, members) = (self.plan.threads(), self.plan.members());
+        for (reduction, accumulator) in self.stage.reductions.iter().zip(accumulators) {
+            let (dtype, op) = (self.dtype(reduction), operation(reduction.combine));
+            let (ty, value) = (computed(dtype), &accumulator.value);
+            // Of rows, warps are combined first.
+            let rows = matches!(self.plan.sharing, Sharing::Rows { .. });
+            if rows {
+                match &accumulator.at {
+                    None => cx.line(format!("{value} = gr_of_warp<{op}>({value});")),
+                    Some(at) => cx.line(format!("gr_arg_of_warp<{op}>(&{value}, &{at});")),
+                }
+                if members == 32 {
+                    continue;
+                }
+            }
+            let slots = usize::try_from(if rows { threads / 32 } else { threads }).expect("few threads");
+            let place = cx.take_shared(slots * dtype.size());
+            let slots_of = |ty: &str, place: usize| format!("gr_local<{ty}>(shared, {place}, {slots})");
+            let slot = if rows {
+                format!("thread / 32, thread % 32 == 0, 0, 1, {slots}")
+            } else {
+                format!("thread, true, thread % {}, {}, {members}", threads / members, threads / members)
+            };
+            match &accumulator.at {
+                None => cx.line(format!("{value} = gr_of_team<{op}, {ty}>({}, {value}, {slot});", slots_of(ty, place))),
+                Some(at) => {
+                    let places = slots_of("i64", cx.take_shared(slots * 8));
+                    cx.line(format!("gr_arg_of_team<{op}, {ty}>({}, {places}, &{value}, &{at}, {slot});", slots_of(ty, place)));
+                }
+            }
+            cx.barriers = true;
+        }
+        cx.barriers |= members > 1;
+    }
+}
+
+/// The row-major number of a point over some axes, ascending.
+fn position(nest: &Nest, axes: &[usize]) -> Dim {
+    let (mut position, mut count) = (Dim::ZERO, Dim::ONE);
+    for axis in axes.iter().rev() {
+        let size = &nest.axes[*axis];
+        position = position + Dim::axis(u32::try_from(*axis).expect("few axes"), size) * &count;
+        count = count * size;
+    }
+    position
+}
+
+const fn operation(combine: Combine) -> &'static str {
+    match combine {
+        Combine::Reduce(ReduceKind::Sum) => "gr_sum",
+        Combine::Reduce(ReduceKind::Prod) => "gr_prod",
+        Combine::Reduce(ReduceKind::Max) => "gr_most",
+        Combine::Reduce(ReduceKind::Min) => "gr_least_of",
+        Combine::Arg(Extreme::Max) => "gr_arg_max",
+        Combine::Arg(Extreme::Min) => "gr_arg_min",
+    }
+}
+
+fn combine(cx: &mut Cx<'_>, how: Combine, into: &Accumulator, value: &str, at: Option<&str>) {
+    let (sum, op) = (&into.value, operation(how));
+    match (&into.at, at) {
+        (Some(best), Some(at)) => cx.line(format!("gr_choose<{op}>(&{sum}, &{best}, {value}, (i64)({at}));")),
+        (None, None) => cx.line(format!("{sum} = {op}::of({sum}, {value});")),
+        (Some(_), None) | (None, Some(_)) => unreachable!("K12: positions have positions"),
+    }
+}

@@ -1,0 +1,93 @@
+//! Maps whose neighbours are computed together: a thread reads, computes and writes 16 bytes of neighbours at once.
+
+use graver_ir::Dim;
+use graver_ir::kernel::{Bounds, Index, Nest, Stage, Store, ValueId};
+
+use super::THREADS;
+use super::body::{Given, Loaded};
+use super::cx::{Cx, stored};
+use super::nest::{Plan, Sharing, known_offset};
+use super::reduce::Results;
+
+/// Emits the nest if it is such a map; gives the number of blocks.
+pub(super) fn emit(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) -> Option<Dim> {
+    let [stage] = nest.stages.as_slice() else { return None };
+    let lane = *plan.points.last()?;
+    if plan.sharing != Sharing::Alone || stage.over != plan.outer || !stage.reductions.is_empty() {
+        return None;
+    }
+    let width = width(cx, nest, stage, lane)?;
+    let mut sizes = nest.axes.clone();
+    sizes[lane] = sizes[lane].exact_div(&Dim::from(width))?;
+    let count: Dim = plan.points.iter().map(|axis| sizes[*axis].clone()).product();
+    let total = cx.dim(&count);
+    cx.open(format!("for (idx point = gr_block() * {THREADS} + gr_thread(); point < {total}; point += gr_blocks() * {THREADS})"));
+    cx.bind_digits(&plan.points, &sizes, "point");
+    let group = cx.at[lane].take().expect("the lane is the last digit");
+    let first = cx.define("idx", "first", format!("{group} * {width}"));
+    cx.at[lane] = Some(first.clone());
+    points(cx, stage, lane, width, &first);
+    cx.unbind(&plan.points);
+    cx.close();
+    Some(count.ceil_div(&Dim::from(THREADS)))
+}
+
+/// Reads, the points one by one, writes.
+fn points(cx: &mut Cx<'_>, stage: &Stage, lane: usize, width: i64, first: &str) {
+    let mut loaded = Loaded { vectors: Vec::new(), place: "j".to_owned() };
+    for (id, arg, index) in loads(stage) {
+        if is_aligned(cx, arg, index, lane, width) {
+            let (ty, offset) = (stored(cx.arg(arg).dtype), cx.offset(arg, index, &[]));
+            let vector = cx.define(
+                &format!("gr_pack<{ty}, {width}>"),
+                "v",
+                format!("gr_read<{ty}, {width}>(gr_at(p{arg}, {offset}, {width}))"),
+            );
+            loaded.vectors.push((id, vector));
+        }
+    }
+    let outs: Vec<String> = stage.stores.iter().map(|store| open_out(cx, store, width)).collect();
+    cx.line("GR_UNROLL");
+    cx.open(format!("for (i32 j = 0; j < {width}; j++)"));
+    let position = cx.define("idx", "a", format!("{first} + j"));
+    cx.at[lane] = Some(position);
+    let values = cx.body_with(&stage.body, Given::Reduced(&Results::default()), &loaded);
+    for (store, out) in stage.stores.iter().zip(&outs) {
+        let value = cx.stored_value(store, &values);
+        cx.line(format!("{out}.at[j] = {value};"));
+    }
+    cx.close();
+    cx.at[lane] = Some(first.to_owned());
+    for (store, out) in stage.stores.iter().zip(&outs) {
+        let (ty, offset) = (stored(cx.arg(store.arg).dtype), cx.offset(store.arg, &store.index, &[]));
+        cx.line(format!("gr_write<{ty}, {width}>(gr_at(p{}, {offset}, {width}), {out});", store.arg));
+    }
+}
+
+fn open_out(cx: &mut Cx<'_>, store: &Store, width: i64) -> String {
+    let out = cx.fresh("out");
+    cx.line(format!("gr_pack<{}, {width}> {out};", stored(cx.arg(store.arg).dtype)));
+    out
+}
+
+/// Loads that are proved inside.
+fn loads(stage: &Stage) -> Vec<(ValueId, usize, &[Index])> {
+    let proven = stage.body.loads().filter(|(_, access)| access.bounds == Bounds::Proven);
+    proven.map(|(id, access)| (id, access.arg, access.index.as_slice())).collect()
+}
+
+/// Neighbours that one thread computes: as many of the widest element as 16 bytes hold, if every store can be made at once.
+fn width(cx: &Cx<'_>, nest: &Nest, stage: &Stage, lane: usize) -> Option<i64> {
+    let args = loads(stage).into_iter().map(|(_, arg, _)| arg).chain(stage.stores.iter().map(|store| store.arg));
+    let widest = args.map(|arg| cx.arg(arg).dtype.size()).max()?;
+    let width = i64::try_from(16 / widest).expect("at most 16");
+    let fits = nest.axes[lane].known_multiple() % width == 0 && width > 1;
+    let aligned = stage.stores.iter().all(|store| is_aligned(cx, store.arg, &store.index, lane, width));
+    (fits && aligned).then_some(width)
+}
+
+/// Whether neighbours along the axis are neighbours in memory, from a multiple of `width` on.
+fn is_aligned(cx: &Cx<'_>, arg: usize, index: &[Index], lane: usize, width: i64) -> bool {
+    let along = known_offset(cx, arg, index).and_then(|offset| offset.along(lane));
+    along.is_some_and(|(slope, rest)| slope.is(1) && rest.known_multiple() % width == 0)
+}

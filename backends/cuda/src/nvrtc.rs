@@ -1,0 +1,204 @@
+//! NVRTC: CUDA C++ to machine code of a GPU, in this process, without a GPU or a driver. The library is looked for when it is
+//! first needed; that it is not there is an ordinary error.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use graver_ir::Error;
+use libloading::Library;
+
+/// Where the library may be, besides where the system looks.
+const FOLDER_VARIABLE: &str = "GRAVER_NVRTC";
+/// Its names, newest first.
+const NAMES: &[&str] = &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
+/// Options of every compilation. Products and sums are fused only where the text says so.
+const OPTIONS: &[&str] = &["--std=c++17", "--fmad=false", "--ptxas-options=-v"];
+
+type Handle = *mut c_void;
+type Create =
+    unsafe extern "C" fn(*mut Handle, *const c_char, *const c_char, c_int, *const *const c_char, *const *const c_char) -> c_int;
+type Compile = unsafe extern "C" fn(Handle, c_int, *const *const c_char) -> c_int;
+type Size = unsafe extern "C" fn(Handle, *mut usize) -> c_int;
+type Get = unsafe extern "C" fn(Handle, *mut c_char) -> c_int;
+type Destroy = unsafe extern "C" fn(*mut Handle) -> c_int;
+type Version = unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int;
+
+/// The compiler.
+#[derive(Clone, Debug)]
+pub struct Nvrtc {
+    functions: Arc<Functions>,
+}
+
+#[derive(Debug)]
+struct Functions {
+    create: Create,
+    compile: Compile,
+    log_size: Size,
+    log: Get,
+    cubin_size: Size,
+    cubin: Get,
+    ptx_size: Size,
+    ptx: Get,
+    destroy: Destroy,
+    version: Version,
+    /// Closed after the functions are gone.
+    _libraries: Vec<Library>,
+}
+
+/// What a compilation gives.
+#[derive(Clone, Debug)]
+pub(crate) struct Compiled {
+    /// Machine code.
+    pub(crate) cubin: Vec<u8>,
+    /// NVIDIA's portable assembly.
+    pub(crate) ptx: String,
+    /// What the assembler says of each function.
+    pub(crate) log: String,
+}
+
+impl Nvrtc {
+    /// The library, from the folder that `GRAVER_NVRTC` names, from where `backends/cuda/setup-nvrtc.sh` puts it, or from where
+    /// the system looks.
+    ///
+    /// # Errors
+    /// It is in none of these places: which were tried.
+    pub fn find() -> Result<Self, Error> {
+        let mut tried = Vec::new();
+        for folder in folders().into_iter().map(Some).chain([None]) {
+            for name in NAMES {
+                match Self::open(folder.as_ref(), name) {
+                    Ok(found) => return Ok(found),
+                    Err(error) => tried.push(error.to_string()),
+                }
+            }
+        }
+        let tried = tried.join("\n  ");
+        Err(Error::new(format!(
+            "NVRTC, which compiles kernels for GPUs, is not there; install CUDA, or run backends/cuda/setup-nvrtc.sh, or set \
+             {FOLDER_VARIABLE} to its folder. Tried:\n  {tried}"
+        )))
+    }
+
+    fn open(folder: Option<&PathBuf>, name: &str) -> Result<Self, libloading::Error> {
+        let mut libraries = Vec::new();
+        if let Some(folder) = folder {
+            // The library asks for its builtins by name, which are found if they are loaded already.
+            let builtins = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+            for path in builtins.filter(|path| path.to_string_lossy().contains("libnvrtc-builtins.so")) {
+                // SAFETY: NVIDIA's library has no initialiser that asks anything of its caller.
+                libraries.push(unsafe { Library::new(path) }?);
+            }
+        }
+        let path = folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
+        // SAFETY: as above.
+        let library = unsafe { Library::new(path) }?;
+        // SAFETY: these are the declarations of `nvrtc.h`, alike in CUDA 12 and 13.
+        unsafe {
+            Ok(Self {
+                functions: Arc::new(Functions {
+                    create: *library.get(b"nvrtcCreateProgram")?,
+                    compile: *library.get(b"nvrtcCompileProgram")?,
+                    log_size: *library.get(b"nvrtcGetProgramLogSize")?,
+                    log: *library.get(b"nvrtcGetProgramLog")?,
+                    cubin_size: *library.get(b"nvrtcGetCUBINSize")?,
+                    cubin: *library.get(b"nvrtcGetCUBIN")?,
+                    ptx_size: *library.get(b"nvrtcGetPTXSize")?,
+                    ptx: *library.get(b"nvrtcGetPTX")?,
+                    destroy: *library.get(b"nvrtcDestroyProgram")?,
+                    version: *library.get(b"nvrtcVersion")?,
+                    _libraries: {
+                        libraries.push(library);
+                        libraries
+                    },
+                }),
+            })
+        }
+    }
+
+    /// Its version: 13, 0.
+    #[must_use]
+    pub fn version(&self) -> (i32, i32) {
+        let (mut major, mut minor) = (0, 0);
+        // SAFETY: the function writes two numbers.
+        unsafe { (self.functions.version)(&raw mut major, &raw mut minor) };
+        (major, minor)
+    }
+
+    /// Compiles a text for an architecture (`sm_90a`).
+    pub(crate) fn compile(&self, text: &str, architecture: &str) -> Result<Compiled, Error> {
+        let text = CString::new(text).map_err(|_| Error::new("a kernel's text holds a zero byte"))?;
+        let functions = self.functions.as_ref();
+        let mut handle: Handle = std::ptr::null_mut();
+        // SAFETY: the text outlives the program, which is destroyed below; there are no headers.
+        let code = unsafe {
+            let (none, name) = (std::ptr::null(), c"kernels.cu".as_ptr());
+            (functions.create)(&raw mut handle, text.as_ptr(), name, 0, none, none)
+        };
+        if code != 0 {
+            return Err(Error::new(format!("NVRTC cannot start: error {code}")));
+        }
+        let mut program = Program { handle, functions };
+        program.compile(architecture)
+    }
+}
+
+/// A program of the library's.
+struct Program<'a> {
+    handle: Handle,
+    functions: &'a Functions,
+}
+
+impl Program<'_> {
+    fn compile(&mut self, architecture: &str) -> Result<Compiled, Error> {
+        let architecture = format!("--gpu-architecture={architecture}");
+        let options = OPTIONS.iter().copied().chain([architecture.as_str()]);
+        let options: Vec<CString> = options.map(|option| CString::new(option).expect("options hold no zero byte")).collect();
+        let pointers: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
+        let count = c_int::try_from(pointers.len()).expect("few options");
+        // SAFETY: the handle is live, and so are the options.
+        let code = unsafe { (self.functions.compile)(self.handle, count, pointers.as_ptr()) };
+        let log = self.text(self.functions.log_size, self.functions.log);
+        if code != 0 {
+            return Err(Error::new(format!("NVRTC does not compile kernels: error {code}\n{log}")));
+        }
+        let ptx = self.text(self.functions.ptx_size, self.functions.ptx);
+        Ok(Compiled { cubin: self.bytes(self.functions.cubin_size, self.functions.cubin), ptx, log })
+    }
+
+    fn bytes(&self, size: Size, get: Get) -> Vec<u8> {
+        let mut bytes = 0;
+        // SAFETY: the handle is live, the function writes as many bytes as the other says.
+        unsafe {
+            size(self.handle, &raw mut bytes);
+            let mut buffer = vec![0u8; bytes];
+            get(self.handle, buffer.as_mut_ptr().cast());
+            buffer
+        }
+    }
+
+    fn text(&self, size: Size, get: Get) -> String {
+        let bytes = self.bytes(size, get);
+        CStr::from_bytes_until_nul(&bytes).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+}
+
+impl Drop for Program<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the handle is live, and not used again.
+        unsafe { (self.functions.destroy)(&raw mut self.handle) };
+    }
+}
+
+/// Folders that are looked into before the system's.
+pub(crate) fn folders() -> Vec<PathBuf> {
+    let given = std::env::var_os(FOLDER_VARIABLE).map(PathBuf::from);
+    given.into_iter().chain(cache().map(|cache| cache.join("nvrtc"))).collect()
+}
+
+/// Where this project keeps what it can make again.
+pub(crate) fn cache() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    cache.map(|cache| cache.join("graver"))
+}

@@ -1,0 +1,284 @@
+//! Kernels to shared libraries: many in one invocation of the compiler, cached by their text.
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, OsString, c_char, c_void};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use graver_ir::Error;
+use graver_ir::kernel::Mode;
+use libloading::Library;
+
+use crate::emit::{Emitted, hash, stored};
+use crate::text::shim_prelude;
+
+/// Kernels in one library.
+const BATCH: usize = 40;
+/// The flags of every compilation. Products and sums are fused only where the text says so.
+const FLAGS: &[&str] = &["-std=c++17", "-O1", "-fPIC", "-w", "-ffp-contract=off", "-fno-strict-aliasing"];
+
+/// In which order a block's threads run between barriers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The first first.
+    #[default]
+    Ascending,
+    /// The last first.
+    Descending,
+}
+
+/// What a kernel runs over.
+pub(super) struct Run<'a> {
+    pub(super) pointers: &'a [*mut u8],
+    /// In bytes, one a pointer.
+    pub(super) lengths: &'a [usize],
+    pub(super) sizes: &'a [i64],
+    pub(super) blocks: usize,
+    /// The number of the launch in its entry.
+    pub(super) launch: u32,
+    pub(super) order: Order,
+}
+
+/// `gr_launch` of `text/shim.h`.
+#[repr(C)]
+struct RawLaunch {
+    pointers: *const *mut c_void,
+    lengths: *const i64,
+    sizes: *const i64,
+    status: *mut u64,
+    blocks: i64,
+    threads: u32,
+    launch: u32,
+    barriers: u32,
+    order: u32,
+    message: *mut c_char,
+}
+
+type Function = unsafe extern "C" fn(*const RawLaunch);
+
+/// A C++ compiler and what it has compiled.
+#[derive(Debug)]
+pub(super) struct Compiler {
+    command: OsString,
+    folder: PathBuf,
+    flags: Vec<&'static str>,
+    kernels: Mutex<Kernels>,
+}
+
+#[derive(Debug, Default)]
+struct Kernels {
+    /// Texts by name, which are to be compiled.
+    pending: BTreeMap<String, String>,
+    loaded: BTreeMap<String, Function>,
+    /// Never closed before the functions are gone.
+    libraries: Vec<Library>,
+}
+
+impl Compiler {
+    pub(super) fn new(folder: &Path) -> Result<Self, Error> {
+        let command = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
+        let version = Command::new(&command).arg("--version").output();
+        if !version.as_ref().is_ok_and(|output| output.status.success()) {
+            let name = command.display();
+            return Err(Error::new(format!("there is no C++ compiler `{name}`: install g++ or clang, or set CXX to one")));
+        }
+        fs::create_dir_all(folder).map_err(|error| file_error(folder, &error))?;
+        let mut flags = FLAGS.to_vec();
+        // Else every fused multiplication is a call.
+        if cfg!(target_arch = "x86_64") && has_fma() {
+            flags.push("-mfma");
+        }
+        Ok(Self { command, folder: folder.to_owned(), flags, kernels: Mutex::default() })
+    }
+
+    fn kernels(&self) -> MutexGuard<'_, Kernels> {
+        self.kernels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a kernel compiled before the next run.
+    pub(super) fn ask(&self, kernel: &Emitted) {
+        let mut kernels = self.kernels();
+        if !kernels.loaded.contains_key(&kernel.name) && !kernels.pending.contains_key(&kernel.name) {
+            kernels.pending.insert(kernel.name.clone(), kernel.text.clone() + &entry(kernel));
+        }
+    }
+
+    /// Runs a kernel; gives what the shim found wrong.
+    ///
+    /// # Safety
+    /// Every pointer is to memory of its length, which nothing else uses meanwhile, of the types that the kernel declares.
+    pub(super) unsafe fn run(&self, kernel: &Emitted, run: &Run<'_>, status: &mut u64) -> Result<Option<String>, Error> {
+        let function = self.function(&kernel.name)?;
+        let lengths: Vec<i64> = run.lengths.iter().map(|length| i64::try_from(*length).unwrap_or(i64::MAX)).collect();
+        let mut message: [c_char; 256] = [0; 256];
+        let launch = RawLaunch {
+            pointers: run.pointers.as_ptr().cast(),
+            lengths: lengths.as_ptr(),
+            sizes: run.sizes.as_ptr(),
+            status,
+            blocks: i64::try_from(run.blocks).unwrap_or(i64::MAX),
+            threads: kernel.threads,
+            launch: run.launch,
+            barriers: u32::from(kernel.barriers),
+            order: u32::from(run.order == Order::Descending),
+            message: message.as_mut_ptr(),
+        };
+        // SAFETY: the caller's promise; the message has the room that the shim counts on and ends with a zero.
+        let message = unsafe {
+            function(&raw const launch);
+            CStr::from_ptr(message.as_ptr())
+        };
+        Ok((!message.is_empty()).then(|| message.to_string_lossy().into_owned()))
+    }
+
+    fn function(&self, name: &str) -> Result<Function, Error> {
+        let mut kernels = self.kernels();
+        if !kernels.loaded.contains_key(name) {
+            self.compile_pending(&mut kernels)?;
+        }
+        kernels.loaded.get(name).copied().ok_or_else(|| Error::new(format!("kernel {name} was never asked for")))
+    }
+
+    fn compile_pending(&self, kernels: &mut Kernels) -> Result<(), Error> {
+        let header = self.header()?;
+        self.load_known(kernels, &header)?;
+        let pending: Vec<(String, String)> = std::mem::take(&mut kernels.pending).into_iter().collect();
+        let batches: Vec<&[(String, String)]> = pending.chunks(BATCH).collect();
+        let next = Mutex::new(batches.iter());
+        let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(batches.len());
+        let failures: Mutex<Vec<Error>> = Mutex::default();
+        let paths: Mutex<Vec<PathBuf>> = Mutex::default();
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| {
+                    loop {
+                        let batch = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                        let Some(batch) = batch else { return };
+                        match self.library(&header, batch) {
+                            Ok(path) => paths.lock().unwrap_or_else(PoisonError::into_inner).push(path),
+                            Err(error) => failures.lock().unwrap_or_else(PoisonError::into_inner).push(error),
+                        }
+                    }
+                });
+            }
+        });
+        if let Some(error) = failures.into_inner().unwrap_or_else(PoisonError::into_inner).pop() {
+            return Err(error);
+        }
+        let names: Vec<&str> = pending.iter().map(|(name, _)| name.as_str()).collect();
+        paths.into_inner().unwrap_or_else(PoisonError::into_inner).iter().try_for_each(|path| load(kernels, path, &names))
+    }
+
+    /// Loads the pending kernels that an earlier run compiled: beside every library is the list of its kernels.
+    fn load_known(&self, kernels: &mut Kernels, header: &Path) -> Result<(), Error> {
+        let stem = file_stem(header);
+        let mut lists: Vec<PathBuf> =
+            fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|file| file.path()).collect();
+        lists.retain(|path| path.extension().is_some_and(|end| end == "list") && file_stem(path).starts_with(&stem));
+        lists.sort();
+        for list in lists {
+            let text = fs::read_to_string(&list).unwrap_or_default();
+            let names: Vec<&str> = text.lines().filter(|name| kernels.pending.contains_key(*name)).collect();
+            if !names.is_empty() {
+                load(kernels, &list.with_extension("so"), &names)?;
+                names.iter().for_each(|name| drop(kernels.pending.remove(*name)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The prelude, compiled ahead.
+    fn header(&self) -> Result<PathBuf, Error> {
+        let text = shim_prelude();
+        let path = self.folder.join(format!("prelude_{:016x}.h", hash(&(text.clone() + &self.flags.join(" ")))));
+        let compiled = path.with_extension("h.gch");
+        if !compiled.exists() {
+            write(&path, &text)?;
+            self.compile(&["-x", "c++-header"], &path, &compiled)?;
+        }
+        Ok(path)
+    }
+
+    /// The library of some kernels.
+    fn library(&self, header: &Path, batch: &[(String, String)]) -> Result<PathBuf, Error> {
+        let text: String = batch.iter().map(|(_, text)| text.as_str()).collect();
+        let base = self.folder.join(format!("{}_{:016x}", file_stem(header), hash(&text)));
+        let (source, library) = (base.with_extension("cpp"), base.with_extension("so"));
+        if !library.exists() {
+            write(&source, &text)?;
+            let header = header.to_string_lossy();
+            self.compile(&["-shared", "-include", &header], &source, &library)?;
+            let names: String = batch.iter().map(|(name, _)| format!("{name}\n")).collect();
+            write(&base.with_extension("list"), &names)?;
+        }
+        Ok(library)
+    }
+
+    /// Compiles one file; the result appears whole or not at all.
+    fn compile(&self, how: &[&str], source: &Path, result: &Path) -> Result<(), Error> {
+        let unfinished = crate::unfinished(result);
+        let output = Command::new(&self.command).args(&self.flags).args(how).arg(source).arg("-o").arg(&unfinished).output();
+        let output = output.map_err(|error| file_error(source, &error))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let first: Vec<&str> = said.lines().take(40).collect();
+            return Err(Error::new(format!("{} does not compile:\n{}", source.display(), first.join("\n"))));
+        }
+        fs::rename(&unfinished, result).map_err(|error| file_error(result, &error))
+    }
+}
+
+/// Loads some kernels of a library.
+fn load(kernels: &mut Kernels, path: &Path, names: &[&str]) -> Result<(), Error> {
+    // SAFETY: the library is of our own text, and has no initialisers but the C++ library's.
+    let library = unsafe { Library::new(path) }.map_err(|error| Error::new(format!("{}: {error}", path.display())))?;
+    for name in names {
+        // SAFETY: `entry` declares the function so.
+        if let Ok(function) = unsafe { library.get::<Function>(format!("run_{name}").as_bytes()) } {
+            kernels.loaded.insert((*name).to_owned(), *function);
+        }
+    }
+    kernels.libraries.push(library);
+    Ok(())
+}
+
+fn file_stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The function by which a kernel is run.
+fn entry(kernel: &Emitted) -> String {
+    let argument = |(position, (dtype, mode)): (usize, &(graver_ir::DType, Mode))| {
+        let constant = if *mode == Mode::Read { "const " } else { "" };
+        format!("gr_argument<{constant}{}>(l, {position})", stored(*dtype))
+    };
+    let args = kernel.args.iter().enumerate().map(argument);
+    let sizes = (0..kernel.symbols.len()).map(|position| format!("l->sizes[{position}]"));
+    let fixed = [format!("gr_argument<u8>(l, {})", kernel.args.len()), "l->status".to_owned(), "l->launch".to_owned()];
+    let all: Vec<String> = args.chain(sizes).chain(fixed).collect();
+    let (name, all) = (&kernel.name, all.join(", "));
+    format!(
+        "extern \"C\" void run_{name}(const gr_launch* launch) {{\n    \
+         gr_run(launch, [](const gr_launch* l) {{ {name}({all}); }});\n}}\n\n"
+    )
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_fma() -> bool {
+    std::arch::is_x86_feature_detected!("fma")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_fma() -> bool {
+    false
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    crate::write_whole(path, text.as_bytes()).map_err(|error| file_error(path, &error))
+}
+
+fn file_error(path: &Path, error: &std::io::Error) -> Error {
+    Error::new(format!("{}: {error}", path.display()))
+}

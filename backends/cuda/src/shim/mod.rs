@@ -1,0 +1,203 @@
+//! CUDA kernels on the CPU, for tests: the text that a GPU would run, compiled by a C++ compiler against `text/shim.h`. A block's
+//! threads run one after the other; what is wrong with a kernel (an access outside, a barrier that not all reach) is an error.
+
+mod compiler;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use graver_ir::kernel::{Launch, Place, Program};
+use graver_ir::{Array, DType, Diag, Error, Loc, Sizes, Target};
+use graver_runtime::{Backend, Binding, Executable, Invocation, Slot, Stage, Working, Workspace, check_state, failure};
+
+use crate::emit::{Emitted, emit};
+use crate::steps::{self, At, Machine};
+use compiler::{Compiler, Order as ThreadOrder, Run};
+
+pub use compiler::Order;
+
+/// A GPU of fibers.
+///
+/// Kernels are compiled when the first of them runs: all that were asked for until then in few invocations of the compiler.
+#[derive(Clone, Debug)]
+pub struct Shim {
+    compiler: Arc<Compiler>,
+    order: ThreadOrder,
+}
+
+impl Shim {
+    /// With compiled kernels kept in a folder, which is made. The compiler is `$CXX`, or else `c++`.
+    ///
+    /// # Errors
+    /// There is no C++ compiler, or the folder cannot be written.
+    pub fn new(folder: &Path) -> Result<Self, Error> {
+        Ok(Self { compiler: Arc::new(Compiler::new(folder)?), order: Order::Ascending })
+    }
+
+    /// The same, with a block's threads in this order between barriers: results must not change.
+    #[must_use]
+    pub fn with_order(&self, order: Order) -> Self {
+        Self { compiler: Arc::clone(&self.compiler), order }
+    }
+}
+
+impl Backend for Shim {
+    fn describe(&self) -> Target {
+        crate::target("shim")
+    }
+
+    fn compile(&self, program: Arc<Program>) -> Result<Arc<dyn Executable>, Error> {
+        let kernels: Vec<Emitted> = program.kernels.iter().map(emit).collect();
+        kernels.iter().for_each(|kernel| self.compiler.ask(kernel));
+        Ok(Arc::new(ShimExecutable { program, kernels, shim: self.clone() }))
+    }
+}
+
+/// A program of kernels that are compiled, or will be.
+struct ShimExecutable {
+    program: Arc<Program>,
+    kernels: Vec<Emitted>,
+    shim: Shim,
+}
+
+/// The memory of a call: where buffers lie, and how long they are.
+struct Memory {
+    pointers: Vec<*mut u8>,
+    lengths: Vec<usize>,
+}
+
+/// Blocks of a launch at most: more go round in turns, as on a GPU.
+const MOST_BLOCKS: usize = 4096;
+/// The same where each works in memory of its own.
+const MOST_SCRATCH_BLOCKS: usize = 3;
+
+impl ShimExecutable {
+    /// The address of every buffer.
+    fn resolve(
+        &self,
+        binding: &Binding,
+        inputs: &[&Array],
+        outputs: &mut [Array],
+        state: &mut [Slot<'_>],
+        arena: *mut u8,
+    ) -> Memory {
+        let mut pointers = Vec::with_capacity(binding.offsets.len());
+        for (buffer, offset) in self.program.entries[binding.entry].buffers.iter().zip(&binding.offsets) {
+            pointers.push(match &buffer.place {
+                Place::Input(input) => inputs[*input].bytes().as_ptr().cast_mut(),
+                Place::Output(output) => outputs[*output].bytes_mut().as_mut_ptr(),
+                Place::State(slot) => match &mut state[slot.0 as usize] {
+                    Slot::Read(array) => array.bytes().as_ptr().cast_mut(),
+                    Slot::Write(array) => array.bytes_mut().as_mut_ptr(),
+                },
+                Place::Const(place) => self.program.consts[*place].bytes().as_ptr().cast_mut(),
+                Place::Arena(_) => arena.wrapping_add(*offset),
+                Place::Unplaced => unreachable!("a binding is of a planned program"),
+            });
+        }
+        Memory { pointers, lengths: binding.lengths.clone() }
+    }
+}
+
+/// A call on its way through the steps.
+struct Call<'a> {
+    executable: &'a ShimExecutable,
+    binding: &'a Binding,
+    memory: Memory,
+    status: u64,
+}
+
+impl Machine for Call<'_> {
+    fn launch(&mut self, number: u32, launch: &Launch, args: &[At]) -> Result<(), Error> {
+        let (executable, binding) = (self.executable, self.binding);
+        let kernel = &executable.kernels[launch.kernel.0 as usize];
+        let mut pointers: Vec<*mut u8> = args.iter().map(|at| self.memory.pointer(*at)).collect();
+        let mut lengths: Vec<usize> = args.iter().map(|at| self.memory.lengths[at.memory].saturating_sub(at.offset)).collect();
+        let (wanted, each) = (binding.size(&kernel.blocks)?, binding.size(&kernel.scratch)?);
+        let blocks = wanted.min(if each == 0 { MOST_BLOCKS } else { MOST_SCRATCH_BLOCKS });
+        // Poisoned: nothing may be read that was not written.
+        let mut scratch = vec![u64::MAX; (blocks * each).div_ceil(8)];
+        pointers.push(scratch.as_mut_ptr().cast());
+        lengths.push(blocks * each);
+        let sizes: Vec<i64> =
+            kernel.symbols.iter().map(|symbol| binding.sizes.get(symbol.name()).copied().unwrap_or(0)).collect();
+        let order = executable.shim.order;
+        let run = Run { pointers: &pointers, lengths: &lengths, sizes: &sizes, blocks, launch: number, order };
+        // SAFETY: pointers and lengths are those of live buffers, as the kernel's arguments are declared.
+        let message = unsafe { executable.shim.compiler.run(kernel, &run, &mut self.status) }?;
+        match message {
+            None => Ok(()),
+            Some(message) => {
+                let loc = launch.locs.first().unwrap_or(&Loc::UNKNOWN);
+                Err(Diag::new(message).op(format!("kernel {}", kernel.name)).at(loc).into())
+            }
+        }
+    }
+
+    fn holds(&mut self, at: At) -> Result<Option<bool>, Error> {
+        assert!(at.offset < self.memory.lengths[at.memory], "K25: a condition lies inside of its buffer");
+        // SAFETY: the byte is inside of its buffer, which is live.
+        let byte = unsafe { self.memory.pointer(at).read() };
+        Ok((self.status == u64::MAX).then_some(byte != 0))
+    }
+}
+
+impl Memory {
+    fn pointer(&self, at: At) -> *mut u8 {
+        self.pointers[at.memory].wrapping_add(at.offset)
+    }
+}
+
+impl Executable for ShimExecutable {
+    fn program(&self) -> &Program {
+        &self.program
+    }
+
+    fn workspace(&self) -> Workspace {
+        Workspace { inner: Box::new(()) }
+    }
+
+    fn working_bytes(&self, entry: usize, sizes: &Sizes) -> Result<Working, Error> {
+        crate::working(&self.program, self.kernels.iter(), entry, sizes, MOST_SCRATCH_BLOCKS)
+    }
+
+    fn run(&self, call: Invocation<'_>) -> Result<Vec<Array>, Error> {
+        let binding = Binding::new(&self.program, call.entry, call.inputs)?;
+        check_state(&self.program, call.entry, call.state)?;
+        let zeros = |(dtype, shape): &(DType, Vec<usize>)| Array::zeroed(*dtype, shape.clone());
+        let mut outputs: Vec<Array> = binding.outputs.iter().map(zeros).collect::<Result<_, Diag>>()?;
+        // Poisoned, and aligned as the plan has it.
+        let mut arena = vec![[u64::MAX; 32]; binding.arena.div_ceil(256) + 1];
+        let base = arena.as_mut_ptr().cast::<u8>();
+        let base = base.wrapping_add(base.align_offset(crate::ALIGNMENT));
+        let memory = self.resolve(&binding, call.inputs, &mut outputs, call.state, base);
+        let mut running = Call { executable: self, binding: &binding, memory, status: u64::MAX };
+        // A failure does not end the launches: as on a GPU, what follows must leave the state alone by itself.
+        steps::run(&self.program, &binding, &mut running)?;
+        match running.status {
+            u64::MAX => Ok(outputs),
+            status => Err(failure(&self.program, crate::trap_of(status))),
+        }
+    }
+
+    fn compile_times(&self) -> Vec<Duration> {
+        vec![Duration::ZERO; self.kernels.len()]
+    }
+
+    fn dump(&self, kernel: usize, stage: Stage) -> Option<String> {
+        match stage {
+            Stage::Cuda => self.kernels.get(kernel).map(|kernel| kernel.text.clone()),
+            Stage::Vector | Stage::Clif | Stage::Asm | Stage::Ptx | Stage::Sass => None,
+        }
+    }
+}
+
+impl fmt::Debug for ShimExecutable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ShimExecutable({} kernels)", self.kernels.len())
+    }
+}

@@ -1,0 +1,235 @@
+//! Planted faults: what is wrong with a kernel is seen, and the same kernel without the fault passes.
+
+use std::path::Path;
+
+use graver_ir::DType;
+use graver_ir::kernel::{Mode, text};
+
+use super::compiler::{Compiler, Order, Run};
+use crate::emit::{Emitted, emit, hash};
+
+fn compiler() -> Compiler {
+    let folder = std::env::temp_dir().join("graver-shim-tests");
+    Compiler::new(Path::new(&folder)).expect("a C++ compiler")
+}
+
+/// The outcome of a kernel: what the shim says, or what is in the last argument, in bits.
+fn run(compiler: &Compiler, kernel: &Emitted, inputs: &[Vec<u32>], results: usize, order: Order) -> Result<Vec<u32>, String> {
+    compiler.ask(kernel);
+    let mut buffers = inputs.to_vec();
+    buffers.push(vec![0; results]);
+    let mut pointers: Vec<*mut u8> = buffers.iter_mut().map(|buffer| buffer.as_mut_ptr().cast()).collect();
+    let mut lengths: Vec<usize> = buffers.iter().map(|buffer| buffer.len() * 4).collect();
+    pointers.push(std::ptr::null_mut());
+    lengths.push(0);
+    let (mut status, blocks) = (u64::MAX, 3);
+    let run = Run { pointers: &pointers, lengths: &lengths, sizes: &[], blocks, launch: 0, order };
+    // SAFETY: the buffers are live, of the lengths given, and of 4-byte elements as every kernel here has them.
+    match unsafe { compiler.run(kernel, &run, &mut status) }.expect("it compiles") {
+        Some(message) => Err(message),
+        None => Ok(buffers.pop().expect("the result is last")),
+    }
+}
+
+/// The first kernel of a program's text.
+fn kernel(program: &str) -> Emitted {
+    let program = text::parse(program).unwrap_or_else(|error| panic!("{error}"));
+    emit(&program.kernels[0])
+}
+
+/// A kernel written by hand: `p0` is read, `p1` written, both of `u32`.
+fn by_hand(name: &str, threads: u32, body: &str) -> Emitted {
+    let parameters = "GR_IN(u32) p0, GR_OUT(u32) p1, GR_OUT(u8) scratch, GR_STATUS status, u32 launch";
+    let name = format!("{name}_{:016x}", hash(body));
+    Emitted {
+        text: format!("GR_KERNEL({name}, {threads})({parameters}) {{\n{body}}}\n"),
+        name,
+        args: vec![(DType::U32, Mode::Read), (DType::U32, Mode::Write)],
+        symbols: vec![],
+        threads,
+        blocks: graver_ir::Dim::ONE,
+        scratch: graver_ir::Dim::ZERO,
+        barriers: true,
+    }
+}
+
+/// With a piece of the text replaced where it first occurs, or everywhere.
+fn planted(kernel: &Emitted, from: &str, to: &str, everywhere: bool) -> Emitted {
+    assert!(kernel.text.contains(from), "{from} is in\n{}", kernel.text);
+    let text = if everywhere { kernel.text.replace(from, to) } else { kernel.text.replacen(from, to, 1) };
+    let name = format!("{}_planted_{:016x}", kernel.name, hash(&text));
+    Emitted { text: text.replace(&kernel.name, &name), name, ..kernel.clone() }
+}
+
+const ROWS: &str = "program 1
+
+kernel k0 \"row_sums\" (
+  read p0: i32[3, 4096],
+  write p1: i32[3],
+) nest [3, 4096] {
+  stage over [0, 1] keep [0] {
+    %0: i32 = load p0[a0, a1]
+    reduce sum(%0): i32
+  }
+  stage over [0] keep [0] {
+    %0: i32 = reduced(0, 0)
+    store p1[a0] = %0
+  }
+}
+";
+
+const DOT: &str = "program 1
+
+kernel k0 \"dot\" (
+  read p0: f32[40, 50],
+  read p1: f32[50, 36],
+  write p2: f32[40, 36],
+) contract [40, 36, 50] batch [] m [0] n [1] k [2] acc f32 {
+  side a {
+    %0: f32 = load p0[a0, a2]
+    yield %0
+  }
+  side b {
+    %0: f32 = load p1[a2, a1]
+    yield %0
+  }
+  epilogue {
+    %0: f32 = acc
+    store p2[a0, a1] = %0
+  }
+}
+";
+
+fn numbers(count: usize) -> Vec<u32> {
+    (0..count).map(|place| (place * 7 % 11) as u32).collect()
+}
+
+fn floats(count: usize) -> Vec<u32> {
+    (0..count).map(|place| ((place * 7 % 11) as f32 - 5.0).to_bits()).collect()
+}
+
+#[test]
+fn a_missing_barrier_changes_the_result_of_a_row() {
+    let (compiler, kernel, inputs) = (compiler(), kernel(ROWS), [numbers(3 * 4096)]);
+    let expected: Vec<u32> = inputs[0].chunks(4096).map(|row| row.iter().sum()).collect();
+    for order in [Order::Ascending, Order::Descending] {
+        assert_eq!(run(&compiler, &kernel, &inputs, 3, order), Ok(expected.clone()));
+    }
+    // The barrier before the members' results are read is in the prelude: the planted kernel calls a copy without it.
+    let broken = "template <class Op, class T>\nstatic T broken_team(gr_pointer<T> slots, T x, i32 own, bool writes, i32 first, \
+                  i32 stride, i32 members) {\n    if (writes) slots[own] = x;\n    x = gr_of_slots<Op, T>(slots, first, stride, \
+                  members);\n    gr_sync();\n    return x;\n}\n";
+    let mut planted = planted(&kernel, "gr_of_team<", "broken_team<", true);
+    planted.text = broken.to_owned() + &planted.text;
+    assert_ne!(run(&compiler, &planted, &inputs, 3, Order::Ascending), Ok(expected));
+}
+
+#[test]
+fn a_missing_barrier_changes_the_result_of_a_contraction() {
+    let (compiler, kernel, inputs) = (compiler(), kernel(DOT), [floats(40 * 50), floats(50 * 36)]);
+    let at = |buffer: &[u32], place: usize| f32::from_bits(buffer[place]);
+    let element = |m: usize, n: usize| (0..50).map(|k| at(&inputs[0], m * 50 + k) * at(&inputs[1], k * 36 + n)).sum::<f32>();
+    let expected: Vec<u32> = (0..40 * 36).map(|place| element(place / 36, place % 36).to_bits()).collect();
+    for order in [Order::Ascending, Order::Descending] {
+        assert_eq!(run(&compiler, &kernel, &inputs, 40 * 36, order), Ok(expected.clone()));
+    }
+    let planted = planted(&kernel, "gr_sync();", "", false);
+    assert_ne!(run(&compiler, &planted, &inputs, 40 * 36, Order::Ascending), Ok(expected));
+}
+
+#[test]
+fn an_index_outside_is_named() {
+    let (compiler, kernel, inputs) = (compiler(), kernel(ROWS), [numbers(3 * 4096)]);
+    let planted = planted(&kernel, "gr_get(p0[", "gr_get(p0[1 + ", false);
+    let message = run(&compiler, &planted, &inputs, 3, Order::Ascending).expect_err("it reads outside");
+    assert!(message.contains("element 12288 of 12288"), "{message}");
+}
+
+#[test]
+fn a_barrier_that_not_all_reach_is_a_deadlock() {
+    let compiler = compiler();
+    let body =
+        "    u32 x = p0[gr_thread()];\n    if (gr_thread() < 40) gr_sync();\n    else gr_shuffle_bits(x, 1);\n    p1[0] = x;\n";
+    let message = run(&compiler, &by_hand("half", 64, body), &[numbers(64)], 1, Order::Ascending).expect_err("it cannot end");
+    assert!(message.contains("deadlock"), "{message}");
+    let body = "    if (gr_thread() < 32)\n        gr_sync();\n    else\n        gr_sync();\n    p1[0] = p0[0];\n";
+    let message = run(&compiler, &by_hand("apart", 64, body), &[numbers(64)], 1, Order::Ascending).expect_err("they do not meet");
+    assert!(message.contains("different barriers"), "{message}");
+}
+
+/// Each warp copies four rows of 16 bytes a thread, one group each, and reads a row once its group has come.
+fn copies(first: u32) -> String {
+    format!(
+        "    GR_SHARED(shared, 2048);\n    GR_LOCAL(u32) rows = gr_local<u32>(shared, 0, 512);\n    const i32 t = gr_thread();\n    \
+         for (i32 row = 0; row < 2; row++) {{\n        gr_copy16(&rows[row * 128 + t * 4], gr_at(p0, row * 128 + t * 4, 4));\n        \
+         gr_copy_commit();\n    }}\n    gr_copy_wait<{first}>();\n    gr_sync();\n    p1[t] = rows[127 - t];\n    \
+         gr_copy_wait<0>();\n    gr_sync();\n    p1[32 + t] = rows[128 + 127 - t];\n"
+    )
+}
+
+#[test]
+fn a_wrong_wait_count_reads_poison() {
+    let (compiler, inputs) = (compiler(), [numbers(256)]);
+    let expected: Vec<u32> = (0..2).flat_map(|row| (0..32).map(move |t| row * 128 + 127 - t)).map(|at| inputs[0][at]).collect();
+    let right = by_hand("copies", 32, &copies(1));
+    assert_eq!(run(&compiler, &right, &inputs, 64, Order::Descending), Ok(expected));
+    let planted = by_hand("copies", 32, &copies(2));
+    let got = run(&compiler, &planted, &inputs, 64, Order::Descending).expect("nothing is outside");
+    assert!(got[..32].contains(&u32::MAX), "{got:?}");
+}
+
+const TENSOR_DOT: &str = "program 1
+
+kernel k0 \"dot\" (
+  read p0: bf16[48, 96],
+  read p1: bf16[40, 96],
+  write p2: f32[48, 40],
+) contract [48, 40, 96] batch [] m [0] n [1] k [2] acc f32 {
+  side a {
+    %0: bf16 = load p0[a0, a2]
+    %1: f32 = cast(%0)
+    yield %1
+  }
+  side b {
+    %0: bf16 = load p1[a1, a2]
+    %1: f32 = cast(%0)
+    yield %1
+  }
+  epilogue {
+    %0: f32 = acc
+    store p2[a0, a1] = %0
+  }
+}
+";
+
+#[test]
+fn a_wrong_wait_count_changes_the_result_of_a_contraction() {
+    let value = |place: usize| (place * 5 % 13) as f32 - 6.0;
+    let half = |place: usize| value(place).to_bits() >> 16;
+    let words = |count: usize| (0..count / 2).map(|word| half(word * 2) | half(word * 2 + 1) << 16).collect::<Vec<u32>>();
+    let (compiler, kernel, inputs) = (compiler(), kernel(TENSOR_DOT), [words(48 * 96), words(40 * 96)]);
+    let element = |m: usize, n: usize| (0..96).map(|k| value(m * 96 + k) * value(n * 96 + k)).sum::<f32>();
+    let expected: Vec<u32> = (0..48 * 40).map(|place| element(place / 40, place % 40).to_bits()).collect();
+    assert!(kernel.text.contains("gr_copy16(") && kernel.text.contains("gr_mma_bf16("), "{}", kernel.text);
+    for order in [Order::Ascending, Order::Descending] {
+        assert_eq!(run(&compiler, &kernel, &inputs, 48 * 40, order), Ok(expected.clone()));
+    }
+    let planted = planted(&kernel, "gr_copy_wait<1>", "gr_copy_wait<2>", false);
+    assert_ne!(run(&compiler, &planted, &inputs, 48 * 40, Order::Ascending), Ok(expected));
+}
+
+#[test]
+fn tensor_instructions_multiply_fragments_as_ptx_lays_them_out() {
+    // Row `r` of `a` is 16 halves, column `c` of `b` too; the result is 16 x 8 floats.
+    let body = "    const i32 lane = gr_thread(), group = lane / 4, pair = lane % 4;\n    u32 a[4], b[2];\n    float d[4] = {};\n    \
+                for (i32 r = 0; r < 4; r++) a[r] = p0[(group + r % 2 * 8) * 8 + pair + r / 2 * 4];\n    \
+                for (i32 r = 0; r < 2; r++) b[r] = p0[128 + group * 8 + pair + r * 4];\n    gr_mma_bf16(d, a, b);\n    \
+                for (i32 e = 0; e < 4; e++) p1[(group + e / 2 * 8) * 8 + pair * 2 + e % 2] = gr_bits(d[e]);\n";
+    let half = |place: usize| ((place * 5 % 13) as f32 - 6.0).to_bits() >> 16;
+    let words: Vec<u32> = (0..192).map(|word| half(word * 2) | half(word * 2 + 1) << 16).collect();
+    let value = |place: usize| (place * 5 % 13) as f32 - 6.0;
+    let element = |row: usize, column: usize| (0..16).map(|k| value(row * 16 + k) * value(256 + column * 16 + k)).sum::<f32>();
+    let expected: Vec<u32> = (0..128).map(|place| element(place / 8, place % 8).to_bits()).collect();
+    let got = run(&compiler(), &by_hand("mma", 32, body), &[words], 128, Order::Ascending);
+    assert_eq!(got, Ok(expected));
+}

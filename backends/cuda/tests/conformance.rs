@@ -1,0 +1,37 @@
+//! The suite that every backend passes, on the CPU through the shim, with a block's threads in one order and in the other.
+
+use std::path::Path;
+
+use graver_conformance::{contractions, functions, networks, random_programs, samples};
+use graver_cuda::{Order, Shim};
+
+fn shim() -> Shim {
+    Shim::new(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("shim")).expect("a C++ compiler")
+}
+
+#[test]
+fn every_operation_at_every_type() {
+    samples(&shim());
+}
+
+#[test]
+fn random_programs_in_both_orders() {
+    let shim = shim();
+    random_programs(&shim, &shim.with_order(Order::Descending), 0..60);
+}
+
+#[test]
+fn functions_within_their_bounds() {
+    functions(&shim());
+}
+
+#[test]
+fn contractions_of_every_arrangement() {
+    let shim = shim();
+    contractions(&shim, &[&shim.with_order(Order::Descending)]);
+}
+
+#[test]
+fn nets_and_their_training_steps() {
+    networks(&shim());
+}

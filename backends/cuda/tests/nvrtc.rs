@@ -1,0 +1,74 @@
+//! Kernels as machine code of GPUs, without one. NVRTC is not part of this repository: `backends/cuda/setup-nvrtc.sh` brings it,
+//! and `cargo test -p graver-cuda --test nvrtc -- --ignored` runs these; with GRAVER_BLESS=1 they write `docs/cuda-kernels.md`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Instant;
+
+use graver_conformance::{nets, programs};
+use graver_cuda::{KernelName, Nvrtc, Usage, describe};
+use graver_ir::kernel::Program;
+
+/// Ampere, Hopper, Blackwell.
+const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90a", "sm_100"];
+
+type Usages = BTreeMap<KernelName, Usage>;
+
+fn compile(nvrtc: &Nvrtc, all: &[(String, Program)], architecture: &str) -> Usages {
+    let start = Instant::now();
+    let usages = nvrtc.usage(all.iter().map(|(_, program)| program), architecture).expect("every kernel compiles");
+    println!("{architecture}: {} kernels in {:?}", usages.len(), start.elapsed());
+    assert!(usages.values().all(|usage| usage.registers > 0), "every kernel is told of");
+    let spilled: Vec<_> = usages.iter().filter(|(_, usage)| usage.spilled > 0).collect();
+    println!("spilled: {spilled:?}");
+    assert!(spilled.iter().all(|(name, _)| name.shape != "contract"), "{spilled:?}");
+    usages
+}
+
+#[test]
+#[ignore = "NVRTC comes from backends/cuda/setup-nvrtc.sh"]
+fn every_kernel_compiles_for_every_architecture() {
+    let (nvrtc, all) = (Nvrtc::find().expect("NVRTC"), programs(&describe()));
+    for architecture in ARCHITECTURES {
+        compile(&nvrtc, &all, architecture);
+    }
+}
+
+#[test]
+#[ignore = "NVRTC comes from backends/cuda/setup-nvrtc.sh"]
+fn what_the_kernels_of_nets_take() {
+    let nvrtc = Nvrtc::find().expect("NVRTC");
+    let names: Vec<String> = nets().into_iter().map(|(name, _)| name).collect();
+    let all: Vec<(String, Program)> = programs(&describe()).into_iter().filter(|(name, _)| names.contains(name)).collect();
+    let usages = ARCHITECTURES.map(|architecture| compile(&nvrtc, &all, architecture));
+    let (path, written) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cuda-kernels.md"), page(&all, &usages));
+    if std::env::var_os("GRAVER_BLESS").is_some() {
+        std::fs::write(&path, &written).expect("the project's folder is writable");
+    }
+    let held = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(held == written, "docs/cuda-kernels.md is not what NVRTC says; write it again with GRAVER_BLESS=1\n{written}");
+}
+
+fn page(all: &[(String, Program)], usages: &[Usages]) -> String {
+    let mut page = String::from(
+        "# What kernels take of a GPU\n\nRegisters of a thread, bytes of shared memory of a block, and bytes that a thread spills, as NVRTC 13.0.88 compiles the kernels \
+         of small nets (`crates/testkit/src/nets.rs`). No GPU ran for this page, which a test writes and holds.\n\n| net | kernel | shape |",
+    );
+    ARCHITECTURES.iter().for_each(|architecture| write!(page, " {architecture} |").expect("memory takes it"));
+    page += "\n|---|---|---|---|---|---|\n";
+    for (net, program) in all {
+        for position in 0..program.kernels.len() {
+            let text = graver_cuda::cuda_text(program, position).expect("there is such a kernel");
+            let of = |usages: &Usages| {
+                let known = usages.iter().find(|(name, _)| text.contains(&name.function));
+                let (name, usage) = known.expect("every kernel was compiled");
+                (name.clone(), format!("{} / {} / {}", usage.registers, usage.shared, usage.spilled))
+            };
+            let cells: Vec<(KernelName, String)> = usages.iter().map(of).collect();
+            let (name, row) = (&cells[0].0, cells.iter().map(|(_, cell)| cell.as_str()).collect::<Vec<_>>().join(" | "));
+            writeln!(page, "| {net} | `{}` | {} | {row} |", name.kernel, name.shape).expect("memory takes it");
+        }
+    }
+    page
+}

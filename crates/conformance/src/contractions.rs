@@ -1,0 +1,168 @@
+//! Contractions of sizes around those of tiles, in every arrangement of operands and results, with and without fused
+//! neighbours: within the bounds of sums, and bit for bit the same in every guise.
+
+use graver_interp::{Precision, eval};
+use graver_ir::op::{Conv, ConvAxis, DotAxes};
+use graver_ir::{Array, DType, Dim, Module, Op, ScalarFn, Symbol};
+use graver_runtime::Backend;
+use graver_testkit::{Bound, Build, Fill, Rng, check_close};
+
+use crate::{compile, report, run};
+
+/// A contraction, and inputs of one or several sizes.
+pub(crate) struct Case {
+    pub(crate) what: String,
+    pub(crate) module: Module,
+    inputs: Vec<Vec<Array>>,
+    bound: Bound,
+}
+
+/// Products, convolutions and sums of sizes around those of tiles, in every arrangement of operands and results.
+///
+/// # Panics
+/// If any leaves its bounds, or has other bits on one of the backends in `alike`.
+pub fn contractions(backend: &dyn Backend, alike: &[&dyn Backend]) {
+    let cases = cases();
+    let backends = || std::iter::once(&backend).chain(alike);
+    let compiled: Vec<_> = cases
+        .iter()
+        .map(|case| backends().map(|backend| compile(*backend, &case.module)).collect::<Result<Vec<_>, String>>())
+        .collect();
+    let wrong = cases.iter().zip(compiled).flat_map(|(case, executables)| {
+        let check = |inputs: &Vec<Array>| {
+            let results = executables.as_ref().map_err(String::clone)?.iter().map(|one| run(one.as_ref(), inputs, &[]));
+            check(case, inputs, &results.collect::<Result<Vec<_>, String>>()?)
+        };
+        case.inputs
+            .iter()
+            .filter_map(|inputs| check(inputs).err().map(|error| format!("{}: {error}", case.what)))
+            .collect::<Vec<_>>()
+    });
+    report("contractions", &wrong.collect::<Vec<_>>());
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    [products(), convolutions(), symbolic(), long_sums()].into_iter().flatten().collect()
+}
+
+fn check(case: &Case, inputs: &[Array], results: &[Vec<Array>]) -> Result<(), String> {
+    let inputs: Vec<&Array> = inputs.iter().collect();
+    let entry = *case.module.functions.keys().next().ok_or("a module has a function")?;
+    let expected = eval(&case.module, entry, &inputs, &[], Precision::Reference).map_err(|error| error.to_string())?;
+    if results.iter().any(|result| *result != results[0]) {
+        return Err("the same backend gives other bits in another guise".to_owned());
+    }
+    expected.outputs.iter().zip(&results[0]).try_for_each(|(expected, got)| check_close(expected, got, case.bound))
+}
+
+/// Integers from -3 to 3: their sums in any order are exact in every type but the smallest.
+fn integers(rng: &mut Rng, dtype: DType, shape: &[usize]) -> Array {
+    let values: Vec<i64> = (0..shape.iter().product()).map(|_| rng.int(-3, 3)).collect();
+    Array::from_fn(dtype, shape, |place| graver_ir::Scalar::int(dtype, values[place]))
+}
+
+/// `z[m, n] = x . y` with each operand either way round, and the result transposed or not.
+fn dot(dtype: DType, [m, n, k]: [usize; 3], arrangement: usize) -> (Module, Vec<Vec<usize>>) {
+    let (x_last, y_last, transposed) = (arrangement & 1 == 1, arrangement & 2 == 2, arrangement & 4 == 4);
+    let sized = |own: usize, k_last: bool| if k_last { [own, k] } else { [k, own] };
+    let (x_shape, y_shape) = (sized(m, x_last), sized(n, y_last));
+    let mut b = Build::new("dot");
+    let dims = |shape: [usize; 2]| shape.map(Dim::from).to_vec();
+    let (x, y) = (b.arg("x", dtype, dims(x_shape)), b.arg("y", dtype, dims(y_shape)));
+    let axes = DotAxes {
+        lhs_batch: vec![],
+        rhs_batch: vec![],
+        lhs_contract: vec![usize::from(x_last)],
+        rhs_contract: vec![usize::from(y_last)],
+    };
+    let mut z = b.dot(x, y, axes);
+    if transposed {
+        z = b.permute(z, [1, 0]);
+    }
+    // A fused prologue and epilogue would change no integer.
+    let z = b.map(ScalarFn::Neg, [z]);
+    (b.finish([z]), vec![x_shape.to_vec(), y_shape.to_vec()])
+}
+
+fn products() -> Vec<Case> {
+    let mut rng = Rng::named("products");
+    let sizes =
+        [[5, 8, 64], [6, 9, 65], [64, 10, 33], [17, 3, 50], [3, 40, 40], [41, 33, 129], [1, 64, 64], [64, 1, 64], [50, 72, 96]];
+    let mut cases = Vec::new();
+    for sizes in sizes {
+        for arrangement in 0..8 {
+            for dtype in [DType::F32, DType::F64, DType::BF16, DType::I32] {
+                let (module, shapes) = dot(dtype, sizes, arrangement);
+                let inputs = shapes.iter().map(|shape| integers(&mut rng, dtype, shape)).collect();
+                // 16-bit results round once.
+                let bound = if dtype == DType::BF16 { Bound::ulps(dtype, 1.0) } else { Bound::EXACT };
+                cases.push(Case {
+                    what: format!("{dtype} {sizes:?} arrangement {arrangement}"),
+                    module,
+                    inputs: vec![inputs],
+                    bound,
+                });
+            }
+        }
+    }
+    cases
+}
+
+fn convolutions() -> Vec<Case> {
+    let mut rng = Rng::named("convolutions");
+    let layouts = [[0, 1, 2, 3], [0, 3, 1, 2]];
+    let all = layouts.into_iter().flat_map(|layout| [(1, 1), (2, 1), (1, 0), (2, 2)].map(|how| (layout, how)));
+    let case = |(layout, (stride, pad)): ([usize; 4], (i64, i64))| {
+        let logical = [3usize, 5, 9, 7];
+        let mut shape = [0; 4];
+        layout.iter().zip(logical).for_each(|(place, size): (&usize, usize)| shape[*place] = size);
+        let mut b = Build::new("conv");
+        let x = b.arg("x", DType::F32, shape.map(Dim::from).to_vec());
+        let w = b.arg("w", DType::F32, [6, 3, 3, 5]);
+        let axis = ConvAxis { stride, low: Dim::from(pad), high: Dim::from(pad), kernel_dilation: 1, input_dilation: 1 };
+        let conv = Conv {
+            input: layout.to_vec(),
+            kernel: vec![0, 3, 1, 2],
+            output: layout.to_vec(),
+            axes: vec![axis.clone(), axis],
+            groups: 1,
+            batch_groups: 1,
+        };
+        let z = b.add(Op::Conv(conv), &[x, w]);
+        let z = b.map(ScalarFn::Relu, [z]);
+        let inputs = vec![integers(&mut rng, DType::F32, &shape), integers(&mut rng, DType::F32, &[6, 3, 3, 5])];
+        let what = format!("layout {layout:?} stride {stride} pad {pad}");
+        Case { what, module: b.finish([z]), inputs: vec![inputs], bound: Bound::EXACT }
+    };
+    all.map(case).collect()
+}
+
+/// Down to nothing.
+fn symbolic() -> Vec<Case> {
+    let mut rng = Rng::named("symbolic");
+    let n = Dim::sym(&Symbol::new("n"));
+    let mut b = Build::new("dot");
+    let (x, y) = (b.arg("x", DType::F32, vec![n.clone(), Dim::from(7)]), b.arg("y", DType::F32, vec![Dim::from(7), n]));
+    let axes = |contract: usize, other: usize| DotAxes {
+        lhs_batch: vec![],
+        rhs_batch: vec![],
+        lhs_contract: vec![contract],
+        rhs_contract: vec![other],
+    };
+    let (outer, inner) = (b.dot(x, y, axes(1, 0)), b.dot(x, y, axes(0, 1)));
+    let inputs = [0usize, 1, 2, 5, 8, 23]
+        .map(|size| vec![integers(&mut rng, DType::F32, &[size, 7]), integers(&mut rng, DType::F32, &[7, size])]);
+    vec![Case { what: "symbolic".to_owned(), module: b.finish([outer, inner]), inputs: inputs.to_vec(), bound: Bound::EXACT }]
+}
+
+/// Partial sums keep errors far below those of a running sum.
+fn long_sums() -> Vec<Case> {
+    let mut b = Build::new("sum");
+    let x = b.arg("x", DType::F32, [3, 100_003]);
+    let rows = b.reduce(graver_ir::op::ReduceKind::Sum, x, [1]);
+    let columns = b.reduce(graver_ir::op::ReduceKind::Sum, x, [0]);
+    let inputs = vec![Fill::Any.array(DType::F32, &[3, 100_003], &mut Rng::named("long"))];
+    let magnitude = inputs[0].to_f64().iter().map(|x| x.abs()).sum::<f64>() / 3.0;
+    let bound = Bound::sum(DType::F32, 600, magnitude);
+    vec![Case { what: "long sums".to_owned(), module: b.finish([rows, columns]), inputs: vec![inputs], bound }]
+}
