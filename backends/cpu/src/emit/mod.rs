@@ -3,3 +3,6 @@
 pub(crate) mod cranelift;
 pub(crate) mod jit;
 pub(crate) mod x64;
+
+#[cfg(test)]
+mod fuzz;

@@ -43,17 +43,13 @@ fn power_of_two(b: &mut Builder, n: Val) -> Val {
     b.bitcast(bits, Elem::F32)
 }
 
-/// `e^x`. The power of two is applied in two steps, so that the result may be denormal.
+/// `e^x`, which may be denormal.
 pub(super) fn exp(b: &mut Builder, x: Val) -> Val {
     let x = clamp(b, x, -104.0, 89.0);
-    let Reduced { exponent, minus_one, .. } = reduce(b, x);
+    let Reduced { n, minus_one, .. } = reduce(b, x);
     let one = b.f32(1.0);
     let e = b.add(minus_one, one);
-    let first = b.shift(Shift::Arithmetic, exponent, 1);
-    let second = b.sub(exponent, first);
-    let (first, second) = (power_of_two(b, first), power_of_two(b, second));
-    let e = b.mul(e, first);
-    b.mul(e, second)
+    b.binary(Binary::Scale, e, n)
 }
 
 /// `e^x - 1 = 2^n ((e^r - 1) + (1 - 2^-n))`, where nothing is lost near 0.
@@ -67,12 +63,7 @@ pub(super) fn expm1(b: &mut Builder, x: Val) -> Val {
     let one = b.f32(1.0);
     let rest = b.sub(one, inverse);
     let sum = b.add(minus_one, rest);
-    // `2^n` in two steps: `n` may be 128.
-    let unit = b.constant(Elem::I32, 1);
-    let before = b.sub(exponent, unit);
-    let (scale, two) = (power_of_two(b, before), b.f32(2.0));
-    let half = b.mul(sum, scale);
-    let result = b.mul(half, two);
+    let result = b.binary(Binary::Scale, sum, n);
     // Near 0 the scaling is by 1, and tiny results must not be halved into denormals.
     let zero = b.f32(0.0);
     let small = b.compare(Compare::Eq, n, zero);

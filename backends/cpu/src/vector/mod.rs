@@ -135,6 +135,8 @@ pub(crate) enum Binary {
     Shr,
     /// The high half of the product of two `u32`.
     MulHigh,
+    /// `x * 2^y` of `f32`, `y` a whole number of at most 250; where that is denormal, perhaps rounded twice.
+    Scale,
 }
 
 /// A shift by a number below the width.

@@ -251,6 +251,25 @@ impl Emitter<'_, '_> {
         self.b.ins().bor(result, sign)
     }
 
+    /// `x * 2^y` by two powers, whose exponents are halves of `y`.
+    pub(super) fn scaled(&mut self, x: Value, y: Value) -> Value {
+        // Adding 1.5 * 2^23 leaves the whole number in the low bits.
+        let magic = self.constant_in(Elem::F32, self.width_of(y), u64::from(12_582_912f32.to_bits()));
+        let shifted = self.b.ins().fadd(y, magic);
+        let (bits, magic) = (self.as_int(shifted), self.as_int(magic));
+        let whole = self.b.ins().isub(bits, magic);
+        let one = self.b.ins().iconst(types::I32, 1);
+        let first = self.b.ins().sshr(whole, one);
+        let second = self.b.ins().isub(whole, first);
+        let bias = self.word(whole, 127);
+        [first, second].into_iter().fold(x, |x, exponent| {
+            let field = self.b.ins().iadd(exponent, bias);
+            let power = self.shifted_left(field, 23);
+            let power = self.as_float(power);
+            self.b.ins().fmul(x, power)
+        })
+    }
+
     /// Whether the bits of an `f32` are a NaN.
     fn is_nan(&mut self, bits: Value) -> Value {
         let magnitude = self.masked(bits, 0x7fff_ffff);

@@ -66,7 +66,8 @@ impl Emitter<'_, '_> {
             | Binary::MaxFast
             | Binary::And
             | Binary::Or
-            | Binary::Xor => unreachable!("done on whole registers"),
+            | Binary::Xor
+            | Binary::Scale => unreachable!("done on whole registers"),
         }
     }
 

@@ -258,6 +258,7 @@ impl Emitter<'_, '_> {
                 self.each(&[x, y], &mut |emitter, part| emitter.straight(op, elem, part[0], part[1]))
             }
             Binary::Div if elem.is_float() => self.each(&[x, y], &mut |emitter, part| emitter.b.ins().fdiv(part[0], part[1])),
+            Binary::Scale => self.each(&[x, y], &mut |emitter, part| emitter.scaled(part[0], part[1])),
             Binary::MulHigh if x.lanes > 1 => Parts::vector(self.mul_high(x.single(), y.single())),
             Binary::Div | Binary::Rem | Binary::Shl | Binary::Shr | Binary::MulHigh => {
                 self.by_lane(&[(x, elem), (y, elem)], elem, &mut |emitter, part| emitter.lane(op, elem, part[0], part[1]))
@@ -290,7 +291,8 @@ impl Emitter<'_, '_> {
             | Binary::MaxFast
             | Binary::Shl
             | Binary::Shr
-            | Binary::MulHigh => unreachable!("not one instruction"),
+            | Binary::MulHigh
+            | Binary::Scale => unreachable!("not one instruction"),
         };
         self.wrap(elem, result)
     }

@@ -236,7 +236,8 @@ impl Emitter<'_> {
             | Binary::Sub
             | Binary::And
             | Binary::Or
-            | Binary::Xor => self.by_lane(&[(x, elem), (y, elem)], elem, &mut |emitter, lane| {
+            | Binary::Xor
+            | Binary::Scale => self.by_lane(&[(x, elem), (y, elem)], elem, &mut |emitter, lane| {
                 Parts::one(emitter.binary_int(op, elem, lane[0].single(), lane[1].single(), None))
             }),
         }

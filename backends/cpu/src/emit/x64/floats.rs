@@ -7,7 +7,7 @@ use regalloc2::VReg;
 use super::inst::{Mem, Src, View};
 use super::table::{self, Codes, is_double, sized};
 use super::{Emitter, Parts, Pending, Wide};
-use crate::vector::{Binary, Compare, Elem, Load, Op, Pattern, Unary, Val, Width};
+use crate::vector::{Binary, Compare, Elem, Load, Op, Pattern, Shift, Unary, Val, Width};
 
 /// The operands of a value: registers, or memory that an instruction may read.
 #[derive(Clone, Copy, Debug)]
@@ -207,12 +207,32 @@ impl Emitter<'_> {
         if let Some(codes) = table::float(op, elem) {
             return self.each2(x, y, &mut |emitter, x, y| emitter.vector2(codes, x, y));
         }
+        if op == Binary::Scale {
+            return self.each2(x, y, &mut |emitter, x, y| emitter.scaled(x, y));
+        }
         assert!(matches!(op, Binary::Min | Binary::Max), "V2: {op:?} is of integers");
         let fast = if op == Binary::Min { Binary::MinFast } else { Binary::MaxFast };
         let extreme = self.binary_float(fast, elem, x, y);
         // Where `y` is NaN, it is given; where `x` is, it must be given here.
         let nan = self.compare_float(Compare::Ne, elem, x, Operand::from(x));
         self.blend(nan, elem, x, extreme)
+    }
+
+    /// `x * 2^y`. AVX2 multiplies by two powers, whose exponents are halves of `y`.
+    fn scaled(&mut self, x: VReg, y: Src) -> VReg {
+        if self.wide == Wide::V4 {
+            return self.vector2([Code::EVEX_Vscalefps_zmm_k1z_zmm_zmmm512b32_er; 2], x, y);
+        }
+        let y = self.in_register(Elem::F32, y);
+        let whole = self.vector1([Code::VEX_Vcvtps2dq_ymm_ymmm256; 2], Src::Reg(y));
+        let first = self.vector_imm(table::shift(Shift::Arithmetic, Elem::I32), whole, 1);
+        let second = self.vector2(table::SUB, whole, Src::Reg(first));
+        let bias = self.constant_source(Elem::I32, 127);
+        [first, second].into_iter().fold(x, |x, exponent| {
+            let field = self.vector2(table::ADD, exponent, bias);
+            let power = self.vector_imm(table::shift(Shift::Left, Elem::I32), field, 23);
+            self.vector2([Code::VEX_Vmulps_ymm_ymm_ymmm256; 2], x, Src::Reg(power))
+        })
     }
 
     /// The register of the product and sum; `dies` tells which operands are not used again.

@@ -188,6 +188,7 @@ impl Emitter<'_> {
             }
             Binary::Shl | Binary::Shr => self.shift_by(op, elem, x, y),
             Binary::Div | Binary::Rem => self.divide(op, elem, x, y, known),
+            Binary::Scale => unreachable!("V2: integers are not scaled"),
         }
     }
 
@@ -216,7 +217,8 @@ impl Emitter<'_> {
             | Binary::Xor
             | Binary::Shl
             | Binary::Shr
-            | Binary::MulHigh => None,
+            | Binary::MulHigh
+            | Binary::Scale => None,
         }
     }
 

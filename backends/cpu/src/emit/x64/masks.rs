@@ -81,7 +81,7 @@ impl Emitter<'_> {
             }
             Binary::Or | Binary::Add | Binary::Max | Binary::MaxFast => [Code::VEX_Vpor_ymm_ymm_ymmm256, Code::VEX_Korw_kr_kr_kr],
             Binary::Xor | Binary::Sub => [Code::VEX_Vpxor_ymm_ymm_ymmm256, Code::VEX_Kxorw_kr_kr_kr],
-            Binary::Div | Binary::Rem | Binary::Shl | Binary::Shr | Binary::MulHigh => {
+            Binary::Div | Binary::Rem | Binary::Shl | Binary::Shr | Binary::MulHigh | Binary::Scale => {
                 unreachable!("V2: {op:?} is not of truth values")
             }
         };

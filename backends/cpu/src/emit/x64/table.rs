@@ -74,7 +74,8 @@ pub(super) fn float(op: Binary, elem: Elem) -> Option<Codes> {
         | Binary::Xor
         | Binary::Shl
         | Binary::Shr
-        | Binary::MulHigh => return None,
+        | Binary::MulHigh
+        | Binary::Scale => return None,
     };
     Some(sized(elem, words, doubles))
 }
@@ -118,7 +119,7 @@ pub(super) fn int(op: Binary, elem: Elem) -> Option<(Option<Code>, Code)> {
             Some((Some(Code::VEX_Vpsravd_ymm_ymm_ymmm256), Code::EVEX_Vpsravd_zmm_k1z_zmm_zmmm512b32))
         }
         Binary::Shr => Some((Some(Code::VEX_Vpsrlvd_ymm_ymm_ymmm256), Code::EVEX_Vpsrlvd_zmm_k1z_zmm_zmmm512b32)),
-        Binary::Div | Binary::Rem | Binary::MulHigh => None,
+        Binary::Div | Binary::Rem | Binary::MulHigh | Binary::Scale => None,
     }
 }
 
