@@ -40,7 +40,7 @@ fn faults_in_graphs_are_caught() {
     all_are_caught(FAULTS, &COMPILED, |compiled| &compiled.case.module, judge);
 }
 
-fn judge(compiled: &Compiled, module: Module) -> Verdict {
+pub(super) fn judge(compiled: &Compiled, module: Module) -> Verdict {
     if let Err(error) = verify(&module) {
         return Verdict::Refused(error.to_string());
     }

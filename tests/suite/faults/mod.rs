@@ -6,6 +6,7 @@
 mod derivatives;
 mod graph;
 mod kernels;
+mod loops;
 mod plan;
 
 use std::fmt;
