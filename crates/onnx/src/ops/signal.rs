@@ -201,12 +201,16 @@ pub(super) fn mel_weights(n: &mut Node<'_>) -> Values {
     Ok(vec![n.b.constant(Array::from_vec([spectrum, count], weights)?.cast(dtype))?])
 }
 
+/// The height at a point; a rising side of no width is the centre alone.
+#[expect(clippy::float_cmp, reason = "edges are whole numbers")]
 fn triangle(x: f64, [left, centre, right]: [f64; 3]) -> f64 {
     if x >= centre && x < right {
         (right - x) / (right - centre)
     } else if x >= left && x <= centre && centre > left {
         (x - left) / (centre - left)
+    } else if x == centre && centre <= left {
+        1.0
     } else {
-        f64::from(u8::from(x >= centre && x <= centre && centre <= left))
+        0.0
     }
 }
