@@ -347,6 +347,10 @@ impl Importer<'_> {
         let graph = attribute(proto, "body")?;
         let count =
             proto.attribute.iter().find(|attribute| attribute.name == "num_scan_inputs").map_or(0, |attribute| attribute.i);
+        if frame.opsets.get("").is_some_and(|version| *version < 9) {
+            let what = "scans of batches, which version 9 of the operators has no more";
+            return Err(Problem::Unsupported(Diag::new(what)).into());
+        }
         let all: Option<Vec<Value>> = args.iter().copied().collect();
         let Some(all) = all else { return Err(missing("an operand")) };
         let carried = usize::try_from(count).ok().and_then(|count| all.len().checked_sub(count));

@@ -309,10 +309,10 @@ pub(super) fn deform_conv(n: &mut Node<'_>) -> Values {
     let moved = n.b.reshape(offset, [batch.clone(), count.clone(), Dim::from(2), outs[0].clone(), outs[1].clone()])?;
     let points = [batch.clone(), &count * &outs[0] * &outs[1]];
     let mut coordinates = Vec::new();
-    for axis in 0..2 {
+    for (axis, windows) in spatial.iter().enumerate() {
         let own = n.b.part(moved, 2, &Dim::from(axis), &Dim::ONE)?;
         let own = squeezed(n.b, own, 2)?;
-        let regular = regular(n.b, &spatial[axis], &taps, &outs, axis, n.b.dtype(own))?;
+        let regular = regular(n.b, windows, &taps, &outs, axis, n.b.dtype(own))?;
         let at = n.b.add(own, regular)?;
         coordinates.push(n.b.reshape(at, points.clone())?);
     }

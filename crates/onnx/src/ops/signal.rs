@@ -40,9 +40,16 @@ pub(super) fn fourier(n: &mut Node<'_>) -> Values {
     Ok(vec![transform(n.b, x, axis, &Transform { length, inverse, one_sided })?])
 }
 
-/// Along one axis; the last axis holds real and imaginary parts.
+/// Along one axis, computed in `f64`, since most of a sum cancels; the last axis holds real and imaginary parts.
 fn transform(b: &mut Builder, x: Value, axis: usize, how: &Transform) -> Result<Value> {
-    let (rank, dtype) = (b.rank(x), b.dtype(x));
+    let dtype = b.dtype(x);
+    let wide = b.cast(x, DType::F64)?;
+    let y = transformed(b, wide, axis, how)?;
+    b.cast(y, dtype)
+}
+
+fn transformed(b: &mut Builder, x: Value, axis: usize, how: &Transform) -> Result<Value> {
+    let rank = b.rank(x);
     let shape = b.shape(x);
     let (Some(size), Some(parts)) = (shape[axis].as_const(), shape[rank - 1].as_const()) else {
         return unsupported(format!("the transform of {}", b.ty(x)));
@@ -55,7 +62,7 @@ fn transform(b: &mut Builder, x: Value, axis: usize, how: &Transform) -> Result<
     }
     let x = b.part(x, axis, &Dim::ZERO, &Dim::from(used))?;
     let (cos, sin) = waves(used, bins, how);
-    let (cos, sin) = (matrix(b, used, bins, cos, dtype)?, matrix(b, used, bins, sin, dtype)?);
+    let (cos, sin) = (matrix(b, used, bins, cos)?, matrix(b, used, bins, sin)?);
     let real = part(b, x, 0)?;
     let by = |b: &mut Builder, x: Value, waves: Value| -> Result<Value> {
         let y = b.dot(x, waves, DotAxes { lhs_contract: vec![axis], rhs_contract: vec![0], ..DotAxes::default() })?;
@@ -106,9 +113,9 @@ fn waves(used: i64, bins: i64, how: &Transform) -> (Vec<f64>, Vec<f64>) {
     (cos, sin)
 }
 
-fn matrix(b: &mut Builder, rows: i64, columns: i64, data: Vec<f64>, dtype: DType) -> Result<Value> {
+fn matrix(b: &mut Builder, rows: i64, columns: i64, data: Vec<f64>) -> Result<Value> {
     let size = |size: i64| usize::try_from(size).unwrap_or(0);
-    b.constant(Array::from_vec([size(rows), size(columns)], data)?.cast(dtype))
+    b.constant(Array::from_vec([size(rows), size(columns)], data)?)
 }
 
 /// Transforms of overlapping frames.
@@ -194,12 +201,16 @@ pub(super) fn mel_weights(n: &mut Node<'_>) -> Values {
     Ok(vec![n.b.constant(Array::from_vec([spectrum, count], weights)?.cast(dtype))?])
 }
 
+/// The height at a point; a rising side of no width is the centre alone.
+#[expect(clippy::float_cmp, reason = "edges are whole numbers")]
 fn triangle(x: f64, [left, centre, right]: [f64; 3]) -> f64 {
     if x >= centre && x < right {
         (right - x) / (right - centre)
     } else if x >= left && x <= centre && centre > left {
         (x - left) / (centre - left)
+    } else if x == centre && centre <= left {
+        1.0
     } else {
-        f64::from(u8::from(x >= centre && x <= centre && centre <= left))
+        0.0
     }
 }

@@ -2,6 +2,7 @@
 
 mod bytes;
 mod common;
+mod control;
 mod external;
 mod hostile;
 mod ops;
