@@ -1,0 +1,167 @@
+//! ONNX models at the command: run, imported, and held against what is expected of them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use graver_data::npy;
+use graver_ir::Array;
+use graver_onnx::proto::{
+    AttributeProto, Dimension, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    TensorShapeProto, TensorType, TypeProto, TypeValue, ValueInfoProto,
+};
+use prost::Message;
+
+/// A folder of this test's own.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("graver-cli-onnx-{}-{test}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("the temporary folder is writable");
+        Self(path)
+    }
+
+    /// A case: a model, one set of inputs, and what is expected.
+    fn case(&self, name: &str, model: &ModelProto, inputs: &[Array], expected: &Array) {
+        let set = self.0.join(name).join("set_0");
+        std::fs::create_dir_all(set.join("expect")).expect("just made");
+        std::fs::write(self.0.join(name).join("model.onnx"), model.encode_to_vec()).expect("just made");
+        for (place, input) in inputs.iter().enumerate() {
+            npy::write_file(set.join(format!("input_{place}.npy")), input).expect("just made");
+        }
+        npy::write_file(set.join("expect/output_0.npy"), expected).expect("just made");
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// Runs the command, which must end with this code; gives all that it said.
+fn ends(folder: &Path, args: &[&str], code: i32) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_graver")).args(args).current_dir(folder).output().expect("the command starts");
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert_eq!(output.status.code(), Some(code), "graver {args:?}\n{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    said
+}
+
+fn floats(shape: &[usize], data: &[f32]) -> Array {
+    Array::from_vec(shape, data.to_vec()).expect("the test's sizes agree")
+}
+
+fn value(name: &str, elem_type: i32, sizes: &[i64]) -> ValueInfoProto {
+    let dim = |size: &i64| Dimension { value: (*size >= 0).then_some(DimensionValue::Size(*size)) };
+    let shape = TensorShapeProto { dim: sizes.iter().map(dim).collect() };
+    let tensor = TypeValue::Tensor(TensorType { elem_type, shape: Some(shape) });
+    ValueInfoProto { name: name.to_owned(), r#type: Some(TypeProto { value: Some(tensor) }) }
+}
+
+fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
+    NodeProto {
+        input: inputs.iter().map(|name| (*name).to_owned()).collect(),
+        output: vec![output.to_owned()],
+        op_type: op.to_owned(),
+        ..NodeProto::default()
+    }
+}
+
+fn ints(name: &str, ints: &[i64]) -> AttributeProto {
+    AttributeProto { name: name.to_owned(), r#type: 7, ints: ints.to_vec(), ..AttributeProto::default() }
+}
+
+fn constant(name: &str, values: &[i64]) -> TensorProto {
+    let dims = vec![i64::try_from(values.len()).expect("a short list")];
+    TensorProto { name: name.to_owned(), dims, data_type: 7, int64_data: values.to_vec(), ..TensorProto::default() }
+}
+
+/// A model whose result is `y`.
+fn model(node: Vec<NodeProto>, input: Vec<ValueInfoProto>, initializer: Vec<TensorProto>) -> ModelProto {
+    let output = vec![ValueInfoProto { name: "y".to_owned(), r#type: None }];
+    let graph = GraphProto { node, input, initializer, output, ..GraphProto::default() };
+    let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 17 }];
+    ModelProto { ir_version: 8, opset_import, graph: Some(graph), functions: Vec::new() }
+}
+
+/// The sum of two inputs, rows of any number.
+fn sum() -> ModelProto {
+    model(vec![node("Add", &["a", "b"], "y")], vec![value("a", 1, &[-1, 2]), value("b", 1, &[2])], Vec::new())
+}
+
+#[test]
+fn a_folder_of_models_gives_what_is_expected() {
+    let folder = Folder::new("conform");
+    let x = floats(&[1, 1, 4], &[1.0, -2.0, 3.0, -4.0]);
+    folder.case(
+        "sum",
+        &sum(),
+        &[floats(&[3, 2], &[1.0; 6]), floats(&[2], &[1.0, 2.0])],
+        &floats(&[3, 2], &[2.0, 3.0, 2.0, 3.0, 2.0, 3.0]),
+    );
+    let pool =
+        NodeProto { attribute: vec![ints("kernel_shape", &[2]), ints("strides", &[2])], ..node("AveragePool", &["r"], "y") };
+    let pooled = model(vec![node("Relu", &["x"], "r"), pool], vec![value("x", 1, &[1, 1, 4])], Vec::new());
+    folder.case("deeper/pool", &pooled, std::slice::from_ref(&x), &floats(&[1, 1, 2], &[0.5, 1.5]));
+    let softmax = model(vec![node("Softmax", &["x"], "y")], vec![value("x", 1, &[1, 2])], Vec::new());
+    folder.case("deeper/softmax", &softmax, &[floats(&[1, 2], &[0.0, 3f32.ln()])], &floats(&[1, 2], &[0.25, 0.75]));
+    // The shape is an input: the model is specialised to its value.
+    let shaped =
+        model(vec![node("Reshape", &["x", "shape"], "y")], vec![value("x", 1, &[1, 1, 4]), value("shape", 7, &[2])], Vec::new());
+    let shape = Array::from_vec([2], vec![2i64, -1]).expect("sizes agree");
+    folder.case("reshape", &shaped, &[x.clone(), shape], &floats(&[2, 2], &[1.0, -2.0, 3.0, -4.0]));
+    let unknown = model(vec![node("NonZero", &["x"], "y")], vec![value("x", 1, &[1, 1, 4])], Vec::new());
+    folder.case("unknown", &unknown, &[x], &floats(&[1], &[0.0]));
+    let said = ends(&folder.0, &["conform", "."], 0);
+    assert!(said.contains("not supported  unknown: model.onnx:1:1 (NonZero y): NonZero: the operation in version 17"), "{said}");
+    assert!(said.ends_with("4 agree, 1 are not supported, 0 differ\n"), "{said}");
+}
+
+#[test]
+fn a_difference_is_told_and_fails() {
+    let folder = Folder::new("differs");
+    folder.case("sum", &sum(), &[floats(&[1, 2], &[1.0, 1.0]), floats(&[2], &[1.0, 2.0])], &floats(&[1, 2], &[2.0, 3.5]));
+    let said = ends(&folder.0, &["conform", "."], 2);
+    assert!(said.contains("differs        sum: output 0: element 1 is 3 instead of 3.5"), "{said}");
+    ends(&folder.0, &["conform", ".", "--atol", "0.6"], 0);
+}
+
+#[test]
+fn the_layout_of_the_suite_of_onnx_is_read_too() {
+    let folder = Folder::new("suite");
+    let set = folder.0.join("sum/test_data_set_0");
+    std::fs::create_dir_all(&set).expect("just made");
+    std::fs::write(folder.0.join("sum/model.onnx"), sum().encode_to_vec()).expect("just made");
+    let tensors =
+        [("input_0", vec![1, 2], vec![1.0, 2.0]), ("input_1", vec![2], vec![3.0, 4.0]), ("output_0", vec![1, 2], vec![4.0, 6.0])];
+    for (name, dims, float_data) in tensors {
+        let tensor = TensorProto { dims, data_type: 1, float_data, ..TensorProto::default() };
+        std::fs::write(set.join(format!("{name}.pb")), tensor.encode_to_vec()).expect("just made");
+    }
+    assert!(ends(&folder.0, &["conform", "sum"], 0).ends_with("1 agree, 0 are not supported, 0 differ\n"));
+}
+
+#[test]
+fn an_imported_model_runs_as_the_model_does() {
+    let folder = Folder::new("import");
+    folder.case("sum", &sum(), &[floats(&[1, 2], &[1.0, 1.0]), floats(&[2], &[1.0, 2.0])], &floats(&[1, 2], &[2.0, 3.0]));
+    ends(&folder.0, &["import", "sum/model.onnx", "-o", "sum.gir"], 0);
+    for program in ["sum.gir", "sum/model.onnx"] {
+        ends(&folder.0, &["run", program, "--inputs", "sum/set_0", "--outputs", "out"], 0);
+        let found = npy::read_file(folder.0.join("out/output_0.npy"), graver_data::Limit::default()).expect("it was written");
+        assert_eq!(found.to_f64(), [2.0, 3.0]);
+    }
+}
+
+#[test]
+fn a_bomb_is_refused_before_memory_is_taken() {
+    let folder = Folder::new("bomb");
+    let bomb = model(vec![node("Expand", &["x", "shape"], "y")], vec![value("x", 1, &[1])], vec![constant("shape", &[1 << 46])]);
+    folder.case("bomb", &bomb, &[floats(&[1], &[1.0])], &floats(&[1], &[0.0]));
+    let said = ends(&folder.0, &["run", "bomb/model.onnx", "--inputs", "bomb/set_0", "--outputs", "out"], 2);
+    assert!(said.contains("bytes for intermediate values and results"), "{said}");
+    std::fs::write(folder.0.join("bad.onnx"), [0xff; 64]).expect("just made");
+    let said = ends(&folder.0, &["import", "bad.onnx"], 2);
+    assert!(said.contains("not an ONNX model"), "{said}");
+}
