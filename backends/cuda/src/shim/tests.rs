@@ -233,3 +233,32 @@ fn tensor_instructions_multiply_fragments_as_ptx_lays_them_out() {
     let got = run(&compiler(), &by_hand("mma", 32, body), &[words], 128, Order::Ascending);
     assert_eq!(got, Ok(expected));
 }
+
+/// What the thread sanitizer says of a kernel over zeros, if anything.
+fn races(kernel: &Emitted, elements: &[usize]) -> Option<String> {
+    let program = compiler().racing(kernel, elements).expect("it compiles");
+    // The sanitizer needs addresses that are not random where the kernel randomises many bits.
+    let fixed = std::process::Command::new("setarch").arg("-R").arg(&program).output();
+    let output = fixed
+        .ok()
+        .filter(|output| output.status.code() != Some(1))
+        .map_or_else(|| std::process::Command::new(&program).output().expect("it was just compiled"), |output| output);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    match output.status.code() {
+        Some(0) => None,
+        Some(66) if said.contains("data race") => Some(said),
+        other => panic!("{other:?}: {said}"),
+    }
+}
+
+#[test]
+fn kernels_have_no_races_and_a_missing_barrier_is_one() {
+    for (program, elements) in [(ROWS, &[3 * 4096, 3][..]), (DOT, &[2000, 1800, 1440]), (TENSOR_DOT, &[48 * 96, 40 * 96, 1920])] {
+        let kernel = kernel(program);
+        assert_eq!(races(&kernel, elements), None);
+        if kernel.text.contains("gr_sync();") && program != ROWS {
+            let planted = planted(&kernel, "gr_sync();", "", false);
+            assert!(races(&planted, elements).is_some(), "{}", planted.text);
+        }
+    }
+}
