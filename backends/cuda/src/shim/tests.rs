@@ -20,9 +20,11 @@ fn run(compiler: &Compiler, kernel: &Emitted, inputs: &[Vec<u32>], results: usiz
     buffers.push(vec![0; results]);
     let mut pointers: Vec<*mut u8> = buffers.iter_mut().map(|buffer| buffer.as_mut_ptr().cast()).collect();
     let mut lengths: Vec<usize> = buffers.iter().map(|buffer| buffer.len() * 4).collect();
-    pointers.push(std::ptr::null_mut());
-    lengths.push(0);
     let (mut status, blocks) = (u64::MAX, 3);
+    let each = usize::try_from(kernel.scratch.as_const().expect("of known size")).expect("a size");
+    let mut scratch = vec![u64::MAX; (each * blocks).div_ceil(8)];
+    pointers.push(scratch.as_mut_ptr().cast());
+    lengths.push(each * blocks);
     let run = Run { pointers: &pointers, lengths: &lengths, sizes: &[], blocks, launch: 0, order };
     // SAFETY: the buffers are live, of the lengths given, and of 4-byte elements as every kernel here has them.
     match unsafe { compiler.run(kernel, &run, &mut status) }.expect("it compiles") {
@@ -135,6 +137,31 @@ fn a_missing_barrier_changes_the_result_of_a_contraction() {
     }
     let planted = planted(&kernel, "gr_sync();", "", false);
     assert_ne!(run(&compiler, &planted, &inputs, 40 * 36, Order::Ascending), Ok(expected));
+}
+
+/// Sums of columns weighted by the sums of their rows: a stage keeps an axis that the next one drops.
+fn weighted(columns: usize) -> String {
+    format!(
+        "program 1\n\nkernel k0 \"weighted\" (\n  read p0: i32[3, {columns}],\n  write p1: i32[{columns}],\n) nest [3, {columns}] {{\n  \
+         stage over [0, 1] keep [0] {{\n    %0: i32 = load p0[a0, a1]\n    reduce sum(%0): i32\n  }}\n  \
+         stage over [0, 1] keep [1] {{\n    %0: i32 = load p0[a0, a1]\n    %1: i32 = reduced(0, 0)\n    %2: i32 = mul(%0, %1)\n    \
+         reduce sum(%2): i32\n  }}\n  stage over [1] keep [1] {{\n    %0: i32 = reduced(1, 0)\n    store p1[a1] = %0\n  }}\n}}\n"
+    )
+}
+
+#[test]
+fn results_that_later_stages_read_elsewhere_lie_in_memory() {
+    let compiler = compiler();
+    for columns in [4, 200, 1000] {
+        let (kernel, inputs) = (kernel(&weighted(columns)), [numbers(3 * columns)]);
+        assert!(kernel.text.contains("gr_place<"), "{}", kernel.text);
+        let sums: Vec<u32> = inputs[0].chunks(columns).map(|row| row.iter().sum()).collect();
+        let column = |at: usize| (0..3).map(|row| inputs[0][row * columns + at] * sums[row]).sum::<u32>();
+        let expected: Vec<u32> = (0..columns).map(column).collect();
+        for order in [Order::Ascending, Order::Descending] {
+            assert_eq!(run(&compiler, &kernel, &inputs, columns, order), Ok(expected.clone()), "{columns}");
+        }
+    }
 }
 
 #[test]
