@@ -266,10 +266,8 @@ fn races(kernel: &Emitted, elements: &[usize]) -> Option<String> {
     let program = compiler().racing(kernel, elements).expect("it compiles");
     // The sanitizer needs addresses that are not random where the kernel randomises many bits.
     let fixed = std::process::Command::new("setarch").arg("-R").arg(&program).output();
-    let output = fixed
-        .ok()
-        .filter(|output| output.status.code() != Some(1))
-        .map_or_else(|| std::process::Command::new(&program).output().expect("it was just compiled"), |output| output);
+    let directly = || std::process::Command::new(&program).output().expect("it was just compiled");
+    let output = fixed.ok().filter(|output| output.status.code() != Some(1)).unwrap_or_else(directly);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     match output.status.code() {
         Some(0) => None,
