@@ -91,11 +91,11 @@ fn products() -> Vec<Case> {
     let mut cases = Vec::new();
     for sizes in sizes {
         for arrangement in 0..8 {
-            for dtype in [DType::F32, DType::F64, DType::BF16, DType::I32] {
+            for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16, DType::I32] {
                 let (module, shapes) = dot(dtype, sizes, arrangement);
                 let inputs = shapes.iter().map(|shape| integers(&mut rng, dtype, shape)).collect();
                 // 16-bit results round once.
-                let bound = if dtype == DType::BF16 { Bound::ulps(dtype, 1.0) } else { Bound::EXACT };
+                let bound = if dtype.size() == 2 { Bound::ulps(dtype, 1.0) } else { Bound::EXACT };
                 cases.push(Case {
                     what: format!("{dtype} {sizes:?} arrangement {arrangement}"),
                     module,

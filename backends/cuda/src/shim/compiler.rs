@@ -189,6 +189,20 @@ impl Compiler {
         Ok(())
     }
 
+    /// Compiles a kernel into a program that runs it once over zeros, a block's threads being threads of the system, under the
+    /// thread sanitizer; gives the program.
+    #[cfg(test)]
+    pub(super) fn racing(&self, kernel: &Emitted, elements: &[usize]) -> Result<PathBuf, Error> {
+        let text = shim_prelude() + &kernel.text + &entry(kernel) + &racing_main(kernel, elements);
+        let base = self.folder.join(format!("race_{:016x}", hash(&text)));
+        let (source, program) = (base.with_extension("cpp"), base);
+        if !program.exists() {
+            write(&source, &text)?;
+            self.compile(&["-g", "-DGR_RACE", "-fsanitize=thread", "-pthread"], &source, &program)?;
+        }
+        Ok(program)
+    }
+
     /// The prelude, compiled ahead.
     fn header(&self) -> Result<PathBuf, Error> {
         let text = shim_prelude();
@@ -263,6 +277,25 @@ fn entry(kernel: &Emitted) -> String {
         "extern \"C\" void run_{name}(const gr_launch* launch) {{\n    \
          gr_run(launch, [](const gr_launch* l) {{ {name}({all}); }});\n}}\n\n"
     )
+}
+
+/// Runs a kernel over zeros, of 8 bytes an element, in as many blocks as there is work for on a small machine.
+#[cfg(test)]
+fn racing_main(kernel: &Emitted, elements: &[usize]) -> String {
+    use std::fmt::Write;
+    let mut main = "int main() {\n    std::vector<void*> pointers;\n    std::vector<i64> lengths;\n".to_owned();
+    for count in elements.iter().copied().chain([4096]) {
+        writeln!(main, "    pointers.push_back(calloc({count}, 8));\n    lengths.push_back({count} * 8);").expect("a string");
+    }
+    let (name, threads) = (&kernel.name, kernel.threads);
+    write!(
+        main,
+        "    u64 status = ~0ull;\n    char message[256] = {{}};\n    gr_launch launch = {{pointers.data(), lengths.data(), nullptr, \
+         &status, 2, {threads}, 0, 1, 0, message}};\n    run_{name}(&launch);\n    fputs(message, stderr);\n    return message[0] ? 1 \
+         : 0;\n}}\n"
+    )
+    .expect("a string");
+    main
 }
 
 #[cfg(target_arch = "x86_64")]

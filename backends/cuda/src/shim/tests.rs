@@ -20,9 +20,11 @@ fn run(compiler: &Compiler, kernel: &Emitted, inputs: &[Vec<u32>], results: usiz
     buffers.push(vec![0; results]);
     let mut pointers: Vec<*mut u8> = buffers.iter_mut().map(|buffer| buffer.as_mut_ptr().cast()).collect();
     let mut lengths: Vec<usize> = buffers.iter().map(|buffer| buffer.len() * 4).collect();
-    pointers.push(std::ptr::null_mut());
-    lengths.push(0);
     let (mut status, blocks) = (u64::MAX, 3);
+    let each = usize::try_from(kernel.scratch.as_const().expect("of known size")).expect("a size");
+    let mut scratch = vec![u64::MAX; (each * blocks).div_ceil(8)];
+    pointers.push(scratch.as_mut_ptr().cast());
+    lengths.push(each * blocks);
     let run = Run { pointers: &pointers, lengths: &lengths, sizes: &[], blocks, launch: 0, order };
     // SAFETY: the buffers are live, of the lengths given, and of 4-byte elements as every kernel here has them.
     match unsafe { compiler.run(kernel, &run, &mut status) }.expect("it compiles") {
@@ -137,6 +139,31 @@ fn a_missing_barrier_changes_the_result_of_a_contraction() {
     assert_ne!(run(&compiler, &planted, &inputs, 40 * 36, Order::Ascending), Ok(expected));
 }
 
+/// Sums of columns weighted by the sums of their rows: a stage keeps an axis that the next one drops.
+fn weighted(columns: usize) -> String {
+    format!(
+        "program 1\n\nkernel k0 \"weighted\" (\n  read p0: i32[3, {columns}],\n  write p1: i32[{columns}],\n) nest [3, {columns}] {{\n  \
+         stage over [0, 1] keep [0] {{\n    %0: i32 = load p0[a0, a1]\n    reduce sum(%0): i32\n  }}\n  \
+         stage over [0, 1] keep [1] {{\n    %0: i32 = load p0[a0, a1]\n    %1: i32 = reduced(0, 0)\n    %2: i32 = mul(%0, %1)\n    \
+         reduce sum(%2): i32\n  }}\n  stage over [1] keep [1] {{\n    %0: i32 = reduced(1, 0)\n    store p1[a1] = %0\n  }}\n}}\n"
+    )
+}
+
+#[test]
+fn results_that_later_stages_read_elsewhere_lie_in_memory() {
+    let compiler = compiler();
+    for columns in [4, 200, 1000] {
+        let (kernel, inputs) = (kernel(&weighted(columns)), [numbers(3 * columns)]);
+        assert!(kernel.text.contains("gr_place<"), "{}", kernel.text);
+        let sums: Vec<u32> = inputs[0].chunks(columns).map(|row| row.iter().sum()).collect();
+        let column = |at: usize| (0..3).map(|row| inputs[0][row * columns + at] * sums[row]).sum::<u32>();
+        let expected: Vec<u32> = (0..columns).map(column).collect();
+        for order in [Order::Ascending, Order::Descending] {
+            assert_eq!(run(&compiler, &kernel, &inputs, columns, order), Ok(expected.clone()), "{columns}");
+        }
+    }
+}
+
 #[test]
 fn an_index_outside_is_named() {
     let (compiler, kernel, inputs) = (compiler(), kernel(ROWS), [numbers(3 * 4096)]);
@@ -232,4 +259,31 @@ fn tensor_instructions_multiply_fragments_as_ptx_lays_them_out() {
     let expected: Vec<u32> = (0..128).map(|place| element(place / 8, place % 8).to_bits()).collect();
     let got = run(&compiler(), &by_hand("mma", 32, body), &[words], 128, Order::Ascending);
     assert_eq!(got, Ok(expected));
+}
+
+/// What the thread sanitizer says of a kernel over zeros, if anything.
+fn races(kernel: &Emitted, elements: &[usize]) -> Option<String> {
+    let program = compiler().racing(kernel, elements).expect("it compiles");
+    // The sanitizer needs addresses that are not random where the kernel randomises many bits.
+    let fixed = std::process::Command::new("setarch").arg("-R").arg(&program).output();
+    let directly = || std::process::Command::new(&program).output().expect("it was just compiled");
+    let output = fixed.ok().filter(|output| output.status.code() != Some(1)).unwrap_or_else(directly);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    match output.status.code() {
+        Some(0) => None,
+        Some(66) if said.contains("data race") => Some(said),
+        other => panic!("{other:?}: {said}"),
+    }
+}
+
+#[test]
+fn kernels_have_no_races_and_a_missing_barrier_is_one() {
+    for (program, elements) in [(ROWS, &[3 * 4096, 3][..]), (DOT, &[2000, 1800, 1440]), (TENSOR_DOT, &[48 * 96, 40 * 96, 1920])] {
+        let kernel = kernel(program);
+        assert_eq!(races(&kernel, elements), None);
+        if kernel.text.contains("gr_sync();") && program != ROWS {
+            let planted = planted(&kernel, "gr_sync();", "", false);
+            assert!(races(&planted, elements).is_some(), "{}", planted.text);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 // The names of `device.cuh` for a C++ compiler: a block's threads are fibers that run one after the other, from barrier to
 // barrier. Shared memory is poisoned before each block, asynchronous copies happen at their wait and poison their destination
 // until then, every access of an argument is checked, and a block that cannot go on is an error. Not fast, not parallel.
+// With GR_RACE a block's threads are threads of the system instead, for a sanitizer to watch.
 
 #include <cmath>
 #include <cstdint>
@@ -69,10 +70,13 @@ struct gr_machine {
     u8* shared = nullptr;
     i64 shared_bytes = 0;
     std::vector<gr_fiber> fibers = std::vector<gr_fiber>(GR_MOST_THREADS);
-    u64 published[GR_MOST_THREADS][8];
+    u64 (*published)[8] = nullptr;
     ~gr_machine() {
+#ifndef GR_RACE
         free(stacks);
         free(shared);
+        free(published);
+#endif
     }
 };
 
@@ -147,6 +151,43 @@ static u8* gr_shared_memory(i64 bytes) {
 static i32 gr_thread() { return gr_here().thread; }
 static i64 gr_block() { return gr_here().block; }
 GR_DEVICE i64 gr_blocks() { return gr_here().launch->blocks; }
+
+#ifdef GR_RACE
+#include <pthread.h>
+#include <thread>
+
+static pthread_barrier_t gr_block_barrier, gr_warp_barriers[GR_MOST_THREADS / 32];
+
+static void gr_yield(gr_state state, i32) {
+    pthread_barrier_wait(state == GR_AT_BLOCK ? &gr_block_barrier : &gr_warp_barriers[gr_here().thread / 32]);
+}
+#define gr_sync() gr_yield(GR_AT_BLOCK, __LINE__)
+#define gr_warp_sync() gr_yield(GR_AT_WARP, __LINE__)
+
+// Runs a kernel's blocks one after the other, the threads of each at once.
+static void gr_run(const gr_launch* launch, void (*kernel)(const gr_launch*)) {
+    u8* shared = (u8*)aligned_alloc(64, GR_MOST_SHARED);
+    auto published = (u64(*)[8])calloc(GR_MOST_THREADS, 8 * sizeof(u64));
+    pthread_barrier_init(&gr_block_barrier, nullptr, launch->threads);
+    for (u32 warp = 0; warp * 32 < launch->threads; warp++) pthread_barrier_init(&gr_warp_barriers[warp], nullptr, 32);
+    for (i64 block = 0; block < launch->blocks; block++) {
+        std::vector<std::thread> threads;
+        for (u32 t = 0; t < launch->threads; t++)
+            threads.emplace_back([=] {
+                gr_machine& here = gr_here();
+                here.launch = launch;
+                here.block = block;
+                here.thread = (i32)t;
+                here.shared = shared;
+                here.published = published;
+                kernel(launch);
+            });
+        for (std::thread& thread : threads) thread.join();
+    }
+    free(shared);
+    free(published);
+}
+#else
 
 #if defined(__x86_64__)
 // Saves what a call must preserve on the stack, and goes on at another stack.
@@ -260,6 +301,7 @@ static void gr_run(const gr_launch* launch, void (*kernel)(const gr_launch*)) {
     here.kernel = kernel;
     if (!here.shared) {
         here.shared = (u8*)aligned_alloc(64, GR_MOST_SHARED);
+        here.published = (u64(*)[8])calloc(GR_MOST_THREADS, 8 * sizeof(u64));
         here.stacks = (u8*)aligned_alloc(64, GR_STACK * GR_MOST_THREADS);
     }
     for (here.block = 0; here.block < launch->blocks && !launch->message[0]; here.block++) {
@@ -275,6 +317,7 @@ static void gr_run(const gr_launch* launch, void (*kernel)(const gr_launch*)) {
     }
     here.shared_bytes = 0;
 }
+#endif
 
 // ---- what threads exchange
 
@@ -294,11 +337,11 @@ GR_DEVICE u32 gr_shuffle_bits(u32 x, i32 lanes) {
 }
 
 GR_DEVICE u64 gr_least(u64* status, u64 x) {
-    u64 old = *status;
-    if (x < old) *status = x;
+    u64 old = __atomic_load_n(status, __ATOMIC_RELAXED);
+    while (x < old && !__atomic_compare_exchange_n(status, &old, x, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
     return old;
 }
-GR_DEVICE u64 gr_status(const u64* status) { return *status; }
+GR_DEVICE u64 gr_status(const u64* status) { return __atomic_load_n(status, __ATOMIC_RELAXED); }
 
 // ---- numbers
 
