@@ -18,7 +18,7 @@ fn main() {
     let threads = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1);
     let isa = words.iter().find_map(|word| word.parse::<Isa>().ok()).unwrap_or_else(Isa::detect);
     let cpu = Cpu::new(threads).with_isa(isa).expect("the machine has the level");
-    println!("level {isa}, {threads} threads, {:.1} GFLOP/s of one thread's multiply-add units", peak(&cpu));
+    println!("level {isa}, {threads} threads, {:.1} GFLOP/s of one thread's multiply-add units", peak());
     for size in [64, 128, 256, 512, 1024] {
         product(&cpu, "nn", [size, size, size], (1, 0));
     }
@@ -50,29 +50,21 @@ fn product(cpu: &Cpu, name: &str, [m, n, k]: [i32; 3], (x, y): (usize, usize)) {
 }
 
 /// Billions of operations a second of one thread's multiply-add units at their widest; 0 where it is not known how to ask.
-fn peak(cpu: &Cpu) -> f64 {
+fn peak() -> f64 {
     #[cfg(target_arch = "x86_64")]
     {
-        const STEPS: u32 = 2_000_000;
+        const STEPS: u32 = 200_000;
         let (run, lanes): (unsafe fn(u32) -> f32, f64) = match Isa::detect() {
             Isa::V4 => (fused_512, 16.0),
             Isa::V3 => (fused_256, 8.0),
             Isa::Baseline => return 0.0,
         };
-        let best = (0..5).map(|_| {
-            let start = clock(cpu);
-            // SAFETY: the machine has what the function uses.
-            std::hint::black_box(unsafe { run(STEPS) });
-            clock(cpu).saturating_sub(start).as_secs_f64()
-        });
-        let best = best.fold(f64::INFINITY, f64::min);
+        // SAFETY: the machine has what the function uses.
+        let best = fastest(|| _ = std::hint::black_box(unsafe { run(STEPS) })).as_secs_f64();
         f64::from(STEPS) * 12.0 * lanes * 2.0 / best / 1e9
     }
     #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = cpu;
-        0.0
-    }
+    0.0
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -109,18 +101,10 @@ fn report(cpu: &Cpu, name: &str, module: &Module, work: f64, unit: &str) {
     let inputs: Vec<Array> = entry.inputs.iter().map(|(buffer, _)| random(entry.buffer(*buffer).shape.as_slice())).collect();
     let inputs: Vec<&Array> = inputs.iter().collect();
     let mut workspace = executable.workspace();
-    let mut batch = || {
-        // Asking for the time on the processor takes microseconds.
-        let (mut count, begin, wall) = (0u32, clock(cpu), Instant::now());
-        while count == 0 || wall.elapsed() < Duration::from_millis(80) {
-            count += 1;
-            let call = Invocation { entry: 0, inputs: &inputs, state: &mut [], workspace: &mut workspace };
-            executable.run(call).expect("it runs");
-        }
-        clock(cpu).saturating_sub(begin) / count
-    };
-    // Other programs may share the core for some of the time.
-    let best = (0..5).map(|_| batch()).min().expect("some batch");
+    let best = fastest(|| {
+        let call = Invocation { entry: 0, inputs: &inputs, state: &mut [], workspace: &mut workspace };
+        executable.run(call).expect("it runs");
+    });
     let rate = work / best.as_secs_f64() / 1e9;
     let kernels = executable.program().kernels.len();
     println!(
@@ -130,17 +114,19 @@ fn report(cpu: &Cpu, name: &str, module: &Module, work: f64, unit: &str) {
     );
 }
 
-/// Time on the processor, which does not count what other programs take; on several threads, or where it is not known,
-/// time on the wall.
-fn clock(cpu: &Cpu) -> Duration {
-    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
-    let wall = START.elapsed();
-    if cpu.describe().threads > 1 {
-        return wall;
+/// The time of a call in the fastest of many samples, each some calls of a millisecond or more: other programs, which may share
+/// the processor, leave some samples alone.
+fn fastest(mut call: impl FnMut()) -> Duration {
+    let (mut best, begin) = (Duration::MAX, Instant::now());
+    while best == Duration::MAX || begin.elapsed() < Duration::from_millis(400) {
+        let (mut count, sample) = (0, Instant::now());
+        while count == 0 || sample.elapsed() < Duration::from_millis(1) {
+            call();
+            count += 1;
+        }
+        best = best.min(sample.elapsed() / count);
     }
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanoseconds = stat.split_whitespace().next().and_then(|word| word.parse().ok());
-    nanoseconds.map_or(wall, Duration::from_nanos)
+    best
 }
 
 fn random(shape: &[Dim]) -> Array {
