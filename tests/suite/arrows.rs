@@ -22,8 +22,13 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
 ];
 
 /// Each outside name with the only places whose sources may use it.
-const CONFINED: &[(&str, &[&str])] =
-    &[("petgraph", &["ir/src/graph.rs"]), ("cranelift", &["backends/cpu/"]), ("cudarc", &["backends/cuda/"])];
+const CONFINED: &[(&str, &[&str])] = &[
+    ("petgraph", &["ir/src/graph.rs"]),
+    ("cranelift", &["backends/cpu/"]),
+    ("regalloc2", &["backends/cpu/"]),
+    ("iced_x86", &["backends/cpu/"]),
+    ("cudarc", &["backends/cuda/"]),
+];
 
 /// Crates that do no IO, and what would be IO.
 const PURE: &[&str] = &["ir/src", "crates/interp/src", "passes/src"];

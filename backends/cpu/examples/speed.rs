@@ -53,19 +53,14 @@ fn product(cpu: &Cpu, name: &str, [m, n, k]: [i32; 3], (x, y): (usize, usize)) {
 fn peak() -> f64 {
     #[cfg(target_arch = "x86_64")]
     {
-        const STEPS: u32 = 2_000_000;
+        const STEPS: u32 = 200_000;
         let (run, lanes): (unsafe fn(u32) -> f32, f64) = match Isa::detect() {
             Isa::V4 => (fused_512, 16.0),
             Isa::V3 => (fused_256, 8.0),
             Isa::Baseline => return 0.0,
         };
-        let best = (0..5).map(|_| {
-            let start = Instant::now();
-            // SAFETY: the machine has what the function uses.
-            std::hint::black_box(unsafe { run(STEPS) });
-            start.elapsed().as_secs_f64()
-        });
-        let best = best.fold(f64::INFINITY, f64::min);
+        // SAFETY: the machine has what the function uses.
+        let best = fastest(|| _ = std::hint::black_box(unsafe { run(STEPS) })).as_secs_f64();
         f64::from(STEPS) * 12.0 * lanes * 2.0 / best / 1e9
     }
     #[cfg(not(target_arch = "x86_64"))]
@@ -106,17 +101,10 @@ fn report(cpu: &Cpu, name: &str, module: &Module, work: f64, unit: &str) {
     let inputs: Vec<Array> = entry.inputs.iter().map(|(buffer, _)| random(entry.buffer(*buffer).shape.as_slice())).collect();
     let inputs: Vec<&Array> = inputs.iter().collect();
     let mut workspace = executable.workspace();
-    let mut batch = || {
-        let (mut count, begin) = (0u32, clock(cpu));
-        while count == 0 || clock(cpu).saturating_sub(begin) < Duration::from_millis(60) {
-            count += 1;
-            let call = Invocation { entry: 0, inputs: &inputs, state: &mut [], workspace: &mut workspace };
-            executable.run(call).expect("it runs");
-        }
-        clock(cpu).saturating_sub(begin) / count
-    };
-    // Other programs may share the core for some of the time.
-    let best = (0..5).map(|_| batch()).min().expect("some batch");
+    let best = fastest(|| {
+        let call = Invocation { entry: 0, inputs: &inputs, state: &mut [], workspace: &mut workspace };
+        executable.run(call).expect("it runs");
+    });
     let rate = work / best.as_secs_f64() / 1e9;
     let kernels = executable.program().kernels.len();
     println!(
@@ -126,17 +114,19 @@ fn report(cpu: &Cpu, name: &str, module: &Module, work: f64, unit: &str) {
     );
 }
 
-/// Time on the processor, which does not count what other programs take; on several threads, or where it is not known,
-/// time on the wall.
-fn clock(cpu: &Cpu) -> Duration {
-    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
-    let wall = START.elapsed();
-    if cpu.describe().threads > 1 {
-        return wall;
+/// The time of a call in the fastest of many samples, each some calls of a millisecond or more: other programs, which may share
+/// the processor, leave some samples alone.
+fn fastest(mut call: impl FnMut()) -> Duration {
+    let (mut best, begin) = (Duration::MAX, Instant::now());
+    while best == Duration::MAX || begin.elapsed() < Duration::from_millis(400) {
+        let (mut count, sample) = (0, Instant::now());
+        while count == 0 || sample.elapsed() < Duration::from_millis(1) {
+            call();
+            count += 1;
+        }
+        best = best.min(sample.elapsed() / count);
     }
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanoseconds = stat.split_whitespace().next().and_then(|word| word.parse().ok());
-    nanoseconds.map_or(wall, Duration::from_nanos)
+    best
 }
 
 fn random(shape: &[Dim]) -> Array {

@@ -80,6 +80,27 @@ fn a_program_runs_on_both_devices_for_any_batch() {
     }
 }
 
+#[test]
+fn the_level_of_the_code_can_be_chosen() {
+    let folder = Folder::new("levels");
+    folder.input(0, &array(&[2, 3], &[1.0, -2.0, 3.0, 4.0, 5.0, -6.0]));
+    folder.input(1, &array(&[3], &[1.0, -1.0, 2.0]));
+    let run = ["run", "model.gir", "--inputs", "in", "--outputs", "out", "--isa"];
+    for isa in graver_cpu::Isa::ALL {
+        let args: Vec<&str> = run.into_iter().chain([isa.name()]).collect();
+        if !isa.is_available() {
+            let (_, error) = ends(&folder, &args, 3);
+            assert!(error.contains(isa.name()), "{error}");
+            continue;
+        }
+        ends(&folder, &args, 0);
+        let got = npy::read_file(folder.path("out/output_0.npy"), npy_limit()).expect("just written");
+        assert_eq!(got, array(&[2, 3], &[1.0, 2.0, 6.0, 4.0, 0.0, 0.0]), "{isa}");
+    }
+    let args: Vec<&str> = run.into_iter().chain(["v9"]).collect();
+    assert!(ends(&folder, &args, 2).1.contains("v9"));
+}
+
 fn npy_limit() -> graver_data::Limit {
     graver_data::Limit::default()
 }
