@@ -6,7 +6,9 @@ use graver_ir::{FuncId, Function, Module, NodeId, Param, Role, Sink, Value};
 pub(crate) fn add(module: &mut Module, mut function: Function, base: &str, what: &str) -> FuncId {
     let taken = |name: &str| module.functions.values().any(|function| function.name == name);
     let base = base.split('.').next().unwrap_or(base);
-    let mut names = (module.functions.len()..).map(|number| format!("{base}.{what}{number}"));
+    // By the number of its id: a function that a pass has taken out for a while has its id here, but not its name.
+    let first = module.functions.last_key_value().map_or(0, |(id, _)| id.0 + 1);
+    let mut names = (first..).map(|number| format!("{base}.{what}{number}"));
     function.name = names.find(|name| !taken(name)).expect("one of infinitely many is free");
     module.add(function)
 }

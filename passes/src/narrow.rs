@@ -13,7 +13,8 @@ use crate::dce::remove_dead_nodes;
 /// Narrows every operation of the function that applies others.
 pub(crate) fn run(module: &mut Module, function: &mut Function) -> Changed {
     let mut changed = Changed::No;
-    for node in function.graph.topo() {
+    // Reversed: what a later loop gives up, an earlier one need not compute.
+    for node in function.graph.topo().into_iter().rev() {
         let used = used_results(function, node);
         let op = function.graph.op(node).clone();
         if let Op::Scan(op) = &op

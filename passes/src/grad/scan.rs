@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use graver_ir::op::{Scan, SliceAxis, stack_of};
-use graver_ir::{Diag, Dim, Function, Graph, Loc, Module, NodeId, Op, Role, Type, Value};
+use graver_ir::{DType, Diag, Dim, Function, Graph, Loc, Module, NodeId, Op, Role, Type, Value};
 
 use super::loops::{Replaced, active_params, active_results};
 use super::residual::{Residuals, Times};
@@ -230,7 +230,9 @@ impl Body {
         }
         let mut sums = Vec::new();
         for term in &totals.terms {
-            let ty = self.function.graph.ty(*term).clone();
+            let ty = self.function.graph.ty(*term);
+            // Summed as a reduction is: 16-bit floats would stop growing.
+            let ty = Type::new(ty.dtype.compute(), ty.shape.clone());
             sums.push(b.function.add_param(ty.clone(), Role::Arg("sum".to_owned()), loc.clone()).into());
             operands[0].push(Build::at(graph, &loc).zeros(&ty));
         }
@@ -250,7 +252,10 @@ impl Body {
         let mut gives: Vec<Value> = carried.iter().map(|place| b.values[&self.gradients[place]]).collect();
         for (term, sum) in totals.terms.iter().zip(sums) {
             let term = b.values[term];
-            gives.push(Build::at(&mut b.function.graph, &loc).sum_of(sum, term));
+            let mut build = Build::at(&mut b.function.graph, &loc);
+            let wide = build.ty(sum).dtype;
+            let term = converted(&mut build, term, wide)?;
+            gives.push(build.sum_of(sum, term));
         }
         gives.extend(scanned.iter().map(|place| b.values[&self.gradients[place]]));
         let stacked: Vec<Value> = totals.stacked.iter().copied().filter(|value| self.times.is_late(*value)).collect();
@@ -274,11 +279,14 @@ impl Backward {
         let all = outs(self.node, 0..count + self.scanned.len() + self.stacked.len());
         let mut found: Vec<(usize, Value)> = self.carried.iter().copied().zip(all.iter().copied()).collect();
         found.extend(self.scanned.iter().copied().zip(all[count..].iter().copied()));
-        let sums: BTreeMap<Value, Value> =
-            self.terms.iter().copied().zip(all[self.carried.len()..count].iter().copied()).collect();
+        let loc = graph.loc(self.node).clone();
+        let mut sums: BTreeMap<Value, Value> = BTreeMap::new();
+        for (term, sum) in self.terms.iter().zip(&all[self.carried.len()..count]) {
+            let dtype = body.function.graph.ty(*term).dtype;
+            sums.insert(*term, converted(&mut Build::at(graph, &loc), *sum, dtype)?);
+        }
         let mut stacks = saved.stacks.clone();
         stacks.extend(self.stacked.iter().copied().zip(all[count + self.scanned.len()..].iter().copied()));
-        let loc = graph.loc(self.node).clone();
         for (place, gradient) in body.gradients_of(Group::Closed) {
             let total =
                 totals.value(&mut Build::at(graph, &loc), &body.function.graph, &body.times, gradient, (&sums, &stacks))?;
@@ -287,6 +295,11 @@ impl Backward {
         debug_assert!(found.iter().all(|(place, _)| body.active[*place]), "G5: only active operands have cotangents");
         Ok(found)
     }
+}
+
+/// The value in another type, if it is not of it.
+fn converted(b: &mut Build<'_>, value: Value, dtype: DType) -> Result<Value, Diag> {
+    if b.ty(value).dtype == dtype { Ok(value) } else { b.add(Op::Cast(dtype), &[value]) }
 }
 
 /// The body of the backward scan under construction.
@@ -331,7 +344,8 @@ impl<'a> Copier<'a> {
         for node in graph.topo().into_iter().filter(|node| nodes.contains(node)) {
             let args: Vec<Value> = graph.args(node).iter().map(|arg| self.values[arg]).collect();
             let new = self.function.graph.add(graph.op(node).clone(), &args, graph.loc(node).clone())?;
-            for (out, value) in outs(node, 0..graph.node(node).outs.len()).into_iter().zip(outs(new, 0..usize::from(u16::MAX))) {
+            let count = graph.node(node).outs.len();
+            for (out, value) in outs(node, 0..count).into_iter().zip(outs(new, 0..count)) {
                 self.values.entry(out).or_insert(value);
             }
         }

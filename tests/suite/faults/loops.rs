@@ -35,7 +35,10 @@ fn faults_in_steps_are_caught() {
 }
 
 /// Gives the first node for which `change` answers another operation and other operands.
-fn changed(module: &mut Module, change: fn(&Op, &[Value]) -> Option<(Op, Vec<Value>)>) -> bool {
+/// What a node becomes, if it is one that the fault is about.
+type Change = fn(&Op, &[Value]) -> Option<(Op, Vec<Value>)>;
+
+fn changed(module: &mut Module, change: Change) -> bool {
     module.functions.values_mut().any(|function| {
         let nodes: Vec<NodeId> = function.graph.topo();
         nodes.into_iter().any(|node| {

@@ -291,3 +291,22 @@ fn levels_agree_on_random_functions() {
         seed += 1;
     }
 }
+
+/// A word that was narrowed without an instruction has the upper half of what it came from.
+#[test]
+fn high_products_of_single_words_ignore_what_lies_above() {
+    let mut maker = Maker { b: Builder::new("high"), rng: Rng::named("high"), values: Vec::new() };
+    for place in 0..i64::try_from(LENGTH).expect("small") {
+        let index = maker.b.int(place);
+        let (from, to) = (maker.element(2, index), maker.element(DTYPES.len() + 4, index));
+        let load = Load { ptr: from, dtype: DType::I64, pattern: Pattern::One, mask: None };
+        let wide = maker.b.op(Op::Load(load));
+        let (x, y) = (maker.b.cast(wide, Elem::U32), maker.b.number(Elem::U32, 0x7d9e_8d57));
+        let high = maker.b.binary(Binary::MulHigh, x, y);
+        maker.b.store(to, DType::U32, Pattern::One, high);
+    }
+    let func = maker.b.finish();
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        assert_eq!(outputs(&func, isa, 0, 0), outputs(&func, Isa::Baseline, 0, 0), "{isa}");
+    }
+}

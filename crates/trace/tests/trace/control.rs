@@ -1,6 +1,6 @@
 //! Loops and branches: what they close over, what becomes of state and random numbers, derivatives, and what is refused.
 
-use graver_trace::DType::F32;
+use graver_trace::DType::{BF16, F32};
 use graver_trace::{
     Array, Buffer, Module, Param, Tensor, arange, cond, grad, scan, scan_back, spec, step, trace, training, uniform,
     value_and_grad, while_at_most, while_loop,
@@ -195,4 +195,15 @@ fn a_scan_of_nothing_is_its_start() {
     let f = |(start, xs): (Tensor, Tensor)| grad(start, |start| scan(start, xs, |c, x| (c * x, x)).0.sum(..));
     let slope = run(f, (spec::<f32>([2]), spec::<f32>(("t", 2))), (&floats([2], [1.0, 2.0]), &empty)).expect("it runs");
     close(&slope, &[1.0, 1.0], 0.0);
+}
+
+/// In 16 bits the sum would stop at 256, to which one more changes nothing.
+#[test]
+fn derivatives_of_16_bit_floats_are_summed_wide() {
+    let slope = |xs: Tensor| {
+        let (xs, k) = (xs.cast(BF16), xs.sum(..).cast(BF16));
+        grad(k, |k| scan(k * 0.0, xs, |c, x| (c, k * x)).1.sum(..)).cast(F32)
+    };
+    let xs = floats([1000], vec![1.0; 1000]);
+    close(&run(slope, spec::<f32>([1000]), &xs).expect("it runs"), &[1000.0], 0.0);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use graver_interp::Interp;
 use graver_ir::Sizes;
 use graver_trace::{
-    Array, Compiled, Device, Error, Module, Param, Step, StepFn, Tensor, TensorSpec, TrainState, compile, spec, step,
+    Array, Compiled, Device, Error, Module, Param, Step, StepFn, Tensor, TensorSpec, TrainState, compile, scan, spec, step,
     value_and_grad,
 };
 
@@ -166,5 +166,22 @@ fn a_range_that_does_not_fit_the_sizes_of_a_call_is_an_error() -> Result<(), Err
     close(&last.call(&floats([2], [0.0, 1.0]))?, &[1.0], 0.0);
     let error = last.call(&floats([0], [])).expect_err("nothing has no greatest").to_string();
     assert!(error.ends_with("arg_reduce: axis 0 of f32[n] is empty where n = 0"), "{error}");
+    Ok(())
+}
+
+/// One loop gives up a result of another that it no longer reads, in a loop: every function that is made anew has a name of its own.
+#[test]
+fn loops_in_loops_are_narrowed() -> Result<(), Error> {
+    let f = |xs: Tensor| {
+        let outer = scan(xs.sum(1).select(0, 0), xs, |carry, row| {
+            let zero = row.select(0, 0) * 0.0;
+            let (sum, steps) = scan(zero, row, |c, x| (c + x, c * x));
+            let (sum, twice) = scan(sum, (row, steps), |c, (x, s)| (c + x, s * 2.0));
+            (carry, (sum, twice))
+        });
+        outer.1.0
+    };
+    let f = compile(f, spec::<f32>([2, 3]), &device())?;
+    close(&f.call(&floats([2, 3], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]))?, &[12.0, 30.0], 1e-6);
     Ok(())
 }

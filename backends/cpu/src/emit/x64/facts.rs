@@ -24,6 +24,9 @@ pub(super) struct Address {
     pub(super) disp: i64,
 }
 
+/// Displacements stay below: later vectors and parts of a value are added to them, and an instruction holds 32 bits.
+const FAR: u64 = 1 << 30;
+
 impl<'a> Facts<'a> {
     pub(super) fn new(func: &'a Func) -> Self {
         let count = func.types.len();
@@ -183,7 +186,7 @@ impl<'a> Facts<'a> {
     fn collect(&self, value: Val, region: Region, address: &mut Address) -> bool {
         let before = *address;
         if let Some(sum) = self.int(value).and_then(|known| address.disp.checked_add(known))
-            && i32::try_from(sum).is_ok()
+            && sum.unsigned_abs() < FAR
         {
             address.disp = sum;
             return true;

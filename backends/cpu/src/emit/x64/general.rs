@@ -183,6 +183,7 @@ impl Emitter<'_> {
             Binary::Min | Binary::MinFast => self.extreme_int(Compare::Lt, elem, x, y),
             Binary::Max | Binary::MaxFast => self.extreme_int(Compare::Gt, elem, x, y),
             Binary::MulHigh => {
+                let (x, y) = (self.widened(elem, x), self.widened(elem, y));
                 let product = self.two(Code::Imul_r64_rm64, View::R64, x, y);
                 self.shifted([Code::Shr_rm64_imm8, Code::Shr_rm32_imm8], View::R64, product, 32)
             }

@@ -249,8 +249,9 @@ impl<'a> Emitter<'a> {
             let lanes = self.lanes_of(self.func.ty(value));
             self.values[value.index()] = Some(Parts::of(lanes, &[reg]));
         }
-        if let Some((var, reg, behind)) = self.swept.filter(|(var, ..)| *var == value && self.values[var.index()].is_none()) {
-            self.values[var.index()] = Some(Parts::one(if behind == 0 { reg } else { self.add_imm(reg, behind) }));
+        // Not kept: the first use may lie in a block that does not enclose the next.
+        if let Some((_, reg, behind)) = self.swept.filter(|(var, ..)| *var == value && self.values[var.index()].is_none()) {
+            return Parts::one(if behind == 0 { reg } else { self.add_imm(reg, behind) });
         }
         self.values[value.index()].expect("V1: a value is defined before its uses")
     }
