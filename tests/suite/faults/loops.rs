@@ -34,10 +34,10 @@ fn faults_in_steps_are_caught() {
     all_are_caught(PROGRAMS, &COMPILED, |compiled| &compiled.program, Compiled::judge);
 }
 
-/// Gives the first node for which `change` answers another operation and other operands.
 /// What a node becomes, if it is one that the fault is about.
 type Change = fn(&Op, &[Value]) -> Option<(Op, Vec<Value>)>;
 
+/// Gives the first node for which `change` answers another operation and other operands.
 fn changed(module: &mut Module, change: Change) -> bool {
     module.functions.values_mut().any(|function| {
         let nodes: Vec<NodeId> = function.graph.topo();
