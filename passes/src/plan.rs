@@ -6,12 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use graver_ir::dim::{Atom, Dim, Sizes, Term};
-use graver_ir::kernel::{Entry, Place, Program};
-use graver_ir::{Error, Target};
-
-use crate::lives::places;
-pub use crate::lives::{Life, lives};
+use graver_ir::Target;
+use graver_ir::dim::{Atom, Dim, Term};
+use graver_ir::kernel::{Entry, Life, Place, Program, lives};
 
 /// A buffer to be placed, or with its place.
 #[derive(Clone)]
@@ -232,22 +229,6 @@ fn lowest<T: Bytes>(taken: &[Taken<'_, T>], size: &T, not_below: &dyn Fn(&T, &T)
         }
     }
     if free(cursor, start) { start.clone() } else { taken.iter().fold(zero.clone(), |top, other| top.greater(&other.end)) }
-}
-
-/// The most bytes of computed buffers that are alive at one step, for these sizes: no plan is below it.
-///
-/// # Errors
-/// If a size has no value.
-pub fn live_peak(entry: &Entry, sizes: &Sizes) -> Result<i64, Error> {
-    let lives = lives(entry);
-    let mut live = vec![0i64; places(&entry.steps)];
-    for (buffer, life) in entry.buffers.iter().zip(lives) {
-        if let (Place::Arena(_) | Place::Unplaced, Some(life)) = (&buffer.place, life) {
-            let bytes = buffer.bytes().eval(sizes).map_err(|error| Error::new(error.to_string()))?;
-            live[life.first..=life.last].iter_mut().for_each(|sum| *sum += bytes);
-        }
-    }
-    Ok(live.into_iter().max().unwrap_or(0))
 }
 
 /// A number to compare sizes by: every symbol is taken as 64, within its range. Decides order, never correctness.

@@ -11,9 +11,8 @@
 
 use std::collections::BTreeSet;
 
-use graver_ir::kernel::{Buffer, BufferId, Entry, Launch, Mode, Place, Program, Step};
+use graver_ir::kernel::{Buffer, BufferId, Entry, Launch, Life, Mode, Place, Program, Step, lives};
 
-use crate::lives::{Life, lives};
 use crate::lower::COPY;
 use crate::prune;
 use crate::update::redirected;

@@ -95,6 +95,7 @@ fn the_step_is_few_kernels_in_little_memory() {
         let planned = step.working_bytes(&sizes).expect("batch has a size");
         let (arena, live) = (i64::try_from(planned.arena).expect("it is small"), live(&step, &sizes));
         assert!(arena * 10 <= live * 11, "batch {batch}: {arena} bytes planned, {live} live at once");
+        assert!(planned.total() * 10 <= planned.live * 11, "batch {batch}, with what kernels need besides: {planned:?}");
 
         let batch = usize::try_from(batch).expect("it is small");
         let x = Array::full([batch, 1, 24, 24], Scalar::float(DType::F32, 0.5));

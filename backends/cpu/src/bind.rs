@@ -3,12 +3,11 @@
 use graver_ir::kernel::{Entry, Launch, Loop, Mode, Place, Program, Step, Trip, View, launches};
 use graver_ir::{Array, DType, Diag, Dim, Error, Shape, Sizes, Type};
 
-use graver_runtime::{Working, evaluated};
+use graver_runtime::{Layout, Working, evaluated};
 
 use crate::compile::CompiledKernel;
 use crate::emit::jit::{Code, Entry as Function};
 use crate::memory::ALIGNMENT;
-use crate::vector::GUARD_BYTES;
 
 /// Operations for which another thread is worth waking.
 const WORK_PER_THREAD: i64 = 40_000;
@@ -21,51 +20,46 @@ pub(crate) struct Bound {
     pub(crate) entry: usize,
     /// The program's symbols.
     pub(crate) dims: Vec<i64>,
-    pub(crate) memory: Amounts,
+    pub(crate) working: Working,
     /// Where arena buffers lie, by buffer.
     pub(crate) offsets: Vec<usize>,
     pub(crate) outputs: Vec<(DType, Vec<usize>)>,
     pub(crate) steps: Vec<BoundStep>,
 }
 
-/// What a call works in, in bytes; each a multiple of [`ALIGNMENT`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Amounts {
-    /// Computed values.
-    pub(crate) arena: usize,
-    /// Scratch of all threads together.
-    pub(crate) shared: usize,
-    /// Scratch of each thread.
-    pub(crate) each: usize,
-    pub(crate) threads: usize,
+/// What every launch of an entry needs besides the arena.
+pub(crate) fn needs(program: &Program, kernels: &[CompiledKernel], entry: usize, sizes: &Sizes) -> Result<Vec<Need>, Error> {
+    let launches = launches(&program.entries[entry].steps);
+    launches.into_iter().map(|launch| Need::of(&kernels[launch.kernel.0 as usize], sizes)).collect()
 }
 
-impl Amounts {
-    /// For an entry and sizes.
-    pub(crate) fn of(
-        program: &Program,
-        kernels: &[CompiledKernel],
-        entry: usize,
-        sizes: &Sizes,
-        threads: usize,
-    ) -> Result<Self, Error> {
-        let entry = &program.entries[entry];
-        let (mut shared, mut each) = (0, usize::try_from(GUARD_BYTES).unwrap_or(0));
-        for launch in launches(&entry.steps) {
-            let kernel = &kernels[launch.kernel.0 as usize];
-            shared = shared.max(evaluated(&kernel.shared, sizes)?);
-            for phase in &kernel.phases {
-                each = each.max(evaluated(&phase.scratch, sizes)?);
-            }
-        }
+/// The scratch memory of a launch, in bytes: that of all threads together, and behind it that of each; both multiples of
+/// [`ALIGNMENT`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Need {
+    shared: usize,
+    each: usize,
+}
+
+impl Need {
+    fn of(kernel: &CompiledKernel, sizes: &Sizes) -> Result<Self, Error> {
         let whole = |bytes: usize| bytes.checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX);
-        Ok(Self { arena: whole(evaluated(&entry.arena, sizes)?), shared: whole(shared), each: whole(each), threads })
+        let mut each = 0;
+        for phase in &kernel.phases {
+            each = each.max(evaluated(&phase.scratch, sizes)?);
+        }
+        Ok(Self { shared: whole(evaluated(&kernel.shared, sizes)?), each: whole(each) })
     }
 
-    /// As callers are told.
-    pub(crate) const fn working(self) -> Working {
-        Working { arena: self.arena, scratch: self.shared.saturating_add(self.each.saturating_mul(self.threads)) }
+    const fn total(self, threads: usize) -> usize {
+        self.shared.saturating_add(self.each.saturating_mul(threads))
     }
+}
+
+/// Where everything that a call works in lies.
+pub(crate) fn layout(entry: &Entry, sizes: &Sizes, needs: &[Need], threads: usize) -> Result<Layout, Error> {
+    let needs: Vec<usize> = needs.iter().map(|need| need.total(threads)).collect();
+    Layout::new(entry, sizes, &needs, ALIGNMENT)
 }
 
 /// A step for one set of sizes.
@@ -81,6 +75,11 @@ pub(crate) struct BoundLaunch {
     /// One an argument.
     pub(crate) args: Vec<BoundView>,
     pub(crate) phases: Vec<BoundPhase>,
+    /// Where scratch memory begins that all threads share, from the start of the arena.
+    pub(crate) shared: usize,
+    /// Where that of the first thread begins, and how far it is to the next one's.
+    pub(crate) scratch: usize,
+    pub(crate) each: usize,
 }
 
 #[derive(Debug)]
@@ -130,8 +129,12 @@ impl Bound {
     ) -> Result<Self, Error> {
         let description = &program.entries[entry];
         let sizes = sizes(description, inputs)?;
-        let mut binder = Binder { program, kernels, code, entry: description, sizes, threads, counters: Vec::new() };
-        binder.bind(entry, inputs)
+        let needs = needs(program, kernels, entry, &sizes)?;
+        let layout = layout(description, &sizes, &needs, threads)?;
+        let scratch = layout.scratch.iter().copied().zip(needs).collect();
+        let mut binder =
+            Binder { program, kernels, code, entry: description, sizes, threads, scratch, launched: 0, counters: Vec::new() };
+        binder.bind(entry, inputs, layout.working)
     }
 }
 
@@ -157,15 +160,21 @@ struct Binder<'a> {
     /// Symbols, and 0 for the counters of the loops around.
     sizes: Sizes,
     threads: usize,
+    /// Where scratch memory begins, and what is needed, by launch.
+    scratch: Vec<(usize, Need)>,
+    /// How many launches are bound.
+    launched: usize,
     /// Outermost first.
     counters: Vec<String>,
 }
 
 impl Binder<'_> {
-    fn bind(&mut self, entry: usize, inputs: &[&Array]) -> Result<Bound, Error> {
+    fn bind(&mut self, entry: usize, inputs: &[&Array], working: Working) -> Result<Bound, Error> {
         let description = self.entry;
         let steps = self.steps(&description.steps)?;
         let offsets = description.buffers.iter().map(|buffer| match &buffer.place {
+            // Of an empty buffer elements may be read that do not exist: where the memory begins, there is something to read.
+            Place::Arena(_) if self.size(&buffer.bytes())? == 0 => Ok(0),
             Place::Arena(offset) => self.size(offset),
             Place::Input(_) | Place::Output(_) | Place::State(_) | Place::Const(_) | Place::Unplaced => Ok(0),
         });
@@ -180,7 +189,7 @@ impl Binder<'_> {
             entry,
             // A symbol that no input of this entry has is used by no launch of it.
             dims: symbols.map(|symbol| self.sizes.get(symbol.name()).copied().unwrap_or(0)).collect(),
-            memory: Amounts::of(self.program, self.kernels, entry, &self.sizes, self.threads)?,
+            working,
             offsets: offsets.collect::<Result<_, _>>()?,
             outputs: outputs.collect::<Result<_, Error>>()?,
             steps,
@@ -207,7 +216,9 @@ impl Binder<'_> {
         let kernel = &self.kernels[launch.kernel.0 as usize];
         let args = launch.args.iter().map(|view| self.view(view)).collect::<Result<_, _>>()?;
         let phases = kernel.phases.iter().map(|phase| self.phase(phase)).collect::<Result<_, _>>()?;
-        Ok(BoundLaunch { args, phases })
+        let (shared, need) = self.scratch[self.launched];
+        self.launched += 1;
+        Ok(BoundLaunch { args, phases, shared, scratch: shared + need.shared, each: need.each })
     }
 
     fn repeat(&mut self, of: &Loop) -> Result<BoundLoop, Error> {

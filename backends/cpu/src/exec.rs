@@ -9,7 +9,7 @@ use graver_ir::kernel::{Place, Program, launches};
 use graver_ir::{Array, Diag, Error, Sizes};
 use graver_runtime::{Executable, Invocation, Slot, Stage, Working, Workspace};
 
-use crate::bind::{Amounts, Bound, BoundPhase, writes};
+use crate::bind::{Bound, BoundPhase, layout, needs, writes};
 use crate::compile::CompiledKernel;
 use crate::dump;
 use crate::emit::jit::Code;
@@ -35,18 +35,10 @@ pub(crate) struct CpuExecutable {
 /// What a workspace holds.
 #[derive(Default)]
 struct Space {
-    /// The arena, then the scratch of all threads, then that of each.
+    /// The arena, in whose gaps scratch memory lies, and what of that does not fit there.
     memory: Memory,
     bound: Vec<Arc<Bound>>,
     pointers: Vec<*mut u8>,
-}
-
-/// Where the parts of a workspace's memory begin.
-struct Pointers {
-    arena: *mut u8,
-    shared: *mut u8,
-    /// Of each thread.
-    scratch: Vec<*mut u8>,
 }
 
 impl graver_runtime::Space for Space {
@@ -132,13 +124,13 @@ impl CpuExecutable {
     fn resolve(
         &self,
         bound: &Bound,
-        working: &Pointers,
+        working: *mut u8,
         inputs: &[&Array],
         outputs: &mut [Array],
         state: &mut [Slot<'_>],
     ) -> Result<Vec<*mut u8>, Error> {
-        // An empty array may be read where elements that do not exist are: in the bytes that hold nothing.
-        let or_guard = |pointer: *mut u8, bytes: usize| if bytes == 0 { working.scratch[0] } else { pointer };
+        // Of an empty array elements may be read that do not exist: where the memory begins, there is something to read.
+        let or_guard = |pointer: *mut u8, bytes: usize| if bytes == 0 { working } else { pointer };
         let mut pointers = Vec::with_capacity(bound.offsets.len());
         for (buffer, offset) in self.program.entries[bound.entry].buffers.iter().zip(&bound.offsets) {
             pointers.push(match &buffer.place {
@@ -159,7 +151,7 @@ impl CpuExecutable {
                     or_guard(bytes.as_ptr().cast_mut(), bytes.len())
                 }
                 // SAFETY: the plan places every buffer inside of the arena, whose size was evaluated with the offsets.
-                Place::Arena(_) => unsafe { working.arena.add(*offset) },
+                Place::Arena(_) => unsafe { working.add(*offset) },
                 Place::Unplaced => return Err(Error::new("the program was not planned: a buffer has no place")),
             });
         }
@@ -167,19 +159,14 @@ impl CpuExecutable {
     }
 
     /// The memory that a call works in: allocated at once, and only where it is more than any call before had.
-    fn working(bound: &Bound, space: &mut Space) -> Result<Pointers, Error> {
-        let Amounts { arena, shared, each, threads } = bound.memory;
-        let bytes = bound.memory.working().total();
+    fn working(bound: &Bound, space: &mut Space) -> Result<*mut u8, Error> {
+        let bytes = bound.working.total();
         let none = || Error::new(format!("no memory for the {bytes} bytes that a call of these sizes works in"));
-        let start = space.memory.at_least(bytes).ok_or_else(none)?;
-        // SAFETY: the parts follow one another and end where the memory does.
-        let at = |offset: usize| unsafe { start.add(offset) };
-        let scratch = (0..threads).map(|thread| at(arena + shared + thread * each)).collect();
-        Ok(Pointers { arena: start, shared: at(arena), scratch })
+        space.memory.at_least(bytes).ok_or_else(none)
     }
 
     /// Runs a function over its parallel points; gives the first failure's number in the order of points, or 0.
-    pub(crate) fn phase(&self, phase: &BoundPhase, args: &[*mut u8], dims: &[i64], scratch: &[*mut u8]) -> u64 {
+    pub(crate) fn phase(&self, phase: &BoundPhase, args: &[*mut u8], dims: &[i64], scratch: Scratch) -> u64 {
         if phase.extent <= 0 {
             return 0;
         }
@@ -194,12 +181,19 @@ impl CpuExecutable {
     }
 }
 
+/// Where the scratch memory of the first thread begins, and how far it is to the next one's.
+#[derive(Clone, Copy)]
+pub(crate) struct Scratch {
+    pub(crate) start: *mut u8,
+    pub(crate) each: usize,
+}
+
 /// One phase of a launch, shared by the threads that run it.
 struct Job<'a> {
     phase: &'a BoundPhase,
     args: &'a [*mut u8],
     dims: &'a [i64],
-    scratch: &'a [*mut u8],
+    scratch: Scratch,
     statuses: *mut u64,
 }
 
@@ -214,8 +208,8 @@ impl Job<'_> {
         // SAFETY: arguments, sizes and scratch are as the kernel was compiled for: types were checked, offsets and memory
         // evaluated from the same sizes; `part` is below `parts`, of which there are no more than statuses and scratch.
         unsafe {
-            let status = self.statuses.add(part);
-            function(self.args.as_ptr(), self.dims.as_ptr(), bound(index), bound(index + 1), self.scratch[part], status);
+            let (status, scratch) = (self.statuses.add(part), self.scratch.start.add(part * self.scratch.each));
+            function(self.args.as_ptr(), self.dims.as_ptr(), bound(index), bound(index + 1), scratch, status);
         }
     }
 }
@@ -231,7 +225,8 @@ impl Executable for CpuExecutable {
 
     fn working_bytes(&self, entry: usize, sizes: &Sizes) -> Result<Working, Error> {
         self.check_entry(entry)?;
-        Ok(Amounts::of(&self.program, &self.kernels, entry, sizes, self.threads())?.working())
+        let needs = needs(&self.program, &self.kernels, entry, sizes)?;
+        Ok(layout(&self.program.entries[entry], sizes, &needs, self.threads())?.working)
     }
 
     fn run(&self, call: Invocation<'_>) -> Result<Vec<Array>, Error> {
@@ -245,16 +240,9 @@ impl Executable for CpuExecutable {
         let zeros = |(dtype, shape): &(graver_ir::DType, Vec<usize>)| Array::zeroed(*dtype, shape.clone());
         let mut outputs: Vec<Array> = bound.outputs.iter().map(zeros).collect::<Result<_, Diag>>()?;
         let working = Self::working(&bound, space)?;
-        let buffers = self.resolve(&bound, &working, call.inputs, &mut outputs, call.state)?;
-        let mut running = Running {
-            executable: self,
-            bound: &bound,
-            buffers,
-            scratch: &working.scratch,
-            shared: working.shared,
-            args: &mut space.pointers,
-            counters: Vec::new(),
-        };
+        let buffers = self.resolve(&bound, working, call.inputs, &mut outputs, call.state)?;
+        let mut running =
+            Running { executable: self, bound: &bound, buffers, working, args: &mut space.pointers, counters: Vec::new() };
         match running.all(&bound.steps) {
             Ok(()) => Ok(outputs),
             Err(status) => Err(self.failure(status)),

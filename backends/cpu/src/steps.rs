@@ -3,7 +3,7 @@
 //! What a loop carries is not copied: the addresses of the two buffers of a pair are exchanged after every iteration.
 
 use crate::bind::{Bound, BoundLaunch, BoundLoop, BoundStep, BoundView};
-use crate::exec::CpuExecutable;
+use crate::exec::{CpuExecutable, Scratch};
 
 /// A call on its way through the steps.
 pub(crate) struct Running<'a> {
@@ -11,8 +11,8 @@ pub(crate) struct Running<'a> {
     pub(crate) bound: &'a Bound,
     /// The address of every buffer.
     pub(crate) buffers: Vec<*mut u8>,
-    pub(crate) scratch: &'a [*mut u8],
-    pub(crate) shared: *mut u8,
+    /// The start of the memory that the call works in.
+    pub(crate) working: *mut u8,
     /// The arguments of a launch; kept, so that no launch takes memory.
     pub(crate) args: &'a mut Vec<*mut u8>,
     /// The iteration of every loop around, outermost first.
@@ -38,9 +38,12 @@ impl Running<'_> {
             let address = self.address(view);
             self.args.push(address);
         }
-        self.args.push(self.shared);
+        // SAFETY: scratch memory lies in what the call works in, apart from every buffer that is alive.
+        let (shared, start) = unsafe { (self.working.add(launch.shared), self.working.add(launch.scratch)) };
+        self.args.push(shared);
         for phase in &launch.phases {
-            let status = self.executable.phase(phase, self.args, &self.bound.dims, self.scratch);
+            let scratch = Scratch { start, each: launch.each };
+            let status = self.executable.phase(phase, self.args, &self.bound.dims, scratch);
             if status != 0 {
                 return Err(status);
             }

@@ -14,7 +14,7 @@ mod text;
 
 use std::path::{Path, PathBuf};
 
-use graver_ir::kernel::{Program, launches};
+use graver_ir::kernel::{Launch, Program, launches};
 use graver_ir::{Error, Sizes, Target};
 use graver_runtime::{Working, evaluated};
 
@@ -59,13 +59,13 @@ fn working<'a>(
     let (number, entries) = (entry, program.entries.len());
     let entry = program.entries.get(number);
     let entry = entry.ok_or_else(|| Error::new(format!("the program has {entries} entries, not number {number}")))?;
-    let mut working = Working::of_arena(entry, sizes)?;
-    for launch in launches(&entry.steps) {
+    let need = |launch: &Launch| {
         let kernel = kernels[launch.kernel.0 as usize];
         let blocks = evaluated(&kernel.blocks, sizes)?.min(most_blocks);
-        working.scratch = working.scratch.max(blocks.saturating_mul(evaluated(&kernel.scratch, sizes)?));
-    }
-    Ok(working)
+        Ok(blocks.saturating_mul(evaluated(&kernel.scratch, sizes)?))
+    };
+    let needs = launches(&entry.steps).into_iter().map(need).collect::<Result<Vec<usize>, Error>>()?;
+    Working::apart(entry, sizes, &needs)
 }
 
 /// The trap in a status word: its lower half; the upper is the launch.

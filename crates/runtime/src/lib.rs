@@ -3,17 +3,19 @@
 
 mod bind;
 mod checkpoint;
+mod working;
 
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use graver_ir::kernel::{Entry, Program};
-use graver_ir::{Array, Dim, Error, Sizes, Target};
+use graver_ir::kernel::Program;
+use graver_ir::{Array, Error, Sizes, Target};
 
 pub use bind::{Binding, check_state, failure, writes, written_state};
 pub use checkpoint::{Checkpoint, write_whole};
+pub use working::{Layout, Working, evaluated};
 
 /// A device that compiles and runs programs.
 pub trait Backend: fmt::Debug + Send + Sync {
@@ -85,40 +87,6 @@ impl Slot<'_> {
             Self::Write(array) => array,
         }
     }
-}
-
-/// What a call works in, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Working {
-    /// Computed values: the plan's arena.
-    pub arena: usize,
-    /// What kernels need besides: packed operands, partial results.
-    pub scratch: usize,
-}
-
-impl Working {
-    /// The arena of an entry for these sizes, and nothing besides.
-    ///
-    /// # Errors
-    /// If a symbol has no size, or the sizes are too large for any memory.
-    pub fn of_arena(entry: &Entry, sizes: &Sizes) -> Result<Self, Error> {
-        Ok(Self { arena: evaluated(&entry.arena, sizes)?, scratch: 0 })
-    }
-
-    /// Both.
-    #[must_use]
-    pub const fn total(self) -> usize {
-        self.arena.saturating_add(self.scratch)
-    }
-}
-
-/// A number of bytes for these sizes.
-///
-/// # Errors
-/// If a symbol has no size, or the number is too large for any memory.
-pub fn evaluated(bytes: &Dim, sizes: &Sizes) -> Result<usize, Error> {
-    let value = bytes.eval(sizes).map_err(|error| Error::new(error.to_string()))?;
-    usize::try_from(value).map_err(|_| Error::new(format!("the size {bytes} is {value}")))
 }
 
 /// The memory of one concurrent caller.

@@ -7,6 +7,7 @@
 mod as_nest;
 mod body;
 mod contract;
+mod lives;
 mod nest;
 mod program;
 mod scatter;
@@ -16,6 +17,7 @@ mod verify;
 
 pub use body::{Access, Body, Bounds, Index, Inst, InstKind, ValueId};
 pub use contract::{Contract, Side};
+pub use lives::{Life, launch_places, live_bytes, lives};
 pub use nest::{AxisSet, Combine, Nest, Reduction, Stage, Store};
 pub use program::{Arg, Buffer, BufferId, Entry, Kernel, KernelBody, KernelId, Mode, Place, Program, Trap, TrapId};
 pub use scatter::Scatter;

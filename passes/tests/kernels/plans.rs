@@ -1,16 +1,15 @@
 //! Plans: no two buffers that live at once share bytes, and little is wasted.
 
 use graver_ir::DType::F32;
-use graver_ir::kernel::{Entry, Place, Program};
+use graver_ir::kernel::{Entry, Place, Program, live_bytes, lives};
 use graver_ir::{Module, Sizes};
-use graver_passes::plan::{live_peak, lives};
 
 use crate::common::compiled;
 use crate::nets::{cnn_step, deep_mlp_step, mlp, transformer_block};
 
 /// The bytes of every buffer in the arena, with the steps at which it lives. Knows nothing of how plans are made.
 fn extents(entry: &Entry, sizes: &Sizes) -> Vec<(i64, i64, usize, usize)> {
-    let extent = |(buffer, life): (&graver_ir::kernel::Buffer, Option<graver_passes::plan::Life>)| {
+    let extent = |(buffer, life): (&graver_ir::kernel::Buffer, Option<graver_ir::kernel::Life>)| {
         let (Place::Arena(offset), Some(life)) = (&buffer.place, life) else { return None };
         let start = offset.eval(sizes).expect("sizes are given");
         Some((start, start + buffer.bytes().eval(sizes).expect("sizes are given"), life.first, life.last))
@@ -39,7 +38,8 @@ fn check(module: &Module) {
     }
     let sizes = Sizes::from([("n".to_owned(), 64)]);
     let entry = &program.entries[0];
-    let (arena, peak) = (entry.arena.eval(&sizes).expect("sizes are given"), live_peak(entry, &sizes).expect("sizes are given"));
+    let arena = entry.arena.eval(&sizes).expect("sizes are given");
+    let peak = live_bytes(entry, &sizes).expect("sizes are given").into_iter().max().unwrap_or(0);
     assert!(arena * 10 <= peak * 11, "{arena} bytes planned, {peak} alive at once");
 }
 

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use graver_ir::DType::{F16, F32, F64};
-use graver_ir::kernel::{Launch, Mode, Place, Program, launches};
+use graver_ir::kernel::{Launch, Mode, Place, Program, launches, live_bytes};
 use graver_ir::op::ReduceKind;
 use graver_ir::{Module, ScalarFn, Sizes, StateKind, Target, Value};
-use graver_passes::plan::live_peak;
 use graver_passes::{Observer, PassReport, pipeline};
 use graver_testkit::Build;
 
@@ -252,7 +251,7 @@ impl Observer for Peaks {
     fn after_pass(&mut self, _: &PassReport<'_>) {}
 
     fn program(&mut self, stage: &'static str, program: &Program, _: Duration) {
-        let peak = live_peak(&program.entries[0], &graver_testkit::sizes()).expect("every size is given");
-        self.0.insert(stage, peak);
+        let live = live_bytes(&program.entries[0], &graver_testkit::sizes()).expect("every size is given");
+        self.0.insert(stage, live.into_iter().max().unwrap_or(0));
     }
 }

@@ -19,7 +19,9 @@ pub(crate) fn compiled<S: Spec, Y: Tree>(what: &str, engine: &Engine<S, Y>, batc
     row("codegen", report.codegen, &format!("{} kernels", engine.kernels().len()));
     let sizes = Sizes::from([("batch".to_owned(), i64::try_from(batch).unwrap_or(i64::MAX))]);
     let launches = engine.program().entries.iter().map(|entry| entry.steps.len()).sum::<usize>();
-    println!("  {launches} launches a call, {:.1} KiB of memory at batch {batch}\n", engine.peak_bytes(&sizes)? as f64 / 1024.0);
+    let working = engine.working_bytes(&sizes)?;
+    let [planned, live] = [working.total(), working.live].map(|bytes| bytes as f64 / 1024.0);
+    println!("  {launches} launches a call, {planned:.1} KiB of memory at batch {batch}, {live:.1} KiB of it in use at once\n");
     Ok(())
 }
 

@@ -79,7 +79,7 @@ impl Executable for Interpreted {
 
     fn working_bytes(&self, entry: usize, sizes: &Sizes) -> Result<Working, Error> {
         let entry = self.program.entries.get(entry).ok_or_else(|| Error::new(format!("the program has no entry {entry}")))?;
-        Working::of_arena(entry, sizes)
+        Working::apart(entry, sizes, &[])
     }
 
     fn run(&self, call: Invocation<'_>) -> Result<Vec<Array>, Error> {

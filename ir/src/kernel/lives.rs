@@ -7,7 +7,9 @@
 
 use std::ops::RangeInclusive;
 
-use graver_ir::kernel::{BufferId, Carry, Entry, Step};
+use super::{BufferId, Carry, Entry, Place, Step};
+use crate::dim::Sizes;
+use crate::error::Error;
 
 /// The places at which a buffer holds something, both inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +22,8 @@ pub struct Life {
 
 impl Life {
     /// Whether both are alive at one place.
-    pub(crate) fn meets(self, other: Self) -> bool {
+    #[must_use]
+    pub const fn meets(self, other: Self) -> bool {
         self.first <= other.last && other.first <= self.last
     }
 
@@ -44,8 +47,43 @@ pub fn lives(entry: &Entry) -> Vec<Option<Life>> {
     lives
 }
 
+/// The bytes of computed buffers that are alive at every place, for these sizes. No plan is below the greatest.
+///
+/// # Errors
+/// If a size has no value.
+pub fn live_bytes(entry: &Entry, sizes: &Sizes) -> Result<Vec<i64>, Error> {
+    let mut live = vec![0i64; places(&entry.steps)];
+    for (buffer, life) in entry.buffers.iter().zip(lives(entry)) {
+        if let (Place::Arena(_) | Place::Unplaced, Some(life)) = (&buffer.place, life) {
+            let bytes = buffer.bytes().eval(sizes).map_err(|error| Error::new(error.to_string()))?;
+            live[life.first..=life.last].iter_mut().for_each(|sum| *sum = sum.saturating_add(bytes));
+        }
+    }
+    Ok(live)
+}
+
+/// The place of every launch, in the order of [`super::launches`].
+#[must_use]
+pub fn launch_places(steps: &[Step]) -> Vec<usize> {
+    let (mut at, mut found) = (0, Vec::new());
+    note_launches(steps, &mut at, &mut found);
+    found
+}
+
+fn note_launches(steps: &[Step], at: &mut usize, found: &mut Vec<usize>) {
+    for step in steps {
+        match step {
+            Step::Launch(_) => found.push(*at),
+            Step::If(_) | Step::Loop(_) => {}
+        }
+        *at += 1;
+        step.inner().into_iter().for_each(|inner| note_launches(inner, at, found));
+        *at += own_places(step) - 1;
+    }
+}
+
 /// How many places the steps have.
-pub(crate) fn places(steps: &[Step]) -> usize {
+fn places(steps: &[Step]) -> usize {
     steps.iter().map(|step| own_places(step) + step.inner().into_iter().map(places).sum::<usize>()).sum()
 }
 
