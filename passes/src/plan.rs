@@ -38,7 +38,7 @@ fn plan(entry: &mut Entry, alignment: i64) {
         item.size = aligned(&item.size, alignment, total / WASTE);
     }
     items.sort_by_key(|item| (std::cmp::Reverse(nominal(&item.size)), item.buffer));
-    let chosen = [best_order(&items), items].map(|order| placed(&order, &above));
+    let chosen = [best_order(&items), items].map(|order| placed(&order, &Dim::is_at_least));
     let [searched, by_size] = chosen.map(|placed| (nominal(&top(&placed)), placed));
     let placed = if by_size.0 < searched.0 { by_size.1 } else { searched.1 };
     entry.arena = top(&placed);
@@ -132,10 +132,6 @@ fn bound(x: &Dim, y: &Dim) -> Dim {
     greatest.into_iter().map(product).sum()
 }
 
-fn above(to: &Dim, from: &Dim) -> bool {
-    (to - from).is_nonneg()
-}
-
 /// A size as the plan computes with it.
 trait Bytes: Clone {
     fn zero() -> Self;
@@ -184,39 +180,42 @@ impl Bytes for i64 {
 /// Every item at the lowest place where it is proved to meet none of those before it.
 fn placed<T: Bytes>(items: &[Item<T>], not_below: &dyn Fn(&T, &T) -> bool) -> Vec<Item<T>> {
     let mut placed: Vec<Item<T>> = Vec::with_capacity(items.len());
+    let mut all: Vec<Taken<T>> = Vec::with_capacity(items.len());
     for item in items {
-        let others = placed.iter().filter(|other| other.life.meets(item.life));
-        let mut taken: Vec<Taken<'_, T>> = others.map(Taken::of).collect();
-        taken.sort_by_key(|other| (other.low, other.high));
-        placed.push(Item { start: lowest(&taken, &item.size, not_below), ..item.clone() });
+        let taken: Vec<&Taken<T>> = all.iter().filter(|other| other.life.meets(item.life)).collect();
+        let item = Item { start: lowest(&taken, &item.size, not_below), ..item.clone() };
+        let own = Taken::of(&item);
+        all.insert(all.partition_point(|other| (other.low, other.high) <= (own.low, own.high)), own);
+        placed.push(item);
     }
     placed
 }
 
 /// A range that is taken, and where it lies for usual sizes.
-struct Taken<'a, T> {
-    start: &'a T,
+struct Taken<T> {
+    life: Life,
+    start: T,
     end: T,
     low: i64,
     high: i64,
 }
 
-impl<'a, T: Bytes> Taken<'a, T> {
-    fn of(item: &'a Item<T>) -> Self {
+impl<T: Bytes> Taken<T> {
+    fn of(item: &Item<T>) -> Self {
         let end = item.start.plus(&item.size);
-        Self { start: &item.start, low: item.start.rank(), high: end.rank(), end }
+        Self { life: item.life, start: item.start.clone(), low: item.start.rank(), high: end.rank(), end }
     }
 }
 
 /// The first gap between what is taken (ascending for usual sizes) that is proved large enough for all sizes. Where it is not
 /// even for usual sizes, nothing is tried.
-fn lowest<T: Bytes>(taken: &[Taken<'_, T>], size: &T, not_below: &dyn Fn(&T, &T) -> bool) -> T {
+fn lowest<T: Bytes>(taken: &[&Taken<T>], size: &T, not_below: &dyn Fn(&T, &T) -> bool) -> T {
     let (needed, zero) = (size.rank(), T::zero());
     let (mut cursor, mut start) = (0, &zero);
     let free = |cursor: i64, start: &T| {
         let end = start.plus(size);
-        let apart = |other: &Taken<'_, T>| {
-            if other.low >= cursor.saturating_add(needed) { not_below(other.start, &end) } else { not_below(start, &other.end) }
+        let apart = |other: &&Taken<T>| {
+            if other.low >= cursor.saturating_add(needed) { not_below(&other.start, &end) } else { not_below(start, &other.end) }
         };
         taken.iter().all(apart)
     };

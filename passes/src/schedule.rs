@@ -56,7 +56,10 @@ struct Schedule {
     entry: usize,
     /// `None`: a copy that was not needed.
     steps: Vec<Option<Step>>,
-    fails: Vec<bool>,
+    /// The steps that can fail.
+    failing: Vec<usize>,
+    /// The steps that use each buffer, in order.
+    users: BTreeMap<BufferId, Vec<(usize, Mode)>>,
     after: Vec<BTreeSet<usize>>,
     before: Vec<BTreeSet<usize>>,
 }
@@ -64,41 +67,44 @@ struct Schedule {
 impl Schedule {
     fn of(program: &Program, entry: usize, steps: Vec<Step>) -> Self {
         let count = steps.len();
-        let fails = steps.iter().map(|step| fails(program, step)).collect();
+        let failing = (0..count).filter(|place| fails(program, &steps[*place])).collect();
+        let mut users: BTreeMap<BufferId, Vec<(usize, Mode)>> = BTreeMap::new();
+        for (place, step) in steps.iter().enumerate() {
+            uses(program, step).into_iter().for_each(|(buffer, mode)| users.entry(buffer).or_default().push((place, mode)));
+        }
         let steps = steps.into_iter().map(Some).collect();
-        let mut schedule =
-            Self { entry, steps, fails, after: vec![BTreeSet::new(); count], before: vec![BTreeSet::new(); count] };
+        let edges = || vec![BTreeSet::new(); count];
+        let mut schedule = Self { entry, steps, failing, users, after: edges(), before: edges() };
         schedule.depend(program);
         schedule
     }
 
     /// Reads after writes, writes after reads and writes; writes of the state after all that can fail.
     fn depend(&mut self, program: &Program) {
-        let mut writers: BTreeMap<BufferId, usize> = BTreeMap::new();
-        let mut readers: BTreeMap<BufferId, Vec<usize>> = BTreeMap::new();
-        for place in 0..self.steps.len() {
-            for (buffer, mode) in uses(program, self.step(place)) {
-                self.edges(writers.get(&buffer).copied(), place);
-                if mode == Mode::Read {
-                    readers.entry(buffer).or_default().push(place);
+        let mut edges: Vec<(usize, usize)> = Vec::new();
+        for (buffer, users) in &self.users {
+            let is_state = matches!(program.entries[self.entry].buffer(*buffer).place, Place::State(_));
+            let (mut writer, mut readers) = (None, Vec::new());
+            for (place, mode) in users {
+                edges.extend(writer.map(|writer| (writer, *place)));
+                if *mode == Mode::Read {
+                    readers.push(*place);
                 } else {
-                    self.edges(readers.remove(&buffer).unwrap_or_default(), place);
-                    writers.insert(buffer, place);
+                    edges.extend(readers.drain(..).map(|reader| (reader, *place)));
+                    edges.extend(self.failing.iter().filter(|_| is_state).map(|failing| (*failing, *place)));
+                    writer = Some(*place);
                 }
             }
-            if writes_state(program, self.entry, self.step(place)) {
-                let failing: Vec<usize> = (0..self.steps.len()).filter(|other| self.fails[*other] && *other != place).collect();
-                self.edges(failing, place);
-            }
         }
+        edges.into_iter().for_each(|(from, to)| self.edge(from, to));
     }
 
     fn step(&self, place: usize) -> &Step {
         self.steps[place].as_ref().expect("S1: a step that is named is there")
     }
 
-    fn edges(&mut self, from: impl IntoIterator<Item = usize>, to: usize) {
-        for from in from.into_iter().filter(|from| *from != to) {
+    fn edge(&mut self, from: usize, to: usize) {
+        if from != to {
             self.after[from].insert(to);
             self.before[to].insert(from);
         }
@@ -136,22 +142,19 @@ impl Schedule {
     /// Lets the one launch that writes `from` write `to` instead, after everybody who reads `to` as it was; `copy` is the step that becomes
     /// needless. Whether that is possible.
     fn try_in_place(&mut self, program: &mut Program, copy: Option<usize>, from: BufferId, to: BufferId) -> bool {
-        let others = |place: &usize| Some(*place) != copy && self.steps[*place].is_some();
         let touching = |buffer: BufferId, written: bool| -> Vec<usize> {
-            let touches = |place: &usize| {
-                let used = uses(program, self.step(*place));
-                used.into_iter().any(|(used, mode)| used == buffer && (mode != Mode::Read) == written)
-            };
-            (0..self.steps.len()).filter(others).filter(touches).collect()
+            let users = self.users.get(&buffer).into_iter().flatten();
+            let others = users.filter(|(place, _)| Some(*place) != copy && self.steps[*place].is_some());
+            others.filter(|(_, mode)| (*mode != Mode::Read) == written).map(|(place, _)| *place).collect()
         };
         let [writer] = touching(from, true)[..] else { return false };
         let Step::Launch(launch) = self.step(writer) else { return false };
         let state = matches!(program.entries[self.entry].buffer(to).place, Place::State(_));
-        if (state && self.fails[writer]) || !touching(to, true).is_empty() {
+        if (state && self.failing.contains(&writer)) || !touching(to, true).is_empty() {
             return false;
         }
         let mut first = touching(to, false);
-        first.extend((0..self.steps.len()).filter(|place| state && self.fails[*place]));
+        first.extend(self.failing.iter().filter(|_| state));
         first.retain(|place| *place != writer);
         let later = self.reachable(writer);
         if first.iter().any(|place| later.contains(place)) {
@@ -159,7 +162,7 @@ impl Schedule {
         }
         let Some(launch) = redirected(program, &launch.clone(), from, to) else { return false };
         self.steps[writer] = Some(Step::Launch(launch));
-        self.edges(first, writer);
+        first.into_iter().for_each(|first| self.edge(first, writer));
         self.rename(from, to);
         true
     }
@@ -181,7 +184,11 @@ impl Schedule {
                 *buffer = to;
             }
         };
-        self.steps.iter_mut().flatten().for_each(|step| step.for_each_buffer_mut(&mut rename));
+        let renamed = self.users.remove(&from).unwrap_or_default();
+        for (place, _) in &renamed {
+            self.steps[*place].iter_mut().for_each(|step| step.for_each_buffer_mut(&mut rename));
+        }
+        self.users.entry(to).or_default().extend(renamed);
     }
 
     /// The better of two orders.
@@ -201,10 +208,10 @@ impl Schedule {
         while let Some(next) = ready
             .iter()
             .copied()
-            .min_by_key(|place| if greedy { (memory.growth(self.step(*place)), *place) } else { (0, *place) })
+            .min_by_key(|place| if greedy { (memory.growth(*place), *place) } else { (0, *place) })
         {
             ready.remove(&next);
-            memory.run(self.step(next));
+            memory.run(next);
             order.push(next);
             for later in &self.after[next] {
                 missing[*later] -= 1;
@@ -219,7 +226,7 @@ impl Schedule {
 
     fn peak(&self, entry: &Entry, order: &[usize]) -> i64 {
         let mut memory = Memory::of(self, entry);
-        order.iter().map(|place| memory.run(self.step(*place))).max().unwrap_or(0)
+        order.iter().map(|place| memory.run(*place)).max().unwrap_or(0)
     }
 
     fn into_steps(mut self, order: &[usize]) -> Vec<Step> {
@@ -257,13 +264,10 @@ fn fails(program: &Program, step: &Step) -> bool {
     found
 }
 
-fn writes_state(program: &Program, entry: usize, step: &Step) -> bool {
-    let is_state = |buffer: BufferId| matches!(program.entries[entry].buffer(buffer).place, Place::State(_));
-    uses(program, step).into_iter().any(|(buffer, mode)| mode != Mode::Read && is_state(buffer))
-}
-
-/// Bytes of computed values that are alive while launches run.
+/// Bytes of computed values that are alive while steps run.
 struct Memory {
+    /// Of each step.
+    buffers: Vec<BTreeSet<usize>>,
     bytes: Vec<i64>,
     uses: Vec<usize>,
     born: Vec<bool>,
@@ -274,34 +278,35 @@ impl Memory {
     fn of(schedule: &Schedule, entry: &Entry) -> Self {
         let bytes =
             |buffer: &graver_ir::kernel::Buffer| if buffer.place == Place::Unplaced { nominal(&buffer.bytes()) } else { 0 };
+        let buffers: Vec<BTreeSet<usize>> =
+            schedule.steps.iter().map(|step| step.as_ref().map(buffers).unwrap_or_default()).collect();
         let mut uses = vec![0; entry.buffers.len()];
-        for buffer in schedule.steps.iter().flatten().flat_map(buffers) {
-            uses[buffer] += 1;
-        }
-        Self { bytes: entry.buffers.iter().map(bytes).collect(), uses, born: vec![false; entry.buffers.len()], live: 0 }
+        buffers.iter().flatten().for_each(|buffer| uses[*buffer] += 1);
+        let bytes = entry.buffers.iter().map(bytes).collect();
+        Self { buffers, bytes, uses, born: vec![false; entry.buffers.len()], live: 0 }
     }
 
     /// Bytes that become alive, less those that die.
-    fn growth(&self, step: &Step) -> i64 {
-        let change = |buffer: usize| {
-            let born = if self.born[buffer] { 0 } else { self.bytes[buffer] };
-            born - if self.uses[buffer] == 1 { self.bytes[buffer] } else { 0 }
+    fn growth(&self, place: usize) -> i64 {
+        let change = |buffer: &usize| {
+            let born = if self.born[*buffer] { 0 } else { self.bytes[*buffer] };
+            born - if self.uses[*buffer] == 1 { self.bytes[*buffer] } else { 0 }
         };
-        buffers(step).into_iter().map(change).sum()
+        self.buffers[place].iter().map(change).sum()
     }
 
     /// The bytes alive during the step.
-    fn run(&mut self, step: &Step) -> i64 {
-        for buffer in buffers(step) {
-            if !std::mem::replace(&mut self.born[buffer], true) {
-                self.live += self.bytes[buffer];
+    fn run(&mut self, place: usize) -> i64 {
+        for buffer in &self.buffers[place] {
+            if !std::mem::replace(&mut self.born[*buffer], true) {
+                self.live += self.bytes[*buffer];
             }
         }
         let during = self.live;
-        for buffer in buffers(step) {
-            self.uses[buffer] -= 1;
-            if self.uses[buffer] == 0 {
-                self.live -= self.bytes[buffer];
+        for buffer in &self.buffers[place] {
+            self.uses[*buffer] -= 1;
+            if self.uses[*buffer] == 0 {
+                self.live -= self.bytes[*buffer];
             }
         }
         during

@@ -1,5 +1,6 @@
 //! Arithmetic that keeps dims canonical: sums and products of polynomials, and the simplifications of `floordiv` and `mod`.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::{Add, Mul, Neg, Sub};
 use std::sync::Arc;
@@ -15,10 +16,16 @@ impl Dim {
             *coeff = coeff.saturating_add(term.coeff);
         }
         sum.retain(|_, coeff| *coeff != 0);
-        if sum.keys().all(Vec::is_empty) {
-            return Self(Repr::Const(sum.into_values().next().unwrap_or(0)));
+        Self::from_sorted(sum.into_iter().map(|(atoms, coeff)| Term { atoms, coeff }).collect())
+    }
+
+    /// The dim with these terms, which are in order, without repeats and zeros.
+    fn from_sorted(terms: Vec<Term>) -> Self {
+        match terms.as_slice() {
+            [] => Self::ZERO,
+            [term] if term.atoms.is_empty() => Self(Repr::Const(term.coeff)),
+            _ => Self(Repr::Poly(Arc::new(terms))),
         }
-        Self(Repr::Poly(Arc::new(sum.into_iter().map(|(atoms, coeff)| Term { atoms, coeff }).collect())))
     }
 
     /// `floor(self / divisor)` for a positive divisor.
@@ -85,9 +92,9 @@ impl Dim {
     /// The lesser of both.
     #[must_use]
     pub fn min_with(&self, other: &Self) -> Self {
-        if (other - self).is_nonneg() {
+        if other.is_at_least(self) {
             self.clone()
-        } else if (self - other).is_nonneg() {
+        } else if self.is_at_least(other) {
             other.clone()
         } else {
             let (x, y) = if self <= other { (self, other) } else { (other, self) };
@@ -98,9 +105,9 @@ impl Dim {
     /// The greater of both.
     #[must_use]
     pub fn max_with(&self, other: &Self) -> Self {
-        if (other - self).is_nonneg() {
+        if other.is_at_least(self) {
             other.clone()
-        } else if (self - other).is_nonneg() {
+        } else if self.is_at_least(other) {
             self.clone()
         } else {
             let (x, y) = if self <= other { (self, other) } else { (other, self) };
@@ -177,7 +184,7 @@ impl Dim {
     /// The greatest number that divides all coefficients; 0 for the dim 0.
     #[must_use]
     pub fn content(&self) -> i64 {
-        self.terms().iter().fold(0, |common, term| gcd(common, term.coeff))
+        self.with_terms(|terms| terms.iter().fold(0, |common, term| gcd(common, term.coeff)))
     }
 
     fn divide_content(&self, factor: i64) -> Self {
@@ -209,34 +216,75 @@ pub(super) fn gcd(x: i64, y: i64) -> i64 {
 }
 
 fn add(x: &Dim, y: &Dim) -> Dim {
+    plus(x, y, 1)
+}
+
+fn sub(x: &Dim, y: &Dim) -> Dim {
+    plus(x, y, -1)
+}
+
+/// `x + times * y`.
+fn plus(x: &Dim, y: &Dim, times: i64) -> Dim {
     if let (Some(x), Some(y)) = (x.as_const(), y.as_const()) {
-        return Dim::from(x.saturating_add(y));
+        return Dim::from(x.saturating_add(y.saturating_mul(times)));
     }
-    Dim::from_terms(x.terms().into_iter().chain(y.terms()))
+    let mut sum = Vec::with_capacity(x.term_count() + y.term_count());
+    x.with_terms(|x| {
+        y.with_terms(|y| {
+            merge(x, y, |atoms, x, y| {
+                let coeff = x.saturating_add(y.saturating_mul(times));
+                if coeff != 0 {
+                    sum.push(Term { atoms: atoms.to_vec(), coeff });
+                }
+            });
+        });
+    });
+    Dim::from_sorted(sum)
+}
+
+/// Every product of atoms that occurs in either, in order, with its coefficients in both.
+pub(super) fn merge<'t>(x: &'t [Term], y: &'t [Term], mut visit: impl FnMut(&'t [Atom], i64, i64)) {
+    let (mut i, mut j) = (0, 0);
+    loop {
+        let order = match (x.get(i), y.get(j)) {
+            (Some(left), Some(right)) => left.atoms.cmp(&right.atoms),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return,
+        };
+        match order {
+            Ordering::Less => visit(&x[i].atoms, x[i].coeff, 0),
+            Ordering::Equal => visit(&x[i].atoms, x[i].coeff, y[j].coeff),
+            Ordering::Greater => visit(&y[j].atoms, 0, y[j].coeff),
+        }
+        i += usize::from(order.is_le());
+        j += usize::from(order.is_ge());
+    }
 }
 
 fn mul(x: &Dim, y: &Dim) -> Dim {
     match (x.as_const(), y.as_const()) {
         (Some(x), Some(y)) => return Dim::from(x.saturating_mul(y)),
-        (Some(1), None) => return y.clone(),
-        (None, Some(1)) => return x.clone(),
-        (Some(_) | None, Some(_) | None) => {}
+        (Some(times), None) => return scaled(y, times),
+        (None, Some(times)) => return scaled(x, times),
+        (None, None) => {}
     }
-    let right = y.terms();
-    Dim::from_terms(x.terms().into_iter().flat_map(|x| {
-        right
-            .iter()
-            .map(|y| {
-                let mut atoms: Vec<Atom> = x.atoms.iter().chain(&y.atoms).cloned().collect();
-                atoms.sort();
-                Term { atoms, coeff: x.coeff.saturating_mul(y.coeff) }
-            })
-            .collect::<Vec<_>>()
-    }))
+    let product = |x: &Term, y: &Term| {
+        let mut atoms: Vec<Atom> = x.atoms.iter().chain(&y.atoms).cloned().collect();
+        atoms.sort();
+        Term { atoms, coeff: x.coeff.saturating_mul(y.coeff) }
+    };
+    x.with_terms(|x| y.with_terms(|y| Dim::from_terms(x.iter().flat_map(|x| y.iter().map(move |y| product(x, y))))))
 }
 
-fn sub(x: &Dim, y: &Dim) -> Dim {
-    add(x, &mul(y, &Dim::from(-1i64)))
+fn scaled(x: &Dim, times: i64) -> Dim {
+    match times {
+        0 => Dim::ZERO,
+        1 => x.clone(),
+        _ => Dim::from_sorted(
+            x.terms().into_iter().map(|term| Term { coeff: term.coeff.saturating_mul(times), ..term }).collect(),
+        ),
+    }
 }
 
 macro_rules! operators {

@@ -185,10 +185,14 @@ impl Dim {
     /// The terms in canonical order; a constant has one without atoms, zero has none.
     #[must_use]
     pub fn terms(&self) -> Vec<Term> {
+        self.with_terms(<[Term]>::to_vec)
+    }
+
+    fn with_terms<R>(&self, visit: impl FnOnce(&[Term]) -> R) -> R {
         match &self.0 {
-            Repr::Const(0) => Vec::new(),
-            Repr::Const(value) => vec![Term { atoms: Vec::new(), coeff: *value }],
-            Repr::Poly(terms) => terms.as_ref().clone(),
+            Repr::Const(0) => visit(&[]),
+            Repr::Const(value) => visit(&[Term { atoms: Vec::new(), coeff: *value }]),
+            Repr::Poly(terms) => visit(terms),
         }
     }
 

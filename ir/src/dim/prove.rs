@@ -3,7 +3,7 @@
 //! Everything here is sound and incomplete: `false` means "not proved". Axes are assumed to be inside their loops, so an
 //! axis of size `s` obeys `0 <= a <= s - 1` (where `s` is 0 nothing is executed, and anything may be said).
 
-use super::arith::gcd;
+use super::arith::{gcd, merge};
 use super::{Atom, Dim, MAX_NODES, Term};
 
 /// Bounds on a value, both inclusive; saturated at the ends of `i64`.
@@ -39,7 +39,19 @@ impl Dim {
     /// An interval that holds every value, from the declared ranges of symbols and axes.
     #[must_use]
     pub fn bounds(&self) -> Bounds {
-        self.terms().iter().fold(Bounds::exact(0), |sum, term| sum.add(term.bounds()))
+        self.with_terms(|terms| terms.iter().fold(Bounds::exact(0), |sum, term| sum.add(term.bounds())))
+    }
+
+    /// Whether the value is proved to be not below another's, for all sizes and inside all loops.
+    #[must_use]
+    pub fn is_at_least(&self, other: &Self) -> bool {
+        let mut difference = Bounds::exact(0);
+        let mut add = |atoms: &[Atom], coeff: i64| {
+            let product = atoms.iter().fold(Bounds::exact(coeff), |product, atom| product.mul(atom.bounds()));
+            difference = difference.add(product);
+        };
+        self.with_terms(|x| other.with_terms(|y| merge(x, y, |atoms, x, y| add(atoms, x.saturating_sub(y)))));
+        difference.lo >= 0 || (self - other).is_nonneg()
     }
 
     /// Whether the value is proved to be zero or more, for all sizes and inside all loops.
