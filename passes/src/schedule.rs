@@ -205,10 +205,8 @@ impl Schedule {
         let mut ready: BTreeSet<usize> =
             (0..self.steps.len()).filter(|place| self.steps[*place].is_some() && missing[*place] == 0).collect();
         let mut order = Vec::new();
-        while let Some(next) = ready
-            .iter()
-            .copied()
-            .min_by_key(|place| if greedy { (memory.growth(*place), *place) } else { (0, *place) })
+        while let Some(next) =
+            ready.iter().copied().min_by_key(|place| if greedy { (memory.growth(*place), *place) } else { (0, *place) })
         {
             ready.remove(&next);
             memory.run(next);

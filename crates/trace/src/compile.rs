@@ -200,8 +200,9 @@ impl<S: Spec, Y: Tree> Compiled<S, Y> {
     /// Runs over a living state: what a step trains. What is not in it is the models' own.
     ///
     /// # Errors
-    /// As [`Compiled::call`].
+    /// As [`Compiled::call`]; if the state is of another model, also one of the same kind.
     pub fn call_with(&self, state: &TrainState, args: S::Args<'_>) -> Result<Y::Arrays, Error> {
+        state.check_model(self.engine.slots())?;
         self.call_over(|key| state.get(key).cloned(), args)
     }
 

@@ -113,6 +113,11 @@ impl<S: Spec, Y: Tree> Engine<S, Y> {
         &self.keys
     }
 
+    /// The slots of the state, with their paths.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (&StateKey, &str)> + Clone {
+        self.keys.iter().zip(self.program().state.iter().map(|decl| decl.path.as_str()))
+    }
+
     /// A value for each slot of the state: what is known, else the origin's.
     pub(crate) fn state_values(&self, known: impl Fn(&StateKey) -> Option<Array>) -> Vec<Array> {
         self.keys.iter().zip(&self.origins).map(|(key, origin)| known(key).unwrap_or_else(|| origin.value())).collect()

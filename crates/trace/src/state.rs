@@ -1,6 +1,6 @@
 //! The state of a program: parameters, buffers, optimisers' slots and the random key, by identity, each with a path.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::Location;
 
 use graver_ir::{Array, Diag, Error, StateDecl, StateId, StateKind};
@@ -175,23 +175,59 @@ impl TrainState {
     /// Writes parameters and buffers back to the model that they came from.
     ///
     /// # Errors
-    /// If a parameter of the model has changed its type since.
+    /// If the state is of another model (also one of the same kind), or a parameter of the model has changed its type since.
     pub fn write_to<M: Module>(&self, model: &mut M) -> Result<(), Error> {
+        let leaves = model.leaves();
+        let keys: Vec<StateKey> = leaves.iter().map(|(_, leaf)| StateKey::Param(leaf.id())).collect();
+        self.check_model(keys.iter().zip(leaves.iter().map(|(path, _)| path.as_str())))?;
         let mut diags = Vec::new();
-        for (path, leaf) in model.leaves() {
-            if let Some(entry) = self.entries.get(&StateKey::Param(leaf.id())) {
+        for ((path, leaf), key) in leaves.iter().zip(&keys) {
+            if let Some(entry) = self.entries.get(key) {
                 diags.extend(leaf.set_value(entry.value.clone()).err().map(|diag| diag.op(path)));
             }
         }
         Error::from_diags(diags).map_or(Ok(()), Err)
     }
 
-    /// Replaces what `other` has too, where the types agree.
-    pub(crate) fn take_over(&mut self, other: Self) {
+    /// Replaces what `other` has too.
+    pub(crate) fn take_over(&mut self, other: Self) -> Result<(), Error> {
+        other.check_model(self.entries.iter().map(|(key, entry)| (key, entry.path.as_str())))?;
+        let mut diags = Vec::new();
         for (key, entry) in other.entries {
-            let own = self.entries.get_mut(&key).filter(|own| own.value.ty() == entry.value.ty());
-            own.into_iter().for_each(|own| own.value = entry.value.clone());
+            match self.entries.get_mut(&key) {
+                Some(own) if own.value.ty() == entry.value.ty() => own.value = entry.value,
+                Some(own) => {
+                    let (own, given) = (own.value.ty(), entry.value.ty());
+                    diags.push(Diag::new(format!("`{}` is {own} here, and {given} in the state given", entry.path)).op("state"));
+                }
+                None => {}
+            }
         }
+        Error::from_diags(diags).map_or(Ok(()), Err)
+    }
+
+    /// Whether these slots, each with its path, are those of the model that the state is of. A model that was built once more has
+    /// the same paths, but parameters of its own, which the state says nothing of.
+    pub(crate) fn check_model<'s>(&self, slots: impl Iterator<Item = (&'s StateKey, &'s str)> + Clone) -> Result<(), Error> {
+        let is_known = |key: &StateKey| self.entries.contains_key(key);
+        if slots.clone().all(|(key, _)| is_known(key)) {
+            return Ok(());
+        }
+        let here: BTreeSet<&StateKey> = slots.clone().map(|(key, _)| key).collect();
+        let unused = self.entries.iter().filter(|(key, _)| !here.contains(key));
+        let paths: BTreeSet<&str> = unused.map(|(_, entry)| entry.path.as_str()).collect();
+        let mut missing = slots.clone().filter(|(key, _)| !is_known(key)).map(|(_, path)| path);
+        let twin = missing.clone().find(|path| paths.contains(path));
+        let message = match (twin, missing.next()) {
+            (Some(path), _) => format!("the state's `{path}` is of another model than this `{path}`"),
+            (None, Some(path)) if !slots.clone().any(|(key, _)| is_known(key)) => {
+                format!("the state has none of this model's parameters: not `{path}`")
+            }
+            (None, Some(_) | None) => return Ok(()),
+        };
+        let help =
+            "use the model that was trained; another one of the same kind takes its values from a file: save one, load the other";
+        Err(Diag::new(message).op("state").help(help).into())
     }
 
     /// The slots of a program to be read and updated, in the program's order.

@@ -96,7 +96,7 @@ impl<'m, S: Spec, F> StepBuilder<'m, S, F> {
         let traced = self.trace()?;
         let mut state = traced.living_state();
         if let Some(given) = given {
-            state.take_over(given);
+            state.take_over(given)?;
         }
         Ok(Step { function: StepFn { engine: Engine::new(traced, device)? }, state })
     }
@@ -132,7 +132,7 @@ impl<S: Spec, Y: Tree> Step<S, Y> {
     /// Writes parameters and buffers back to a model.
     ///
     /// # Errors
-    /// If a parameter of the model has changed its type since.
+    /// As [`TrainState::write_to`].
     pub fn write_to<M: Module>(&self, model: &mut M) -> Result<(), Error> {
         self.state.write_to(model)
     }

@@ -281,9 +281,9 @@ fn scaled(x: &Dim, times: i64) -> Dim {
     match times {
         0 => Dim::ZERO,
         1 => x.clone(),
-        _ => Dim::from_sorted(
-            x.terms().into_iter().map(|term| Term { coeff: term.coeff.saturating_mul(times), ..term }).collect(),
-        ),
+        _ => {
+            Dim::from_sorted(x.terms().into_iter().map(|term| Term { coeff: term.coeff.saturating_mul(times), ..term }).collect())
+        }
     }
 }
 

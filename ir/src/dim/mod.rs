@@ -11,6 +11,7 @@ mod read;
 
 pub use limit::{MAX_DEPTH, MAX_NODES};
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::name::{Name, Quoted};
 pub const MAX_SIZE: i64 = 1 << 48;
 
 /// A named size that is not known until run time, with what is declared about it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "SymbolDecl")]
 pub struct Symbol(Arc<SymbolDecl>);
 
@@ -64,6 +65,18 @@ impl Symbol {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+}
+
+impl Ord for Symbol {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for Symbol {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -115,6 +115,38 @@ fn a_cnn_with_batch_norm_learns() -> Result<(), Error> {
     Ok(())
 }
 
+/// Parameters have an identity: a model that was built once more is another one, whatever its paths are.
+#[test]
+fn a_state_of_another_model_of_the_same_kind_is_refused() -> Result<(), Error> {
+    #[derive(Module)]
+    struct Scale {
+        weight: Param,
+    }
+    fn forward(model: &Scale, x: Tensor) -> Tensor {
+        x * &model.weight
+    }
+    let [trained, mut other] = [1.0, 2.0].map(|scale| Scale { weight: param([2, 3], scale) });
+    let specs = || (spec::<f32>((2, 3)), spec::<i64>([2]));
+    let (step, _) = train(&trained, forward, specs(), (&ramp([2, 3]), &ints([2], [0, 1])))?;
+    let eval = compile(|x| forward(&other, x), spec::<f32>((2, 3)), &device())?;
+    let none = "the state has none of this model's parameters";
+    assert!(eval.call_with(step.state(), &ramp([2, 3])).expect_err("it is another model").to_string().contains(none));
+    drop(eval);
+    let error = step.write_to(&mut other).expect_err("it is another model").to_string();
+    assert!(error.contains("`weight`") && error.contains("another"), "{error}");
+    let again = graver_trace::step(specs(), |(x, y)| forward(&other, x).cross_entropy(y)).state(step.state().clone());
+    assert!(again.compile(&device()).expect_err("it is another model").to_string().contains(none));
+
+    let mut list = vec![other];
+    let unlike = step.write_to(&mut list).expect_err("it has other paths, too").to_string();
+    assert!(unlike.contains(none) && unlike.contains("`0.weight`"), "{unlike}");
+
+    // What the state does not speak of is the model's own.
+    let both = compile(|x| forward(&trained, x) + forward(&list[0], x), spec::<f32>((2, 3)), &device())?;
+    both.call_with(step.state(), &ramp([2, 3]))?;
+    Ok(())
+}
+
 #[derive(Module)]
 struct Block {
     attention_norm: Param,
