@@ -17,12 +17,37 @@ pub(crate) const PASS: Pass = Pass { name: "inline", about: "Puts the bodies of 
 fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
     let keep_custom = module.functions.values().any(has_transform);
     let mut changed = Changed::No;
-    for id in callees_first(module)? {
+    let order = callees_first(module)?;
+    check_size(module, &order, keep_custom)?;
+    for id in order {
         let mut function = std::mem::take(module.function_mut(id));
         changed = changed.or(inline_calls(&mut function, module, keep_custom));
         *module.function_mut(id) = function;
     }
     Ok(changed)
+}
+
+/// The most operations that a program may have when calls are written out: a thousand layers of a large model have a tenth.
+const MOST_OPERATIONS: usize = 1_000_000;
+
+/// Refuses functions that call one another so often that what they stand for fits into no memory.
+fn check_size(module: &Module, order: &[FuncId], keep_custom: bool) -> Result<(), Diag> {
+    let mut sizes: BTreeMap<FuncId, usize> = BTreeMap::new();
+    for id in order {
+        let graph = &module.function(*id).graph;
+        let inlined = |node| as_call(graph.op(node)).filter(|call| is_inlined(call, keep_custom));
+        let size = graph.nodes().map(|node| inlined(node).map_or(1, |call| sizes[&call.func])).fold(0, usize::saturating_add);
+        sizes.insert(*id, size);
+    }
+    let total = sizes.values().copied().fold(0, usize::saturating_add);
+    if total <= MOST_OPERATIONS {
+        return Ok(());
+    }
+    let largest = sizes.iter().max_by_key(|(_, size)| **size).map_or("", |(id, _)| module.function(*id).name.as_str());
+    let message = format!(
+        "with its calls written out, the program has more than {MOST_OPERATIONS} operations, most of them in `{largest}`"
+    );
+    Err(Diag::new(message).op("call").help("repeat with scan or while what is now called again and again"))
 }
 
 /// Whether a derivative waits to be written out.

@@ -1,6 +1,8 @@
 //! Named arrays in safetensors files: what a checkpoint is. Reading trusts nothing; writing is whole or not at all.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use graver_ir::{Array, DType, Error};
@@ -24,7 +26,7 @@ impl Checkpoint {
     pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let wrong = |what: &dyn std::fmt::Display| Error::new(format!("{}: {what}", path.display()));
-        let bytes = std::fs::read(path).map_err(|error| wrong(&error))?;
+        let bytes = whole(path).map_err(|error| wrong(&error))?;
         Self::from_bytes(&bytes).map_err(|error| wrong(&error))
     }
 
@@ -67,6 +69,20 @@ impl Checkpoint {
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         write_whole(path.as_ref(), &self.to_bytes()?)
     }
+}
+
+/// The bytes of a file, which may not be endless, nor larger than the memory.
+fn whole(path: &Path) -> std::io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(std::io::Error::other("is no file"));
+    }
+    let mut bytes = Vec::new();
+    let length = usize::try_from(about.len()).map_err(std::io::Error::other)?;
+    bytes.try_reserve_exact(length).map_err(|_| std::io::Error::other(format!("no memory for its {length} bytes")))?;
+    file.take(about.len()).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Writes a file whole or not at all.
@@ -133,6 +149,15 @@ mod tests {
         let bytes = sample().to_bytes().expect("small");
         for end in (0..bytes.len()).step_by(7) {
             assert!(Checkpoint::from_bytes(&bytes[..end]).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_is_no_file_is_not_read() {
+        for path in ["/dev/zero", "/"] {
+            let error = Checkpoint::read(path).expect_err("it is no file").to_string();
+            assert!(error.contains(path), "{error}");
         }
     }
 

@@ -19,11 +19,12 @@ pub(super) fn reduce(b: &mut Build<'_>, reduce: &Reduce, x: Value, out: Value) -
     }
 }
 
-/// The mean of the tangents of all elements that equal the extreme.
+/// The mean of the tangents of all elements that equal the extreme; where that is NaN, of all that are NaN.
 fn extreme(b: &mut Build<'_>, reduce: &Reduce, x: Value, out: Value) -> Result<Derivative, Diag> {
     let ty = b.ty(x).clone();
     let repeated = repeat_along(b, out, &ty.shape, &reduce.axes)?;
-    let chosen = b.map(ScalarFn::Eq, &[x, repeated]);
+    let (equal, nan) = (b.map(ScalarFn::Eq, &[x, repeated]), b.map(ScalarFn::IsNan, &[x]));
+    let chosen = b.map(ScalarFn::Or, &[equal, nan]);
     let (zeros, ones) = (b.zeros(&ty), b.full(&ty.shape, Scalar::one(ty.dtype)));
     let ones = b.map(ScalarFn::Select, &[chosen, ones, zeros]);
     let count = b.sum(ones, reduce.axes.clone())?;

@@ -95,6 +95,31 @@ fn a_circle_of_calls_is_an_error_that_names_it() {
     assert_eq!(error.to_string(), "call: `pong` and `ping` call each other in a circle");
 }
 
+/// Forty functions, each of which calls the next one twice: a trillion operations in a text of a few kilobytes.
+#[test]
+fn calls_that_stand_for_more_than_fits_into_memory_are_an_error() {
+    let double = |callee: u32| {
+        let mut f = Draft::new(&format!("f{}", callee - 1));
+        let call =
+            Op::Call(Call { func: FuncId(callee), tag: None, vjp: None, results: vec![Type::new(DType::F32, vec![3.into()])] });
+        let x = f.param(DType::F32, &[3]);
+        let y = f.add(call.clone(), &[x]);
+        let z = f.add(call, &[y]);
+        f.done(&[z])
+    };
+    let last = {
+        let mut f = Draft::new("f39");
+        let x = f.param(DType::F32, &[3]);
+        let y = f.add(Op::Map(ScalarFn::Neg), &[x]);
+        f.done(&[y])
+    };
+    let mut module = module((1..40).map(double).chain([last]));
+    let inline = PASSES.iter().find(|pass| pass.name == "inline").expect("the pass exists");
+    let mut cx = Cx { target: &Target::generic(), remarks: Vec::new() };
+    let error = (inline.run)(&mut module, &mut cx).expect_err("it is too much").to_string();
+    assert!(error.contains("more than 1000000 operations, most of them in `f0`"), "{error}");
+}
+
 /// Notes what the runner says.
 #[derive(Default)]
 struct Notes(Vec<String>);

@@ -50,6 +50,15 @@ fn steps_are_flat() {
     }
 }
 
+/// As the extreme is NaN where an element is, so is what it follows from.
+#[test]
+fn the_slope_of_an_extreme_that_is_nan_is_that_of_the_nans() {
+    for kind in [ReduceKind::Max, ReduceKind::Min] {
+        let module = module(4, |b, [x]| b.reduce(kind, x, [0]));
+        assert_eq!(slopes(&module, &[&[1.0, f64::NAN, 3.0, f64::NAN]]), [[0.0, 0.5, 0.0, 0.5]], "{kind:?}");
+    }
+}
+
 #[test]
 fn equal_operands_of_max_and_min_get_half_each() {
     let (x, y) = ([1.0, 2.0, 3.0], [2.0, 2.0, 2.0]);

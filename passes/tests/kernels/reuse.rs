@@ -208,6 +208,26 @@ fn a_shifted_read_is_of_other_elements() {
     check_uses(&module, &["dot rw", "exp rw"]);
 }
 
+/// Each point reads one element of the product that dies there, but not the one that it writes.
+#[test]
+fn a_single_read_elsewhere_is_of_another_element() {
+    let elsewhere: [(&str, fn(&mut Build, Value) -> Value); 3] = [
+        ("transposed", |b, y| b.permute(y, [1, 0])),
+        ("reversed rows", |b, y| b.reverse(y, [0])),
+        ("reversed in both", |b, y| b.reverse(y, [0, 1])),
+    ];
+    for (what, read) in elsewhere {
+        let module = after_a_product(|b, y| {
+            let sum = b.reduce(ReduceKind::Sum, y, [0]);
+            let sum = b.broadcast(sum, (32, 32), [1]);
+            let read = read(b, y);
+            b.map(ScalarFn::Add, [read, sum])
+        });
+        let program = check_uses(&module, &["dot rw", "sum rw", "exp rrw"]);
+        assert_eq!(program.entries[0].steps.len(), 3, "{what}");
+    }
+}
+
 #[test]
 fn a_row_that_is_read_by_every_row_is_smaller() {
     let module = after_a_product(|b, y| {
