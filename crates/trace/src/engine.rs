@@ -70,7 +70,7 @@ struct Capture<'a> {
 
 impl Observer for Capture<'_> {
     fn after_pass(&mut self, report: &PassReport<'_>) {
-        if report.pass == self.pass && self.text.is_none() {
+        if report.pass == self.pass {
             self.text = Some(print(report.module));
         }
     }
@@ -155,7 +155,7 @@ impl<S, Y> Engine<S, Y> {
         print(&self.module)
     }
 
-    /// The program as text after the first pass of this name, by running the passes again; `None` if there is no such pass.
+    /// The program as text after the last run of the pass of this name, by running the passes again; `None` if there is no such pass.
     #[must_use]
     pub fn dump(&self, pass: &str) -> Option<String> {
         let mut capture = Capture { pass, text: None };

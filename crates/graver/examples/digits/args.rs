@@ -11,15 +11,15 @@ pub(crate) struct Args {
     /// Passes over the training images.
     #[arg(long, default_value_t = 20)]
     pub(crate) epochs: u32,
-    /// Images in a batch; the last batch of an epoch may be shorter.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub(crate) batch: u32,
-    /// The learning rate.
-    #[arg(long, default_value_t = 0.01, value_parser = rate)]
-    pub(crate) lr: f64,
-    /// Seeds the parameters and the order of images.
-    #[arg(long, default_value_t = 0)]
-    pub(crate) seed: u64,
+    /// Images in a batch: 64 if not given, or what a resumed training has. The last batch of an epoch may be shorter.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) batch: Option<u32>,
+    /// The learning rate: 0.01 if not given, or what a resumed training has.
+    #[arg(long, value_parser = rate)]
+    pub(crate) lr: Option<f64>,
+    /// Seeds the parameters and the order of images: 0 if not given, or what a resumed training has.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
     /// Where it trains.
     #[arg(long, value_enum, default_value_t = On::Cpu)]
     pub(crate) device: On,

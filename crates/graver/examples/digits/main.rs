@@ -3,20 +3,20 @@
 //! `cargo run --release --example digits -- --help`
 
 mod args;
+mod checkpoint;
 mod progress;
 mod report;
 
-use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Parser;
 use graver::data::metrics::{Accuracy, Average, ConfusionMatrix, Mean};
 use graver::data::{Dataset, Interpolation, Resize, Scale, Standardise, ToF32, Transform, digits};
 use graver::inspect;
-use graver::nn::{Checkpoint, StateFile};
 use graver::prelude::*;
 
 use crate::args::{Args, On};
+use crate::checkpoint::{Recipe, Stopped, save};
 use crate::progress::Progress;
 
 /// Two convolutions with pooling, two linear layers.
@@ -53,28 +53,31 @@ fn main() -> Result<(), Error> {
         On::Cuda => cuda(0)?,
     };
     let (train, test) = images()?;
+    let stopped = args.resume.as_deref().map(Stopped::read).transpose()?;
+    let recipe = recipe(&args, stopped.as_ref())?;
 
-    let model = Cnn::new(&mut Init::seed(args.seed));
+    let model = Cnn::new(&mut Init::seed(recipe.seed));
     let (x, y) = (spec::<f32>(("batch", 1, 24, 24)), spec::<i64>(["batch"]));
-    let optimizer = Sgd::new(args.lr).momentum(0.9);
+    let optimizer = Sgd::new(recipe.lr).momentum(0.9);
     let mut step = train_step(&model, optimizer, (x.clone(), y), |m, (x, y)| m.forward(x).cross_entropy(y)).compile(&device)?;
     let predict = compile(|x: Tensor| model.forward(x).argmax(-1), x, &device)?;
-    report::compiled("train step", &step, usize_of(args.batch))?;
-    report::compiled("evaluation", &predict, usize_of(args.batch))?;
+    report::compiled("train step", &step, usize_of(recipe.batch))?;
+    report::compiled("evaluation", &predict, usize_of(recipe.batch))?;
     if let Some(folder) = &args.dump {
         inspect::write_dumps(&step, folder)?;
         println!("every stage of the train step is in {}", folder.display());
     }
 
-    let first = match &args.resume {
-        Some(folder) => resume(folder, step.state_mut())?,
-        None => 0,
-    };
-    let batch = usize_of(args.batch);
-    let train = DataLoader::new(train, batch)?.shuffle(args.seed);
+    if let Some(stopped) = &stopped {
+        stopped.restore(step.state_mut())?;
+    }
+    let first = stopped.map_or(0, |stopped| stopped.epochs);
+    let last = first.checked_add(args.epochs).ok_or_else(|| Error::new(format!("{first} epochs and more cannot be counted")))?;
+    let batch = usize_of(recipe.batch);
+    let train = DataLoader::new(train, batch)?.shuffle(recipe.seed);
     let test = DataLoader::new(test, batch)?;
     let start = Instant::now();
-    for epoch in first..first.saturating_add(args.epochs) {
+    for epoch in first..last {
         let mut progress = Progress::new(epoch + 1, train.dataset().len());
         let mut mean = Mean::new();
         for batch in train.epoch(u64::from(epoch)) {
@@ -83,12 +86,12 @@ fn main() -> Result<(), Error> {
             mean.update(loss, count as f64);
             progress.batch(count, loss);
         }
-        progress.finish();
+        progress.finish(mean.compute().unwrap_or(f64::NAN));
         let mut accuracy = Accuracy::new();
         evaluate(&test, &predict, step.state(), |predicted, labels| accuracy.update(predicted, labels))?;
         report::epoch(epoch + 1, mean.compute(), accuracy.compute(), progress.rate());
         if let Some(folder) = &args.save {
-            save(folder, step.state(), epoch + 1)?;
+            save(folder, step.state(), recipe, epoch + 1)?;
         }
     }
     println!("trained in {:.1} s", start.elapsed().as_secs_f64());
@@ -129,25 +132,15 @@ fn evaluate(
     Ok(())
 }
 
-fn checkpoint_file(folder: &Path) -> PathBuf {
-    folder.join("training.safetensors")
-}
-
-/// Writes parameters, optimiser state, random key and the number of finished epochs.
-fn save(folder: &Path, state: &TrainState, epochs: u32) -> Result<(), Error> {
-    std::fs::create_dir_all(folder).map_err(|error| Error::new(format!("{}: {error}", folder.display())))?;
-    let mut checkpoint = state.checkpoint();
-    checkpoint.metadata.insert("epochs".to_owned(), epochs.to_string());
-    checkpoint.write(checkpoint_file(folder))
-}
-
-/// Reads what [`save`] wrote; gives the number of finished epochs.
-fn resume(folder: &Path, state: &mut TrainState) -> Result<u32, Error> {
-    let path = checkpoint_file(folder);
-    let checkpoint = Checkpoint::read(&path)?;
-    state.restore(&checkpoint)?;
-    let epochs = checkpoint.metadata.get("epochs").and_then(|epochs| epochs.parse().ok());
-    epochs.ok_or_else(|| Error::new(format!("{}: does not say how many epochs were finished", path.display())))
+/// What was asked for, or else what a stopped training went by. Images in another order would be another training.
+fn recipe(args: &Args, stopped: Option<&Stopped>) -> Result<Recipe, Error> {
+    let old = stopped.map_or(Recipe { seed: 0, batch: 64, lr: 0.01 }, |stopped| stopped.recipe);
+    let new =
+        Recipe { seed: args.seed.unwrap_or(old.seed), batch: args.batch.unwrap_or(old.batch), lr: args.lr.unwrap_or(old.lr) };
+    if stopped.is_some() && new.seed != old.seed {
+        return Err(Error::new(format!("--seed is {}, but the training in --resume began with {}", new.seed, old.seed)));
+    }
+    Ok(new)
 }
 
 fn usize_of(count: u32) -> usize {

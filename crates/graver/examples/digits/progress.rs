@@ -48,10 +48,11 @@ impl Progress {
         self.seen as f64 / self.start.elapsed().as_secs_f64()
     }
 
-    /// The epoch is over.
-    pub(crate) fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+    /// The epoch is over, with this mean loss.
+    pub(crate) fn finish(&self, loss: f64) {
+        match &self.bar {
+            Some(bar) => bar.finish_and_clear(),
+            None => eprintln!("epoch {:2}: {} images, loss {loss:.4}, {:.0} images/s", self.epoch, self.seen, self.rate()),
         }
     }
 }
