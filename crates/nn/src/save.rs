@@ -27,8 +27,9 @@ impl Differences {
         self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()
     }
 
-    /// One diagnostic a difference.
-    fn to_error(&self, source: &str) -> Option<Error> {
+    /// One diagnostic a difference, under the name of what was read; `None` if there are none.
+    #[must_use]
+    pub fn to_error(&self, source: &str) -> Option<Error> {
         let missing = self.missing.iter().map(|path| format!("`{path}` is missing"));
         let unexpected = self.unexpected.iter().map(|path| format!("`{path}` is unexpected"));
         let all = missing.chain(unexpected).chain(self.mismatched.iter().cloned());

@@ -1,0 +1,4 @@
+//! Every family against transformers' own results for small random models, which `../reference/make.py` made.
+
+mod common;
+mod text;

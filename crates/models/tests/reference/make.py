@@ -1,0 +1,114 @@
+"""Makes the references of this folder: small random models, and what transformers makes of them.
+
+Needs torch and transformers; the tests need neither. Run it here: `python make.py [case..]`.
+A case is a folder of `config.json`, `model.safetensors` and `expected.safetensors`, whose names are `<call>.<array>`.
+"""
+
+import pathlib
+import shutil
+import sys
+
+import torch
+import transformers
+from safetensors.torch import save_file
+
+HERE = pathlib.Path(__file__).parent
+SMALL = dict(vocab_size=40, hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=24)
+
+
+def randomised(model, seed):
+    """Every parameter and statistic random, so that no bias, norm or table is one that could be missed."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, value in [*model.named_parameters(), *model.named_buffers()]:
+            if not value.is_floating_point() or "inv_freq" in name:
+                continue
+            if "var" in name:
+                value.copy_(torch.rand_like(value) + 0.5)
+            elif "norm" in name.lower() and name.endswith("weight") or value.dim() == 1 and name.endswith("weight"):
+                value.copy_(torch.rand_like(value) + 0.5)
+            else:
+                value.copy_(torch.randn_like(value) * 0.2)
+    return model.eval()
+
+
+def texts(vocabulary, batch, length, padding, first=3):
+    """Tokens, with padding at the ends of all texts but the first."""
+    ids = torch.randint(first, vocabulary, (batch, length))
+    mask = torch.ones(batch, length, dtype=torch.long)
+    for row in range(1, batch):
+        mask[row, length - row :] = 0
+    ids = torch.where(mask == 1, ids, torch.full_like(ids, padding))
+    return ids, mask
+
+
+def write(case, model, expected, **saving):
+    folder = HERE / case
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    model.save_pretrained(folder, **saving)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    save_file({name: value.detach().contiguous() for name, value in expected.items()}, folder / "expected.safetensors")
+    print(case, sorted((path.name, path.stat().st_size) for path in folder.iterdir()))
+
+
+CALLS = {"one": (2, 5), "two": (3, 9)}
+
+
+def encoder(case, model, seed, outputs, types=False, **saving):
+    model = randomised(model, seed)
+    expected = {}
+    for call, (batch, length) in CALLS.items():
+        ids, mask = texts(model.config.vocab_size, batch, length, model.config.pad_token_id)
+        given = dict(input_ids=ids, attention_mask=mask)
+        expected |= {f"{call}.ids": ids, f"{call}.mask": mask}
+        if types:
+            given["token_type_ids"] = (torch.arange(length) >= length // 2).long().expand(batch, length) * mask
+            expected[f"{call}.types"] = given["token_type_ids"]
+        result = model(**given)
+        expected |= {f"{call}.{name}": getattr(result, name) for name in outputs}
+    write(case, model, expected, **saving)
+
+
+def bert(**more):
+    return transformers.BertConfig(**SMALL, max_position_embeddings=12, **more)
+
+
+def roberta(**more):
+    return transformers.RobertaConfig(**SMALL, max_position_embeddings=14, type_vocab_size=1, layer_norm_eps=1e-5, **more)
+
+
+def distilbert(**more):
+    return transformers.DistilBertConfig(
+        vocab_size=40, dim=16, n_layers=2, n_heads=4, hidden_dim=24, max_position_embeddings=12, **more
+    )
+
+
+LABELS = dict(id2label={0: "bad", 1: "fair", 2: "good"}, label2id={"bad": 0, "fair": 1, "good": 2})
+BODY = ["last_hidden_state", "pooler_output"]
+CASES = {
+    "bert": lambda c: encoder(c, transformers.BertModel(bert()), 1, BODY, types=True),
+    "bert_mlm": lambda c: encoder(c, transformers.BertForMaskedLM(bert(hidden_act="gelu_new")), 2, ["logits"], types=True),
+    "bert_class": lambda c: encoder(
+        c, transformers.BertForSequenceClassification(bert(**LABELS)), 3, ["logits"], types=True, max_shard_size="4KB"
+    ),
+    "bert_token": lambda c: encoder(c, transformers.BertForTokenClassification(bert(**LABELS)), 4, ["logits"], types=True),
+    "bert_qa": lambda c: encoder(
+        c, transformers.BertForQuestionAnswering(bert()), 5, ["start_logits", "end_logits"], types=True
+    ),
+    "roberta": lambda c: encoder(c, transformers.RobertaModel(roberta()), 6, BODY),
+    "roberta_mlm": lambda c: encoder(c, transformers.RobertaForMaskedLM(roberta()), 7, ["logits"]),
+    "roberta_class": lambda c: encoder(c, transformers.RobertaForSequenceClassification(roberta(**LABELS)), 8, ["logits"]),
+    "distilbert": lambda c: encoder(c, transformers.DistilBertModel(distilbert()), 9, ["last_hidden_state"]),
+    "distilbert_mlm": lambda c: encoder(c, transformers.DistilBertForMaskedLM(distilbert()), 10, ["logits"]),
+    "distilbert_class": lambda c: encoder(
+        c, transformers.DistilBertForSequenceClassification(distilbert(**LABELS)), 11, ["logits"]
+    ),
+    "distilbert_qa": lambda c: encoder(
+        c, transformers.DistilBertForQuestionAnswering(distilbert()), 12, ["start_logits", "end_logits"]
+    ),
+}
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or CASES:
+        CASES[name](name)
