@@ -1,5 +1,6 @@
 //! Activations by the names of configurations.
 
+use graver_ir::Diag;
 use graver_nn::Activation;
 use serde::{Deserialize, Deserializer, de};
 
@@ -16,9 +17,13 @@ const NAMES: [(&str, Activation); 9] = [
     ("hardswish", Activation::HardSwish),
 ];
 
+/// The activation of a name.
+pub(crate) fn named(name: &str) -> Result<Activation, Diag> {
+    let known = NAMES.into_iter().find_map(|(known, activation)| (known == name).then_some(activation));
+    known.map_or_else(|| name.parse(), Ok)
+}
+
 /// Reads the name of an activation.
 pub(crate) fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Activation, D::Error> {
-    let name = String::deserialize(from)?;
-    let known = NAMES.into_iter().find_map(|(known, activation)| (known == name).then_some(activation));
-    known.map_or_else(|| name.parse().map_err(de::Error::custom), Ok)
+    named(&String::deserialize(from)?).map_err(de::Error::custom)
 }

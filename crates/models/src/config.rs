@@ -33,8 +33,7 @@ pub trait Configuration: DeserializeOwned {
             return Err(wrong(format!("the model type is `{family}`, and here it must be one of {}", known.join(", "))));
         };
         let mut merged: Map<String, Value> = serde_json::from_str(defaults).expect("defaults are JSON objects");
-        // What a file gives as null is what it leaves out.
-        merged.extend(file.into_iter().filter(|(_, value)| !value.is_null()));
+        merged.extend(file);
         let config: Self = serde_json::from_value(Value::Object(merged)).map_err(|error| wrong(error.to_string()))?;
         match config.check() {
             Ok(()) => Ok(config),

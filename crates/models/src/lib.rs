@@ -4,16 +4,23 @@
 //! but through `graver-hub`.
 
 mod activation;
+mod causal;
 mod config;
+mod image;
+mod parts;
 mod pretrained;
+mod t5;
 mod text;
 
 /// What the paths of this library's files begin with: their lines say nothing to a user.
 const SOURCES: &str = file!().split_at(file!().len() - "lib.rs".len()).0;
 
+pub use causal::{CausalBody, CausalLm, Gpt2, Gpt2Config, Llama, LlamaConfig, RopeScaling};
 pub use config::{Configuration, Labels};
 pub use graver_hub as hub;
+pub use image::{ResNet, ResNetClassifier, ResNetConfig, ResNetLayer, Vit, VitClassifier, VitConfig};
 pub use pretrained::{Pretrained, model_type};
+pub use t5::{T5, T5Config};
 pub use text::{
     MaskedLm, QuestionAnswering, SequenceClassifier, TextConfig, TextEncoder, TextFamily, TextInput, TokenClassifier,
 };

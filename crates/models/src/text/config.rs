@@ -51,7 +51,7 @@ pub struct TextConfig {
     /// What norms add to variances.
     pub layer_norm_eps: f64,
     /// The token that fills shorter rows.
-    pub pad_token_id: usize,
+    pub pad_token_id: Option<usize>,
     /// Whether the table of tokens is the last layer of a language model's head.
     pub tie_word_embeddings: bool,
     /// The names of classes.
@@ -111,11 +111,17 @@ impl TextConfig {
         self.max_position_embeddings.saturating_sub(self.first_position())
     }
 
+    /// The token that fills shorter rows.
+    #[must_use]
+    pub fn padding(&self) -> usize {
+        self.pad_token_id.unwrap_or(0)
+    }
+
     /// The position of the first token: RoBERTa counts from behind the padding's number.
     pub(crate) fn first_position(&self) -> usize {
         match self.model_type {
             TextFamily::Bert | TextFamily::DistilBert => 0,
-            TextFamily::Roberta => self.pad_token_id + 1,
+            TextFamily::Roberta => self.padding() + 1,
         }
     }
 }

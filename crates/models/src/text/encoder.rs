@@ -2,11 +2,13 @@
 
 use graver_hub::{Names, Weights};
 use graver_ir::Error;
-use graver_nn::{Activation, Dropout, Embedding, Fill, Heads, Init, LayerNorm, Linear, Mask};
+use graver_nn::{Activation, Dropout, Embedding, Heads, Init, LayerNorm, Linear, Mask};
 use graver_trace::{DType, Module, Tensor, Walk, arange, enter, ones};
 
 use super::config::{TextConfig, TextFamily};
 use super::names::Paths;
+use crate::config::Configuration;
+use crate::parts::{linear, table};
 use crate::pretrained::{Pretrained, stack};
 
 /// What an encoder reads: `i64[batch, length]` each.
@@ -92,7 +94,7 @@ impl TextEncoder {
     fn places(&self, ids: Tensor) -> Tensor {
         match self.config.model_type {
             TextFamily::Bert | TextFamily::DistilBert => arange(ids.dim(1), DType::I64),
-            TextFamily::Roberta => places_after_padding(ids, self.config.pad_token_id),
+            TextFamily::Roberta => places_after_padding(ids, self.config.padding()),
         }
     }
 
@@ -166,14 +168,6 @@ impl Module for TextEncoder {
     }
 }
 
-/// As these models are initialised: normal weights of deviation 0.02, biases 0.
-pub(super) fn linear(inputs: usize, outputs: usize, init: &mut Init) -> Linear {
-    let layer = Linear::new(inputs, outputs).bias(false).init_with(init, WEIGHTS);
-    Linear { bias: Some(graver_trace::Param::new(init.array(Fill::Constant(0.0), [outputs]))), ..layer }
-}
-
-const WEIGHTS: Fill = Fill::Normal { mean: 0.0, std: 0.02 };
-
 pub(super) fn norm(config: &TextConfig, init: &mut Init) -> LayerNorm {
     LayerNorm::new(config.hidden_size).eps(config.layer_norm_eps).init(init)
 }
@@ -182,14 +176,12 @@ impl Pretrained for TextEncoder {
     type Config = TextConfig;
 
     fn new(config: &TextConfig, init: &mut Init) -> Result<Self, Error> {
+        config.check()?;
         let width = config.hidden_size;
-        let mut table = |entries: usize| Embedding::new(entries, width).init_with(init, WEIGHTS);
-        let (words, positions) = (table(config.vocab_size), table(config.max_position_embeddings));
-        let types = (config.type_vocab_size > 0).then(|| table(config.type_vocab_size));
         Ok(Self {
-            words,
-            positions,
-            types,
+            words: table(config.vocab_size, width, init),
+            positions: table(config.max_position_embeddings, width, init),
+            types: (config.type_vocab_size > 0).then(|| table(config.type_vocab_size, width, init)),
             norm: norm(config, init),
             layers: stack(config.num_hidden_layers, init, |init| TextLayer::new(config, init)),
             pooler: config.pooler.then(|| linear(width, width, init)),

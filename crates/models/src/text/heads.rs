@@ -2,11 +2,12 @@
 
 use graver_hub::Names;
 use graver_ir::Error;
-use graver_nn::{Activation, Dropout, Fill, Init, LayerNorm, Linear};
+use graver_nn::{Activation, Dropout, Init, LayerNorm, Linear};
 use graver_trace::{Module, Param, Tensor, Walk, enter};
 
 use super::config::{TextConfig, TextFamily};
-use super::encoder::{TextEncoder, TextInput, linear, norm};
+use super::encoder::{TextEncoder, TextInput, norm};
+use crate::parts::{linear, zeros};
 use crate::pretrained::Pretrained;
 
 /// The class of a text: `BertForSequenceClassification` and its like.
@@ -217,7 +218,7 @@ impl Pretrained for MaskedLm {
             hidden: linear(config.hidden_size, config.hidden_size, init),
             norm: norm(config, init),
             words,
-            bias: Param::new(init.array(Fill::Constant(0.0), [config.vocab_size])),
+            bias: zeros(config.vocab_size, init),
             body,
         })
     }

@@ -1,4 +1,6 @@
 //! Every family against transformers' own results for small random models, which `../reference/make.py` made.
 
+mod causal;
 mod common;
+mod image;
 mod text;

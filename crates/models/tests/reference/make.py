@@ -84,6 +84,60 @@ def distilbert(**more):
     )
 
 
+def causal(case, model, seed):
+    model = randomised(model, seed)
+    expected = {}
+    for call, (batch, length) in CALLS.items():
+        ids, mask = texts(model.config.vocab_size, batch, length, 0)
+        logits = model(input_ids=ids, attention_mask=mask).logits
+        expected |= {f"{call}.ids": ids, f"{call}.mask": mask, f"{call}.logits": logits}
+    write(case, model, expected)
+
+
+def llama(kind=transformers.LlamaConfig, **more):
+    return kind(**SMALL, num_key_value_heads=2, max_position_embeddings=16, **more)
+
+
+LLAMA3 = dict(
+    rope_type="llama3", rope_theta=100.0, factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
+    original_max_position_embeddings=16,
+)
+
+
+def images(case, model, seed, side, outputs):
+    model = randomised(model, seed)
+    expected = {}
+    for call, batch in {"one": 1, "two": 3}.items():
+        pixels = torch.randn(batch, 3, side, side)
+        result = model(pixel_values=pixels)
+        expected |= {f"{call}.images": pixels} | {f"{call}.{name}": getattr(result, name) for name in outputs}
+    write(case, model, expected)
+
+
+def vit(**more):
+    sizes = {name: size for name, size in SMALL.items() if name != "vocab_size"}
+    return transformers.ViTConfig(**sizes, image_size=8, patch_size=4, **more)
+
+
+def resnet(**more):
+    return transformers.ResNetConfig(embedding_size=6, hidden_sizes=[8, 12], depths=[1, 2], **more)
+
+
+def t5(case, seed, **more):
+    config = transformers.T5Config(
+        vocab_size=40, d_model=16, d_kv=6, d_ff=24, num_layers=2, num_decoder_layers=1, num_heads=3,
+        relative_attention_num_buckets=8, relative_attention_max_distance=7, decoder_start_token_id=0, **more,
+    )
+    model = randomised(transformers.T5ForConditionalGeneration(config), seed)
+    expected = {}
+    for call, (batch, length) in CALLS.items():
+        ids, mask = texts(40, batch, length, 0)
+        decoded = torch.randint(3, 40, (batch, length + 2))
+        logits = model(input_ids=ids, attention_mask=mask, decoder_input_ids=decoded).logits
+        expected |= {f"{call}.ids": ids, f"{call}.mask": mask, f"{call}.decoded": decoded, f"{call}.logits": logits}
+    write(case, model, expected)
+
+
 LABELS = dict(id2label={0: "bad", 1: "fair", 2: "good"}, label2id={"bad": 0, "fair": 1, "good": 2})
 BODY = ["last_hidden_state", "pooler_output"]
 CASES = {
@@ -107,6 +161,27 @@ CASES = {
     "distilbert_qa": lambda c: encoder(
         c, transformers.DistilBertForQuestionAnswering(distilbert()), 12, ["start_logits", "end_logits"]
     ),
+    "gpt2": lambda c: causal(
+        c, transformers.GPT2LMHeadModel(transformers.GPT2Config(vocab_size=40, n_positions=12, n_embd=16, n_layer=2, n_head=4)), 13
+    ),
+    "llama": lambda c: causal(c, transformers.LlamaForCausalLM(llama()), 14),
+    "llama3": lambda c: causal(
+        c, transformers.LlamaForCausalLM(llama(rope_parameters=LLAMA3, tie_word_embeddings=True, attention_bias=True)), 15
+    ),
+    "mistral": lambda c: causal(
+        c, transformers.MistralForCausalLM(llama(transformers.MistralConfig, sliding_window=4, head_dim=6)), 16
+    ),
+    "qwen2": lambda c: causal(c, transformers.Qwen2ForCausalLM(llama(transformers.Qwen2Config)), 17),
+    "vit": lambda c: images(c, transformers.ViTModel(vit()), 18, 8, BODY),
+    "vit_class": lambda c: images(c, transformers.ViTForImageClassification(vit(**LABELS)), 19, 8, ["logits"]),
+    "resnet": lambda c: images(
+        c, transformers.ResNetForImageClassification(resnet(layer_type="bottleneck", **LABELS)), 20, 32, ["logits"]
+    ),
+    "resnet_basic": lambda c: images(
+        c, transformers.ResNetForImageClassification(resnet(layer_type="basic", downsample_in_first_stage=True)), 21, 32, ["logits"]
+    ),
+    "t5": lambda c: t5(c, 22),
+    "t5_gated": lambda c: t5(c, 23, feed_forward_proj="gated-gelu", tie_word_embeddings=False),
 }
 
 if __name__ == "__main__":
