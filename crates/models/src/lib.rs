@@ -8,6 +8,7 @@ mod causal;
 mod config;
 mod image;
 mod parts;
+mod pipeline;
 mod pretrained;
 mod t5;
 mod text;
@@ -19,8 +20,10 @@ pub use causal::{CausalBody, CausalLm, Gpt2, Gpt2Config, Llama, LlamaConfig, Rop
 pub use config::{Configuration, Labels};
 pub use graver_hub as hub;
 pub use image::{ResNet, ResNetClassifier, ResNetConfig, ResNetLayer, Vit, VitClassifier, VitConfig};
+pub use pipeline::{Classifier, Embedder, Scored};
 pub use pretrained::{Pretrained, model_type};
 pub use t5::{T5, T5Config};
 pub use text::{
-    MaskedLm, QuestionAnswering, SequenceClassifier, TextConfig, TextEncoder, TextFamily, TextInput, TokenClassifier,
+    MaskedLm, Pooling, QuestionAnswering, SentenceEncoder, SequenceClassifier, TextConfig, TextEncoder, TextFamily, TextInput,
+    TokenClassifier,
 };

@@ -57,6 +57,8 @@ pub struct TextConfig {
     /// The names of classes.
     #[serde(default)]
     pub id2label: Labels,
+    /// `multi_label_classification` where classes do not exclude each other.
+    pub problem_type: Option<String>,
     /// How positions are told; only `absolute` is there.
     pub position_embedding_type: String,
     /// Whether a dense layer of the first token follows the body.
@@ -115,6 +117,12 @@ impl TextConfig {
     #[must_use]
     pub fn padding(&self) -> usize {
         self.pad_token_id.unwrap_or(0)
+    }
+
+    /// Whether a text may be of several classes, or of none.
+    #[must_use]
+    pub fn is_multi_label(&self) -> bool {
+        self.id2label.names().len() == 1 || self.problem_type.as_deref() == Some("multi_label_classification")
     }
 
     /// The position of the first token: RoBERTa counts from behind the padding's number.

@@ -4,7 +4,9 @@ mod config;
 mod encoder;
 mod heads;
 mod names;
+mod sentence;
 
 pub use config::{TextConfig, TextFamily};
 pub use encoder::{TextEncoder, TextInput};
 pub use heads::{MaskedLm, QuestionAnswering, SequenceClassifier, TokenClassifier};
+pub use sentence::{Pooling, SentenceEncoder};

@@ -3,4 +3,5 @@
 mod causal;
 mod common;
 mod image;
+mod pipeline;
 mod text;

@@ -4,10 +4,12 @@ Needs torch and transformers; the tests need neither. Run it here: `python make.
 A case is a folder of `config.json`, `model.safetensors` and `expected.safetensors`, whose names are `<call>.<array>`.
 """
 
+import json
 import pathlib
 import shutil
 import sys
 
+import tokenizers
 import torch
 import transformers
 from safetensors.torch import save_file
@@ -138,6 +140,67 @@ def t5(case, seed, **more):
     write(case, model, expected)
 
 
+# What the tests say too.
+TEXTS = ["A graver cuts lines into copper.", "Ink fills them", "the press, the paper and the ink make the print: one by one, again and again"]
+
+
+def trained(model, trainer, pre_tokenizer, start, end):
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.normalizer = tokenizers.normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    ids = [(token, tokenizer.token_to_id(token)) for token in (start, end)]
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single=f"{start} $A {end}", pair=f"{start} $A {end} $B:1 {end}:1", special_tokens=ids
+    )
+    return tokenizer
+
+
+def texts_in(tokenizer, padding, max_length):
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=padding)
+    return fast(TEXTS, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
+
+
+def sentence(case):
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    trainer = tokenizers.trainers.WordPieceTrainer(vocab_size=80, special_tokens=special, show_progress=False)
+    model = tokenizers.models.WordPiece(unk_token="[UNK]")
+    tokenizer = trained(model, trainer, tokenizers.pre_tokenizers.BertPreTokenizer(), "[CLS]", "[SEP]")
+    config = transformers.BertConfig(**SMALL | dict(vocab_size=tokenizer.get_vocab_size()), max_position_embeddings=16)
+    model = randomised(transformers.BertModel(config), 24)
+    given = texts_in(tokenizer, "[PAD]", 10)
+    hidden = model(input_ids=given["input_ids"], attention_mask=given["attention_mask"]).last_hidden_state
+    keep = given["attention_mask"].unsqueeze(-1)
+    rows = torch.cat([hidden[:, 0], (hidden * keep).sum(1) / keep.sum(1)], 1)
+    rows = torch.nn.functional.normalize(rows, dim=1)
+    write(case, model, {"one.embeddings": rows})
+    tokenizer.save(str(HERE / case / "tokenizer.json"))
+    kind = "sentence_transformers.models."
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    modules = [dict(idx=i, name=str(i), path=path, type=kind + name) for i, (path, name) in enumerate(modules)]
+    (HERE / case / "modules.json").write_text(json.dumps(modules, indent=2))
+    (HERE / case / "sentence_bert_config.json").write_text(json.dumps(dict(max_seq_length=10, do_lower_case=False)))
+    (HERE / case / "1_Pooling").mkdir()
+    pooling = dict(word_embedding_dimension=16, pooling_mode_cls_token=True, pooling_mode_mean_tokens=True)
+    (HERE / case / "1_Pooling" / "config.json").write_text(json.dumps(pooling, indent=2))
+
+
+def classify(case):
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer = trained(tokenizers.models.BPE(), trainer, tokenizers.pre_tokenizers.ByteLevel(), "<s>", "</s>")
+    small = SMALL | dict(vocab_size=tokenizer.get_vocab_size(), hidden_size=8)
+    config = transformers.RobertaConfig(**small, max_position_embeddings=50, type_vocab_size=1, pad_token_id=1, **LABELS)
+    model = randomised(transformers.RobertaForSequenceClassification(config), 25)
+    given = texts_in(tokenizer, "<pad>", 48)
+    logits = model(input_ids=given["input_ids"], attention_mask=given["attention_mask"]).logits
+    write(case, model, {"one.probabilities": logits.softmax(-1)})
+    tokenizer.save(str(HERE / case / "tokenizer.json"))
+
+
 LABELS = dict(id2label={0: "bad", 1: "fair", 2: "good"}, label2id={"bad": 0, "fair": 1, "good": 2})
 BODY = ["last_hidden_state", "pooler_output"]
 CASES = {
@@ -180,6 +243,8 @@ CASES = {
     "resnet_basic": lambda c: images(
         c, transformers.ResNetForImageClassification(resnet(layer_type="basic", downsample_in_first_stage=True)), 21, 32, ["logits"]
     ),
+    "sentence": sentence,
+    "classify": classify,
     "t5": lambda c: t5(c, 22),
     "t5_gated": lambda c: t5(c, 23, feed_forward_proj="gated-gelu", tie_word_embeddings=False),
 }
