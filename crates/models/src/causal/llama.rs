@@ -97,12 +97,16 @@ impl Configuration for LlamaConfig {
                 self.num_attention_heads == 0 || self.width().is_multiple_of(2),
                 format!("the width of a head is {}, which is odd", self.width()),
             ),
+            (self.width() <= MAX_WIDTH, format!("the width of a head is {}, beyond {MAX_WIDTH}", self.width())),
             (self.qkv_windows_are_plain(), "windows in some blocks alone are not supported".to_owned()),
             (lacks.is_none(), lacks.unwrap_or_default()),
         ];
         require(positive(sizes).into_iter().chain(further))
     }
 }
+
+/// Frequencies are made for every pair of a head, before any weight is looked at.
+const MAX_WIDTH: usize = 1 << 16;
 
 impl LlamaConfig {
     fn uneven(&self) -> String {

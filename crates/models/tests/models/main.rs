@@ -2,6 +2,7 @@
 
 mod causal;
 mod common;
+mod files;
 mod image;
 mod pipeline;
 mod text;
