@@ -24,23 +24,42 @@ pub trait Configuration: DeserializeOwned {
     /// # Errors
     /// If it cannot be read, is of another family, or would make no model.
     fn of_folder(folder: &Folder) -> Result<Self, Error> {
-        let source = folder.path().join("config.json").display().to_string();
-        let wrong = |what: String| Error::from(Diag::new(what).op(source.clone()));
-        let file: Map<String, Value> = folder.config()?;
-        let family = file.get("model_type").and_then(Value::as_str).unwrap_or_default();
-        let Some((_, defaults)) = Self::DEFAULTS.iter().find(|(known, _)| *known == family) else {
-            let known: Vec<&str> = Self::DEFAULTS.iter().map(|(known, _)| *known).collect();
-            return Err(wrong(format!("the model type is `{family}`, and here it must be one of {}", known.join(", "))));
-        };
-        let mut merged: Map<String, Value> = serde_json::from_str(defaults).expect("defaults are JSON objects");
-        merged.extend(file);
-        let config: Self = serde_json::from_value(Value::Object(merged)).map_err(|error| wrong(error.to_string()))?;
-        match config.check() {
-            Ok(()) => Ok(config),
-            Err(error) => Err(Error::from_diags(error.diags().iter().cloned().map(|diag| diag.op(source.clone())).collect())
-                .expect("an error has diagnostics")),
-        }
+        of_fields(folder.config()?).map_err(|error| at(&folder.path().join("config.json").display().to_string(), &error))
     }
+
+    /// A configuration as it would stand in a file: what it does not say is as usual in its family.
+    ///
+    /// ```
+    /// use graver_models::{Configuration, TextConfig};
+    /// let config = TextConfig::of_json(r#"{"model_type": "bert", "hidden_size": 64, "num_attention_heads": 4}"#)?;
+    /// assert_eq!((config.hidden_size, config.num_hidden_layers), (64, 12));
+    /// # Ok::<(), graver_ir::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Configuration::of_folder`].
+    fn of_json(json: &str) -> Result<Self, Error> {
+        let fields = serde_json::from_str(json).map_err(|error| Error::new(error.to_string()));
+        fields.and_then(of_fields).map_err(|error| at("configuration", &error))
+    }
+}
+
+fn of_fields<C: Configuration>(fields: Map<String, Value>) -> Result<C, Error> {
+    let family = fields.get("model_type").and_then(Value::as_str).unwrap_or_default();
+    let Some((_, defaults)) = C::DEFAULTS.iter().find(|(known, _)| *known == family) else {
+        let known: Vec<&str> = C::DEFAULTS.iter().map(|(known, _)| *known).collect();
+        return Err(Error::new(format!("the model type is `{family}`, and here it must be one of {}", known.join(", "))));
+    };
+    let mut all: Map<String, Value> = serde_json::from_str(defaults).expect("defaults are JSON objects");
+    all.extend(fields);
+    let config: C = serde_json::from_value(Value::Object(all)).map_err(|error| Error::new(error.to_string()))?;
+    config.check().map(|()| config)
+}
+
+/// The error with what it is about.
+fn at(source: &str, error: &Error) -> Error {
+    let diags = error.diags().iter().map(|diag| diag.clone().op(source)).collect();
+    Error::from_diags(diags).expect("an error has diagnostics")
 }
 
 /// The names of classes, in order.

@@ -27,3 +27,8 @@ pub use text::{
     MaskedLm, Pooling, QuestionAnswering, SentenceEncoder, SequenceClassifier, TextConfig, TextEncoder, TextFamily, TextInput,
     TokenClassifier,
 };
+
+/// The programs of the guide's chapter.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/pretrained.md")]
+struct Guide;
