@@ -418,7 +418,7 @@ pub enum Composite {
     BatchNorm,
     /// `(logits, labels) -> loss`: the mean over rows of the cross-entropy with integer labels.
     CrossEntropy,
-    /// `(q, k, v) -> y`: scaled dot-product attention.
+    /// `(q, k, v) -> y` or `(q, k, v, bias) -> y`: scaled dot-product attention.
     Attention,
     /// A region that the fuse pass outlined: it becomes one kernel.
     Region,

@@ -10,6 +10,7 @@ mod matrix;
 mod memory;
 mod model;
 mod run;
+mod text;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,6 +37,10 @@ enum Command {
     Conform(Conform),
     /// Write an ONNX model as a program.
     Import(Import),
+    /// Print rows of features for texts, by a pretrained model's folder.
+    Embed(Embed),
+    /// Print the classes of texts, by a pretrained model's folder.
+    Classify(Classify),
     /// Print the table of passes.
     Passes,
     /// Print which operation runs with which element type on which device, as the tests found it.
@@ -135,6 +140,43 @@ struct Import {
     output: Option<PathBuf>,
 }
 
+/// A pretrained model.
+#[derive(Debug, clap::Args)]
+struct Pretrained {
+    /// The model's folder: `config.json`, `model.safetensors`, `tokenizer.json`.
+    #[arg(long)]
+    model: PathBuf,
+    /// Take the model's name on the Hugging Face Hub instead, and fetch what the usual cache has not.
+    #[cfg(feature = "download")]
+    #[arg(long)]
+    download: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Embed {
+    #[command(flatten)]
+    model: Pretrained,
+    /// The texts.
+    #[arg(required = true)]
+    texts: Vec<String>,
+    /// Where to write all rows as one `.npy` array instead.
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+#[derive(Debug, clap::Args)]
+struct Classify {
+    #[command(flatten)]
+    model: Pretrained,
+    /// The texts.
+    #[arg(required = true)]
+    texts: Vec<String>,
+    #[command(flatten)]
+    machine: Machine,
+}
+
 /// An instruction-set level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Isa {
@@ -205,6 +247,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Conform(args) => conform::conform(&args),
         Command::Import(args) => model::import(&args),
+        Command::Embed(args) => text::embed(&args),
+        Command::Classify(args) => text::classify(&args),
         Command::Passes => matrix::passes(),
         Command::Ops => matrix::ops(),
     };

@@ -58,7 +58,8 @@ fn compiled(module: Module, machine: &Machine) -> Result<Arc<dyn Executable>, Fa
     backend.compile(Arc::new(program)).map_err(|error| Failure::unsupported(&error))
 }
 
-fn device(args: &Machine) -> Result<Box<dyn Backend>, Failure> {
+/// What runs programs.
+pub(crate) fn device(args: &Machine) -> Result<Box<dyn Backend>, Failure> {
     match args.device {
         Device::Interp => return Ok(Box::new(graver_interp::Interp::default())),
         Device::Cuda => return Ok(Box::new(graver_cuda::Cuda::new(0).map_err(|error| Failure::unsupported(&error))?)),

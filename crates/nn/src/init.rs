@@ -122,13 +122,43 @@ pub struct Init {
     key: [u32; 2],
     next: u32,
     dtype: DType,
+    blank: Option<Blank>,
+}
+
+/// What is left of a [`Init::blank`].
+#[derive(Clone, Debug)]
+struct Blank {
+    elements: usize,
+    refused: Option<Vec<usize>>,
 }
 
 impl Init {
     /// The stream of a seed, of `f32` arrays.
     #[must_use]
     pub fn seed(seed: u64) -> Self {
-        Self { key: halves(seed), next: 0, dtype: DType::F32 }
+        Self { key: halves(seed), next: 0, dtype: DType::F32, blank: None }
+    }
+
+    /// Zeros instead of random numbers, for a model that is read from a file; they take no memory before they are touched. Of
+    /// so many elements in all: what a configuration asks for beyond that gets no elements, and [`Init::refused`] says so.
+    ///
+    /// ```
+    /// use graver_nn::{Init, Linear};
+    /// let mut init = Init::blank(100);
+    /// let layer = Linear::new(9, 10).init(&mut init);
+    /// assert_eq!((layer.weight.value().shape(), init.refused()), ([10, 9].as_slice(), None));
+    /// drop(Linear::new(1 << 40, 1 << 20).init(&mut init));
+    /// assert_eq!(init.refused(), Some([1 << 20, 1 << 40].as_slice()));
+    /// ```
+    #[must_use]
+    pub fn blank(elements: usize) -> Self {
+        Self { blank: Some(Blank { elements, refused: None }), ..Self::seed(0) }
+    }
+
+    /// The first shape for which a [`Init::blank`] had not enough elements.
+    #[must_use]
+    pub fn refused(&self) -> Option<&[usize]> {
+        self.blank.as_ref().and_then(|blank| blank.refused.as_deref())
     }
 
     /// The stream in another float type: every layer made from it has parameters of that type.
@@ -149,13 +179,16 @@ impl Init {
         let [low, high] = halves(fnv1a(name));
         // The last word tells these from the counters of values, whose last word is 0.
         let words = philox4x32_10([low, high, 0, 1], self.key);
-        Self { key: [words[0], words[1]], next: 0, dtype: self.dtype }
+        Self { key: [words[0], words[1]], next: 0, ..self.clone() }
     }
 
     /// The next array of the stream.
     #[must_use]
     pub fn array(&mut self, fill: Fill, shape: impl Into<Vec<usize>>) -> Array {
         let shape = shape.into();
+        if let Some(blank) = &mut self.blank {
+            return blank.array(self.dtype, shape);
+        }
         let stream = self.next;
         self.next = self.next.wrapping_add(1);
         match fill.resolve(&shape) {
@@ -198,6 +231,23 @@ impl Init {
             }
             Scalar::float(self.dtype, current[position % 4])
         })
+    }
+}
+
+impl Blank {
+    fn array(&mut self, dtype: DType, shape: Vec<usize>) -> Array {
+        let numel = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+        let left = numel.and_then(|numel| self.elements.checked_sub(numel));
+        match left.and_then(|left| Array::zeroed(dtype, shape.clone()).ok().map(|array| (left, array))) {
+            Some((left, array)) => {
+                self.elements = left;
+                array
+            }
+            None => {
+                self.refused.get_or_insert_with(|| shape.clone());
+                Array::full(vec![0; shape.len()], Scalar::zero(dtype))
+            }
+        }
     }
 }
 

@@ -16,8 +16,10 @@ pub use graver_runtime::Checkpoint;
 pub use init::{Fill, Init};
 pub use layer::{
     Activation, AvgPool2d, BatchNorm1d, BatchNorm2d, BatchNormOptions, Conv2d, Conv2dOptions, Dropout, Embedding,
-    EmbeddingOptions, Flatten, GlobalAvgPool2d, GroupNorm, GroupNormOptions, Gru, LastAxes, Layer, LayerNorm, LayerNormOptions,
-    Linear, LinearOptions, Lstm, MaxPool2d, RecurrentOptions, RecurrentWeights, RmsNorm, RmsNormOptions, Sequential,
+    EmbeddingOptions, Flatten, GlobalAvgPool2d, GroupNorm, GroupNormOptions, Gru, Heads, LastAxes, Layer, LayerNorm,
+    LayerNormOptions, Linear, LinearOptions, Lstm, Mask, MaxPool2d, MultiHeadAttention, MultiHeadAttentionOptions,
+    RecurrentOptions, RecurrentWeights, RmsNorm, RmsNormOptions, Rotary, Sequential, TransformerDecoderLayer,
+    TransformerEncoderLayer, TransformerOptions,
 };
 pub use optim::{
     Adam, AdamW, ClipNorm, ClipValue, Cosine, Optimizer, Rules, Schedule, Sgd, StepDecay, Update, Warmup, train_step,

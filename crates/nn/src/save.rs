@@ -27,13 +27,25 @@ impl Differences {
         self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()
     }
 
-    /// One diagnostic a difference.
-    fn to_error(&self, source: &str) -> Option<Error> {
-        let missing = self.missing.iter().map(|path| format!("`{path}` is missing"));
-        let unexpected = self.unexpected.iter().map(|path| format!("`{path}` is unexpected"));
-        let all = missing.chain(unexpected).chain(self.mismatched.iter().cloned());
+    /// One diagnostic a difference, under the name of what was read; `None` if there are none. Of many of a kind the first
+    /// are told, and how many more there are.
+    #[must_use]
+    pub fn to_error(&self, source: &str) -> Option<Error> {
+        let missing = told(&self.missing, "missing", |path| format!("`{path}` is missing"));
+        let unexpected = told(&self.unexpected, "unexpected", |path| format!("`{path}` is unexpected"));
+        let mismatched = told(&self.mismatched, "of another type", str::to_owned);
+        let all = [missing, unexpected, mismatched].into_iter().flatten();
         Error::from_diags(all.map(|message| Diag::new(message).op(source)).collect())
     }
+}
+
+/// How many differences of a kind are told.
+const MAX_TOLD: usize = 20;
+
+fn told(differences: &[String], kind: &str, message: impl Fn(&str) -> String) -> Vec<String> {
+    let first = differences.iter().take(MAX_TOLD).map(|difference| message(difference));
+    let more = differences.len().saturating_sub(MAX_TOLD);
+    first.chain((more > 0).then(|| format!("{more} more are {kind}"))).collect()
 }
 
 /// Saving and loading parameters and buffers, for every [`Module`].

@@ -43,7 +43,7 @@ pub use grad::{Grads, Loss, Pullback, Wrt, WrtLeaf, grad, hvp, jvp, params_of, v
 pub use graver_derive::{Module, Tree};
 pub use graver_ir::{Array, DType, Diag, Element, Error, Sizes, Symbol};
 pub use module::{Leaf, Module, Walk};
-pub use ops::composite::Attention;
+pub use ops::attention::Attention;
 pub use ops::contract::ConvOptions;
 pub use ops::index::{arange, constant_array, full, ones, scalar, size_value, zeros};
 pub use ops::movement::{Range, concat, stack};

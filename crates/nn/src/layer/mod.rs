@@ -4,6 +4,7 @@
 //! have PyTorch's names and shapes. Operations carry the layer's path in the model and the line that called `forward`.
 
 mod activation;
+mod attention;
 mod batch_norm;
 mod conv;
 mod dropout;
@@ -13,11 +14,14 @@ mod linear;
 mod norm;
 mod pool;
 mod recurrent;
+mod rotary;
 mod sequential;
+mod transformer;
 
 use graver_trace::{Module, Tensor};
 
 pub use activation::Activation;
+pub use attention::{Heads, Mask, MultiHeadAttention, MultiHeadAttentionOptions};
 pub use batch_norm::{BatchNorm1d, BatchNorm2d, BatchNormOptions};
 pub use conv::{Conv2d, Conv2dOptions};
 pub use dropout::Dropout;
@@ -27,7 +31,9 @@ pub use linear::{Linear, LinearOptions};
 pub use norm::{GroupNorm, GroupNormOptions, LastAxes, LayerNorm, LayerNormOptions, RmsNorm, RmsNormOptions};
 pub use pool::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
 pub use recurrent::{Gru, Lstm, RecurrentOptions, RecurrentWeights};
+pub use rotary::Rotary;
 pub use sequential::Sequential;
+pub use transformer::{TransformerDecoderLayer, TransformerEncoderLayer, TransformerOptions};
 
 /// A module that is a function of one tensor: what a [`Sequential`] holds.
 ///

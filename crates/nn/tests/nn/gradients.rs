@@ -1,7 +1,10 @@
 //! Derivatives through layers against central differences, in `f64`.
 
 use graver_nn::loss::{CrossEntropy, Reduction};
-use graver_nn::{Activation, BatchNorm2d, Conv2d, Embedding, GroupNorm, Init, LayerNorm, Linear, RmsNorm, Sequential};
+use graver_nn::{
+    Activation, BatchNorm2d, Conv2d, Embedding, GroupNorm, Init, LayerNorm, Linear, Mask, MultiHeadAttention, RmsNorm, Rotary,
+    Sequential, TransformerDecoderLayer, TransformerEncoderLayer,
+};
 use graver_trace::{Array, DType, Module, Tensor, TensorSpec, spec, step, value_and_grad};
 
 use crate::common::{doubles, ints, ramp, run_over};
@@ -60,6 +63,27 @@ fn image_layers() {
         .push(GroupNorm::new(1, 2).init(init))
         .then(|x| x.tanh().max_pool2d(1));
     check(&net, spec::<f64>((2, 2, 5, 5)), &doubles([2, 2, 5, 5], ramp(100)), |net, x| weighed(net.forward(x)));
+}
+
+#[test]
+fn attention_of_shared_heads_and_positions() {
+    let attention = MultiHeadAttention::new(4, 2).kv_heads(1).rotary(Rotary::new(2, 10.0)).init(&mut init());
+    check(&attention, spec::<f64>((1, 3, 4)), &doubles([1, 3, 4], ramp(12)), |attention, x| {
+        weighed(attention.forward(x, Mask::causal()))
+    });
+}
+
+#[test]
+fn blocks_of_transformers() {
+    let init = &mut init();
+    let model = (
+        TransformerEncoderLayer::new(2, 2, 2).dropout(0.0).activation(Activation::Gelu).init(init),
+        TransformerDecoderLayer::new(2, 1, 2).dropout(0.0).activation(Activation::Tanh).norm_first(true).init(init),
+    );
+    check(&model, spec::<f64>((1, 3, 2)), &doubles([1, 3, 2], ramp(6)), |(encoder, decoder), x| {
+        let memory = encoder.forward(x, Mask::none());
+        weighed(decoder.forward(x * 0.5, memory, Mask::causal(), Mask::none()))
+    });
 }
 
 #[test]

@@ -3,18 +3,16 @@
 //! Operands are checked before a body is recorded, so that messages are about the user's tensors.
 
 use graver_ir::op::{Composite, GatherAxes, ReduceKind};
-use graver_ir::{DType, Dim, Op, ScalarFn, Shape, Type};
+use graver_ir::{Dim, Op, ScalarFn, Shape, Type};
 
-use super::contract::matmul;
-use super::index::iota_of;
-use super::map::{broadcast_pair, like, map, narrow, same_dtype, stretch, widen};
-use super::movement::{permute_to, reshape_to, transpose};
+use super::map::{broadcast_pair, like, map, narrow, same_dtype, widen};
+use super::movement::{permute_to, reshape_to};
 use super::reduce::{Keep, mean, moments, reduce};
 use crate::call::{Named, call};
 use crate::context::{Traced, done, done_all, emit, wrong};
 use crate::tensor::{Axes, Axis, Operand, Tensor};
 
-fn tagged(tag: Composite, attributes: &str) -> Named {
+pub(super) fn tagged(tag: Composite, attributes: &str) -> Named {
     let name = if attributes.is_empty() { tag.name().to_owned() } else { format!("{}_{attributes}", tag.name()) };
     Named { name, tag: Some(tag) }
 }
@@ -32,11 +30,11 @@ fn map2(function: ScalarFn, x: Tensor, y: Tensor) -> Traced {
 
 /// `f(x, number)`.
 #[track_caller]
-fn with_number(function: ScalarFn, x: Tensor, value: f64) -> Traced {
+pub(super) fn with_number(function: ScalarFn, x: Tensor, value: f64) -> Traced {
     map2(function, x, like(x, value)?)
 }
 
-fn floats(what: &str, ty: &Type) -> Traced<()> {
+pub(super) fn floats(what: &str, ty: &Type) -> Traced<()> {
     if ty.dtype.is_float() { Ok(()) } else { wrong(format!("{what} of floats, got {ty}")) }
 }
 
@@ -72,7 +70,7 @@ fn shifted(x: Tensor) -> Traced {
 }
 
 #[track_caller]
-fn softmax(x: Tensor) -> Traced {
+pub(super) fn softmax(x: Tensor) -> Traced {
     one(call(tagged(Composite::Softmax, ""), &[x], |args| {
         wide(args, |args| {
             let exp = map(ScalarFn::Exp, &[shifted(args[0])?])?;
@@ -100,7 +98,7 @@ fn wide(args: &[Tensor], body: impl FnOnce(&[Tensor]) -> Traced<Vec<Tensor>>) ->
     body(&args)?.into_iter().map(|result| narrow(result, dtype)).collect()
 }
 
-fn one(results: Traced<Vec<Tensor>>) -> Traced {
+pub(super) fn one(results: Traced<Vec<Tensor>>) -> Traced {
     results.map(|results| results[0])
 }
 
@@ -288,97 +286,6 @@ fn bce_with_logits(x: Tensor, target: Tensor) -> Traced {
     narrow(mean(loss, &Axes::All, Keep::No)?, dtype)
 }
 
-/// What an attention is besides its operands.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Attention {
-    causal: bool,
-    scale: Option<f64>,
-}
-
-impl Attention {
-    /// Every query sees every key; scores are divided by the root of the width.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { causal: false, scale: None }
-    }
-
-    /// The last query sees every key, the one before all but the last, and so on.
-    #[must_use]
-    pub const fn causal(mut self) -> Self {
-        self.causal = true;
-        self
-    }
-
-    /// Scores are multiplied by this instead.
-    #[must_use]
-    pub const fn scale(mut self, scale: f64) -> Self {
-        self.scale = Some(scale);
-        self
-    }
-}
-
-fn check_attention(q: &Type, k: &Type, v: &Type) -> Traced<f64> {
-    same_dtype(q, k)?;
-    same_dtype(q, v)?;
-    floats("attention", q)?;
-    let rank = q.rank();
-    let alike = rank >= 2
-        && k.rank() == rank
-        && v.rank() == rank
-        && k.shape[..rank - 2] == q.shape[..rank - 2]
-        && v.shape[..rank - 1] == k.shape[..rank - 1]
-        && k.shape[rank - 1] == q.shape[rank - 1];
-    if !alike {
-        return wrong(format!("takes q [.., queries, d], k [.., keys, d] and v [.., keys, e], got {q}, {k} and {v}"));
-    }
-    match q.shape[rank - 1].as_const() {
-        #[expect(clippy::cast_precision_loss, reason = "a width is far below 2^53")]
-        Some(width) => Ok(1.0 / (width as f64).sqrt()),
-        None => wrong(format!("the width of {q} must be a number")),
-    }
-}
-
-/// Vaswani et al. (2017), "Attention is all you need": `softmax(scale * q k^T) v`.
-#[track_caller]
-fn attention(q: Tensor, k: Tensor, v: Tensor, bias: Option<Tensor>, options: Attention) -> Traced {
-    let scale = check_attention(&q.ty()?, &k.ty()?, &v.ty()?)?;
-    let scale = options.scale.unwrap_or(scale);
-    if let Some(bias) = bias {
-        return attend(q, k, v, Some(bias), scale, options.causal);
-    }
-    let attributes = format!("{}scale{scale:e}", if options.causal { "causal_" } else { "" });
-    one(call(tagged(Composite::Attention, &attributes), &[q, k, v], |args| {
-        Ok(vec![attend(args[0], args[1], args[2], None, scale, options.causal)?])
-    }))
-}
-
-#[track_caller]
-fn attend(q: Tensor, k: Tensor, v: Tensor, bias: Option<Tensor>, scale: f64, causal: bool) -> Traced {
-    let scores = matmul(q, transpose(k, (-2).into(), (-1).into())?)?;
-    let mut scores = with_number(ScalarFn::Mul, scores, scale)?;
-    if let Some(bias) = bias {
-        same_dtype(&scores.ty()?, &bias.ty()?)?;
-        scores = map(ScalarFn::Add, &[scores, stretch(bias, &scores.ty()?.shape)?])?;
-    }
-    if causal {
-        scores = mask_future(scores)?;
-    }
-    matmul(softmax(scores)?, v)
-}
-
-/// Minus infinity where a key comes after its query; the last of both are at the same time.
-#[track_caller]
-fn mask_future(scores: Tensor) -> Traced {
-    let ty = scores.ty()?;
-    let matrix = Shape(ty.shape[ty.rank() - 2..].to_vec());
-    let (queries, keys) = (matrix[0].clone(), matrix[1].clone());
-    let lead = super::index::size_like(&(keys - queries), DType::I64)?;
-    let now = map2(ScalarFn::Add, iota_of(DType::I64, matrix.clone(), 0)?, lead)?;
-    let seen = map(ScalarFn::Le, &[iota_of(DType::I64, matrix, 1)?, now])?;
-    let never = stretch(like(scores, f64::NEG_INFINITY)?, &ty.shape)?;
-    map(ScalarFn::Select, &[stretch(seen, &ty.shape)?, scores, never])
-}
-
 impl Tensor {
     /// `e^x / sum(e^x)` along an axis.
     #[must_use]
@@ -477,19 +384,5 @@ impl Tensor {
     #[track_caller]
     pub fn bce_with_logits(self, target: Self) -> Self {
         done("bce_with_logits", bce_with_logits(self, target))
-    }
-
-    /// Scaled dot-product attention of queries `[.., l, d]` over keys `[.., s, d]` and values `[.., s, e]`: `[.., l, e]`.
-    #[must_use]
-    #[track_caller]
-    pub fn attention(self, keys: Self, values: Self, options: Attention) -> Self {
-        done("attention", attention(self, keys, values, None, options))
-    }
-
-    /// [`Tensor::attention`] with a bias that is added to the scores and broadcasts to `[.., l, s]`: minus infinity masks.
-    #[must_use]
-    #[track_caller]
-    pub fn attention_with_bias(self, keys: Self, values: Self, bias: Self, options: Attention) -> Self {
-        done("attention", attention(self, keys, values, Some(bias), options))
     }
 }

@@ -190,6 +190,47 @@ fn attention_masks_the_future() -> Result<(), Error> {
 }
 
 #[test]
+fn attention_shares_keys_among_heads() -> Result<(), Error> {
+    let (q, k, v) = (ramp([2, 4, 3, 2]), ramp([2, 2, 5, 2]), ramp([2, 2, 5, 3]));
+    let specs = || (spec::<f32>(("b", 4, "l", 2)), spec::<f32>(("b", 2, "s", 2)), spec::<f32>(("b", 2, "s", 3)));
+    let bias = |q: Tensor, k: Tensor| (arange(k.dim(2), DType::F32) * 0.1).expand((q.dim(2), k.dim(2)));
+    for options in [Attention::new(), Attention::new().causal()] {
+        let shared = run(|(q, k, v)| q.attention_with_bias(k, v, bias(q, k), options), specs(), (&q, &k, &v))?;
+        let repeated = run(
+            |(q, k, v)| {
+                let repeat =
+                    |x: Tensor| x.unsqueeze(2).expand((x.dim(0), 2, 2, x.dim(2), x.dim(3))).reshape((-1, 4, x.dim(2), x.dim(3)));
+                q.attention_with_bias(repeat(k), repeat(v), bias(q, k), options)
+            },
+            specs(),
+            (&q, &k, &v),
+        )?;
+        assert_eq!(shared.shape(), [2, 4, 3, 3]);
+        close(&shared, &repeated.to_f64(), 1e-6);
+    }
+    let odd = run(|(q, k)| q.attention(k, k, Attention::new()), (spec::<f32>((3, "l", 2)), spec::<f32>((2, "l", 2))), (&q, &k));
+    let odd = odd.expect_err("3 heads are no multiple of 2").to_string();
+    assert!(odd.contains("may serve several of the queries', got f32[3, l, 2], f32[2, l, 2] and f32[2, l, 2]"), "{odd}");
+    Ok(())
+}
+
+#[test]
+fn every_attention_is_one_composite() {
+    let specs = (spec::<f32>(("b", 4, "l", 2)), spec::<f32>(("b", 2, "l", 2)));
+    let traced = trace(
+        |(q, k)| {
+            let plain = q.attention(k, k, Attention::new().scale(1.0));
+            let biased = q.attention_with_bias(k, k, q.matmul(q.t()), Attention::new().scale(1.0).causal());
+            plain + biased + q.attention(k, k, Attention::new().scale(1.0))
+        },
+        specs,
+    )
+    .expect("a good program");
+    let names: Vec<&str> = traced.module().functions.values().map(|function| function.name.as_str()).collect();
+    assert_eq!(names, ["main", "attention_scale1e0.1", "softmax.2", "attention_causal_scale1e0.3"]);
+}
+
+#[test]
 fn a_composite_is_built_once_for_its_types() {
     let traced =
         trace(|x| x.softmax(1) + x.gelu().softmax(1) + x.t().softmax(0).t(), spec::<f32>(("n", 3))).expect("a good program");

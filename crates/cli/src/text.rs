@@ -1,0 +1,66 @@
+//! `graver embed` and `graver classify`: texts over a pretrained model's folder.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use graver_data::npy;
+use graver_models::hub::Folder;
+use graver_models::{Classifier, Configuration, Embedder, Scored, TextConfig, model_type};
+
+use crate::failure::{Failure, print};
+use crate::run::device;
+use crate::{Classify, Embed, Machine, Pretrained};
+
+/// `graver embed`: a line of JSON for each text, or one array for all.
+pub(crate) fn embed(args: &Embed) -> Result<(), Failure> {
+    let embedder = Embedder::of_folder(&folder(&args.model)?, &on(&args.machine)?)?;
+    let rows = embedder.embed(&args.texts)?;
+    if let Some(path) = &args.output {
+        return Ok(npy::write_file(path, &rows)?);
+    }
+    let rows = rows.as_slice::<f32>().ok_or_else(|| Failure::Unsupported("the model's results are no f32".to_owned()))?;
+    let row = |row: &[f32]| format!("[{}]\n", row.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    print(&rows.chunks(rows.len() / args.texts.len()).map(row).collect::<String>())
+}
+
+/// `graver classify`: the classes of each text, the likeliest first.
+pub(crate) fn classify(args: &Classify) -> Result<(), Failure> {
+    let classifier = Classifier::of_folder(&folder(&args.model)?, &on(&args.machine)?)?;
+    let mut out = String::new();
+    for (text, classes) in args.texts.iter().zip(classifier.classify(&args.texts)?) {
+        if args.texts.len() > 1 {
+            out.push_str(&format!("{text}\n"));
+        }
+        for Scored { label, score } in classes {
+            writeln!(out, "{score:.6}  {label}").expect("a string takes all that is written");
+        }
+    }
+    print(&out)
+}
+
+/// The model's folder, if its family is one that reads texts.
+fn folder(args: &Pretrained) -> Result<Folder, Failure> {
+    let folder = found(args)?;
+    let (family, _) = model_type(&folder)?;
+    let known: Vec<&str> = TextConfig::DEFAULTS.iter().map(|(known, _)| *known).collect();
+    if known.contains(&family.as_str()) {
+        Ok(folder)
+    } else {
+        let path = folder.path().display();
+        Err(Failure::Unsupported(format!("{path}: the model type `{family}` does not encode texts; known: {}", known.join(", "))))
+    }
+}
+
+#[cfg(feature = "download")]
+fn found(args: &Pretrained) -> Result<Folder, Failure> {
+    if args.download { Ok(Folder::fetch(&args.model.to_string_lossy())?) } else { Ok(Folder::open(&args.model)?) }
+}
+
+#[cfg(not(feature = "download"))]
+fn found(args: &Pretrained) -> Result<Folder, Failure> {
+    Ok(Folder::open(&args.model)?)
+}
+
+fn on(machine: &Machine) -> Result<graver_trace::Device, Failure> {
+    Ok(graver_trace::Device::new(Arc::from(device(machine)?)))
+}

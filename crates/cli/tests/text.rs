@@ -1,0 +1,60 @@
+//! Texts over pretrained models' folders, which are the references of `graver-models`.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use graver_data::{Limit, npy};
+
+fn model(case: &str) -> String {
+    format!("{}/../models/tests/reference/{case}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Runs the command, which must end with this code; gives standard output and standard error.
+fn ends(args: &[&str], code: i32) -> (String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_graver")).args(args).output().expect("the command starts");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned());
+    assert_eq!(output.status.code(), Some(code), "graver {args:?}\n{out}\n{err}");
+    assert!(!err.contains("panicked"), "{err}");
+    (out, err)
+}
+
+#[test]
+fn embeddings_are_lines_or_an_array() {
+    let texts = ["A graver cuts lines into copper.", "Ink fills them"];
+    let sentence = model("sentence");
+    let (out, _) = ends(&["embed", "--model", &sentence, texts[0], texts[1]], 0);
+    let number = |text: &str| text.trim_matches(['[', ']', ' ']).parse::<f32>().expect("a number");
+    let rows: Vec<Vec<f32>> = out.lines().map(|line| line.split(',').map(number).collect()).collect();
+    assert_eq!((rows.len(), rows[0].len()), (2, 32));
+    let path = PathBuf::from(format!("{}/graver-cli-{}-embed.npy", std::env::temp_dir().display(), std::process::id()));
+    let file = path.display().to_string();
+    ends(&["embed", "--model", &sentence, "--threads", "1", "-o", &file, texts[0], texts[1]], 0);
+    let array = npy::read_file(&path, Limit::default()).expect("just written");
+    std::fs::remove_file(&path).expect("just written");
+    assert_eq!(array.shape(), [2, 32]);
+    assert_eq!(array.as_slice::<f32>(), Some(rows.concat().as_slice()));
+}
+
+#[test]
+fn classes_are_lines_the_likeliest_first() {
+    let (out, _) = ends(&["classify", "--model", &model("classify"), "Ink fills them"], 0);
+    let lines: Vec<(&str, &str)> = out.lines().map(|line| line.split_once("  ").expect("a score and a class")).collect();
+    let scores: Vec<f64> = lines.iter().map(|(score, _)| score.parse().expect("a number")).collect();
+    assert!((scores.iter().sum::<f64>() - 1.0).abs() < 1e-5 && scores.is_sorted_by(|x, y| x >= y), "{out}");
+    let mut labels: Vec<&str> = lines.iter().map(|(_, label)| *label).collect();
+    labels.sort_unstable();
+    assert_eq!(labels, ["bad", "fair", "good"]);
+    let (out, _) = ends(&["classify", "--model", &model("classify"), "one", "two"], 0);
+    assert!(out.starts_with("one\n0.") && out.contains("\ntwo\n0.") && out.lines().count() == 8, "{out}");
+}
+
+#[test]
+fn bad_input_ends_with_2_and_other_families_with_3() {
+    let (_, err) = ends(&["embed", "--model", "/no/such/folder", "text"], 2);
+    assert!(err.contains("/no/such/folder: there is no such folder"), "{err}");
+    let (_, err) = ends(&["classify", "--model", &model("bert"), "text"], 2);
+    assert!(err.contains("`classifier.weight` is missing"), "{err}");
+    let (_, err) = ends(&["embed", "--model", &model("gpt2"), "text"], 3);
+    assert!(err.contains("the model type `gpt2` does not encode texts; known: bert, roberta"), "{err}");
+    ends(&["embed", "--model", &model("sentence")], 2);
+}

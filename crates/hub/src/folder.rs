@@ -1,0 +1,77 @@
+//! A model's folder.
+
+use std::path::{Path, PathBuf};
+
+use graver_ir::{Diag, Error};
+use serde::de::DeserializeOwned;
+
+use crate::json;
+use crate::tokens::Tokenizer;
+use crate::weights::Weights;
+
+/// The folder of a pretrained model: `config.json`, `model.safetensors` or its shards, `tokenizer.json`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// A folder on this machine.
+    ///
+    /// # Errors
+    /// If there is no such folder.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        let path = path.into();
+        if path.is_dir() {
+            Ok(Self { path })
+        } else {
+            let help = "a model is a folder with config.json and model.safetensors";
+            Err(Diag::new("there is no such folder").help(help).op(path.display().to_string()).into())
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it has a file of this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.path.join(name).is_file()
+    }
+
+    /// `config.json`, or what of it the type has fields for.
+    ///
+    /// # Errors
+    /// If it cannot be read or is malformed: the file, the field and why.
+    pub fn config<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        self.json("config.json")
+    }
+
+    /// A configuration under another name.
+    ///
+    /// # Errors
+    /// As [`Folder::config`].
+    pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
+        json::config(&self.path.join(name))
+    }
+
+    /// `tokenizer.json`.
+    ///
+    /// # Errors
+    /// If it cannot be read or is malformed.
+    pub fn tokenizer(&self) -> Result<Tokenizer, Error> {
+        let path = self.path.join("tokenizer.json");
+        Tokenizer::from_bytes(&json::bytes(&path)?).map_err(|error| json::wrong(&path, &error))
+    }
+
+    /// The weights, mapped into memory.
+    ///
+    /// # Errors
+    /// As [`Weights::open`].
+    pub fn weights(&self) -> Result<Weights, Error> {
+        Weights::open(&self.path)
+    }
+}

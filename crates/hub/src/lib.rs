@@ -1,0 +1,18 @@
+//! Folders of pretrained models, as Hugging Face lays them out: configurations, weights, tokenisers.
+//!
+//! What is read here is a stranger's: sizes are bounded, nothing panics, and all that is wrong is told at once. No network is
+//! known here; nothing is fetched unless the feature `download` is on and asked to.
+
+#[cfg(feature = "download")]
+mod download;
+mod folder;
+mod json;
+mod load;
+mod tokens;
+mod weights;
+
+pub use folder::Folder;
+pub use load::Names;
+pub use tokenizers;
+pub use tokens::{Tokenizer, Tokens};
+pub use weights::Weights;

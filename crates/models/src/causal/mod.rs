@@ -1,0 +1,87 @@
+//! Language models that see only what came before: GPT-2 and the LLaMA family.
+
+mod gpt2;
+mod llama;
+mod rope;
+
+use graver_hub::{Names, Weights};
+use graver_ir::Error;
+use graver_nn::{Embedding, Init};
+use graver_trace::{Module, Param, Tensor, Walk, enter};
+
+pub use gpt2::{Gpt2, Gpt2Config};
+pub use llama::{Llama, LlamaConfig};
+pub use rope::RopeScaling;
+
+use crate::config::Configuration;
+use crate::parts::unbiased;
+use crate::pretrained::Pretrained;
+
+/// What a [`CausalLm`] is made of.
+pub trait CausalBody: Pretrained {
+    /// Its path in files of models with a head.
+    const PATH: &'static str;
+
+    /// Rows of features, `[batch, length, hidden]`, of tokens `ids: i64[batch, length]` where `mask` is 1.
+    fn hidden(&self, ids: Tensor, mask: Tensor) -> Tensor;
+
+    /// The table of tokens.
+    fn words(&self) -> &Embedding;
+
+    /// Whether the table of tokens is the head's too.
+    fn is_tied(config: &Self::Config) -> bool;
+}
+
+/// Scores of the next token: `GPT2LMHeadModel`, `LlamaForCausalLM` and their like.
+#[derive(Debug)]
+pub struct CausalLm<B> {
+    body: B,
+    /// The last layer's weight, where it is not the table of tokens.
+    words: Option<Param>,
+}
+
+impl<B: CausalBody> CausalLm<B> {
+    /// Scores of all tokens to come after each place, `[batch, length, vocabulary]`.
+    #[must_use]
+    #[track_caller]
+    pub fn forward(&self, ids: Tensor, mask: Tensor) -> Tensor {
+        let _scope = enter(self, crate::SOURCES);
+        let words = self.words.as_ref().unwrap_or(&self.body.words().weight);
+        self.body.hidden(ids, mask).matmul(words.get().t())
+    }
+
+    /// The body.
+    #[must_use]
+    pub const fn body(&self) -> &B {
+        &self.body
+    }
+}
+
+impl<B: CausalBody> Module for CausalLm<B> {
+    fn visit(&self, walk: &mut Walk<'_>) {
+        walk.field(B::PATH, &self.body);
+        walk.field("lm_head.weight", &self.words);
+    }
+}
+
+impl<B: CausalBody> Pretrained for CausalLm<B>
+where
+    B::Config: Configuration,
+{
+    type Config = B::Config;
+
+    fn new(config: &Self::Config, init: &mut Init) -> Result<Self, Error> {
+        let body = B::new(config, init)?;
+        let shape = body.words().weight.value().shape().to_vec();
+        let words = (!B::is_tied(config)).then(|| unbiased(shape[1], shape[0], init).weight);
+        Ok(Self { body, words })
+    }
+
+    fn names(&self) -> Names {
+        self.body.names()
+    }
+
+    fn adapt(config: &mut Self::Config, weights: &Weights) {
+        B::adapt(config, weights);
+    }
+}

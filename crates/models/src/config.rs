@@ -1,0 +1,115 @@
+//! What configurations have in common: defaults, labels, checks.
+
+use std::collections::BTreeMap;
+
+use graver_hub::Folder;
+use graver_ir::{Diag, Error};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, de};
+use serde_json::{Map, Value};
+
+/// A configuration as `config.json` has it.
+pub trait Configuration: DeserializeOwned {
+    /// What `model_type` may be, each with the values that a file need not say, as JSON.
+    const DEFAULTS: &'static [(&'static str, &'static str)];
+
+    /// What would make no model.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    fn check(&self) -> Result<(), Error>;
+
+    /// The configuration of a folder.
+    ///
+    /// # Errors
+    /// If it cannot be read, is of another family, or would make no model.
+    fn of_folder(folder: &Folder) -> Result<Self, Error> {
+        of_fields(folder.config()?).map_err(|error| at(&folder.path().join("config.json").display().to_string(), &error))
+    }
+
+    /// A configuration as it would stand in a file: what it does not say is as usual in its family.
+    ///
+    /// ```
+    /// use graver_models::{Configuration, TextConfig};
+    /// let config = TextConfig::of_json(r#"{"model_type": "bert", "hidden_size": 64, "num_attention_heads": 4}"#)?;
+    /// assert_eq!((config.hidden_size, config.num_hidden_layers), (64, 12));
+    /// # Ok::<(), graver_ir::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Configuration::of_folder`].
+    fn of_json(json: &str) -> Result<Self, Error> {
+        let fields = serde_json::from_str(json).map_err(|error| Error::new(error.to_string()));
+        fields.and_then(of_fields).map_err(|error| at("configuration", &error))
+    }
+}
+
+fn of_fields<C: Configuration>(fields: Map<String, Value>) -> Result<C, Error> {
+    let family = fields.get("model_type").and_then(Value::as_str).unwrap_or_default();
+    let Some((_, defaults)) = C::DEFAULTS.iter().find(|(known, _)| *known == family) else {
+        let known: Vec<&str> = C::DEFAULTS.iter().map(|(known, _)| *known).collect();
+        return Err(Error::new(format!("the model type is `{family}`, and here it must be one of {}", known.join(", "))));
+    };
+    let mut all: Map<String, Value> = serde_json::from_str(defaults).expect("defaults are JSON objects");
+    all.extend(fields);
+    let config: C = serde_json::from_value(Value::Object(all)).map_err(|error| Error::new(error.to_string()))?;
+    config.check().map(|()| config)
+}
+
+/// The error with what it is about.
+fn at(source: &str, error: &Error) -> Error {
+    let diags = error.diags().iter().map(|diag| diag.clone().op(source)).collect();
+    Error::from_diags(diags).expect("an error has diagnostics")
+}
+
+/// The names of classes, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels(Vec<String>);
+
+impl Labels {
+    /// The names.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl<S: Into<String>> FromIterator<S> for Labels {
+    fn from_iter<I: IntoIterator<Item = S>>(names: I) -> Self {
+        Self(names.into_iter().map(Into::into).collect())
+    }
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        ["LABEL_0", "LABEL_1"].into_iter().collect()
+    }
+}
+
+impl<'de> Deserialize<'de> for Labels {
+    /// `{"0": "negative", "1": "positive"}`: every number from 0 has one name.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let names: BTreeMap<String, String> = BTreeMap::deserialize(from)?;
+        (0..names.len())
+            .map(|class| names.get(&class.to_string()).cloned())
+            .collect::<Option<Vec<_>>>()
+            .map(Self)
+            .ok_or_else(|| de::Error::custom(format!("the {} classes are not numbered from 0", names.len())))
+    }
+}
+
+/// Everything that does not hold, each with what is to be said about it.
+pub(crate) fn require(conditions: impl IntoIterator<Item = (bool, String)>) -> Result<(), Error> {
+    let broken = conditions.into_iter().filter(|(holds, _)| !holds).map(|(_, message)| Diag::new(message));
+    Error::from_diags(broken.collect()).map_or(Ok(()), Err)
+}
+
+/// That these sizes are 1 or more.
+pub(crate) fn positive<const N: usize>(sizes: [(&str, usize); N]) -> [(bool, String); N] {
+    sizes.map(|(name, size)| (size > 0, format!("`{name}` is 0")))
+}
+
+/// That a size splits into so many parts.
+pub(crate) fn splits(name: &str, size: usize, into: &str, parts: usize) -> (bool, String) {
+    (parts > 0 && size.is_multiple_of(parts), format!("`{name}` is {size}, which is no multiple of `{into}`, {parts}"))
+}

@@ -1,0 +1,30 @@
+//! Layers as pretrained models are initialised: normal weights of deviation 0.02, biases 0.
+
+use graver_nn::{Embedding, Fill, Init, Linear};
+use graver_trace::Param;
+
+const WEIGHTS: Fill = Fill::Normal { mean: 0.0, std: 0.02 };
+
+pub(crate) fn linear(inputs: usize, outputs: usize, init: &mut Init) -> Linear {
+    Linear { bias: Some(zeros(outputs, init)), ..unbiased(inputs, outputs, init) }
+}
+
+pub(crate) fn linear_if(bias: bool, inputs: usize, outputs: usize, init: &mut Init) -> Linear {
+    if bias { linear(inputs, outputs, init) } else { unbiased(inputs, outputs, init) }
+}
+
+pub(crate) fn unbiased(inputs: usize, outputs: usize, init: &mut Init) -> Linear {
+    Linear::new(inputs, outputs).bias(false).init_with(init, WEIGHTS)
+}
+
+pub(crate) fn table(entries: usize, width: usize, init: &mut Init) -> Embedding {
+    Embedding::new(entries, width).init_with(init, WEIGHTS)
+}
+
+pub(crate) fn weights(shape: &[usize], init: &mut Init) -> Param {
+    Param::new(init.array(WEIGHTS, shape))
+}
+
+pub(crate) fn zeros(size: usize, init: &mut Init) -> Param {
+    Param::new(init.array(Fill::Constant(0.0), [size]))
+}

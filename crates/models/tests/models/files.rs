@@ -1,0 +1,277 @@
+//! Folders that are wrong, each in its way: everything is told at once, and nothing panics.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use graver_models::hub::{Folder, Names};
+use graver_models::{
+    CausalLm, Embedder, Gpt2, Llama, MaskedLm, Pretrained, ResNetClassifier, SentenceEncoder, SequenceClassifier, T5,
+    TextEncoder, VitClassifier,
+};
+use graver_nn::{Init, Linear};
+use graver_runtime::Checkpoint;
+use graver_trace::{Array, DType, Error, Module};
+use serde_json::{Value, json};
+
+use crate::common::{cpu, path};
+
+/// A copy of a reference that may be damaged.
+struct Copy(PathBuf);
+
+impl Copy {
+    fn of(case: &str, test: &str) -> Self {
+        let to = std::env::temp_dir().join(format!("graver-models-{}-{test}-{case}", std::process::id()));
+        copy(&path(case), &to);
+        Self(to)
+    }
+
+    fn folder(&self) -> Folder {
+        Folder::open(&self.0).expect("just made")
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Changes a JSON file.
+    fn edit(&self, name: &str, change: impl FnOnce(&mut Value)) {
+        let mut value = serde_json::from_slice(&std::fs::read(self.file(name)).expect("copied")).expect("JSON");
+        change(&mut value);
+        std::fs::write(self.file(name), value.to_string()).expect("writable");
+    }
+
+    /// Changes the weights.
+    fn reweigh(&self, change: impl FnOnce(&mut BTreeMap<String, Array>)) {
+        let mut weights = Checkpoint::read(self.file("model.safetensors")).expect("copied");
+        change(&mut weights.arrays);
+        weights.write(self.file("model.safetensors")).expect("writable");
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("the temporary folder is writable");
+    for entry in std::fs::read_dir(from).expect("the reference is kept beside the tests") {
+        let entry = entry.expect("readable");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("readable");
+        }
+    }
+}
+
+fn zeros(shape: [usize; 2]) -> Array {
+    Array::zeroed(DType::F32, shape).expect("small")
+}
+
+/// Loads a folder as every family; none may panic. What the classifier of texts or its tokeniser says.
+fn load_all(folder: &Folder) -> String {
+    let others = [
+        SentenceEncoder::of_folder(folder).map(drop),
+        MaskedLm::of_folder(folder).map(drop),
+        CausalLm::<Gpt2>::of_folder(folder).map(drop),
+        CausalLm::<Llama>::of_folder(folder).map(drop),
+        T5::of_folder(folder).map(drop),
+        VitClassifier::of_folder(folder).map(drop),
+        ResNetClassifier::of_folder(folder).map(drop),
+    ];
+    drop(others);
+    let tokenizer = || folder.tokenizer()?.max_length(20)?.encode(&["Ink fills them", ""]);
+    let text = SequenceClassifier::of_folder(folder).and_then(|_| tokenizer());
+    text.err().map_or_else(|| "no error".to_owned(), |error| error.to_string())
+}
+
+#[test]
+fn every_weight_that_does_not_fit_is_told_at_once() {
+    let copy = Copy::of("bert_mlm", "fit");
+    copy.reweigh(|weights| {
+        weights.remove("bert.encoder.layer.1.output.dense.bias");
+        weights.insert("bert.encoder.layer.7.output.dense.bias".to_owned(), zeros([1, 1]));
+        weights.insert("cls.predictions.bias".to_owned(), zeros([4, 10]));
+        let ids = Array::from_vec([16], vec![1i64; 16]).expect("sizes agree");
+        weights.insert("bert.embeddings.LayerNorm.bias".to_owned(), ids);
+    });
+    let error = MaskedLm::of_folder(&copy.folder()).expect_err("four things are wrong").to_string();
+    for said in [
+        "`bert.encoder.layer.1.output.dense.bias` is missing",
+        "`bert.encoder.layer.7.output.dense.bias` is unexpected",
+        "`bert.embeddings.LayerNorm.bias` is f32[16] in the model and i64[16] in the file",
+        "`cls.predictions.bias` is f32[40] in the model and f32[4, 10] in the file",
+    ] {
+        assert!(error.contains(said), "{error}");
+    }
+    assert_eq!(error.lines().count(), 4, "{error}");
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_stays_as_it_was() {
+    let layer = Linear::new(2, 2).init(&mut Init::seed(1));
+    let before = layer.weight.value();
+    let weights = Copy::of("bert", "before").folder().weights().expect("whole");
+    assert!(weights.load_into(&layer, &Names::default()).is_err());
+    assert_eq!(layer.weight.value(), before);
+}
+
+#[test]
+fn bodies_and_heads_read_each_other_s_files() -> Result<(), Error> {
+    let body = TextEncoder::of_folder(&Copy::of("bert_token", "head").folder())?;
+    assert!(body.params().iter().all(|(path, _)| !path.starts_with("pooler")), "the file has no pooler");
+    let error = SequenceClassifier::of_folder(&Copy::of("bert", "body").folder()).expect_err("a body has no classes").to_string();
+    assert!(error.contains("`classifier.weight` is missing") && error.lines().count() == 2, "{error}");
+    Ok(())
+}
+
+#[test]
+fn old_names_and_caches_of_constants_are_known() -> Result<(), Error> {
+    let copy = Copy::of("bert_mlm", "old");
+    let expected = MaskedLm::of_folder(&copy.folder())?.params();
+    copy.reweigh(|weights| {
+        for (old, new) in [("gamma", "weight"), ("beta", "bias")] {
+            let name = |end: &str| format!("bert.encoder.layer.0.output.LayerNorm.{end}");
+            let norm = weights.remove(&name(new)).expect("a norm");
+            weights.insert(name(old), norm);
+        }
+        let table = weights["bert.embeddings.word_embeddings.weight"].clone();
+        weights.insert("cls.predictions.decoder.weight".to_owned(), table);
+        weights.insert("bert.embeddings.position_ids".to_owned(), zeros([1, 12]));
+    });
+    let found = MaskedLm::of_folder(&copy.folder())?.params();
+    assert!(found.iter().zip(&expected).all(|(x, y)| x.0 == y.0 && x.1.value() == y.1.value()));
+    Ok(())
+}
+
+#[test]
+fn sixteen_bit_weights_become_the_model_s_floats() -> Result<(), Error> {
+    for dtype in [DType::BF16, DType::F16, DType::F64] {
+        let copy = Copy::of("bert", &format!("{dtype}"));
+        copy.reweigh(|weights| weights.values_mut().for_each(|array| *array = array.cast(dtype)));
+        let expected = Checkpoint::read(copy.file("model.safetensors"))?;
+        for (path, param) in TextEncoder::of_folder(&copy.folder())?.params() {
+            assert_eq!(param.value(), expected.arrays[&path].cast(DType::F32), "{path}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn shards_must_be_what_the_index_says() {
+    const INDEX: &str = "model.safetensors.index.json";
+    let said = |change: &dyn Fn(&Copy)| {
+        let copy = Copy::of("bert_class", "shards");
+        change(&copy);
+        load_all(&copy.folder())
+    };
+    let missing = said(&|copy| std::fs::remove_file(copy.file("model-00002-of-00006.safetensors")).expect("copied"));
+    assert!(missing.contains("model-00002-of-00006.safetensors: is missing"), "{missing}");
+    let foreign = said(&|copy| copy.edit(INDEX, |index| index["weight_map"]["classifier.bias"] = json!("../../etc/passwd")));
+    assert!(foreign.contains("names a file that is not in its folder"), "{foreign}");
+    let lost = said(&|copy| {
+        copy.edit(INDEX, |index| index["weight_map"]["classifier.bias"] = json!("model-00001-of-00006.safetensors"))
+    });
+    assert!(lost.contains("`classifier.bias` is not in model-00001-of-00006.safetensors"), "{lost}");
+    let twice = said(&|copy| {
+        let (first, second) = (copy.file("model-00001-of-00006.safetensors"), copy.file("model-00002-of-00006.safetensors"));
+        std::fs::copy(first, second).expect("copied");
+    });
+    assert!(twice.contains("and so has another shard"), "{twice}");
+    let none = said(&|copy| std::fs::remove_file(copy.file(INDEX)).expect("copied"));
+    assert!(none.contains("has neither model.safetensors nor model.safetensors.index.json"), "{none}");
+}
+
+/// Configurations that would take all the memory, or make no model.
+#[test]
+fn configurations_are_not_believed() {
+    let cases: &[(&str, &[&str])] = &[
+        ("classify", &["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"]),
+        ("gpt2", &["vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "n_inner"]),
+        ("llama", &["vocab_size", "hidden_size", "head_dim", "num_key_value_heads", "num_hidden_layers", "rope_parameters"]),
+        ("t5", &["d_model", "d_kv", "d_ff", "num_heads", "num_layers", "relative_attention_num_buckets", "feed_forward_proj"]),
+        ("vit_class", &["image_size", "patch_size", "num_channels", "hidden_size", "num_hidden_layers", "id2label"]),
+        ("resnet", &["hidden_sizes", "depths", "embedding_size", "layer_type", "id2label"]),
+    ];
+    let values = [
+        json!(0),
+        json!(-1),
+        json!(1),
+        json!(3),
+        json!(1_000_003),
+        json!(1u64 << 31),
+        json!(u64::MAX),
+        json!(1e300),
+        json!("relu"),
+        json!(null),
+        json!([]),
+        json!([0]),
+        json!([1_000_000_000, 2]),
+        json!({}),
+        json!({"0": "one", "7": "two"}),
+        json!(true),
+    ];
+    for (case, fields) in cases {
+        let copy = Copy::of(case, "config");
+        let whole = std::fs::read(copy.file("config.json")).expect("copied");
+        for field in *fields {
+            for value in &values {
+                std::fs::write(copy.file("config.json"), &whole).expect("writable");
+                copy.edit("config.json", |config| config[*field] = value.clone());
+                load_all(&copy.folder());
+            }
+        }
+    }
+    let copy = Copy::of("classify", "said");
+    copy.edit("config.json", |config| config["vocab_size"] = json!(1_000_000_000));
+    let error = load_all(&copy.folder());
+    assert!(error.contains("config.json: asks for a tensor [1000000000, 8], beyond the"), "{error}");
+    copy.edit("config.json", |config| {
+        config["vocab_size"] = json!(0);
+        config["num_attention_heads"] = json!(3);
+    });
+    let error = load_all(&copy.folder());
+    assert!(error.contains("`vocab_size` is 0") && error.contains("`hidden_size` is 8, which is no multiple of"), "{error}");
+    copy.edit("config.json", |config| config["vocab_size"] = json!(u64::MAX));
+    let error = load_all(&copy.folder());
+    assert!(error.contains("`vocab_size` is 18446744073709551615, and sizes are at most"), "{error}");
+}
+
+/// Every file cut, and every byte of it changed, at many places.
+#[test]
+fn damaged_files_are_errors() {
+    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+        let whole = std::fs::read(path("classify").join(name)).expect("the reference is kept beside the tests");
+        let copy = Copy::of("classify", name);
+        for place in (0..whole.len()).step_by(whole.len() / 40 + 1) {
+            std::fs::write(copy.file(name), &whole[..place]).expect("writable");
+            assert_ne!(load_all(&copy.folder()), "no error", "{name} cut at {place}");
+            let mut changed = whole.clone();
+            changed[place] ^= 0x15;
+            std::fs::write(copy.file(name), changed).expect("writable");
+            load_all(&copy.folder());
+        }
+    }
+}
+
+#[test]
+fn modules_of_sentences_stay_inside_and_are_known() {
+    let said = |change: &dyn Fn(&mut Value)| {
+        let copy = Copy::of("sentence", "modules");
+        copy.edit("modules.json", change);
+        Embedder::of_folder(&copy.folder(), &cpu()).map_or_else(|error| error.to_string(), |_| "no error".to_owned())
+    };
+    let both = said(&|modules| {
+        modules[1]["path"] = json!("../elsewhere");
+        modules[2]["type"] = json!("sentence_transformers.models.Dense");
+    });
+    assert!(both.contains("`../elsewhere` lies outside of the folder"), "{both}");
+    assert!(both.contains("the module `sentence_transformers.models.Dense` is not supported"), "{both}");
+    let copy = Copy::of("sentence", "pooling");
+    copy.edit("1_Pooling/config.json", |config| config["pooling_mode_lasttoken"] = json!(true));
+    let error = Embedder::of_folder(&copy.folder(), &cpu()).expect_err("no such pooling").to_string();
+    assert!(error.contains("pooling by `lasttoken` is not supported"), "{error}");
+}

@@ -1,0 +1,8 @@
+//! Every family against transformers' own results for small random models, which `../reference/make.py` made.
+
+mod causal;
+mod common;
+mod files;
+mod image;
+mod pipeline;
+mod text;

@@ -1,0 +1,52 @@
+//! From texts to embeddings and classes.
+
+use graver_models::hub::Folder;
+use graver_models::{Classifier, Embedder};
+use graver_trace::Error;
+
+use crate::common::{Reference, cpu, path};
+
+/// What the references were made of.
+const TEXTS: [&str; 3] = [
+    "A graver cuts lines into copper.",
+    "Ink fills them",
+    "the press, the paper and the ink make the print: one by one, again and again",
+];
+
+/// WordPiece, cut to ten tokens; the first row and the mean beside each other, of length 1.
+#[test]
+fn embeddings_of_sentences() -> Result<(), Error> {
+    let reference = Reference::of("sentence");
+    let embedder = Embedder::of_folder(&reference.folder, &cpu())?;
+    reference.check("one", "embeddings", &embedder.embed(&TEXTS)?);
+    // A text's embedding does not depend on what is beside it.
+    let alone = embedder.embed(&TEXTS[1..2])?.to_f64();
+    let beside = embedder.embed(&TEXTS)?.to_f64()[32..64].to_vec();
+    assert!(alone.iter().zip(&beside).all(|(x, y)| (x - y).abs() < 1e-6));
+    assert_eq!(embedder.embed::<&str>(&[]).expect_err("nothing").to_string(), "there is no text to encode");
+    Ok(())
+}
+
+/// Byte-level BPE, padding with another number than 0.
+#[test]
+fn classes_of_texts() -> Result<(), Error> {
+    let reference = Reference::of("classify");
+    let classifier = Classifier::of_folder(&reference.folder, &cpu())?;
+    let expected = reference.array("one", "probabilities").to_f64();
+    let rows = classifier.classify(&TEXTS)?;
+    for (row, expected) in rows.iter().zip(expected.chunks(3)) {
+        assert!(row.windows(2).all(|pair| pair[0].score >= pair[1].score), "{row:?}");
+        for (label, expected) in ["bad", "fair", "good"].iter().zip(expected) {
+            let scored = row.iter().find(|scored| scored.label == *label).expect("every class is there");
+            assert!((scored.score - expected).abs() < 1e-5, "{scored:?} is not {expected}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_model_of_another_family_is_refused() {
+    let folder = Folder::open(path("gpt2")).expect("kept beside the tests");
+    let error = Embedder::of_folder(&folder, &cpu()).expect_err("GPT-2 is no encoder").to_string();
+    assert!(error.contains("the model type is `gpt2`, and here it must be one of bert, roberta"), "{error}");
+}

@@ -1,0 +1,254 @@
+"""Makes the references of this folder: small random models, and what transformers makes of them.
+
+Needs torch and transformers; the tests need neither. Run it here: `python make.py [case..]`.
+A case is a folder of `config.json`, `model.safetensors` and `expected.safetensors`, whose names are `<call>.<array>`.
+"""
+
+import json
+import pathlib
+import shutil
+import sys
+
+import tokenizers
+import torch
+import transformers
+from safetensors.torch import save_file
+
+HERE = pathlib.Path(__file__).parent
+SMALL = dict(vocab_size=40, hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=24)
+
+
+def randomised(model, seed):
+    """Every parameter and statistic random, so that no bias, norm or table is one that could be missed."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, value in [*model.named_parameters(), *model.named_buffers()]:
+            if not value.is_floating_point() or "inv_freq" in name:
+                continue
+            if "var" in name:
+                value.copy_(torch.rand_like(value) + 0.5)
+            elif "norm" in name.lower() and name.endswith("weight") or value.dim() == 1 and name.endswith("weight"):
+                value.copy_(torch.rand_like(value) + 0.5)
+            else:
+                value.copy_(torch.randn_like(value) * 0.2)
+    return model.eval()
+
+
+def texts(vocabulary, batch, length, padding, first=3):
+    """Tokens, with padding at the ends of all texts but the first."""
+    ids = torch.randint(first, vocabulary, (batch, length))
+    mask = torch.ones(batch, length, dtype=torch.long)
+    for row in range(1, batch):
+        mask[row, length - row :] = 0
+    ids = torch.where(mask == 1, ids, torch.full_like(ids, padding))
+    return ids, mask
+
+
+def write(case, model, expected, **saving):
+    folder = HERE / case
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    model.save_pretrained(folder, **saving)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    save_file({name: value.detach().contiguous() for name, value in expected.items()}, folder / "expected.safetensors")
+    print(case, sorted((path.name, path.stat().st_size) for path in folder.iterdir()))
+
+
+CALLS = {"one": (2, 5), "two": (3, 9)}
+
+
+def encoder(case, model, seed, outputs, types=False, **saving):
+    model = randomised(model, seed)
+    expected = {}
+    for call, (batch, length) in CALLS.items():
+        ids, mask = texts(model.config.vocab_size, batch, length, model.config.pad_token_id)
+        given = dict(input_ids=ids, attention_mask=mask)
+        expected |= {f"{call}.ids": ids, f"{call}.mask": mask}
+        if types:
+            given["token_type_ids"] = (torch.arange(length) >= length // 2).long().expand(batch, length) * mask
+            expected[f"{call}.types"] = given["token_type_ids"]
+        result = model(**given)
+        expected |= {f"{call}.{name}": getattr(result, name) for name in outputs}
+    write(case, model, expected, **saving)
+
+
+def bert(**more):
+    return transformers.BertConfig(**SMALL, max_position_embeddings=12, **more)
+
+
+def roberta(**more):
+    return transformers.RobertaConfig(**SMALL, max_position_embeddings=14, type_vocab_size=1, layer_norm_eps=1e-5, **more)
+
+
+def distilbert(**more):
+    return transformers.DistilBertConfig(
+        vocab_size=40, dim=16, n_layers=2, n_heads=4, hidden_dim=24, max_position_embeddings=12, **more
+    )
+
+
+def causal(case, model, seed):
+    model = randomised(model, seed)
+    expected = {}
+    for call, (batch, length) in CALLS.items():
+        ids, mask = texts(model.config.vocab_size, batch, length, 0)
+        logits = model(input_ids=ids, attention_mask=mask).logits
+        expected |= {f"{call}.ids": ids, f"{call}.mask": mask, f"{call}.logits": logits}
+    write(case, model, expected)
+
+
+def llama(kind=transformers.LlamaConfig, **more):
+    return kind(**SMALL, num_key_value_heads=2, max_position_embeddings=16, **more)
+
+
+LLAMA3 = dict(
+    rope_type="llama3", rope_theta=100.0, factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
+    original_max_position_embeddings=16,
+)
+
+
+def images(case, model, seed, side, outputs):
+    model = randomised(model, seed)
+    expected = {}
+    for call, batch in {"one": 1, "two": 3}.items():
+        pixels = torch.randn(batch, 3, side, side)
+        result = model(pixel_values=pixels)
+        expected |= {f"{call}.images": pixels} | {f"{call}.{name}": getattr(result, name) for name in outputs}
+    write(case, model, expected)
+
+
+def vit(**more):
+    sizes = {name: size for name, size in SMALL.items() if name != "vocab_size"}
+    return transformers.ViTConfig(**sizes, image_size=8, patch_size=4, **more)
+
+
+def resnet(**more):
+    return transformers.ResNetConfig(embedding_size=6, hidden_sizes=[8, 12], depths=[1, 2], **more)
+
+
+def t5(case, seed, **more):
+    config = transformers.T5Config(
+        vocab_size=40, d_model=16, d_kv=6, d_ff=24, num_layers=2, num_decoder_layers=1, num_heads=3,
+        relative_attention_num_buckets=8, relative_attention_max_distance=7, decoder_start_token_id=0, **more,
+    )
+    model = randomised(transformers.T5ForConditionalGeneration(config), seed)
+    expected = {}
+    for call, (batch, length) in CALLS.items():
+        ids, mask = texts(40, batch, length, 0)
+        decoded = torch.randint(3, 40, (batch, length + 2))
+        logits = model(input_ids=ids, attention_mask=mask, decoder_input_ids=decoded).logits
+        expected |= {f"{call}.ids": ids, f"{call}.mask": mask, f"{call}.decoded": decoded, f"{call}.logits": logits}
+    write(case, model, expected)
+
+
+# What the tests say too.
+TEXTS = ["A graver cuts lines into copper.", "Ink fills them", "the press, the paper and the ink make the print: one by one, again and again"]
+
+
+def trained(model, trainer, pre_tokenizer, start, end):
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.normalizer = tokenizers.normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    ids = [(token, tokenizer.token_to_id(token)) for token in (start, end)]
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single=f"{start} $A {end}", pair=f"{start} $A {end} $B:1 {end}:1", special_tokens=ids
+    )
+    return tokenizer
+
+
+def texts_in(tokenizer, padding, max_length):
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=padding)
+    return fast(TEXTS, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
+
+
+def sentence(case):
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    trainer = tokenizers.trainers.WordPieceTrainer(vocab_size=80, special_tokens=special, show_progress=False)
+    model = tokenizers.models.WordPiece(unk_token="[UNK]")
+    tokenizer = trained(model, trainer, tokenizers.pre_tokenizers.BertPreTokenizer(), "[CLS]", "[SEP]")
+    config = transformers.BertConfig(**SMALL | dict(vocab_size=tokenizer.get_vocab_size()), max_position_embeddings=16)
+    model = randomised(transformers.BertModel(config), 24)
+    given = texts_in(tokenizer, "[PAD]", 10)
+    hidden = model(input_ids=given["input_ids"], attention_mask=given["attention_mask"]).last_hidden_state
+    keep = given["attention_mask"].unsqueeze(-1)
+    rows = torch.cat([hidden[:, 0], (hidden * keep).sum(1) / keep.sum(1)], 1)
+    rows = torch.nn.functional.normalize(rows, dim=1)
+    write(case, model, {"one.embeddings": rows})
+    tokenizer.save(str(HERE / case / "tokenizer.json"))
+    kind = "sentence_transformers.models."
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    modules = [dict(idx=i, name=str(i), path=path, type=kind + name) for i, (path, name) in enumerate(modules)]
+    (HERE / case / "modules.json").write_text(json.dumps(modules, indent=2))
+    (HERE / case / "sentence_bert_config.json").write_text(json.dumps(dict(max_seq_length=10, do_lower_case=False)))
+    (HERE / case / "1_Pooling").mkdir()
+    pooling = dict(word_embedding_dimension=16, pooling_mode_cls_token=True, pooling_mode_mean_tokens=True)
+    (HERE / case / "1_Pooling" / "config.json").write_text(json.dumps(pooling, indent=2))
+
+
+def classify(case):
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer = trained(tokenizers.models.BPE(), trainer, tokenizers.pre_tokenizers.ByteLevel(), "<s>", "</s>")
+    small = SMALL | dict(vocab_size=tokenizer.get_vocab_size(), hidden_size=8)
+    config = transformers.RobertaConfig(**small, max_position_embeddings=50, type_vocab_size=1, pad_token_id=1, **LABELS)
+    model = randomised(transformers.RobertaForSequenceClassification(config), 25)
+    given = texts_in(tokenizer, "<pad>", 48)
+    logits = model(input_ids=given["input_ids"], attention_mask=given["attention_mask"]).logits
+    write(case, model, {"one.probabilities": logits.softmax(-1)})
+    tokenizer.save(str(HERE / case / "tokenizer.json"))
+
+
+LABELS = dict(id2label={0: "bad", 1: "fair", 2: "good"}, label2id={"bad": 0, "fair": 1, "good": 2})
+BODY = ["last_hidden_state", "pooler_output"]
+CASES = {
+    "bert": lambda c: encoder(c, transformers.BertModel(bert()), 1, BODY, types=True),
+    "bert_mlm": lambda c: encoder(c, transformers.BertForMaskedLM(bert(hidden_act="gelu_new")), 2, ["logits"], types=True),
+    "bert_class": lambda c: encoder(
+        c, transformers.BertForSequenceClassification(bert(**LABELS)), 3, ["logits"], types=True, max_shard_size="4KB"
+    ),
+    "bert_token": lambda c: encoder(c, transformers.BertForTokenClassification(bert(**LABELS)), 4, ["logits"], types=True),
+    "bert_qa": lambda c: encoder(
+        c, transformers.BertForQuestionAnswering(bert()), 5, ["start_logits", "end_logits"], types=True
+    ),
+    "roberta": lambda c: encoder(c, transformers.RobertaModel(roberta()), 6, BODY),
+    "roberta_mlm": lambda c: encoder(c, transformers.RobertaForMaskedLM(roberta()), 7, ["logits"]),
+    "roberta_class": lambda c: encoder(c, transformers.RobertaForSequenceClassification(roberta(**LABELS)), 8, ["logits"]),
+    "distilbert": lambda c: encoder(c, transformers.DistilBertModel(distilbert()), 9, ["last_hidden_state"]),
+    "distilbert_mlm": lambda c: encoder(c, transformers.DistilBertForMaskedLM(distilbert()), 10, ["logits"]),
+    "distilbert_class": lambda c: encoder(
+        c, transformers.DistilBertForSequenceClassification(distilbert(**LABELS)), 11, ["logits"]
+    ),
+    "distilbert_qa": lambda c: encoder(
+        c, transformers.DistilBertForQuestionAnswering(distilbert()), 12, ["start_logits", "end_logits"]
+    ),
+    "gpt2": lambda c: causal(
+        c, transformers.GPT2LMHeadModel(transformers.GPT2Config(vocab_size=40, n_positions=12, n_embd=16, n_layer=2, n_head=4)), 13
+    ),
+    "llama": lambda c: causal(c, transformers.LlamaForCausalLM(llama()), 14),
+    "llama3": lambda c: causal(
+        c, transformers.LlamaForCausalLM(llama(rope_parameters=LLAMA3, tie_word_embeddings=True, attention_bias=True)), 15
+    ),
+    "mistral": lambda c: causal(
+        c, transformers.MistralForCausalLM(llama(transformers.MistralConfig, sliding_window=4, head_dim=6)), 16
+    ),
+    "qwen2": lambda c: causal(c, transformers.Qwen2ForCausalLM(llama(transformers.Qwen2Config)), 17),
+    "vit": lambda c: images(c, transformers.ViTModel(vit()), 18, 8, BODY),
+    "vit_class": lambda c: images(c, transformers.ViTForImageClassification(vit(**LABELS)), 19, 8, ["logits"]),
+    "resnet": lambda c: images(
+        c, transformers.ResNetForImageClassification(resnet(layer_type="bottleneck", **LABELS)), 20, 32, ["logits"]
+    ),
+    "resnet_basic": lambda c: images(
+        c, transformers.ResNetForImageClassification(resnet(layer_type="basic", downsample_in_first_stage=True)), 21, 32, ["logits"]
+    ),
+    "sentence": sentence,
+    "classify": classify,
+    "t5": lambda c: t5(c, 22),
+    "t5_gated": lambda c: t5(c, 23, feed_forward_proj="gated-gelu", tie_word_embeddings=False),
+}
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or CASES:
+        CASES[name](name)
