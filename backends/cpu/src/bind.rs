@@ -78,6 +78,7 @@ pub(crate) enum BoundStep {
 
 #[derive(Debug)]
 pub(crate) struct BoundLaunch {
+    pub(crate) kernel: usize,
     /// One an argument.
     pub(crate) args: Vec<BoundView>,
     pub(crate) phases: Vec<BoundPhase>,
@@ -204,10 +205,11 @@ impl Binder<'_> {
     }
 
     fn launch(&mut self, launch: &Launch) -> Result<BoundLaunch, Error> {
-        let kernel = &self.kernels[launch.kernel.0 as usize];
+        let number = launch.kernel.0 as usize;
+        let kernel = &self.kernels[number];
         let args = launch.args.iter().map(|view| self.view(view)).collect::<Result<_, _>>()?;
         let phases = kernel.phases.iter().map(|phase| self.phase(phase)).collect::<Result<_, _>>()?;
-        Ok(BoundLaunch { args, phases })
+        Ok(BoundLaunch { kernel: number, args, phases })
     }
 
     fn repeat(&mut self, of: &Loop) -> Result<BoundLoop, Error> {

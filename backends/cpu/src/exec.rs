@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use graver_ir::kernel::{Place, Program, launches};
 use graver_ir::{Array, Diag, Error, Sizes};
-use graver_runtime::{Executable, Invocation, Slot, Stage, Working, Workspace};
+use graver_runtime::{Executable, Invocation, Profile, Slot, Stage, Working, Workspace};
 
 use crate::bind::{Amounts, Bound, BoundPhase, writes};
 use crate::compile::CompiledKernel;
@@ -235,6 +235,26 @@ impl Executable for CpuExecutable {
     }
 
     fn run(&self, call: Invocation<'_>) -> Result<Vec<Array>, Error> {
+        self.call(call, None)
+    }
+
+    fn profile(&self, call: Invocation<'_>) -> Result<(Vec<Array>, Profile), Error> {
+        let mut profile = Profile::default();
+        let results = self.call(call, Some(&mut profile))?;
+        Ok((results, profile))
+    }
+
+    fn compile_times(&self) -> Vec<Duration> {
+        self.kernels.iter().map(|kernel| kernel.took).collect()
+    }
+
+    fn dump(&self, kernel: usize, stage: Stage) -> Option<String> {
+        dump::text(&self.program, kernel, stage, self.isa)
+    }
+}
+
+impl CpuExecutable {
+    fn call(&self, call: Invocation<'_>, profile: Option<&mut Profile>) -> Result<Vec<Array>, Error> {
         let inner: &mut dyn Any = call.workspace.inner.as_mut();
         let Some(space) = inner.downcast_mut::<Space>() else {
             return Err(Error::new("the workspace is of another backend"));
@@ -254,6 +274,7 @@ impl Executable for CpuExecutable {
             shared: working.shared,
             args: &mut space.pointers,
             counters: Vec::new(),
+            profile,
         };
         match running.all(&bound.steps) {
             Ok(()) => Ok(outputs),
@@ -261,16 +282,6 @@ impl Executable for CpuExecutable {
         }
     }
 
-    fn compile_times(&self) -> Vec<Duration> {
-        self.kernels.iter().map(|kernel| kernel.took).collect()
-    }
-
-    fn dump(&self, kernel: usize, stage: Stage) -> Option<String> {
-        dump::text(&self.program, kernel, stage, self.isa)
-    }
-}
-
-impl CpuExecutable {
     /// What the user is told of a status word.
     fn failure(&self, status: u64) -> Error {
         let trap = usize::try_from(status - 1).ok().and_then(|place| self.program.traps.get(place));

@@ -2,6 +2,10 @@
 //!
 //! What a loop carries is not copied: the addresses of the two buffers of a pair are exchanged after every iteration.
 
+use std::time::Instant;
+
+use graver_runtime::{LaunchTime, Profile};
+
 use crate::bind::{Bound, BoundLaunch, BoundLoop, BoundStep, BoundView};
 use crate::exec::CpuExecutable;
 
@@ -17,6 +21,8 @@ pub(crate) struct Running<'a> {
     pub(crate) args: &'a mut Vec<*mut u8>,
     /// The iteration of every loop around, outermost first.
     pub(crate) counters: Vec<i64>,
+    /// Where the time of launches is noted, if anywhere.
+    pub(crate) profile: Option<&'a mut Profile>,
 }
 
 impl Running<'_> {
@@ -26,10 +32,21 @@ impl Running<'_> {
     /// The number of the first failure.
     pub(crate) fn all(&mut self, steps: &[BoundStep]) -> Result<(), u64> {
         steps.iter().try_for_each(|step| match step {
+            BoundStep::Launch(launch) if self.profile.is_some() => self.timed(launch),
             BoundStep::Launch(launch) => self.launch(launch),
             BoundStep::If { cond, then, otherwise } => self.all(if self.holds(cond) { then } else { otherwise }),
             BoundStep::Loop(of) => self.repeat(of),
         })
+    }
+
+    fn timed(&mut self, launch: &BoundLaunch) -> Result<(), u64> {
+        let start = Instant::now();
+        let outcome = self.launch(launch);
+        let took = start.elapsed();
+        if let Some(profile) = &mut self.profile {
+            profile.launches.push(LaunchTime { kernel: launch.kernel, took });
+        }
+        outcome
     }
 
     fn launch(&mut self, launch: &BoundLaunch) -> Result<(), u64> {
