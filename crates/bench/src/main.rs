@@ -46,6 +46,9 @@ struct Args {
     /// Also print the time of every launch beside what the machine allows.
     #[arg(long)]
     roofline: bool,
+    /// Write every stage of a case's compilation into `DIR/CASE`.
+    #[arg(long, value_name = "DIR")]
+    dump: Option<PathBuf>,
     /// Run in this process: the one case that is named.
     #[arg(long, hide = true)]
     here: bool,
@@ -69,6 +72,7 @@ fn each(args: &Args) -> Result<ExitCode, String> {
         command.args([case.name, "--here", "--json"]).args(args.isa.map(|isa| format!("--isa={isa}")));
         command.args(args.threads.map(|threads| format!("--threads={threads}")));
         command.args(args.data.iter().flat_map(|folder| ["--data".as_ref(), folder.as_os_str()]));
+        command.args(args.dump.iter().flat_map(|folder| ["--dump".as_ref(), folder.as_os_str()]));
         command.args(args.roofline.then_some("--roofline"));
         let output = command.stderr(Stdio::inherit()).output().map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&output.stdout);
@@ -107,6 +111,9 @@ fn one(args: &Args, case: &Case) -> Result<ExitCode, Error> {
     let mut numbers = Numbers::open(args.data.as_deref(), case.name)?;
     measure::reset_peak();
     let mut ready = (case.build)(&mut numbers, &device)?;
+    if let Some(folder) = &args.dump {
+        ready.dump(&folder.join(case.name))?;
+    }
     let timed = measure::measure(ready.as_mut())?;
     let limits = machine::limits(threads, isa);
     let row = Row::new(case, isa, threads, &timed, &ready.facts()?, limits, numbers.has_expectations());

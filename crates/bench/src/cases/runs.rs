@@ -1,7 +1,9 @@
 //! A compiled function or step with its arguments: what is called again and again.
 
+use std::path::Path;
 use std::time::Duration;
 
+use graver::inspect;
 use graver::prelude::*;
 use graver::runtime::{Binding, Profile};
 use graver::trace::{Engine, Sizes, TensorSpec};
@@ -32,6 +34,9 @@ pub(crate) trait Runs {
     fn facts(&self) -> Result<Facts, Error>;
 
     fn program(&self) -> &graver::ir::kernel::Program;
+
+    /// Writes every stage of the compilation into a folder.
+    fn dump(&self, folder: &Path) -> Result<(), Error>;
 }
 
 /// A function of arguments.
@@ -77,6 +82,10 @@ impl<const N: usize> Runs for Called<N> {
     fn program(&self) -> &graver::ir::kernel::Program {
         self.compiled.program()
     }
+
+    fn dump(&self, folder: &Path) -> Result<(), Error> {
+        inspect::write_dumps(&self.compiled, folder)
+    }
 }
 
 impl<const N: usize> Runs for Trained<N> {
@@ -99,5 +108,9 @@ impl<const N: usize> Runs for Trained<N> {
 
     fn program(&self) -> &graver::ir::kernel::Program {
         self.step.program()
+    }
+
+    fn dump(&self, folder: &Path) -> Result<(), Error> {
+        inspect::write_dumps(&self.step, folder)
     }
 }
