@@ -1,6 +1,6 @@
 //! Sizes become numbers: every offset, extent and amount of memory of an entry for one set of input shapes.
 
-use graver_ir::kernel::{Entry, Launch, Loop, Mode, Place, Program, Step, Trip, View, launches};
+use graver_ir::kernel::{Entry, Launch, Loop, Place, Program, Step, Trip, View, launches};
 use graver_ir::{Array, DType, Diag, Dim, Error, Shape, Sizes, Type};
 
 use graver_runtime::{Working, evaluated};
@@ -8,6 +8,7 @@ use graver_runtime::{Working, evaluated};
 use crate::compile::CompiledKernel;
 use crate::emit::jit::{Code, Entry as Function};
 use crate::memory::ALIGNMENT;
+use crate::packs::{Pack, Packs};
 use crate::vector::GUARD_BYTES;
 
 /// Operations for which another thread is worth waking.
@@ -22,6 +23,8 @@ pub(crate) struct Bound {
     /// The program's symbols.
     pub(crate) dims: Vec<i64>,
     pub(crate) memory: Amounts,
+    /// Where packings that are kept lie, from the start of all memory.
+    pub(crate) packs: Vec<usize>,
     /// Where arena buffers lie, by buffer.
     pub(crate) offsets: Vec<usize>,
     pub(crate) outputs: Vec<(DType, Vec<usize>)>,
@@ -31,6 +34,8 @@ pub(crate) struct Bound {
 /// What a call works in, in bytes; each a multiple of [`ALIGNMENT`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Amounts {
+    /// Packed operands that outlive a launch.
+    pub(crate) packs: usize,
     /// Computed values.
     pub(crate) arena: usize,
     /// Scratch of all threads together.
@@ -45,27 +50,43 @@ impl Amounts {
     pub(crate) fn of(
         program: &Program,
         kernels: &[CompiledKernel],
+        packs: &Packs,
         entry: usize,
         sizes: &Sizes,
         threads: usize,
     ) -> Result<Self, Error> {
         let entry = &program.entries[entry];
+        let kept =
+            packs.packs.iter().try_fold(0usize, |sum, pack| Ok::<_, Error>(sum.saturating_add(pack_bytes(pack, sizes)?)))?;
         let (mut shared, mut each) = (0, usize::try_from(GUARD_BYTES).unwrap_or(0));
-        for launch in launches(&entry.steps) {
+        for (launch, pack) in launches(&entry.steps).into_iter().zip(&packs.of_launch) {
             let kernel = &kernels[launch.kernel.0 as usize];
-            shared = shared.max(evaluated(&kernel.shared, sizes)?);
+            if pack.is_none() {
+                shared = shared.max(evaluated(&kernel.shared, sizes)?);
+            }
             for phase in &kernel.phases {
                 each = each.max(evaluated(&phase.scratch, sizes)?);
             }
         }
-        let whole = |bytes: usize| bytes.checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX);
-        Ok(Self { arena: whole(evaluated(&entry.arena, sizes)?), shared: whole(shared), each: whole(each), threads })
+        let arena = whole(evaluated(&entry.arena, sizes)?);
+        Ok(Self { packs: kept, arena, shared: whole(shared), each: whole(each), threads })
     }
 
     /// As callers are told.
     pub(crate) const fn working(self) -> Working {
-        Working { arena: self.arena, scratch: self.shared.saturating_add(self.each.saturating_mul(self.threads)) }
+        Working {
+            arena: self.arena,
+            scratch: self.packs.saturating_add(self.shared).saturating_add(self.each.saturating_mul(self.threads)),
+        }
     }
+}
+
+fn whole(bytes: usize) -> usize {
+    bytes.checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX)
+}
+
+fn pack_bytes(pack: &Pack, sizes: &Sizes) -> Result<usize, Error> {
+    Ok(whole(evaluated(&pack.bytes, sizes)?))
 }
 
 /// A step for one set of sizes.
@@ -79,6 +100,8 @@ pub(crate) enum BoundStep {
 #[derive(Debug)]
 pub(crate) struct BoundLaunch {
     pub(crate) kernel: usize,
+    /// Where what its first phase packs is kept.
+    pub(crate) pack: Option<usize>,
     /// One an argument.
     pub(crate) args: Vec<BoundView>,
     pub(crate) phases: Vec<BoundPhase>,
@@ -92,6 +115,8 @@ pub(crate) struct BoundLoop {
     pub(crate) test: Option<(Vec<BoundStep>, BoundView)>,
     /// Buffers that exchange their memory.
     pub(crate) carry: Vec<(usize, usize)>,
+    /// What is packed anew when it begins.
+    pub(crate) packs: Vec<usize>,
     pub(crate) body: Vec<BoundStep>,
 }
 
@@ -124,6 +149,7 @@ impl Bound {
     pub(crate) fn new(
         program: &Program,
         kernels: &[CompiledKernel],
+        packs: &Packs,
         code: &Code,
         entry: usize,
         inputs: &[&Array],
@@ -131,9 +157,31 @@ impl Bound {
     ) -> Result<Self, Error> {
         let description = &program.entries[entry];
         let sizes = sizes(description, inputs)?;
-        let mut binder = Binder { program, kernels, code, entry: description, sizes, threads, counters: Vec::new() };
+        let mut binder = Binder {
+            program,
+            kernels,
+            packs,
+            code,
+            entry: description,
+            sizes,
+            threads,
+            counters: Vec::new(),
+            launches: 0,
+            loops: 0,
+        };
         binder.bind(entry, inputs)
     }
+}
+
+/// One packing after the other.
+fn places(packs: &Packs, sizes: &Sizes) -> Result<Vec<usize>, Error> {
+    let mut end = 0;
+    let mut place = |pack| {
+        let start = end;
+        end += pack_bytes(pack, sizes)?;
+        Ok(start)
+    };
+    packs.packs.iter().map(&mut place).collect()
 }
 
 /// The values of symbols from the inputs, which are checked.
@@ -153,6 +201,7 @@ fn sizes(entry: &Entry, inputs: &[&Array]) -> Result<Sizes, Error> {
 struct Binder<'a> {
     program: &'a Program,
     kernels: &'a [CompiledKernel],
+    packs: &'a Packs,
     code: &'a Code,
     entry: &'a Entry,
     /// Symbols, and 0 for the counters of the loops around.
@@ -160,6 +209,10 @@ struct Binder<'a> {
     threads: usize,
     /// Outermost first.
     counters: Vec<String>,
+    /// How many are bound.
+    launches: usize,
+    /// How many are begun.
+    loops: usize,
 }
 
 impl Binder<'_> {
@@ -181,7 +234,8 @@ impl Binder<'_> {
             entry,
             // A symbol that no input of this entry has is used by no launch of it.
             dims: symbols.map(|symbol| self.sizes.get(symbol.name()).copied().unwrap_or(0)).collect(),
-            memory: Amounts::of(self.program, self.kernels, entry, &self.sizes, self.threads)?,
+            packs: places(self.packs, &self.sizes)?,
+            memory: Amounts::of(self.program, self.kernels, self.packs, entry, &self.sizes, self.threads)?,
             offsets: offsets.collect::<Result<_, _>>()?,
             outputs: outputs.collect::<Result<_, Error>>()?,
             steps,
@@ -209,7 +263,9 @@ impl Binder<'_> {
         let kernel = &self.kernels[number];
         let args = launch.args.iter().map(|view| self.view(view)).collect::<Result<_, _>>()?;
         let phases = kernel.phases.iter().map(|phase| self.phase(phase)).collect::<Result<_, _>>()?;
-        Ok(BoundLaunch { kernel: number, args, phases })
+        let pack = self.packs.of_launch[self.launches];
+        self.launches += 1;
+        Ok(BoundLaunch { kernel: number, pack, args, phases })
     }
 
     fn repeat(&mut self, of: &Loop) -> Result<BoundLoop, Error> {
@@ -217,6 +273,8 @@ impl Binder<'_> {
             Trip::Times(trip) | Trip::While { most: Some(trip), .. } => self.value(trip)?,
             Trip::While { most: None, .. } => i64::MAX,
         };
+        let packs = self.packs.of_loop[self.loops].clone();
+        self.loops += 1;
         let counter = of.counter.name().to_owned();
         self.counters.push(counter.clone());
         self.sizes.insert(counter.clone(), 0);
@@ -228,7 +286,7 @@ impl Binder<'_> {
         self.counters.pop();
         self.sizes.remove(&counter);
         let carry = of.carry.iter().map(|carry| (carry.now.0 as usize, carry.next.0 as usize)).collect();
-        Ok(BoundLoop { most, test, carry, body })
+        Ok(BoundLoop { most, test, carry, packs, body })
     }
 
     /// Offsets are linear in every counter: what an iteration adds is what the second one adds.
@@ -261,13 +319,5 @@ impl Binder<'_> {
 
     fn size(&self, dim: &Dim) -> Result<usize, Error> {
         evaluated(dim, &self.sizes)
-    }
-}
-
-/// Whether a launch may write an argument.
-pub(crate) fn writes(mode: Mode) -> bool {
-    match mode {
-        Mode::Read => false,
-        Mode::Write | Mode::Update => true,
     }
 }

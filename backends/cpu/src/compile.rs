@@ -7,13 +7,14 @@ use graver_ir::{Dim, Error};
 
 use crate::emit::jit::{Code, Jit};
 use crate::isa::Isa;
-use crate::lower::lower;
+use crate::lower::{Prepared, lower};
 
 /// A kernel's functions, and what running them takes.
 #[derive(Debug)]
 pub(crate) struct CompiledKernel {
     pub(crate) phases: Vec<CompiledPhase>,
     pub(crate) shared: Dim,
+    pub(crate) prepared: Option<Prepared>,
     pub(crate) took: Duration,
 }
 
@@ -42,5 +43,5 @@ fn one(jit: &mut Jit, program: &Program, kernel: &Kernel) -> Result<CompiledKern
         let function = jit.compile(&phase.func).map_err(|error| Error::new(format!("kernel `{}`: {error}", kernel.name)))?;
         phases.push(CompiledPhase { function, extent: phase.extent, scratch: phase.scratch, work: phase.work });
     }
-    Ok(CompiledKernel { phases, shared: lowered.shared, took: start.elapsed() })
+    Ok(CompiledKernel { phases, shared: lowered.shared, prepared: lowered.prepared, took: start.elapsed() })
 }

@@ -1,20 +1,22 @@
 //! Runs entries: pointers are resolved, steps happen in order, and a failure stops before the state is written.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use graver_ir::kernel::{Place, Program, launches};
-use graver_ir::{Array, Diag, Error, Sizes};
+use graver_ir::kernel::{Place, Program};
+use graver_ir::{Array, Diag, Error, Sizes, Watch};
 use graver_runtime::{Executable, Invocation, Profile, Slot, Stage, Working, Workspace};
 
-use crate::bind::{Amounts, Bound, BoundPhase, writes};
+use crate::bind::{Amounts, Bound, BoundPhase};
 use crate::compile::CompiledKernel;
 use crate::dump;
 use crate::emit::jit::Code;
 use crate::isa::Isa;
 use crate::memory::Memory;
+use crate::packs::Packs;
 use crate::pool::Parallel;
 use crate::steps::Running;
 
@@ -27,6 +29,8 @@ const MAX_PARTS: usize = 256;
 pub(crate) struct CpuExecutable {
     program: Arc<Program>,
     kernels: Vec<CompiledKernel>,
+    /// By entry.
+    packs: Vec<Packs>,
     code: Code,
     pool: Arc<dyn Parallel>,
     isa: Isa,
@@ -35,14 +39,49 @@ pub(crate) struct CpuExecutable {
 /// What a workspace holds.
 #[derive(Default)]
 struct Space {
-    /// The arena, then the scratch of all threads, then that of each.
+    /// Packings that are kept, the arena, the scratch of all threads, that of each.
     memory: Memory,
+    kept: Kept,
     bound: Vec<Arc<Bound>>,
     pointers: Vec<*mut u8>,
 }
 
+/// What a workspace knows of packings that are kept.
+#[derive(Default)]
+struct Kept {
+    entry: usize,
+    /// By packing: whether it is as it should be.
+    fresh: Vec<bool>,
+    /// The slots of the state that were packed, with what they held.
+    sources: BTreeMap<usize, Watch>,
+}
+
+impl Kept {
+    /// Forgets what is not as it was: everything where the memory is another, what was packed of a slot that has changed.
+    fn check(&mut self, entry: usize, packs: &Packs, state: &[Slot<'_>], moved: bool) {
+        if moved || self.entry != entry || self.fresh.len() != packs.packs.len() {
+            self.entry = entry;
+            self.fresh = vec![false; packs.packs.len()];
+            self.sources.clear();
+        }
+        for slot in &packs.sources {
+            let array = state[*slot].array();
+            if self.sources.get(slot).is_some_and(|watch| watch.holds(array)) {
+                continue;
+            }
+            self.sources.insert(*slot, array.watch());
+            for (pack, fresh) in packs.packs.iter().zip(&mut self.fresh) {
+                *fresh = *fresh && !pack.is_of(*slot);
+            }
+        }
+    }
+}
+
 /// Where the parts of a workspace's memory begin.
 struct Pointers {
+    start: *mut u8,
+    /// Whether nothing is there that an earlier call left.
+    moved: bool,
     arena: *mut u8,
     shared: *mut u8,
     /// Of each thread.
@@ -69,7 +108,8 @@ impl CpuExecutable {
         pool: Arc<dyn Parallel>,
         isa: Isa,
     ) -> Self {
-        Self { program, kernels, code, pool, isa }
+        let packs = program.entries.iter().map(|entry| Packs::of(&program, &kernels, entry)).collect();
+        Self { program, kernels, packs, code, pool, isa }
     }
 
     fn check_entry(&self, entry: usize) -> Result<(), Error> {
@@ -88,7 +128,7 @@ impl CpuExecutable {
         if let Some(bound) = space.bound.iter().find(|bound| typed && bound.fits(entry, inputs)) {
             return Ok(Arc::clone(bound));
         }
-        let bound = Bound::new(&self.program, &self.kernels, &self.code, entry, inputs, self.threads())?;
+        let bound = Bound::new(&self.program, &self.kernels, &self.packs[entry], &self.code, entry, inputs, self.threads())?;
         let bound = Arc::new(bound);
         space.bound.truncate(REMEMBERED - 1);
         space.bound.insert(0, Arc::clone(&bound));
@@ -105,27 +145,13 @@ impl CpuExecutable {
             (ty != declared.ty).then(|| Diag::new(format!("`{}` must be {}, got {ty}", declared.path, declared.ty)))
         };
         let mut diags: Vec<Diag> = self.program.state.iter().zip(state).filter_map(mismatch).collect();
-        for written in self.written_state(entry) {
-            if matches!(state[written], Slot::Read(_)) {
-                let path = &self.program.state[written].path;
+        for written in &self.packs[entry].written {
+            if matches!(state[*written], Slot::Read(_)) {
+                let path = &self.program.state[*written].path;
                 diags.push(Diag::new(format!("`{path}` is written by this call, but lent for reading")));
             }
         }
         Error::from_diags(diags).map_or(Ok(()), Err)
-    }
-
-    /// Slots that some launch writes.
-    fn written_state(&self, entry: usize) -> impl Iterator<Item = usize> {
-        let entry = &self.program.entries[entry];
-        launches(&entry.steps).into_iter().flat_map(move |launch| {
-            let args = self.program.kernel(launch.kernel).args.iter().zip(&launch.args);
-            args.filter_map(move |(arg, view)| match entry.buffer(view.buffer).place {
-                Place::State(slot) if writes(arg.mode) => Some(slot.0 as usize),
-                Place::State(_) | Place::Input(_) | Place::Output(_) | Place::Const(_) | Place::Arena(_) | Place::Unplaced => {
-                    None
-                }
-            })
-        })
     }
 
     /// The address of every buffer.
@@ -139,6 +165,7 @@ impl CpuExecutable {
     ) -> Result<Vec<*mut u8>, Error> {
         // An empty array may be read where elements that do not exist are: in the bytes that hold nothing.
         let or_guard = |pointer: *mut u8, bytes: usize| if bytes == 0 { working.scratch[0] } else { pointer };
+        let written = &self.packs[bound.entry].written;
         let mut pointers = Vec::with_capacity(bound.offsets.len());
         for (buffer, offset) in self.program.entries[bound.entry].buffers.iter().zip(&bound.offsets) {
             pointers.push(match &buffer.place {
@@ -149,6 +176,10 @@ impl CpuExecutable {
                 }
                 Place::State(slot) => match &mut state[slot.0 as usize] {
                     Slot::Read(array) => or_guard(array.bytes().as_ptr().cast_mut(), array.bytes().len()),
+                    // What is only read stays shared, and is known to be the same at the next call.
+                    Slot::Write(array) if !written.contains(&(slot.0 as usize)) => {
+                        or_guard(array.bytes().as_ptr().cast_mut(), array.bytes().len())
+                    }
                     Slot::Write(array) => {
                         let bytes = array.bytes_mut();
                         or_guard(bytes.as_mut_ptr(), bytes.len())
@@ -168,14 +199,15 @@ impl CpuExecutable {
 
     /// The memory that a call works in: allocated at once, and only where it is more than any call before had.
     fn working(bound: &Bound, space: &mut Space) -> Result<Pointers, Error> {
-        let Amounts { arena, shared, each, threads } = bound.memory;
+        let Amounts { packs, arena, shared, each, threads } = bound.memory;
         let bytes = bound.memory.working().total();
         let none = || Error::new(format!("no memory for the {bytes} bytes that a call of these sizes works in"));
+        let moved = space.memory.bytes() < bytes;
         let start = space.memory.at_least(bytes).ok_or_else(none)?;
         // SAFETY: the parts follow one another and end where the memory does.
         let at = |offset: usize| unsafe { start.add(offset) };
-        let scratch = (0..threads).map(|thread| at(arena + shared + thread * each)).collect();
-        Ok(Pointers { arena: start, shared: at(arena), scratch })
+        let scratch = (0..threads).map(|thread| at(packs + arena + shared + thread * each)).collect();
+        Ok(Pointers { start, moved, arena: at(packs), shared: at(packs + arena), scratch })
     }
 
     /// Runs a function over its parallel points; gives the first failure's number in the order of points, or 0.
@@ -231,7 +263,7 @@ impl Executable for CpuExecutable {
 
     fn working_bytes(&self, entry: usize, sizes: &Sizes) -> Result<Working, Error> {
         self.check_entry(entry)?;
-        Ok(Amounts::of(&self.program, &self.kernels, entry, sizes, self.threads())?.working())
+        Ok(Amounts::of(&self.program, &self.kernels, &self.packs[entry], entry, sizes, self.threads())?.working())
     }
 
     fn run(&self, call: Invocation<'_>) -> Result<Vec<Array>, Error> {
@@ -265,6 +297,7 @@ impl CpuExecutable {
         let zeros = |(dtype, shape): &(graver_ir::DType, Vec<usize>)| Array::zeroed(*dtype, shape.clone());
         let mut outputs: Vec<Array> = bound.outputs.iter().map(zeros).collect::<Result<_, Diag>>()?;
         let working = Self::working(&bound, space)?;
+        space.kept.check(call.entry, &self.packs[call.entry], call.state, working.moved);
         let buffers = self.resolve(&bound, &working, call.inputs, &mut outputs, call.state)?;
         let mut running = Running {
             executable: self,
@@ -272,6 +305,8 @@ impl CpuExecutable {
             buffers,
             scratch: &working.scratch,
             shared: working.shared,
+            start: working.start,
+            fresh: &mut space.kept.fresh,
             args: &mut space.pointers,
             counters: Vec::new(),
             profile,

@@ -14,6 +14,7 @@ mod helpers;
 mod isa;
 mod lower;
 mod memory;
+mod packs;
 mod pool;
 mod steps;
 mod vector;

@@ -17,6 +17,10 @@ pub(crate) struct Running<'a> {
     pub(crate) buffers: Vec<*mut u8>,
     pub(crate) scratch: &'a [*mut u8],
     pub(crate) shared: *mut u8,
+    /// Where all memory starts.
+    pub(crate) start: *mut u8,
+    /// Which packings are as they should be.
+    pub(crate) fresh: &'a mut [bool],
     /// The arguments of a launch; kept, so that no launch takes memory.
     pub(crate) args: &'a mut Vec<*mut u8>,
     /// The iteration of every loop around, outermost first.
@@ -55,8 +59,11 @@ impl Running<'_> {
             let address = self.address(view);
             self.args.push(address);
         }
-        self.args.push(self.shared);
-        for phase in &launch.phases {
+        // SAFETY: packings lie inside of the memory, as bound.
+        let packed = launch.pack.map(|pack| unsafe { self.start.add(self.bound.packs[pack]) });
+        self.args.push(packed.unwrap_or(self.shared));
+        let is_packed = launch.pack.is_some_and(|pack| std::mem::replace(&mut self.fresh[pack], true));
+        for phase in &launch.phases[usize::from(is_packed)..] {
             let status = self.executable.phase(phase, self.args, &self.bound.dims, self.scratch);
             if status != 0 {
                 return Err(status);
@@ -67,6 +74,7 @@ impl Running<'_> {
 
     fn repeat(&mut self, of: &BoundLoop) -> Result<(), u64> {
         let depth = self.counters.len();
+        of.packs.iter().for_each(|pack| self.fresh[*pack] = false);
         self.counters.push(0);
         while self.counters[depth] < of.most && self.goes_on(of)? {
             self.all(&of.body)?;

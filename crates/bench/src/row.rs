@@ -1,5 +1,7 @@
 //! What is printed of a case: one JSON object a line, with the keys that the peers print, or a table.
 
+use std::io::Write;
+
 use graver::Isa;
 use serde::{Deserialize, Serialize};
 
@@ -101,7 +103,7 @@ fn rounded(x: f64, digits: i32) -> f64 {
 /// Prints what a case's process printed: rows, and lines that are none as they are.
 pub(crate) fn print(text: &str, json: bool, header: bool) {
     if header && !json {
-        println!(
+        say(&format!(
             "{:<22} {:<9} {:>10} {:>10} {:>10} {:>7} {:>8} {:>8} {:>8} {:>7} {:>8} {:>8} {:>6}",
             "case",
             "mode",
@@ -116,12 +118,17 @@ pub(crate) fn print(text: &str, json: bool, header: bool) {
             "plan MB",
             "RSS MB",
             "others"
-        );
+        ));
     }
     for line in text.lines() {
         match serde_json::from_str::<Row>(line) {
-            Ok(row) if !json => println!("{}", row.line()),
-            Ok(_) | Err(_) => println!("{line}"),
+            Ok(row) if !json => say(&row.line()),
+            Ok(_) | Err(_) => say(line),
         }
     }
+}
+
+/// A line on standard output; whoever reads it may have read enough.
+pub(crate) fn say(line: &str) {
+    drop(writeln!(std::io::stdout(), "{line}"));
 }

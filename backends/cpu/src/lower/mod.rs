@@ -21,6 +21,17 @@ pub(crate) struct Lowered {
     pub(crate) phases: Vec<Phase>,
     /// Bytes of memory that all threads share, from phase to phase: one more argument.
     pub(crate) shared: Dim,
+    /// What the first phase does that need not be done again.
+    pub(crate) prepared: Option<Prepared>,
+}
+
+/// A first phase that fills the shared memory from some arguments alone, and is all that writes there.
+#[derive(Clone, Debug)]
+pub(crate) struct Prepared {
+    /// The arguments.
+    pub(crate) args: Vec<usize>,
+    /// Whether it is the same for all sizes.
+    pub(crate) fixed: bool,
 }
 
 /// A function over parallel points, and what running it takes.

@@ -4,7 +4,7 @@ use graver_ir::Dim;
 
 use super::super::body::{Given, Nothing};
 use super::super::cx::{At, Cx};
-use super::super::{Lowered, Phase};
+use super::super::{Lowered, Phase, Prepared};
 use super::Tiling;
 use super::pack::{Panel, Run};
 use crate::vector::{Binary, Compare, Load, Op, Pattern, Val, Width};
@@ -27,7 +27,11 @@ pub(super) fn lower(cx: Cx<'_>, tiling: &Tiling<'_>) -> Lowered {
     let pack = cx.again("pack");
     let pack = plan.pack_columns(pack, tiling);
     let tiles = plan.tiles(cx, tiling);
-    Lowered { phases: vec![pack, tiles], shared: plan.shared }
+    let mut args: Vec<usize> = tiling.columns.side.body.loads().map(|(_, access)| access.arg).collect();
+    args.sort_unstable();
+    args.dedup();
+    let fixed = !pack.func.uses_dims() && pack.extent.as_const().is_some() && plan.shared.as_const().is_some();
+    Lowered { phases: vec![pack, tiles], shared: plan.shared, prepared: Some(Prepared { args, fixed }) }
 }
 
 /// Sizes of panels and blocks.
@@ -106,8 +110,9 @@ impl Plan {
             let end = cx.b.add(begin, height);
             let count = cx.value(&self.rows);
             let end = cx.b.binary(Binary::Min, end, count);
-            tiling.pack(cx, &tiling.rows, &rows, begin, end);
-            self.block(cx, tiling, &Block { rows: &rows, spill, begin, end });
+            let block = Block { rows, spill, begin, end };
+            self.pack_rows(cx, tiling, &block);
+            self.block(cx, tiling, &block);
         });
         let products = &self.batch * &self.rows * &self.columns * &self.k;
         // A vector unit does some sixteen operations while a body does one.
@@ -115,15 +120,38 @@ impl Plan {
         Phase { func: cx.b.finish(), extent: digits.iter().product(), scratch: cx.scratch, work }
     }
 
-    /// Memory for a block of packed rows, panel after panel.
-    fn packed_rows(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>) -> Panel {
-        let stride = &self.k + Dim::from(ROW_PADDING);
-        let base = cx.take_scratch(&(&self.block * &stride * Dim::from(tiling.shape.rows * tiling.bytes())));
-        Panel { base, own_stride: stride, k_stride: Dim::ONE }
+    /// Memory for a block of packed rows.
+    fn packed_rows(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>) -> Val {
+        cx.take_scratch(&(&self.block * self.row_stride(tiling) * Dim::from(tiling.shape.rows * tiling.bytes())))
+    }
+
+    /// Elements from a packed row to the next, by which a panel is as many times longer as it has rows.
+    ///
+    /// Rows that are read along `k` are packed one after the other, others as columns are: `[panel][k][row]`.
+    fn row_stride(&self, tiling: &Tiling<'_>) -> Dim {
+        if tiling.rows.along_own { self.k.clone() } else { &self.k + Dim::from(ROW_PADDING) }
+    }
+
+    fn pack_rows(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block) {
+        if !tiling.rows.along_own {
+            let place = Panel { base: block.rows, own_stride: self.row_stride(tiling), k_stride: Dim::ONE };
+            tiling.pack(cx, &tiling.rows, &place, block.begin, block.end);
+            return;
+        }
+        let (height, bytes) = (cx.b.int(tiling.shape.rows), cx.value(&(&self.k * Dim::from(tiling.bytes()))));
+        let open = cx.b.open_loop(block.begin, block.end, tiling.shape.rows, Vec::new());
+        let end = cx.b.add(open.var, height);
+        let end = cx.b.binary(Binary::Min, end, block.end);
+        let row = cx.b.sub(open.var, block.begin);
+        let offset = cx.b.mul(row, bytes);
+        let base = cx.b.add(block.rows, offset);
+        let place = Panel { base, own_stride: Dim::ONE, k_stride: Dim::from(tiling.shape.rows) };
+        tiling.pack(cx, &tiling.rows, &place, open.var, end);
+        cx.b.close_loop(open, Vec::new());
     }
 
     /// Every tile of a block: for each column panel, which stays in the first-level cache, every row panel.
-    fn block(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block<'_>) {
+    fn block(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block) {
         let sizes: Vec<Val> = tiling.rows.axes.iter().map(|axis| cx.value(&tiling.size(*axis))).collect();
         let first_row = cx.digits(block.begin, &sizes);
         let (zero, panels) = (cx.b.int(0), cx.value(&self.column_panels));
@@ -139,15 +167,17 @@ impl Plan {
     }
 
     /// The sums of a tile, row by row.
-    fn sums(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block<'_>, row: Val, columns: Val) -> Vec<Val> {
-        let stride = cx.value(&(&block.rows.own_stride * Dim::from(tiling.bytes())));
+    fn sums(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block, row: Val, columns: Val) -> Vec<Val> {
+        let stride = cx.value(&(self.row_stride(tiling) * Dim::from(tiling.bytes())));
         let place = cx.b.sub(row, block.begin);
         let first = cx.b.mul(place, stride);
-        let mut row_ptr = cx.b.add(block.rows.base, first);
-        let mut rows = Vec::new();
-        for _ in 0..tiling.shape.rows {
-            rows.push(row_ptr);
-            row_ptr = cx.b.add(row_ptr, stride);
+        let mut row_ptr = cx.b.add(block.rows, first);
+        let mut rows = vec![row_ptr];
+        if !tiling.rows.along_own {
+            for _ in 1..tiling.shape.rows {
+                row_ptr = cx.b.add(row_ptr, stride);
+                rows.push(row_ptr);
+            }
         }
         let zero = cx.b.number(tiling.elem, 0);
         let zero = cx.b.lanes(zero);
@@ -160,7 +190,7 @@ impl Plan {
     }
 
     /// The epilogue of a tile; gives the digits of the row after it.
-    fn finish(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block<'_>, tile: &Tile) -> Vec<Val> {
+    fn finish(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block, tile: &Tile) -> Vec<Val> {
         let (height, width) = (cx.b.int(tiling.shape.rows), cx.b.int(self.width));
         let row_end = cx.b.add(tile.row, height);
         let row_end = cx.b.binary(Binary::Min, row_end, block.end);
@@ -201,7 +231,7 @@ impl Plan {
     }
 
     /// From memory, as much as there is of the tile.
-    fn finish_part(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block<'_>, tile: &Tile, row_end: Val) -> Vec<Val> {
+    fn finish_part(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block, tile: &Tile, row_end: Val) -> Vec<Val> {
         let dtype = tiling.elem.dtype();
         for (place, sum) in tile.sums.iter().enumerate() {
             let bytes = i64::try_from(place * cx.lanes).expect("few lanes") * tiling.bytes();
@@ -226,9 +256,9 @@ impl Plan {
     }
 }
 
-/// A block of rows: packed, and its range.
-struct Block<'a> {
-    rows: &'a Panel,
+/// A block of rows: where it is packed, and its range.
+struct Block {
+    rows: Val,
     /// Memory for the sums of a tile.
     spill: Val,
     begin: Val,
@@ -249,6 +279,7 @@ struct Tile {
 /// One step of `k`.
 struct Step<'a> {
     tiling: &'a Tiling<'a>,
+    /// The address of every row of the panel; of the first alone where neighbours in the panel are neighbours in memory.
     rows: &'a [Val],
     columns: Val,
     width: i64,
@@ -259,7 +290,7 @@ impl Step<'_> {
     fn repeat(&self, cx: &mut Cx<'_>, from: Val, to: Val, count: i64, sums: Vec<Val>) -> Vec<Val> {
         let open = cx.b.open_loop(from, to, count, sums);
         let (k, mut sums) = (open.var, open.params.clone());
-        let (row_bytes, column_bytes) = (cx.b.int(self.tiling.bytes()), cx.b.int(self.width * self.tiling.bytes()));
+        let (row_bytes, column_bytes) = (cx.b.int(self.row_step()), cx.b.int(self.width * self.tiling.bytes()));
         let (row_offset, column_offset) = (cx.b.mul(k, row_bytes), cx.b.mul(k, column_bytes));
         let columns = cx.b.add(self.columns, column_offset);
         let rows: Vec<Val> = self.rows.iter().map(|row| cx.b.add(*row, row_offset)).collect();
@@ -267,6 +298,11 @@ impl Step<'_> {
             self.one(cx, &rows, columns, step, &mut sums);
         }
         cx.b.close_loop(open, sums)
+    }
+
+    /// Bytes from a row's element to that of the next `k`.
+    fn row_step(&self) -> i64 {
+        if self.tiling.rows.along_own { self.tiling.shape.rows * self.tiling.bytes() } else { self.tiling.bytes() }
     }
 
     fn one(&self, cx: &mut Cx<'_>, rows: &[Val], columns: Val, step: i64, sums: &mut [Val]) {
@@ -278,9 +314,10 @@ impl Step<'_> {
             let ptr = cx.b.add(columns, offset);
             vectors.push(cx.b.load_now(Load { ptr, dtype, pattern: Pattern::Contiguous, mask: None }));
         }
-        for (row, sums) in rows.iter().zip(sums.chunks_mut(self.tiling.vectors())) {
-            let offset = cx.b.int(step * bytes);
-            let ptr = cx.b.add(*row, offset);
+        for (row, sums) in sums.chunks_mut(self.tiling.vectors()).enumerate() {
+            let (base, place) = if self.tiling.rows.along_own { (rows[0], row) } else { (rows[row], 0) };
+            let offset = cx.b.int(step * self.row_step() + i64::try_from(place).expect("few rows") * bytes);
+            let ptr = cx.b.add(base, offset);
             let element = cx.b.load_now(Load { ptr, dtype, pattern: Pattern::One, mask: None });
             let element = cx.b.lanes(element);
             for (sum, vector) in sums.iter_mut().zip(&vectors) {
