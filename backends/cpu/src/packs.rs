@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use graver_ir::kernel::{BufferId, Entry, Launch, Loop, Place, Program, Step, View, launches};
+use graver_ir::kernel::{BufferId, Entry, KernelId, Launch, Loop, Place, Program, Step, View, launches};
 use graver_ir::{Dim, Symbol};
 use graver_runtime::writes;
 
@@ -31,7 +31,7 @@ pub(crate) struct Packs {
 pub(crate) struct Pack {
     pub(crate) bytes: Dim,
     pub(crate) home: Home,
-    kernel: usize,
+    kernel: KernelId,
     views: Vec<View>,
 }
 
@@ -57,10 +57,35 @@ pub(crate) enum Home {
 impl Packs {
     /// What is worth keeping of an entry.
     pub(crate) fn of(program: &Program, kernels: &[CompiledKernel], entry: &Entry) -> Self {
-        let mut finder = Finder { program, kernels, entry, loops: Vec::new(), found: Self::default() };
-        finder.found.written = written_state(program, entry);
-        finder.steps(&entry.steps);
-        finder.found.for_calls_first()
+        let mut found = Self { written: written_state(program, entry), ..Self::default() };
+        let mut walk = Walk::new(program, entry);
+        walk.steps(&entry.steps, &mut |walk, launch| {
+            let pack = found.add(walk, &kernels[launch.kernel.0 as usize], launch);
+            found.of_launch.push(pack);
+        });
+        found.of_loop = vec![Vec::new(); walk.begun];
+        for (number, pack) in found.packs.iter().enumerate() {
+            match &pack.home {
+                Home::Calls(slots) => found.sources.extend(slots),
+                Home::Loop(of) => found.of_loop[*of].push(number),
+            }
+        }
+        found.for_calls_first()
+    }
+
+    /// The packing of a launch that is kept.
+    fn add(&mut self, walk: &Walk<'_>, compiled: &CompiledKernel, launch: &Launch) -> Option<usize> {
+        let prepared = compiled.prepared.as_ref()?;
+        let views: Vec<&View> = prepared.args.iter().map(|arg| &launch.args[*arg]).collect();
+        let for_calls = if prepared.fixed { walk.for_calls(&views) } else { None };
+        let home = for_calls.or_else(|| walk.home_loop(&views))?;
+        let (kernel, views) = (launch.kernel, views.into_iter().cloned().collect());
+        let pack = Pack { bytes: compiled.shared.clone(), home, kernel, views };
+        let same = |other: &Pack| other.kernel == pack.kernel && other.views == pack.views && other.home == pack.home;
+        Some(self.packs.iter().position(same).unwrap_or_else(|| {
+            self.packs.push(pack);
+            self.packs.len() - 1
+        }))
     }
 
     fn for_calls_first(mut self) -> Self {
@@ -90,13 +115,31 @@ fn written<'a>(program: &'a Program, launch: &'a Launch) -> impl Iterator<Item =
     args.filter(|(arg, _)| writes(arg.mode)).map(|(_, view)| view.buffer)
 }
 
-struct Finder<'a> {
+/// By kernel and argument: whether all launches find there what other launches of theirs have found.
+///
+/// What is packed of such an argument may be kept, so that its packing costs next to nothing.
+pub(crate) fn lasting(program: &Program) -> Vec<Vec<bool>> {
+    let mut lasting: Vec<Vec<bool>> = program.kernels.iter().map(|kernel| vec![true; kernel.args.len()]).collect();
+    for entry in &program.entries {
+        Walk::new(program, entry).steps(&entry.steps, &mut |walk, launch| {
+            for (view, lasts) in launch.args.iter().zip(&mut lasting[launch.kernel.0 as usize]) {
+                *lasts = *lasts && (walk.for_calls(&[view]).is_some() || walk.home_loop(&[view]).is_some());
+            }
+        });
+    }
+    lasting
+}
+
+/// A walk over launches, with what is known where each stands.
+struct Walk<'a> {
     program: &'a Program,
-    kernels: &'a [CompiledKernel],
     entry: &'a Entry,
+    /// Slots of the state that the entry writes.
+    written: BTreeSet<usize>,
+    /// Loops that have begun.
+    begun: usize,
     /// Those around, outermost first.
     loops: Vec<Around>,
-    found: Packs,
 }
 
 /// A loop around a launch.
@@ -113,62 +156,45 @@ impl Around {
     }
 }
 
-impl Finder<'_> {
-    fn steps(&mut self, steps: &[Step]) {
+/// What is done at a launch.
+type Visit<'v, 'a> = dyn FnMut(&Walk<'a>, &Launch) + 'v;
+
+impl<'a> Walk<'a> {
+    fn new(program: &'a Program, entry: &'a Entry) -> Self {
+        Self { program, entry, written: written_state(program, entry), begun: 0, loops: Vec::new() }
+    }
+
+    fn steps(&mut self, steps: &[Step], visit: &mut Visit<'_, 'a>) {
         for step in steps {
             match step {
-                Step::Launch(launch) => {
-                    let pack = self.launch(launch);
-                    self.found.of_launch.push(pack);
-                }
+                Step::Launch(launch) => visit(self, launch),
                 Step::If(branch) => {
-                    self.steps(&branch.then);
-                    self.steps(&branch.otherwise);
+                    self.steps(&branch.then, visit);
+                    self.steps(&branch.otherwise, visit);
                 }
-                Step::Loop(of) => self.repeat(step, of),
+                Step::Loop(of) => self.repeat(step, of, visit),
             }
         }
     }
 
-    fn repeat(&mut self, step: &Step, of: &Loop) {
+    fn repeat(&mut self, step: &Step, of: &Loop, visit: &mut Visit<'_, 'a>) {
         let mut changes = BTreeSet::new();
         step.for_each_launch(&mut |launch| changes.extend(written(self.program, launch)));
         carried(of, &mut changes);
-        let number = self.found.of_loop.len();
-        self.found.of_loop.push(Vec::new());
-        self.loops.push(Around { number, counter: of.counter.clone(), changes });
-        self.steps(of.trip.test());
-        self.steps(&of.body);
+        self.loops.push(Around { number: self.begun, counter: of.counter.clone(), changes });
+        self.begun += 1;
+        self.steps(of.trip.test(), visit);
+        self.steps(&of.body, visit);
         self.loops.pop();
     }
 
-    /// The packing of a launch that is kept.
-    fn launch(&mut self, launch: &Launch) -> Option<usize> {
-        let kernel = launch.kernel.0 as usize;
-        let compiled = &self.kernels[kernel];
-        let prepared = compiled.prepared.as_ref()?;
-        let views: Vec<View> = prepared.args.iter().map(|arg| launch.args[*arg].clone()).collect();
-        let for_calls = if prepared.fixed { self.for_calls(&views) } else { None };
-        let home = for_calls.or_else(|| self.home_loop(&views))?;
-        let known = self.found.packs.iter().position(|pack| pack.kernel == kernel && pack.views == views && pack.home == home);
-        Some(known.unwrap_or_else(|| {
-            let pack = self.found.packs.len();
-            match &home {
-                Home::Calls(slots) => self.found.sources.extend(slots),
-                Home::Loop(number) => self.found.of_loop[*number].push(pack),
-            }
-            self.found.packs.push(Pack { bytes: compiled.shared.clone(), home, kernel, views });
-            pack
-        }))
-    }
-
     /// The slots that the views are of, if no call changes what they see.
-    fn for_calls(&self, views: &[View]) -> Option<Home> {
+    fn for_calls(&self, views: &[&View]) -> Option<Home> {
         let mut slots = Vec::new();
         for view in views {
             match self.entry.buffer(view.buffer).place {
                 Place::Const(_) => {}
-                Place::State(slot) if !self.found.written.contains(&(slot.0 as usize)) => slots.push(slot.0 as usize),
+                Place::State(slot) if !self.written.contains(&(slot.0 as usize)) => slots.push(slot.0 as usize),
                 Place::State(_) | Place::Input(_) | Place::Output(_) | Place::Arena(_) | Place::Unplaced => return None,
             }
             view.offset.as_const()?;
@@ -177,7 +203,7 @@ impl Finder<'_> {
     }
 
     /// The outermost loop around that, with all loops inside of it, leaves the views alone.
-    fn home_loop(&self, views: &[View]) -> Option<Home> {
+    fn home_loop(&self, views: &[&View]) -> Option<Home> {
         let alone = |around: &&Around| views.iter().all(|view| around.leaves_alone(view));
         self.loops.iter().rev().take_while(alone).last().map(|around| Home::Loop(around.number))
     }

@@ -46,12 +46,12 @@ pub(crate) struct Phase {
     pub(crate) work: Dim,
 }
 
-/// The kernel for vectors of this many 4-byte lanes.
-pub(crate) fn lower(kernel: &Kernel, symbols: &[Symbol], lanes: usize) -> Lowered {
+/// The kernel for vectors of this many 4-byte lanes; `lasting` arguments are those of which what is packed may be kept.
+pub(crate) fn lower(kernel: &Kernel, symbols: &[Symbol], lanes: usize, lasting: &[bool]) -> Lowered {
     let cx = Cx::new(kernel, symbols, lanes);
     match &kernel.body {
         KernelBody::Nest(nest) => nest::lower(cx, nest),
-        KernelBody::Contract(contract) => contract::lower(cx, contract),
+        KernelBody::Contract(contract) => contract::lower(cx, contract, lasting),
         KernelBody::Scatter(scatter) => scatter::lower(cx, scatter),
     }
 }

@@ -6,6 +6,7 @@
 //! any other, and the tiles see only panels. The order of `k` is fixed, so results do not depend on blocks or threads.
 
 mod pack;
+mod plan;
 mod sides;
 mod tile;
 
@@ -27,9 +28,9 @@ const SHAPES: [(usize, &[Shape]); 3] = [
 /// Below so many products a nest is as good.
 const SMALL: i64 = 2048;
 
-pub(super) fn lower(cx: Cx<'_>, contract: &Contract) -> Lowered {
-    match Tiling::new(&cx, contract) {
-        Some(tiling) => tile::lower(cx, &tiling),
+pub(super) fn lower(cx: Cx<'_>, contract: &Contract, lasting: &[bool]) -> Lowered {
+    match Tiling::new(&cx, contract, lasting) {
+        Some(tiling) => plan::lower(cx, &tiling),
         None => nest::lower(cx, &contract.as_nest()),
     }
 }
@@ -75,7 +76,7 @@ struct Tiling<'a> {
 }
 
 impl<'a> Tiling<'a> {
-    fn new(cx: &Cx<'_>, contract: &'a Contract) -> Option<Self> {
+    fn new(cx: &Cx<'_>, contract: &'a Contract, lasting: &[bool]) -> Option<Self> {
         let elem = match contract.acc {
             DType::F32 => Elem::F32,
             DType::F64 => Elem::F64,
@@ -91,7 +92,7 @@ impl<'a> Tiling<'a> {
         if has_checks(contract) {
             return None;
         }
-        let Sides { rows, columns, k } = Sides::best(cx, contract);
+        let Sides { rows, columns, k } = Sides::best(cx, contract, lasting);
         let shape = Shape::best(cx.lanes, elem == Elem::F64, &size_of(&rows.axes), &size_of(&columns.axes));
         Some(Self { contract, rows, columns, batch: contract.batch.iter().collect(), k, elem, shape })
     }

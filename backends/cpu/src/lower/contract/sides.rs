@@ -31,8 +31,8 @@ pub(super) struct Sides<'a> {
 
 impl<'a> Sides<'a> {
     /// The best of all arrangements; of equal ones that which keeps the contraction's own order.
-    pub(super) fn best(cx: &Cx<'_>, contract: &'a Contract) -> Self {
-        let costs = Costs { cx, contract };
+    pub(super) fn best(cx: &Cx<'_>, contract: &'a Contract, lasting: &[bool]) -> Self {
+        let costs = Costs { cx, contract, lasting };
         let (a, b) = ((&contract.a, contract.m), (&contract.b, contract.n));
         let mut best: Option<(i64, Self)> = None;
         for (rows, columns) in [(a, b), (b, a)] {
@@ -63,6 +63,8 @@ fn endings(set: AxisSet) -> Vec<Vec<usize>> {
 struct Costs<'a, 'c> {
     cx: &'c Cx<'c>,
     contract: &'a Contract,
+    /// By argument: whether what is packed of it is kept.
+    lasting: &'c [bool],
 }
 
 impl<'a> Costs<'a, '_> {
@@ -86,13 +88,14 @@ impl<'a> Costs<'a, '_> {
         (operand, elements.saturating_mul(along_own.min(along_k)))
     }
 
-    /// The columns, numbered in this order: along `k`, every element is stored on its own.
+    /// The columns, numbered in this order: along `k`, every element is stored on its own. What is kept costs nothing.
     fn columns(&self, side: &'a Side, axes: Vec<usize>, k: &[usize]) -> (Operand<'a>, i64) {
         let along_own = self.loads(&side.body, *axes.last().expect("a set that ends has an axis")).saturating_add(self.vector());
         let along_k = self.loads(&side.body, *k.last().expect("tiles sum over some axis")).saturating_add(self.vector() * ALONE);
         let elements = self.count(axes.iter().copied()).saturating_mul(self.count(k.iter().copied()));
         let operand = Operand { side, axes, along_own: along_own <= along_k };
-        (operand, elements.saturating_mul(along_own.min(along_k)))
+        let kept = side.body.loads().all(|(_, access)| self.lasting[access.arg]);
+        (operand, if kept { 0 } else { elements.saturating_mul(along_own.min(along_k)) })
     }
 
     /// The epilogue's loads and stores, over the columns.
