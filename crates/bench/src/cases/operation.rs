@@ -2,6 +2,7 @@
 
 use graver::nn::Fill;
 use graver::prelude::*;
+use graver::trace::Attention;
 
 use super::model::infer;
 use super::runs::Runs;
@@ -55,6 +56,26 @@ pub(super) fn sum(numbers: &mut Numbers, device: &Device, axis: i64) -> Result<B
 pub(super) fn transpose_add(numbers: &mut Numbers, device: &Device) -> Result<Box<dyn Runs>, Error> {
     let args = [numbers.floats(0, &[SIDE, SIDE])?, numbers.floats(1, &[SIDE, SIDE])?];
     infer([spec::<f32>(("rows", "columns")), spec::<f32>(("columns", "rows"))], args, device, |[x, y]| vec![x.t() + y])
+}
+
+/// Causal attention of twelve heads of 64.
+pub(super) fn attention(numbers: &mut Numbers, device: &Device, tokens: usize) -> Result<Box<dyn Runs>, Error> {
+    let args = [0, 1, 2].map(|place| numbers.floats(place, &[1, 12, tokens, 64]));
+    let [q, k, v] = args;
+    let spec = [(); 3].map(|()| spec::<f32>(("batch", 12, "tokens", 64)));
+    let causal = Attention::new().causal();
+    infer(spec, [q?, k?, v?], device, |[q, k, v]| vec![q.attention(k, v, causal)])
+}
+
+/// Its derivatives with respect to all three, under a cotangent.
+pub(super) fn attention_grad(numbers: &mut Numbers, device: &Device, tokens: usize) -> Result<Box<dyn Runs>, Error> {
+    let args = [0, 1, 2, 3].map(|place| numbers.floats(place, &[1, 12, tokens, 64]));
+    let [q, k, v, g] = args;
+    let spec = [(); 4].map(|()| spec::<f32>(("batch", 12, "tokens", 64)));
+    let causal = Attention::new().causal();
+    infer(spec, [q?, k?, v?, g?], device, |[q, k, v, g]| {
+        grad(vec![q, k, v], |of| (of[0].attention(of[1], of[2], causal) * g).sum(..))
+    })
 }
 
 /// Fifty operations on 64 numbers: what a call costs.

@@ -21,10 +21,12 @@ const BLOCK_ELEMENTS: i64 = 48_000;
 const BLOCK_PANELS: i64 = 24;
 /// Column panels of a group at most: what waits between chunks stays in a second-level cache.
 const GROUP_PANELS: i64 = 64;
+/// Column panels of a group at least, where there are so many: rows are packed for each group anew.
+const LEAST_PANELS: i64 = 3;
 /// Parallel points that there should be at least, for threads to share.
-const POINTS: i64 = 16;
-/// Elements between packed rows beyond a chunk, so that rows do not fall on the same cache lines' sets.
-const ROW_PADDING: i64 = 16;
+const POINTS: i64 = 8;
+/// Bytes of a cache line.
+const LINE: i64 = 64;
 /// Steps of `k` that are written out.
 pub(super) const UNROLL: i64 = 4;
 
@@ -51,6 +53,8 @@ pub(super) struct Plan {
     column_panels: Dim,
     /// Steps of `k` in a chunk.
     pub(super) chunk: i64,
+    /// Rows of a block at most.
+    most_rows: i64,
     /// Row panels of a block.
     pub(super) block: Dim,
     blocks: Dim,
@@ -71,16 +75,32 @@ impl Plan {
         let row_panels = rows.ceil_div(&Dim::from(height));
         let chunk = chunk(&k);
         let fits = (BLOCK_ELEMENTS / (chunk * height)).clamp(1, BLOCK_PANELS);
-        // Few columns cannot be shared out, so rows are.
         let points = Dim::from(POINTS);
-        let shared_out = (&row_panels * column_panels.min_with(&points)).ceil_div(&points);
-        let block = shared_out.min_with(&Dim::from(fits)).max_with(&Dim::ONE);
-        let blocks = row_panels.ceil_div(&block);
-        let wanted = points.ceil_div(&blocks.max_with(&Dim::ONE));
-        let group = column_panels.floor_div(&wanted).min_with(&Dim::from(GROUP_PANELS)).max_with(&Dim::ONE);
+        let evenly = |count: &Dim, most: &Dim| count.ceil_div(&count.ceil_div(&most.max_with(&Dim::ONE)).max_with(&Dim::ONE));
+        // Columns are shared out first, then rows: what is packed for a block of rows is of use for few columns only.
+        let largest = row_panels.ceil_div(&Dim::from(fits));
+        let shared_out = (&column_panels * &largest).floor_div(&points).max_with(&Dim::from(LEAST_PANELS));
+        let group = evenly(&column_panels, &shared_out.min_with(&Dim::from(GROUP_PANELS))).max_with(&Dim::ONE);
         let groups = column_panels.ceil_div(&group);
+        let shared_out = (&row_panels * &groups).ceil_div(&points);
+        let block = evenly(&row_panels, &shared_out.min_with(&Dim::from(fits))).max_with(&Dim::ONE);
+        let blocks = row_panels.ceil_div(&block);
         let shared = &batch * &column_panels * &k * Dim::from(width * tiling.bytes());
-        Self { batch, rows, columns, k, width, column_panels, chunk, block, blocks, group, groups, shared }
+        Self {
+            batch,
+            rows,
+            columns,
+            k,
+            width,
+            column_panels,
+            chunk,
+            most_rows: fits * height,
+            block,
+            blocks,
+            group,
+            groups,
+            shared,
+        }
     }
 
     /// Whether all of `k` is one chunk.
@@ -184,34 +204,25 @@ impl Plan {
 
     /// Memory for a chunk of a block's rows.
     fn packed_rows(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>) -> Val {
-        cx.take_scratch(&(&self.block * Dim::from(self.row_stride(tiling) * tiling.shape.rows * tiling.bytes())))
+        let (own, k) = self.row_strides(tiling);
+        let elements = if tiling.rows.along_own { k * self.chunk } else { own * self.most_rows };
+        cx.take_scratch(&Dim::from(elements * tiling.bytes()))
     }
 
-    /// Elements from a packed row to the next, by which a panel is as many times longer as it has rows.
+    /// Elements from a packed row to the next, and from one `k` to the next: the lesser is 1, along which rows are read.
     ///
-    /// Rows that are read along `k` are packed one after the other, others as columns are: `[panel][k][row]`.
-    pub(super) fn row_stride(&self, tiling: &Tiling<'_>) -> i64 {
-        if tiling.rows.along_own { self.chunk } else { self.chunk + ROW_PADDING }
+    /// The other is an odd number of cache lines, so that the elements of a tile do not fall on the same lines' sets.
+    pub(super) fn row_strides(&self, tiling: &Tiling<'_>) -> (i64, i64) {
+        let line = LINE / tiling.bytes();
+        let apart = |elements: i64| ((elements + line - 1) / line | 1) * line;
+        if tiling.rows.along_own { (1, apart(self.most_rows)) } else { (apart(self.chunk), 1) }
     }
 
     /// Packs a block's rows; where there is no span, for every `k`.
     fn pack_rows(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block, span: Option<Span>) {
-        let stride = self.row_stride(tiling);
-        if !tiling.rows.along_own {
-            let place = Panel { base: block.rows, own_stride: Dim::from(stride), k_stride: Dim::ONE };
-            tiling.pack(cx, &tiling.rows, &place, block.begin, block.end, span);
-            return;
-        }
-        let (height, bytes) = (cx.b.int(tiling.shape.rows), cx.b.int(stride * tiling.bytes()));
-        let open = cx.b.open_loop(block.begin, block.end, tiling.shape.rows, Vec::new());
-        let end = cx.b.add(open.var, height);
-        let end = cx.b.binary(Binary::Min, end, block.end);
-        let row = cx.b.sub(open.var, block.begin);
-        let offset = cx.b.mul(row, bytes);
-        let base = cx.b.add(block.rows, offset);
-        let place = Panel { base, own_stride: Dim::ONE, k_stride: Dim::from(tiling.shape.rows) };
-        tiling.pack(cx, &tiling.rows, &place, open.var, end, span);
-        cx.b.close_loop(open, Vec::new());
+        let (own_stride, k_stride) = self.row_strides(tiling);
+        let place = Panel { base: block.rows, own_stride: Dim::from(own_stride), k_stride: Dim::from(k_stride) };
+        tiling.pack(cx, &tiling.rows, &place, block.begin, block.end, span);
     }
 }
 

@@ -82,8 +82,6 @@ impl<'a> Costs<'a, '_> {
             .expect("a tiled contraction has rows");
         let along_k = self.loads(&side.body, *k.last().expect("tiles sum over some axis"));
         let elements = self.count(own.iter()).saturating_mul(self.count(k.iter().copied()));
-        // A panel is no vector high: along its own axes, half of the lanes are for nothing.
-        let along_own = along_own.saturating_mul(2);
         let operand = Operand { side, axes, along_own: along_own < along_k };
         (operand, elements.saturating_mul(along_own.min(along_k)))
     }

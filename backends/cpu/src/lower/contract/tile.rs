@@ -68,7 +68,8 @@ impl Plan {
         column: &Column,
         waiting: Option<Val>,
     ) -> Vec<Val> {
-        let stride = cx.b.int(self.row_stride(tiling) * tiling.bytes());
+        let (row_stride, k_stride) = self.row_strides(tiling);
+        let stride = cx.b.int(row_stride * tiling.bytes());
         let place = cx.b.sub(row, block.begin);
         let offset = cx.b.mul(place, stride);
         let rows = cx.b.add(block.rows, offset);
@@ -89,8 +90,6 @@ impl Plan {
                 (0..count).map(|sum| at(cx, sum)).collect()
             }
         };
-        let row_stride = if tiling.rows.along_own { 1 } else { self.row_stride(tiling) };
-        let k_stride = if tiling.rows.along_own { tiling.shape.rows } else { 1 };
         let step = Step { tiling, rows, row_stride, k_stride, columns: column.packed, width: self.width };
         let (from, steps) = (cx.b.int(0), cx.b.sub(column.span.end, column.span.begin));
         let whole = if let Some(steps) = cx.b.as_int(steps) {
