@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,19 @@ use crate::ty::{Shape, Type};
 pub struct Array {
     shape: Vec<usize>,
     data: Arc<Data>,
+}
+
+/// Knows whether an array still has the elements that it had, without keeping them alive.
+#[derive(Clone, Debug)]
+pub struct Watch(Weak<Data>);
+
+impl Watch {
+    /// Whether this is the array that was watched, or shares its elements, and nothing was written to them since.
+    #[must_use]
+    pub fn holds(&self, array: &Array) -> bool {
+        // Elements that are watched are moved before they are written to, and their old place stays taken.
+        std::ptr::eq(self.0.as_ptr(), Arc::as_ptr(&array.data))
+    }
 }
 
 /// An array as it is serialized: base64 of its little-endian bytes, which keeps every bit where JSON numbers do not.
@@ -275,6 +288,21 @@ impl Array {
         let mut array = Self::full(shape, Scalar::zero(dtype));
         array.bytes_mut().copy_from_slice(bytes);
         Ok(array)
+    }
+
+    /// Tells later whether the elements are still the same.
+    ///
+    /// ```
+    /// use graver_ir::Array;
+    /// let mut x = Array::scalar(1.0f32);
+    /// let watch = x.watch();
+    /// assert!(watch.holds(&x) && watch.holds(&x.clone()) && !watch.holds(&Array::scalar(1.0f32)));
+    /// x.bytes_mut().fill(0);
+    /// assert!(!watch.holds(&x));
+    /// ```
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch(Arc::downgrade(&self.data))
     }
 
     /// The element type.

@@ -12,7 +12,6 @@ use graver_ir::{Error, Function, Graph, Loc, Module, NodeId, Op, Param, Shape, V
 
 use crate::blocks::blocks;
 use crate::lower::index::splat;
-use crate::plan::nominal;
 use crate::{Changed, Cx, Pass};
 
 /// See the file's header.
@@ -187,7 +186,7 @@ impl<'a> Rebuild<'a> {
         let rank = graph.ty(Value::from(id)).rank();
         let mut bytes: BTreeMap<&[usize], i64> = BTreeMap::new();
         for arg in args.iter().filter(|arg| graph.ty(**arg).rank() == rank && !is_free(graph, **arg)) {
-            *bytes.entry(self.values[arg].perm.axes()).or_insert(0) += nominal(&graph.ty(*arg).bytes());
+            *bytes.entry(self.values[arg].perm.axes()).or_insert(0) += graph.ty(*arg).bytes().nominal();
         }
         let permuted = bytes.iter().filter(|(axes, _)| !axes.iter().copied().eq(0..rank));
         let (axes, most) = permuted.max_by_key(|(_, bytes)| **bytes)?;

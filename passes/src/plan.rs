@@ -33,13 +33,13 @@ fn plan(entry: &mut Entry, alignment: i64) {
         Some(Item { buffer, life: life?, size, start: Dim::ZERO })
     };
     let mut items: Vec<Item<Dim>> = lives(entry).into_iter().enumerate().filter_map(unplaced).collect();
-    let total: i64 = items.iter().map(|item| nominal(&item.size)).fold(0, i64::saturating_add);
+    let total: i64 = items.iter().map(|item| item.size.nominal()).fold(0, i64::saturating_add);
     for item in &mut items {
         item.size = aligned(&item.size, alignment, total / WASTE);
     }
-    items.sort_by_key(|item| (std::cmp::Reverse(nominal(&item.size)), item.buffer));
+    items.sort_by_key(|item| (std::cmp::Reverse(item.size.nominal()), item.buffer));
     let chosen = [best_order(&items), items].map(|order| placed(&order, &Dim::is_at_least));
-    let [searched, by_size] = chosen.map(|placed| (nominal(&top(&placed)), placed));
+    let [searched, by_size] = chosen.map(|placed| (top(&placed).nominal(), placed));
     let placed = if by_size.0 < searched.0 { by_size.1 } else { searched.1 };
     entry.arena = top(&placed);
     for item in placed {
@@ -57,7 +57,7 @@ fn aligned(bytes: &Dim, alignment: i64, allowed: i64) -> Dim {
     let terms = bytes.terms();
     let grows = terms.iter().all(|term| term.coeff > 0 && term.atoms.iter().all(|atom| matches!(atom, Atom::Sym(_))));
     let rounded: Dim = terms.into_iter().map(round).sum();
-    if grows && nominal(&rounded) - nominal(bytes) <= allowed.max(nominal(bytes) / OWN_WASTE) {
+    if grows && rounded.nominal() - bytes.nominal() <= allowed.max(bytes.nominal() / OWN_WASTE) {
         rounded
     } else {
         bytes.round_up(alignment)
@@ -79,7 +79,7 @@ fn best_order(items: &[Item<Dim>]) -> Vec<Item<Dim>> {
     let sizes: Vec<Item<i64>> = items
         .iter()
         .enumerate()
-        .map(|(place, item)| Item { buffer: place, life: item.life, size: nominal(&item.size), start: 0 })
+        .map(|(place, item)| Item { buffer: place, life: item.life, size: item.size.nominal(), start: 0 })
         .collect();
     let mut best = (i64::MAX, order.clone());
     for _ in 0..ROUNDS.min(WORK / (items.len() + 1)) {
@@ -155,7 +155,7 @@ impl Bytes for Dim {
     }
 
     fn rank(&self) -> i64 {
-        nominal(self)
+        self.nominal()
     }
 }
 
@@ -228,13 +228,4 @@ fn lowest<T: Bytes>(taken: &[&Taken<T>], size: &T, not_below: &dyn Fn(&T, &T) ->
         }
     }
     if free(cursor, start) { start.clone() } else { taken.iter().fold(zero.clone(), |top, other| top.greater(&other.end)) }
-}
-
-/// A number to compare sizes by: every symbol is taken as 64, within its range. Decides order, never correctness.
-pub(crate) fn nominal(dim: &Dim) -> i64 {
-    let value = dim.eval_with(&mut |atom| match atom {
-        Atom::Sym(symbol) => Some(64.clamp(symbol.decl().lo, symbol.decl().hi)),
-        Atom::Axis(_) | Atom::FloorDiv(..) | Atom::Mod(..) | Atom::Min(..) | Atom::Max(..) => None,
-    });
-    value.unwrap_or(i64::MAX)
 }

@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use graver_ir::kernel::{BufferId, Carry, Entry, Launch, Mode, Place, Program, Step};
 
 use crate::lower::COPY;
-use crate::plan::nominal;
 use crate::prune;
 use crate::update::{may_fail, redirected};
 
@@ -275,7 +274,7 @@ struct Memory {
 impl Memory {
     fn of(schedule: &Schedule, entry: &Entry) -> Self {
         let bytes =
-            |buffer: &graver_ir::kernel::Buffer| if buffer.place == Place::Unplaced { nominal(&buffer.bytes()) } else { 0 };
+            |buffer: &graver_ir::kernel::Buffer| if buffer.place == Place::Unplaced { buffer.bytes().nominal() } else { 0 };
         let buffers: Vec<BTreeSet<usize>> =
             schedule.steps.iter().map(|step| step.as_ref().map(buffers).unwrap_or_default()).collect();
         let mut uses = vec![0; entry.buffers.len()];

@@ -9,4 +9,5 @@ mod files;
 mod levels;
 mod nets;
 mod ops;
+mod packs;
 mod tidy;

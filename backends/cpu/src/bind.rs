@@ -1,13 +1,14 @@
 //! Sizes become numbers: every offset, extent and amount of memory of an entry for one set of input shapes.
 
-use graver_ir::kernel::{Entry, Launch, Loop, Mode, Place, Program, Step, Trip, View, launches};
+use graver_ir::kernel::{Entry, Launch, Loop, Place, Program, Step, Trip, View};
 use graver_ir::{Array, DType, Diag, Dim, Error, Shape, Sizes, Type};
 
-use graver_runtime::{Layout, Working, evaluated};
+use graver_runtime::evaluated;
 
 use crate::compile::CompiledKernel;
 use crate::emit::jit::{Code, Entry as Function};
-use crate::memory::ALIGNMENT;
+use crate::packs::Packs;
+use crate::room::{Room, Scratch};
 
 /// Operations for which another thread is worth waking.
 const WORK_PER_THREAD: i64 = 40_000;
@@ -20,46 +21,11 @@ pub(crate) struct Bound {
     pub(crate) entry: usize,
     /// The program's symbols.
     pub(crate) dims: Vec<i64>,
-    pub(crate) working: Working,
+    pub(crate) room: Room,
     /// Where arena buffers lie, by buffer.
     pub(crate) offsets: Vec<usize>,
     pub(crate) outputs: Vec<(DType, Vec<usize>)>,
     pub(crate) steps: Vec<BoundStep>,
-}
-
-/// What every launch of an entry needs besides the arena.
-pub(crate) fn needs(program: &Program, kernels: &[CompiledKernel], entry: usize, sizes: &Sizes) -> Result<Vec<Need>, Error> {
-    let launches = launches(&program.entries[entry].steps);
-    launches.into_iter().map(|launch| Need::of(&kernels[launch.kernel.0 as usize], sizes)).collect()
-}
-
-/// The scratch memory of a launch, in bytes: that of all threads together, and behind it that of each; both multiples of
-/// [`ALIGNMENT`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Need {
-    shared: usize,
-    each: usize,
-}
-
-impl Need {
-    fn of(kernel: &CompiledKernel, sizes: &Sizes) -> Result<Self, Error> {
-        let whole = |bytes: usize| bytes.checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX);
-        let mut each = 0;
-        for phase in &kernel.phases {
-            each = each.max(evaluated(&phase.scratch, sizes)?);
-        }
-        Ok(Self { shared: whole(evaluated(&kernel.shared, sizes)?), each: whole(each) })
-    }
-
-    const fn total(self, threads: usize) -> usize {
-        self.shared.saturating_add(self.each.saturating_mul(threads))
-    }
-}
-
-/// Where everything that a call works in lies.
-pub(crate) fn layout(entry: &Entry, sizes: &Sizes, needs: &[Need], threads: usize) -> Result<Layout, Error> {
-    let needs: Vec<usize> = needs.iter().map(|need| need.total(threads)).collect();
-    Layout::new(entry, sizes, &needs, ALIGNMENT)
 }
 
 /// A step for one set of sizes.
@@ -72,14 +38,13 @@ pub(crate) enum BoundStep {
 
 #[derive(Debug)]
 pub(crate) struct BoundLaunch {
+    pub(crate) kernel: usize,
+    /// Where what its first phase packs is kept.
+    pub(crate) pack: Option<usize>,
     /// One an argument.
     pub(crate) args: Vec<BoundView>,
     pub(crate) phases: Vec<BoundPhase>,
-    /// Where scratch memory begins that all threads share, from the start of the arena.
-    pub(crate) shared: usize,
-    /// Where that of the first thread begins, and how far it is to the next one's.
-    pub(crate) scratch: usize,
-    pub(crate) each: usize,
+    pub(crate) scratch: Scratch,
 }
 
 #[derive(Debug)]
@@ -90,6 +55,8 @@ pub(crate) struct BoundLoop {
     pub(crate) test: Option<(Vec<BoundStep>, BoundView)>,
     /// Buffers that exchange their memory.
     pub(crate) carry: Vec<(usize, usize)>,
+    /// What is packed anew when it begins.
+    pub(crate) packs: Vec<usize>,
     pub(crate) body: Vec<BoundStep>,
 }
 
@@ -122,6 +89,7 @@ impl Bound {
     pub(crate) fn new(
         program: &Program,
         kernels: &[CompiledKernel],
+        packs: &Packs,
         code: &Code,
         entry: usize,
         inputs: &[&Array],
@@ -129,12 +97,31 @@ impl Bound {
     ) -> Result<Self, Error> {
         let description = &program.entries[entry];
         let sizes = sizes(description, inputs)?;
-        let needs = needs(program, kernels, entry, &sizes)?;
-        let layout = layout(description, &sizes, &needs, threads)?;
-        let scratch = layout.scratch.iter().copied().zip(needs).collect();
-        let mut binder =
-            Binder { program, kernels, code, entry: description, sizes, threads, scratch, launched: 0, counters: Vec::new() };
-        binder.bind(entry, inputs, layout.working)
+        let room = Room::new(description, kernels, packs, &sizes, threads)?;
+        let mut binder = Binder {
+            kernels,
+            packs,
+            code,
+            entry: description,
+            sizes,
+            threads,
+            scratch: &room.scratch,
+            counters: Vec::new(),
+            launches: 0,
+            loops: 0,
+        };
+        let (steps, offsets, outputs) = (binder.steps(&description.steps)?, binder.offsets()?, binder.outputs()?);
+        let symbols = program.symbols.iter();
+        Ok(Self {
+            shapes: inputs.iter().map(|input| input.shape().to_vec()).collect(),
+            entry,
+            // A symbol that no input of this entry has is used by no launch of it.
+            dims: symbols.map(|symbol| binder.sizes.get(symbol.name()).copied().unwrap_or(0)).collect(),
+            offsets,
+            outputs,
+            steps,
+            room,
+        })
     }
 }
 
@@ -153,47 +140,42 @@ fn sizes(entry: &Entry, inputs: &[&Array]) -> Result<Sizes, Error> {
 }
 
 struct Binder<'a> {
-    program: &'a Program,
     kernels: &'a [CompiledKernel],
+    packs: &'a Packs,
     code: &'a Code,
     entry: &'a Entry,
     /// Symbols, and 0 for the counters of the loops around.
     sizes: Sizes,
     threads: usize,
-    /// Where scratch memory begins, and what is needed, by launch.
-    scratch: Vec<(usize, Need)>,
-    /// How many launches are bound.
-    launched: usize,
+    /// By launch.
+    scratch: &'a [Scratch],
     /// Outermost first.
     counters: Vec<String>,
+    /// How many are bound.
+    launches: usize,
+    /// How many are begun.
+    loops: usize,
 }
 
 impl Binder<'_> {
-    fn bind(&mut self, entry: usize, inputs: &[&Array], working: Working) -> Result<Bound, Error> {
-        let description = self.entry;
-        let steps = self.steps(&description.steps)?;
-        let offsets = description.buffers.iter().map(|buffer| match &buffer.place {
-            // Of an empty buffer elements may be read that do not exist: where the memory begins, there is something to read.
+    /// Where arena buffers lie, by buffer.
+    fn offsets(&self) -> Result<Vec<usize>, Error> {
+        let offset = |buffer: &graver_ir::kernel::Buffer| match &buffer.place {
+            // Of an empty buffer elements may be read that do not exist: where the arena begins, there is something to read.
             Place::Arena(_) if self.size(&buffer.bytes())? == 0 => Ok(0),
             Place::Arena(offset) => self.size(offset),
             Place::Input(_) | Place::Output(_) | Place::State(_) | Place::Const(_) | Place::Unplaced => Ok(0),
-        });
-        let outputs = description.outputs.iter().map(|output| {
-            let buffer = description.buffer(*output);
+        };
+        self.entry.buffers.iter().map(offset).collect()
+    }
+
+    fn outputs(&self) -> Result<Vec<(DType, Vec<usize>)>, Error> {
+        let output = |output: &graver_ir::kernel::BufferId| {
+            let buffer = self.entry.buffer(*output);
             let shape = buffer.shape.iter().map(|dim| self.size(dim)).collect::<Result<Vec<usize>, Error>>()?;
             Ok((buffer.dtype, shape))
-        });
-        let symbols = self.program.symbols.iter();
-        Ok(Bound {
-            shapes: inputs.iter().map(|input| input.shape().to_vec()).collect(),
-            entry,
-            // A symbol that no input of this entry has is used by no launch of it.
-            dims: symbols.map(|symbol| self.sizes.get(symbol.name()).copied().unwrap_or(0)).collect(),
-            working,
-            offsets: offsets.collect::<Result<_, _>>()?,
-            outputs: outputs.collect::<Result<_, Error>>()?,
-            steps,
-        })
+        };
+        self.entry.outputs.iter().map(output).collect()
     }
 
     fn steps(&mut self, steps: &[Step]) -> Result<Vec<BoundStep>, Error> {
@@ -213,12 +195,13 @@ impl Binder<'_> {
     }
 
     fn launch(&mut self, launch: &Launch) -> Result<BoundLaunch, Error> {
-        let kernel = &self.kernels[launch.kernel.0 as usize];
+        let number = launch.kernel.0 as usize;
+        let kernel = &self.kernels[number];
         let args = launch.args.iter().map(|view| self.view(view)).collect::<Result<_, _>>()?;
         let phases = kernel.phases.iter().map(|phase| self.phase(phase)).collect::<Result<_, _>>()?;
-        let (shared, need) = self.scratch[self.launched];
-        self.launched += 1;
-        Ok(BoundLaunch { args, phases, shared, scratch: shared + need.shared, each: need.each })
+        let (pack, scratch) = (self.packs.of_launch[self.launches], self.scratch[self.launches]);
+        self.launches += 1;
+        Ok(BoundLaunch { kernel: number, pack, args, phases, scratch })
     }
 
     fn repeat(&mut self, of: &Loop) -> Result<BoundLoop, Error> {
@@ -226,6 +209,8 @@ impl Binder<'_> {
             Trip::Times(trip) | Trip::While { most: Some(trip), .. } => self.value(trip)?,
             Trip::While { most: None, .. } => i64::MAX,
         };
+        let packs = self.packs.of_loop[self.loops].clone();
+        self.loops += 1;
         let counter = of.counter.name().to_owned();
         self.counters.push(counter.clone());
         self.sizes.insert(counter.clone(), 0);
@@ -237,7 +222,7 @@ impl Binder<'_> {
         self.counters.pop();
         self.sizes.remove(&counter);
         let carry = of.carry.iter().map(|carry| (carry.now.0 as usize, carry.next.0 as usize)).collect();
-        Ok(BoundLoop { most, test, carry, body })
+        Ok(BoundLoop { most, test, carry, packs, body })
     }
 
     /// Offsets are linear in every counter: what an iteration adds is what the second one adds.
@@ -270,13 +255,5 @@ impl Binder<'_> {
 
     fn size(&self, dim: &Dim) -> Result<usize, Error> {
         evaluated(dim, &self.sizes)
-    }
-}
-
-/// Whether a launch may write an argument.
-pub(crate) fn writes(mode: Mode) -> bool {
-    match mode {
-        Mode::Read => false,
-        Mode::Write | Mode::Update => true,
     }
 }

@@ -6,13 +6,15 @@ use graver_runtime::Stage;
 use crate::emit::jit::Jit;
 use crate::isa::Isa;
 use crate::lower::{Lowered, lower};
+use crate::packs;
 
 /// The text of every function of a kernel at a stage; `None` if there is no such kernel, or the stage is of another
 /// machine. Cranelift's IR is that of the
 /// baseline, whatever the level.
 pub(crate) fn text(program: &Program, kernel: usize, stage: Stage, isa: Isa) -> Option<String> {
     let isa = if stage == Stage::Clif { Isa::Baseline } else { isa };
-    let lowered = lower(program.kernels.get(kernel)?, &program.symbols, isa.lanes());
+    let lasting = packs::lasting(program);
+    let lowered = lower(program.kernels.get(kernel)?, &program.symbols, isa.lanes(), lasting.get(kernel)?);
     match stage {
         Stage::Vector => Some(vector(&lowered)),
         Stage::Clif => texts(&lowered, isa, Jit::clif),

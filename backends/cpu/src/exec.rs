@@ -1,21 +1,24 @@
 //! Runs entries: pointers are resolved, steps happen in order, and a failure stops before the state is written.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use graver_ir::kernel::{Place, Program, launches};
-use graver_ir::{Array, Diag, Error, Sizes};
-use graver_runtime::{Executable, Invocation, Slot, Stage, Working, Workspace};
+use graver_ir::kernel::{Place, Program};
+use graver_ir::{Array, Diag, Error, Sizes, Watch};
+use graver_runtime::{Executable, Invocation, Profile, Slot, Stage, Working, Workspace};
 
-use crate::bind::{Bound, BoundPhase, layout, needs, writes};
+use crate::bind::{Bound, BoundPhase};
 use crate::compile::CompiledKernel;
 use crate::dump;
 use crate::emit::jit::Code;
 use crate::isa::Isa;
 use crate::memory::Memory;
+use crate::packs::Packs;
 use crate::pool::Parallel;
+use crate::room::Room;
 use crate::steps::Running;
 
 /// Sets of sizes that a workspace remembers.
@@ -27,6 +30,8 @@ const MAX_PARTS: usize = 256;
 pub(crate) struct CpuExecutable {
     program: Arc<Program>,
     kernels: Vec<CompiledKernel>,
+    /// By entry.
+    packs: Vec<Packs>,
     code: Code,
     pool: Arc<dyn Parallel>,
     isa: Isa,
@@ -35,10 +40,42 @@ pub(crate) struct CpuExecutable {
 /// What a workspace holds.
 #[derive(Default)]
 struct Space {
-    /// The arena, in whose gaps scratch memory lies, and what of that does not fit there.
+    /// As [`Room`] says.
     memory: Memory,
+    kept: Kept,
     bound: Vec<Arc<Bound>>,
     pointers: Vec<*mut u8>,
+}
+
+/// What a workspace knows of packings that are kept.
+#[derive(Default)]
+struct Kept {
+    entry: usize,
+    /// By packing: whether it is as it should be.
+    fresh: Vec<bool>,
+    /// The slots of the state that were packed, with what they held.
+    sources: BTreeMap<usize, Watch>,
+}
+
+impl Kept {
+    /// Forgets what is not as it was: everything where the memory is another, what was packed of a slot that has changed.
+    fn check(&mut self, entry: usize, packs: &Packs, state: &[Slot<'_>], moved: bool) {
+        if moved || self.entry != entry || self.fresh.len() != packs.packs.len() {
+            self.entry = entry;
+            self.fresh = vec![false; packs.packs.len()];
+            self.sources.clear();
+        }
+        for slot in &packs.sources {
+            let array = state[*slot].array();
+            if self.sources.get(slot).is_some_and(|watch| watch.holds(array)) {
+                continue;
+            }
+            self.sources.insert(*slot, array.watch());
+            for (pack, fresh) in packs.packs.iter().zip(&mut self.fresh) {
+                *fresh = *fresh && !pack.is_of(*slot);
+            }
+        }
+    }
 }
 
 impl graver_runtime::Space for Space {
@@ -61,7 +98,8 @@ impl CpuExecutable {
         pool: Arc<dyn Parallel>,
         isa: Isa,
     ) -> Self {
-        Self { program, kernels, code, pool, isa }
+        let packs = program.entries.iter().map(|entry| Packs::of(&program, &kernels, entry)).collect();
+        Self { program, kernels, packs, code, pool, isa }
     }
 
     fn check_entry(&self, entry: usize) -> Result<(), Error> {
@@ -80,7 +118,7 @@ impl CpuExecutable {
         if let Some(bound) = space.bound.iter().find(|bound| typed && bound.fits(entry, inputs)) {
             return Ok(Arc::clone(bound));
         }
-        let bound = Bound::new(&self.program, &self.kernels, &self.code, entry, inputs, self.threads())?;
+        let bound = Bound::new(&self.program, &self.kernels, &self.packs[entry], &self.code, entry, inputs, self.threads())?;
         let bound = Arc::new(bound);
         space.bound.truncate(REMEMBERED - 1);
         space.bound.insert(0, Arc::clone(&bound));
@@ -97,40 +135,27 @@ impl CpuExecutable {
             (ty != declared.ty).then(|| Diag::new(format!("`{}` must be {}, got {ty}", declared.path, declared.ty)))
         };
         let mut diags: Vec<Diag> = self.program.state.iter().zip(state).filter_map(mismatch).collect();
-        for written in self.written_state(entry) {
-            if matches!(state[written], Slot::Read(_)) {
-                let path = &self.program.state[written].path;
+        for written in &self.packs[entry].written {
+            if matches!(state[*written], Slot::Read(_)) {
+                let path = &self.program.state[*written].path;
                 diags.push(Diag::new(format!("`{path}` is written by this call, but lent for reading")));
             }
         }
         Error::from_diags(diags).map_or(Ok(()), Err)
     }
 
-    /// Slots that some launch writes.
-    fn written_state(&self, entry: usize) -> impl Iterator<Item = usize> {
-        let entry = &self.program.entries[entry];
-        launches(&entry.steps).into_iter().flat_map(move |launch| {
-            let args = self.program.kernel(launch.kernel).args.iter().zip(&launch.args);
-            args.filter_map(move |(arg, view)| match entry.buffer(view.buffer).place {
-                Place::State(slot) if writes(arg.mode) => Some(slot.0 as usize),
-                Place::State(_) | Place::Input(_) | Place::Output(_) | Place::Const(_) | Place::Arena(_) | Place::Unplaced => {
-                    None
-                }
-            })
-        })
-    }
-
     /// The address of every buffer.
     fn resolve(
         &self,
         bound: &Bound,
-        working: *mut u8,
+        arena: *mut u8,
         inputs: &[&Array],
         outputs: &mut [Array],
         state: &mut [Slot<'_>],
     ) -> Result<Vec<*mut u8>, Error> {
-        // Of an empty array elements may be read that do not exist: where the memory begins, there is something to read.
-        let or_guard = |pointer: *mut u8, bytes: usize| if bytes == 0 { working } else { pointer };
+        // Of an empty array elements may be read that do not exist: where the arena begins, there is something to read.
+        let or_guard = |pointer: *mut u8, bytes: usize| if bytes == 0 { arena } else { pointer };
+        let written = &self.packs[bound.entry].written;
         let mut pointers = Vec::with_capacity(bound.offsets.len());
         for (buffer, offset) in self.program.entries[bound.entry].buffers.iter().zip(&bound.offsets) {
             pointers.push(match &buffer.place {
@@ -141,6 +166,10 @@ impl CpuExecutable {
                 }
                 Place::State(slot) => match &mut state[slot.0 as usize] {
                     Slot::Read(array) => or_guard(array.bytes().as_ptr().cast_mut(), array.bytes().len()),
+                    // What is only read stays shared, and is known to be the same at the next call.
+                    Slot::Write(array) if !written.contains(&(slot.0 as usize)) => {
+                        or_guard(array.bytes().as_ptr().cast_mut(), array.bytes().len())
+                    }
                     Slot::Write(array) => {
                         let bytes = array.bytes_mut();
                         or_guard(bytes.as_mut_ptr(), bytes.len())
@@ -151,22 +180,24 @@ impl CpuExecutable {
                     or_guard(bytes.as_ptr().cast_mut(), bytes.len())
                 }
                 // SAFETY: the plan places every buffer inside of the arena, whose size was evaluated with the offsets.
-                Place::Arena(_) => unsafe { working.add(*offset) },
+                Place::Arena(_) => unsafe { arena.add(*offset) },
                 Place::Unplaced => return Err(Error::new("the program was not planned: a buffer has no place")),
             });
         }
         Ok(pointers)
     }
 
-    /// The memory that a call works in: allocated at once, and only where it is more than any call before had.
-    fn working(bound: &Bound, space: &mut Space) -> Result<*mut u8, Error> {
-        let bytes = bound.working.total();
+    /// The memory that a call works in: allocated at once, and only where it is more than any call before had. Also whether nothing is
+    /// there that an earlier call left.
+    fn working(bound: &Bound, space: &mut Space) -> Result<(*mut u8, bool), Error> {
+        let bytes = bound.room.working.total();
         let none = || Error::new(format!("no memory for the {bytes} bytes that a call of these sizes works in"));
-        space.memory.at_least(bytes).ok_or_else(none)
+        let moved = space.memory.bytes() < bytes;
+        Ok((space.memory.at_least(bytes).ok_or_else(none)?, moved))
     }
 
     /// Runs a function over its parallel points; gives the first failure's number in the order of points, or 0.
-    pub(crate) fn phase(&self, phase: &BoundPhase, args: &[*mut u8], dims: &[i64], scratch: Scratch) -> u64 {
+    pub(crate) fn phase(&self, phase: &BoundPhase, args: &[*mut u8], dims: &[i64], scratch: (*mut u8, usize)) -> u64 {
         if phase.extent <= 0 {
             return 0;
         }
@@ -181,19 +212,13 @@ impl CpuExecutable {
     }
 }
 
-/// Where the scratch memory of the first thread begins, and how far it is to the next one's.
-#[derive(Clone, Copy)]
-pub(crate) struct Scratch {
-    pub(crate) start: *mut u8,
-    pub(crate) each: usize,
-}
-
 /// One phase of a launch, shared by the threads that run it.
 struct Job<'a> {
     phase: &'a BoundPhase,
     args: &'a [*mut u8],
     dims: &'a [i64],
-    scratch: Scratch,
+    /// That of the first thread, and how far it is to the next one's.
+    scratch: (*mut u8, usize),
     statuses: *mut u64,
 }
 
@@ -208,7 +233,7 @@ impl Job<'_> {
         // SAFETY: arguments, sizes and scratch are as the kernel was compiled for: types were checked, offsets and memory
         // evaluated from the same sizes; `part` is below `parts`, of which there are no more than statuses and scratch.
         unsafe {
-            let (status, scratch) = (self.statuses.add(part), self.scratch.start.add(part * self.scratch.each));
+            let (status, scratch) = (self.statuses.add(part), self.scratch.0.add(part * self.scratch.1));
             function(self.args.as_ptr(), self.dims.as_ptr(), bound(index), bound(index + 1), scratch, status);
         }
     }
@@ -225,28 +250,17 @@ impl Executable for CpuExecutable {
 
     fn working_bytes(&self, entry: usize, sizes: &Sizes) -> Result<Working, Error> {
         self.check_entry(entry)?;
-        let needs = needs(&self.program, &self.kernels, entry, sizes)?;
-        Ok(layout(&self.program.entries[entry], sizes, &needs, self.threads())?.working)
+        Ok(Room::new(&self.program.entries[entry], &self.kernels, &self.packs[entry], sizes, self.threads())?.working)
     }
 
     fn run(&self, call: Invocation<'_>) -> Result<Vec<Array>, Error> {
-        let inner: &mut dyn Any = call.workspace.inner.as_mut();
-        let Some(space) = inner.downcast_mut::<Space>() else {
-            return Err(Error::new("the workspace is of another backend"));
-        };
-        self.check_entry(call.entry)?;
-        let bound = self.bound(space, call.entry, call.inputs)?;
-        self.check_state(call.entry, call.state)?;
-        let zeros = |(dtype, shape): &(graver_ir::DType, Vec<usize>)| Array::zeroed(*dtype, shape.clone());
-        let mut outputs: Vec<Array> = bound.outputs.iter().map(zeros).collect::<Result<_, Diag>>()?;
-        let working = Self::working(&bound, space)?;
-        let buffers = self.resolve(&bound, working, call.inputs, &mut outputs, call.state)?;
-        let mut running =
-            Running { executable: self, bound: &bound, buffers, working, args: &mut space.pointers, counters: Vec::new() };
-        match running.all(&bound.steps) {
-            Ok(()) => Ok(outputs),
-            Err(status) => Err(self.failure(status)),
-        }
+        self.call(call, None)
+    }
+
+    fn profile(&self, call: Invocation<'_>) -> Result<(Vec<Array>, Profile), Error> {
+        let mut profile = Profile::default();
+        let results = self.call(call, Some(&mut profile))?;
+        Ok((results, profile))
     }
 
     fn compile_times(&self) -> Vec<Duration> {
@@ -259,6 +273,37 @@ impl Executable for CpuExecutable {
 }
 
 impl CpuExecutable {
+    fn call(&self, call: Invocation<'_>, profile: Option<&mut Profile>) -> Result<Vec<Array>, Error> {
+        let inner: &mut dyn Any = call.workspace.inner.as_mut();
+        let Some(space) = inner.downcast_mut::<Space>() else {
+            return Err(Error::new("the workspace is of another backend"));
+        };
+        self.check_entry(call.entry)?;
+        let bound = self.bound(space, call.entry, call.inputs)?;
+        self.check_state(call.entry, call.state)?;
+        let zeros = |(dtype, shape): &(graver_ir::DType, Vec<usize>)| Array::zeroed(*dtype, shape.clone());
+        let mut outputs: Vec<Array> = bound.outputs.iter().map(zeros).collect::<Result<_, Diag>>()?;
+        let (start, moved) = Self::working(&bound, space)?;
+        space.kept.check(call.entry, &self.packs[call.entry], call.state, moved);
+        // SAFETY: the arena lies in the memory, as bound.
+        let arena = unsafe { start.add(bound.room.arena) };
+        let buffers = self.resolve(&bound, arena, call.inputs, &mut outputs, call.state)?;
+        let mut running = Running {
+            executable: self,
+            bound: &bound,
+            buffers,
+            start,
+            fresh: &mut space.kept.fresh,
+            args: &mut space.pointers,
+            counters: Vec::new(),
+            profile,
+        };
+        match running.all(&bound.steps) {
+            Ok(()) => Ok(outputs),
+            Err(status) => Err(self.failure(status)),
+        }
+    }
+
     /// What the user is told of a status word.
     fn failure(&self, status: u64) -> Error {
         let trap = usize::try_from(status - 1).ok().and_then(|place| self.program.traps.get(place));

@@ -14,7 +14,9 @@ mod helpers;
 mod isa;
 mod lower;
 mod memory;
+mod packs;
 mod pool;
+mod room;
 mod steps;
 mod vector;
 

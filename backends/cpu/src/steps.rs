@@ -2,8 +2,12 @@
 //!
 //! What a loop carries is not copied: the addresses of the two buffers of a pair are exchanged after every iteration.
 
+use std::time::Instant;
+
+use graver_runtime::{LaunchTime, Profile};
+
 use crate::bind::{Bound, BoundLaunch, BoundLoop, BoundStep, BoundView};
-use crate::exec::{CpuExecutable, Scratch};
+use crate::exec::CpuExecutable;
 
 /// A call on its way through the steps.
 pub(crate) struct Running<'a> {
@@ -11,12 +15,16 @@ pub(crate) struct Running<'a> {
     pub(crate) bound: &'a Bound,
     /// The address of every buffer.
     pub(crate) buffers: Vec<*mut u8>,
-    /// The start of the memory that the call works in.
-    pub(crate) working: *mut u8,
+    /// Where all memory starts.
+    pub(crate) start: *mut u8,
+    /// Which packings are as they should be.
+    pub(crate) fresh: &'a mut [bool],
     /// The arguments of a launch; kept, so that no launch takes memory.
     pub(crate) args: &'a mut Vec<*mut u8>,
     /// The iteration of every loop around, outermost first.
     pub(crate) counters: Vec<i64>,
+    /// Where the time of launches is noted, if anywhere.
+    pub(crate) profile: Option<&'a mut Profile>,
 }
 
 impl Running<'_> {
@@ -26,10 +34,21 @@ impl Running<'_> {
     /// The number of the first failure.
     pub(crate) fn all(&mut self, steps: &[BoundStep]) -> Result<(), u64> {
         steps.iter().try_for_each(|step| match step {
+            BoundStep::Launch(launch) if self.profile.is_some() => self.timed(launch),
             BoundStep::Launch(launch) => self.launch(launch),
             BoundStep::If { cond, then, otherwise } => self.all(if self.holds(cond) { then } else { otherwise }),
             BoundStep::Loop(of) => self.repeat(of),
         })
+    }
+
+    fn timed(&mut self, launch: &BoundLaunch) -> Result<(), u64> {
+        let start = Instant::now();
+        let outcome = self.launch(launch);
+        let took = start.elapsed();
+        if let Some(profile) = &mut self.profile {
+            profile.launches.push(LaunchTime { kernel: launch.kernel, took });
+        }
+        outcome
     }
 
     fn launch(&mut self, launch: &BoundLaunch) -> Result<(), u64> {
@@ -38,12 +57,13 @@ impl Running<'_> {
             let address = self.address(view);
             self.args.push(address);
         }
-        // SAFETY: scratch memory lies in what the call works in, apart from every buffer that is alive.
-        let (shared, start) = unsafe { (self.working.add(launch.shared), self.working.add(launch.scratch)) };
-        self.args.push(shared);
-        for phase in &launch.phases {
-            let scratch = Scratch { start, each: launch.each };
-            let status = self.executable.phase(phase, self.args, &self.bound.dims, scratch);
+        let (shared, pack) = (launch.scratch.shared, launch.pack.map(|pack| self.bound.room.packs[pack]));
+        // SAFETY: packings and scratch lie inside of the memory, as bound, apart from every buffer that is alive.
+        let [packed, first] = [pack.unwrap_or(shared), launch.scratch.first].map(|place| unsafe { self.start.add(place) });
+        self.args.push(packed);
+        let is_packed = launch.pack.is_some_and(|pack| std::mem::replace(&mut self.fresh[pack], true));
+        for phase in &launch.phases[usize::from(is_packed)..] {
+            let status = self.executable.phase(phase, self.args, &self.bound.dims, (first, launch.scratch.each));
             if status != 0 {
                 return Err(status);
             }
@@ -53,6 +73,7 @@ impl Running<'_> {
 
     fn repeat(&mut self, of: &BoundLoop) -> Result<(), u64> {
         let depth = self.counters.len();
+        of.packs.iter().for_each(|pack| self.fresh[*pack] = false);
         self.counters.push(0);
         while self.counters[depth] < of.most && self.goes_on(of)? {
             self.all(&of.body)?;

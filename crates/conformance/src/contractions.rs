@@ -42,7 +42,7 @@ pub fn contractions(backend: &dyn Backend, alike: &[&dyn Backend]) {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    [products(), convolutions(), symbolic(), long_sums()].into_iter().flatten().collect()
+    [products(), deep(), convolutions(), symbolic(), long_sums()].into_iter().flatten().collect()
 }
 
 fn check(case: &Case, inputs: &[Array], results: &[Vec<Array>]) -> Result<(), String> {
@@ -86,8 +86,18 @@ fn dot(dtype: DType, [m, n, k]: [usize; 3], arrangement: usize) -> (Module, Vec<
 
 fn products() -> Vec<Case> {
     let mut rng = Rng::named("products");
-    let sizes =
-        [[5, 8, 64], [6, 9, 65], [64, 10, 33], [17, 3, 50], [3, 40, 40], [41, 33, 129], [1, 64, 64], [64, 1, 64], [50, 72, 96]];
+    let sizes = [
+        [5, 8, 64],
+        [6, 9, 65],
+        [64, 10, 33],
+        [17, 3, 50],
+        [3, 40, 40],
+        [41, 33, 129],
+        [1, 64, 64],
+        [64, 1, 64],
+        [50, 72, 96],
+        [9, 50, 1100],
+    ];
     let mut cases = Vec::new();
     for sizes in sizes {
         for arrangement in 0..8 {
@@ -106,6 +116,36 @@ fn products() -> Vec<Case> {
         }
     }
     cases
+}
+
+/// Sums over two axes of more steps than a cache holds, which stand first, last or apart in either operand.
+fn deep() -> Vec<Case> {
+    let mut rng = Rng::named("deep");
+    let (rows, columns, k) = (19usize, 70usize, [27usize, 41]);
+    let places = [[0, 1], [1, 2], [0, 2]];
+    let shape = |own: usize, [first, second]: [usize; 2]| {
+        let mut shape = vec![own; 3];
+        (shape[first], shape[second]) = (k[0], k[1]);
+        shape
+    };
+    let mut case = |x: [usize; 2], y: [usize; 2], symbolic: bool| {
+        let mut b = Build::new("dot");
+        let outer = if symbolic { Dim::sym(&Symbol::new("k")) } else { Dim::from(k[0]) };
+        let dims = |shape: &[usize], place: usize| {
+            let mut dims: Vec<Dim> = shape.iter().map(|size| Dim::from(*size)).collect();
+            dims[place] = outer.clone();
+            dims
+        };
+        let shapes = [shape(rows, x), shape(columns, y)];
+        let (left, right) = (b.arg("x", DType::F32, dims(&shapes[0], x[0])), b.arg("y", DType::F32, dims(&shapes[1], y[0])));
+        let axes = DotAxes { lhs_batch: vec![], rhs_batch: vec![], lhs_contract: x.to_vec(), rhs_contract: y.to_vec() };
+        let z = b.dot(left, right, axes);
+        let inputs = shapes.iter().map(|shape| integers(&mut rng, DType::F32, shape)).collect();
+        let what = format!("deep, k at {x:?} and {y:?}{}", if symbolic { ", symbolic" } else { "" });
+        Case { what, module: b.finish([z]), inputs: vec![inputs], bound: Bound::EXACT }
+    };
+    let pairs = places.iter().flat_map(|x| places.iter().map(move |y| (*x, *y)));
+    pairs.flat_map(|(x, y)| [false, true].map(|symbolic| (x, y, symbolic))).map(|(x, y, symbolic)| case(x, y, symbolic)).collect()
 }
 
 fn convolutions() -> Vec<Case> {
@@ -150,7 +190,7 @@ fn symbolic() -> Vec<Case> {
         rhs_contract: vec![other],
     };
     let (outer, inner) = (b.dot(x, y, axes(1, 0)), b.dot(x, y, axes(0, 1)));
-    let inputs = [0usize, 1, 2, 5, 8, 23]
+    let inputs = [0usize, 1, 2, 5, 8, 23, 1030]
         .map(|size| vec![integers(&mut rng, DType::F32, &[size, 7]), integers(&mut rng, DType::F32, &[7, size])]);
     vec![Case { what: "symbolic".to_owned(), module: b.finish([outer, inner]), inputs: inputs.to_vec(), bound: Bound::EXACT }]
 }

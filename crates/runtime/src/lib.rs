@@ -49,6 +49,14 @@ pub trait Executable: fmt::Debug + Send + Sync {
     /// If inputs do not fit (which, both types), or a data-dependent failure occurred (the user's line). The state is then as it was.
     fn run(&self, call: Invocation<'_>) -> Result<Vec<Array>, Error>;
 
+    /// As [`Executable::run`], with the time of every launch; of none where the backend does not tell.
+    ///
+    /// # Errors
+    /// As [`Executable::run`].
+    fn profile(&self, call: Invocation<'_>) -> Result<(Vec<Array>, Profile), Error> {
+        Ok((self.run(call)?, Profile::default()))
+    }
+
     /// How long code generation took, a kernel.
     fn compile_times(&self) -> Vec<Duration>;
 
@@ -67,6 +75,22 @@ pub struct Invocation<'a> {
     pub state: &'a mut [Slot<'a>],
     /// Where intermediate values live.
     pub workspace: &'a mut Workspace,
+}
+
+/// The launches of a call in the order in which they happened.
+#[derive(Clone, Debug, Default)]
+pub struct Profile {
+    /// One a launch, again in every iteration of a loop.
+    pub launches: Vec<LaunchTime>,
+}
+
+/// How long a launch took.
+#[derive(Clone, Copy, Debug)]
+pub struct LaunchTime {
+    /// The kernel, by its number in the program.
+    pub kernel: usize,
+    /// With the waking of threads.
+    pub took: Duration,
 }
 
 /// A slot of the state, lent to a call.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use graver_ir::{Array, Error, Module as Program, verify};
-use graver_runtime::{Backend, Slot};
+use graver_runtime::{Backend, Profile, Slot};
 
 use crate::context::{Guard, Mode, Quiet, Trace, Traced, nowhere, report, with};
 use crate::engine::Engine;
@@ -204,6 +204,15 @@ impl<S: Spec, Y: Tree> Compiled<S, Y> {
     pub fn call_with(&self, state: &TrainState, args: S::Args<'_>) -> Result<Y::Arrays, Error> {
         state.check_model(self.engine.slots())?;
         self.call_over(|key| state.get(key).cloned(), args)
+    }
+
+    /// As [`Compiled::call`], with the time of every launch: where the call's time goes.
+    ///
+    /// # Errors
+    /// As [`Compiled::call`].
+    pub fn profile(&self, args: S::Args<'_>) -> Result<(Y::Arrays, Profile), Error> {
+        let values = self.engine.state_values(|_| None);
+        self.engine.profile(values.iter().map(Slot::Read).collect(), args)
     }
 
     fn call_over(&self, known: impl Fn(&StateKey) -> Option<Array>, args: S::Args<'_>) -> Result<Y::Arrays, Error> {

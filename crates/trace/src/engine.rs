@@ -8,7 +8,7 @@ use graver_ir::kernel::{Kernel, Program};
 use graver_ir::text::print;
 use graver_ir::{Array, Error, Module, Sizes, Target};
 use graver_passes::{Changed, Observer, PassReport, pipeline};
-use graver_runtime::{Executable, Invocation, Slot, Stage, Working, Workspace};
+use graver_runtime::{Executable, Invocation, Profile, Slot, Stage, Working, Workspace};
 
 use crate::compile::{Device, TracedModule};
 use crate::limits::Limits;
@@ -124,6 +124,26 @@ impl<S: Spec, Y: Tree> Engine<S, Y> {
     }
 
     pub(crate) fn run(&self, state: Vec<Slot<'_>>, args: S::Args<'_>) -> Result<Y::Arrays, Error> {
+        self.invoke(state, args, |call| self.executable.run(call))
+    }
+
+    /// As [`Engine::run`], with the time of every launch.
+    pub(crate) fn profile(&self, state: Vec<Slot<'_>>, args: S::Args<'_>) -> Result<(Y::Arrays, Profile), Error> {
+        let mut profile = Profile::default();
+        let results = self.invoke(state, args, |call| {
+            let (results, times) = self.executable.profile(call)?;
+            profile = times;
+            Ok(results)
+        })?;
+        Ok((results, profile))
+    }
+
+    fn invoke(
+        &self,
+        state: Vec<Slot<'_>>,
+        args: S::Args<'_>,
+        invoke: impl FnOnce(Invocation<'_>) -> Result<Vec<Array>, Error>,
+    ) -> Result<Y::Arrays, Error> {
         let mut inputs = Vec::new();
         self.spec.arrays(args, &mut inputs)?;
         self.limits.check(&inputs)?;
@@ -131,8 +151,7 @@ impl<S: Spec, Y: Tree> Engine<S, Y> {
         let mut workspace = idle.unwrap_or_else(|| self.executable.workspace());
         // Bound again, so that the slots' lifetime shrinks to the call's.
         let mut state: Vec<Slot<'_>> = state;
-        let call = Invocation { entry: 0, inputs: &inputs, state: &mut state, workspace: &mut workspace };
-        let results = self.executable.run(call);
+        let results = invoke(Invocation { entry: 0, inputs: &inputs, state: &mut state, workspace: &mut workspace });
         self.idle().push(workspace);
         Ok(Y::arrays(&self.layout, &mut results?.into_iter()))
     }

@@ -1,6 +1,7 @@
 //! Steps: compiled functions that update a living state in place.
 
 use graver_ir::Error;
+use graver_runtime::Profile;
 
 use crate::compile::{Device, Options, TracedModule, trace_with};
 use crate::context::Mode;
@@ -116,6 +117,15 @@ impl<S: Spec, Y: Tree> Step<S, Y> {
     /// If an argument does not fit (which, both types), or a data-dependent failure occurred (the line). The state is then as it was.
     pub fn run(&mut self, args: S::Args<'_>) -> Result<Y::Arrays, Error> {
         self.function.run(&mut self.state, args)
+    }
+
+    /// As [`Step::run`], with the time of every launch: where the step's time goes.
+    ///
+    /// # Errors
+    /// As [`Step::run`].
+    pub fn profile(&mut self, args: S::Args<'_>) -> Result<(Y::Arrays, Profile), Error> {
+        let engine = &self.function.engine;
+        engine.profile(self.state.write_slots(engine.keys())?, args)
     }
 
     /// The state.

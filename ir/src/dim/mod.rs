@@ -294,6 +294,16 @@ impl Dim {
         })
     }
 
+    /// A number to compare sizes by: every symbol is taken as 64, within its range. It decides what is better, never what is correct.
+    #[must_use]
+    pub fn nominal(&self) -> i64 {
+        let value = self.eval_with(&mut |atom| match atom {
+            Atom::Sym(symbol) => Some(64.clamp(symbol.decl().lo, symbol.decl().hi)),
+            Atom::Axis(_) | Atom::FloorDiv(..) | Atom::Mod(..) | Atom::Min(..) | Atom::Max(..) => None,
+        });
+        value.unwrap_or(i64::MAX)
+    }
+
     /// The value when `lookup` gives the values of symbols and axes.
     ///
     /// # Errors

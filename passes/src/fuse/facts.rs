@@ -8,7 +8,6 @@ use super::class::{Class, class, is_cheap, live, result, space};
 use super::reach::reaches;
 use super::relation::{Origin, Relation, of_operand, through};
 use crate::lower::movement::is_trivial_reshape;
-use crate::plan::nominal;
 
 /// The most maps that are computed again for every reader.
 const CHEAP_CHAIN: usize = 6;
@@ -184,7 +183,7 @@ impl<'a> Facts<'a> {
 
     /// Bytes for comparison.
     pub(super) fn bytes(&self, value: Value) -> i64 {
-        nominal(&self.graph().ty(value).bytes())
+        self.graph().ty(value).bytes().nominal()
     }
 }
 

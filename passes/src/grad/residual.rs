@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use graver_ir::{Graph, Op, ScalarFn, Value};
 
 use crate::lower::name::is_notable_function;
-use crate::plan::nominal;
 
 /// When the values of a differentiated body are known.
 pub(super) struct Times {
@@ -94,7 +93,7 @@ fn sources(graph: &Graph, times: &Times, value: Value, saved: &BTreeSet<Value>) 
     }
     let args: BTreeSet<Value> = graph.args(value.node).into_iter().filter(|arg| !times.is_there(*arg)).collect();
     let fresh: Vec<Value> = args.into_iter().filter(|arg| !saved.contains(arg)).collect();
-    let bytes = |value: &Value| nominal(&graph.ty(*value).bytes());
+    let bytes = |value: &Value| graph.ty(*value).bytes().nominal();
     let worth = fresh.len() <= 1 && fresh.iter().all(|source| bytes(source) <= bytes(&value));
     worth.then_some(fresh)
 }

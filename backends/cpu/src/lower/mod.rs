@@ -21,6 +21,17 @@ pub(crate) struct Lowered {
     pub(crate) phases: Vec<Phase>,
     /// Bytes of memory that all threads share, from phase to phase: one more argument.
     pub(crate) shared: Dim,
+    /// What the first phase does that need not be done again.
+    pub(crate) prepared: Option<Prepared>,
+}
+
+/// A first phase that fills the shared memory from some arguments alone, and is all that writes there.
+#[derive(Clone, Debug)]
+pub(crate) struct Prepared {
+    /// The arguments.
+    pub(crate) args: Vec<usize>,
+    /// Whether it is the same for all sizes.
+    pub(crate) fixed: bool,
 }
 
 /// A function over parallel points, and what running it takes.
@@ -35,12 +46,12 @@ pub(crate) struct Phase {
     pub(crate) work: Dim,
 }
 
-/// The kernel for vectors of this many 4-byte lanes.
-pub(crate) fn lower(kernel: &Kernel, symbols: &[Symbol], lanes: usize) -> Lowered {
+/// The kernel for vectors of this many 4-byte lanes; `lasting` arguments are those of which what is packed may be kept.
+pub(crate) fn lower(kernel: &Kernel, symbols: &[Symbol], lanes: usize, lasting: &[bool]) -> Lowered {
     let cx = Cx::new(kernel, symbols, lanes);
     match &kernel.body {
         KernelBody::Nest(nest) => nest::lower(cx, nest),
-        KernelBody::Contract(contract) => contract::lower(cx, contract),
+        KernelBody::Contract(contract) => contract::lower(cx, contract, lasting),
         KernelBody::Scatter(scatter) => scatter::lower(cx, scatter),
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn lower(mut cx: Cx<'_>, nest: &Nest) -> Lowered {
     emit(&mut cx, nest, &plan);
     let work = nest.stages.iter().map(|stage| stage_work(nest, stage)).sum();
     let phase = Phase { func: cx.b.finish(), extent: points.iter().product(), scratch: cx.scratch, work };
-    Lowered { phases: vec![phase], shared: Dim::ZERO }
+    Lowered { phases: vec![phase], shared: Dim::ZERO, prepared: None }
 }
 
 /// How a nest is run.

@@ -24,7 +24,7 @@ pub(super) fn lower(mut cx: Cx<'_>, scatter: &Scatter) -> Lowered {
     }
     let work = scatter.axes.iter().product::<Dim>() * Dim::from(scatter.body.insts.len() + 4);
     let phase = Phase { func: cx.b.finish(), extent: sizes.iter().product(), scratch: cx.scratch, work };
-    Lowered { phases: vec![phase], shared: Dim::ZERO }
+    Lowered { phases: vec![phase], shared: Dim::ZERO, prepared: None }
 }
 
 /// One addition, unless its condition fails or its position is outside.

@@ -360,6 +360,21 @@ impl Func {
     pub(crate) fn ty(&self, value: Val) -> Ty {
         self.types[value.index()]
     }
+
+    /// Whether it depends on the size of a symbol.
+    pub(crate) fn uses_dims(&self) -> bool {
+        uses_dims(&self.body)
+    }
+}
+
+fn uses_dims(block: &Block) -> bool {
+    block.iter().any(|stmt| match stmt {
+        Stmt::Let(_, op) => matches!(op, Op::Dim(_)),
+        Stmt::Store(_) | Stmt::Trap { .. } => false,
+        Stmt::If { then, .. } => uses_dims(then),
+        Stmt::Loop(inner) => uses_dims(&inner.body),
+        Stmt::Sweep(sweep) => uses_dims(&sweep.body),
+    })
 }
 
 impl Op {

@@ -6,11 +6,14 @@
 //! any other, and the tiles see only panels. The order of `k` is fixed, so results do not depend on blocks or threads.
 
 mod pack;
+mod plan;
+mod sides;
 mod tile;
 
-use graver_ir::kernel::{AxisSet, Contract, Index, InstKind, Side};
+use graver_ir::kernel::{AxisSet, Contract, InstKind};
 use graver_ir::{DType, Dim};
 
+use self::sides::{Operand, Sides};
 use super::cx::Cx;
 use super::{Lowered, nest};
 use crate::vector::Elem;
@@ -25,9 +28,9 @@ const SHAPES: [(usize, &[Shape]); 3] = [
 /// Below so many products a nest is as good.
 const SMALL: i64 = 2048;
 
-pub(super) fn lower(cx: Cx<'_>, contract: &Contract) -> Lowered {
-    match Tiling::new(&cx, contract) {
-        Some(tiling) => tile::lower(cx, &tiling),
+pub(super) fn lower(cx: Cx<'_>, contract: &Contract, lasting: &[bool]) -> Lowered {
+    match Tiling::new(&cx, contract, lasting) {
+        Some(tiling) => plan::lower(cx, &tiling),
         None => nest::lower(cx, &contract.as_nest()),
     }
 }
@@ -72,24 +75,16 @@ struct Tiling<'a> {
     shape: Shape,
 }
 
-/// A side and its own axes, in the order in which the result's rows or columns are numbered.
-struct Operand<'a> {
-    side: &'a Side,
-    axes: Vec<usize>,
-    /// Whether it is contiguous along the last of its own axes, rather than along `k`.
-    along_own: bool,
-}
-
 impl<'a> Tiling<'a> {
-    fn new(cx: &Cx<'_>, contract: &'a Contract) -> Option<Self> {
+    fn new(cx: &Cx<'_>, contract: &'a Contract, lasting: &[bool]) -> Option<Self> {
         let elem = match contract.acc {
             DType::F32 => Elem::F32,
             DType::F64 => Elem::F64,
             DType::F16 | DType::BF16 | DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => return None,
         };
         let axes = &contract.axes;
-        let size = |set: AxisSet| -> Dim { set.iter().map(|axis| axes[axis].clone()).product() };
-        let short = |set: AxisSet| size(set).as_const().is_some_and(|size| size <= 1);
+        let size_of = |of: &[usize]| -> Dim { of.iter().map(|axis| axes[*axis].clone()).product() };
+        let short = |set: AxisSet| size_of(&set.iter().collect::<Vec<_>>()).as_const().is_some_and(|size| size <= 1);
         let all: Dim = axes.iter().product();
         if short(contract.m) || short(contract.n) || short(contract.k) || all.as_const().is_some_and(|all| all < SMALL) {
             return None;
@@ -97,14 +92,8 @@ impl<'a> Tiling<'a> {
         if has_checks(contract) {
             return None;
         }
-        let swapped = contiguous_axis(cx, contract, contract.n).is_none() && contiguous_axis(cx, contract, contract.m).is_some();
-        let (a, b) = ((&contract.a, contract.m), (&contract.b, contract.n));
-        let ((row_side, row_axes), (column_side, column_axes)) = if swapped { (b, a) } else { (a, b) };
-        let k = k_order(cx, contract, row_side);
-        let innermost = contiguous_axis(cx, contract, column_axes);
-        let columns = Operand::new(cx, axes, column_side, column_axes, &k, innermost);
-        let rows = Operand::new(cx, axes, row_side, row_axes, &k, None);
-        let shape = Shape::best(cx.lanes, elem == Elem::F64, &size(row_axes), &size(column_axes));
+        let Sides { rows, columns, k } = Sides::best(cx, contract, lasting);
+        let shape = Shape::best(cx.lanes, elem == Elem::F64, &size_of(&rows.axes), &size_of(&columns.axes));
         Some(Self { contract, rows, columns, batch: contract.batch.iter().collect(), k, elem, shape })
     }
 
@@ -140,54 +129,6 @@ impl<'a> Tiling<'a> {
     fn bytes(&self) -> i64 {
         i64::try_from(self.elem.dtype().size()).expect("few bytes")
     }
-}
-
-impl<'a> Operand<'a> {
-    fn new(cx: &Cx<'_>, sizes: &[Dim], side: &'a Side, own: AxisSet, k: &[usize], innermost: Option<usize>) -> Self {
-        let mut axes: Vec<usize> = own.iter().collect();
-        let best_own = axes.iter().copied().max_by_key(|axis| contiguous_loads(cx, sizes, side, *axis));
-        if let Some(last) = innermost.or(best_own) {
-            axes.retain(|axis| *axis != last);
-            axes.push(last);
-        }
-        let loads = |axis: Option<&usize>| axis.map_or(0, |axis| contiguous_loads(cx, sizes, side, *axis));
-        let along_own = loads(axes.last()) > loads(k.last());
-        Self { side, axes, along_own }
-    }
-}
-
-/// Loads of a side that are contiguous along an axis; more where it is long.
-fn contiguous_loads(cx: &Cx<'_>, sizes: &[Dim], side: &Side, axis: usize) -> i64 {
-    let short = sizes[axis].as_const().is_some_and(|size| size < 4);
-    let loads = side.body.loads().filter(|(_, access)| slope_is_one(cx, access.arg, &access.index, axis)).count();
-    i64::try_from(loads).unwrap_or(0) * if short { 1 } else { 4 }
-}
-
-fn slope_is_one(cx: &Cx<'_>, arg: usize, index: &[Index], axis: usize) -> bool {
-    let mut offset = Dim::ZERO;
-    for (index, stride) in index.iter().zip(&cx.arg(arg).strides) {
-        match index {
-            Index::At(dim) => offset = offset + dim * stride,
-            Index::Value(_) => return false,
-        }
-    }
-    offset.along(axis).is_some_and(|(slope, _)| slope.is(1))
-}
-
-/// The axis of a set along which the first store is contiguous.
-fn contiguous_axis(cx: &Cx<'_>, contract: &Contract, set: AxisSet) -> Option<usize> {
-    let store = contract.stores.first()?;
-    set.iter().find(|axis| slope_is_one(cx, store.arg, &store.index, *axis) && !contract.axes[*axis].is(1))
-}
-
-/// The axes of `k`, the one along which the rows' side is contiguous last.
-fn k_order(cx: &Cx<'_>, contract: &Contract, rows: &Side) -> Vec<usize> {
-    let mut k: Vec<usize> = contract.k.iter().collect();
-    if let Some(best) = k.iter().copied().max_by_key(|axis| contiguous_loads(cx, &contract.axes, rows, *axis)) {
-        k.retain(|axis| *axis != best);
-        k.push(best);
-    }
-    k
 }
 
 /// Checks report in the order of points, which tiles do not keep.

@@ -16,18 +16,32 @@ pub(super) struct Panel {
     pub(super) k_stride: Dim,
 }
 
+/// A range of `k`.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    pub(super) begin: Val,
+    pub(super) end: Val,
+}
+
 impl Tiling<'_> {
-    /// Packs the rows or columns `begin..end` of an operand, for every `k`.
-    pub(super) fn pack(&self, cx: &mut Cx<'_>, operand: &Operand<'_>, panel: &Panel, begin: Val, end: Val) {
+    /// Packs the rows or columns `begin..end` of an operand, for every `k`, or for those of a span, whose first lies where the
+    /// panel begins.
+    pub(super) fn pack(&self, cx: &mut Cx<'_>, operand: &Operand<'_>, panel: &Panel, begin: Val, end: Val, span: Option<Span>) {
+        let mut panel = panel.clone();
+        if let Some(span) = span {
+            let bytes = cx.value(&(&panel.k_stride * Dim::from(self.bytes())));
+            let before = cx.b.mul(span.begin, bytes);
+            panel.base = cx.b.sub(panel.base, before);
+        }
         if operand.along_own {
-            self.pack_along_own(cx, operand, panel, begin, end);
+            self.pack_along_own(cx, operand, &panel, begin, end, span);
         } else {
-            self.pack_along_k(cx, operand, panel, begin, end);
+            self.pack_along_k(cx, operand, &panel, begin, end, span);
         }
     }
 
     /// Own axes over lanes, run by run; `k` outside.
-    fn pack_along_own(&self, cx: &mut Cx<'_>, operand: &Operand<'_>, panel: &Panel, begin: Val, end: Val) {
+    fn pack_along_own(&self, cx: &mut Cx<'_>, operand: &Operand<'_>, panel: &Panel, begin: Val, end: Val, span: Option<Span>) {
         self.runs(cx, &operand.axes, begin, end, &mut |cx, run| {
             let lane = run.axis;
             let k_offset = self.number(&self.k) * &panel.k_stride;
@@ -36,8 +50,7 @@ impl Tiling<'_> {
             let shift = cx.b.sub(run.first, begin);
             let shift = cx.b.mul(shift, bytes);
             let base = cx.b.add(panel.base, shift);
-            let sizes = &self.contract.axes;
-            cx.nested(sizes, &self.k, None, 1, &mut |cx| {
+            self.each_k(cx, span, &mut |cx| {
                 cx.swept(lane, run.begin, run.end, 1, &mut |cx| {
                     self.element(cx, operand, base, &(&k_offset + &own_offset));
                 });
@@ -46,7 +59,7 @@ impl Tiling<'_> {
     }
 
     /// One row or column after the other; the innermost `k` over lanes.
-    fn pack_along_k(&self, cx: &mut Cx<'_>, operand: &Operand<'_>, panel: &Panel, begin: Val, end: Val) {
+    fn pack_along_k(&self, cx: &mut Cx<'_>, operand: &Operand<'_>, panel: &Panel, begin: Val, end: Val, span: Option<Span>) {
         let sizes: Vec<Val> = operand.axes.iter().map(|axis| cx.value(&self.size(*axis))).collect();
         let first = cx.digits(begin, &sizes);
         let open = cx.b.open_loop(begin, end, 1, first);
@@ -58,10 +71,37 @@ impl Tiling<'_> {
         let place = cx.b.mul(place, bytes);
         let base = cx.b.add(panel.base, place);
         let k_offset = self.number(&self.k) * &panel.k_stride;
-        let (lane, serial) = self.k.split_last().expect("tiles sum over some axis");
-        cx.nested(&self.contract.axes, serial, Some(*lane), 2, &mut |cx| self.element(cx, operand, base, &k_offset));
+        match span {
+            None => {
+                let (lane, serial) = self.k.split_last().expect("tiles sum over some axis");
+                cx.nested(&self.contract.axes, serial, Some(*lane), 2, &mut |cx| self.element(cx, operand, base, &k_offset));
+            }
+            Some(span) => self.runs(cx, &self.k, span.begin, span.end, &mut |cx, run| {
+                cx.swept(run.axis, run.begin, run.end, 2, &mut |cx| self.element(cx, operand, base, &k_offset));
+            }),
+        }
         let next = cx.next_digits(&open.params.clone(), &sizes);
         for axis in &operand.axes {
+            cx.at[*axis] = At::Unbound;
+        }
+        cx.b.close_loop(open, next);
+    }
+
+    /// The body at every `k`, or at those of a span.
+    fn each_k(&self, cx: &mut Cx<'_>, span: Option<Span>, body: &mut dyn FnMut(&mut Cx<'_>)) {
+        let Some(span) = span else {
+            cx.nested(&self.contract.axes, &self.k, None, 1, body);
+            return;
+        };
+        let sizes: Vec<Val> = self.k.iter().map(|axis| cx.value(&self.size(*axis))).collect();
+        let first = cx.digits(span.begin, &sizes);
+        let open = cx.b.open_loop(span.begin, span.end, 1, first);
+        for (axis, digit) in self.k.iter().zip(&open.params) {
+            cx.at[*axis] = At::One(*digit);
+        }
+        body(cx);
+        let next = cx.next_digits(&open.params.clone(), &sizes);
+        for axis in &self.k {
             cx.at[*axis] = At::Unbound;
         }
         cx.b.close_loop(open, next);

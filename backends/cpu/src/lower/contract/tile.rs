@@ -4,168 +4,112 @@ use graver_ir::Dim;
 
 use super::super::body::{Given, Nothing};
 use super::super::cx::{At, Cx};
-use super::super::{Lowered, Phase};
 use super::Tiling;
-use super::pack::{Panel, Run};
-use crate::vector::{Binary, Compare, Load, Op, Pattern, Val, Width};
+use super::pack::{Run, Span};
+use super::plan::{Plan, UNROLL};
+use crate::vector::{Binary, Compare, Load, Pattern, Unary, Val, Width};
 
-/// Elements of the rows' side that a thread packs at once: a good part of its second-level cache.
-const BLOCK_ELEMENTS: i64 = 40_000;
-/// Row panels of a block at most.
-const BLOCK_PANELS: i64 = 24;
-/// Blocks that there should be at least, for threads to share.
-const BLOCKS: i64 = 8;
-/// Steps of `k` that are written out.
-const UNROLL: i64 = 4;
-/// Elements between packed rows beyond `k`, so that rows do not fall on the same cache lines' sets.
-const ROW_PADDING: i64 = 16;
 /// Epilogues up to this many instructions are also written out for whole tiles, straight from registers.
 const SMALL_EPILOGUE: usize = 10;
 
-pub(super) fn lower(cx: Cx<'_>, tiling: &Tiling<'_>) -> Lowered {
-    let plan = Plan::new(&cx, tiling);
-    let pack = cx.again("pack");
-    let pack = plan.pack_columns(pack, tiling);
-    let tiles = plan.tiles(cx, tiling);
-    Lowered { phases: vec![pack, tiles], shared: plan.shared }
-}
-
-/// Sizes of panels and blocks.
-struct Plan {
-    batch: Dim,
-    rows: Dim,
-    columns: Dim,
-    k: Dim,
-    /// Columns of a tile.
-    width: i64,
-    column_panels: Dim,
-    /// Row panels of a block.
-    block: Dim,
-    blocks: Dim,
-    /// Bytes of the packed columns.
-    shared: Dim,
-}
-
 impl Plan {
-    fn new(cx: &Cx<'_>, tiling: &Tiling<'_>) -> Self {
-        let (rows, columns) = (tiling.count(&tiling.rows.axes), tiling.count(&tiling.columns.axes));
-        let (batch, k) = (tiling.count(&tiling.batch), tiling.count(&tiling.k));
-        let width = tiling.width(cx);
-        let column_panels = columns.ceil_div(&Dim::from(width));
-        let height = tiling.shape.rows;
-        let row_panels = rows.ceil_div(&Dim::from(height));
-        let fits = Dim::from(BLOCK_ELEMENTS).floor_div(&(&k * Dim::from(height) + Dim::ONE));
-        let shared_out = row_panels.ceil_div(&Dim::from(BLOCKS));
-        let block = fits.min_with(&Dim::from(BLOCK_PANELS)).min_with(&shared_out).max_with(&Dim::ONE);
-        let blocks = row_panels.ceil_div(&block);
-        let shared = &batch * &column_panels * &k * Dim::from(width * tiling.bytes());
-        Self { batch, rows, columns, k, width, column_panels, block, blocks, shared }
-    }
-
-    /// The phase that packs the columns' side, a panel a point.
-    fn pack_columns(&self, mut cx: Cx<'_>, tiling: &Tiling<'_>) -> Phase {
-        let digits = self.with_batch(tiling, &self.column_panels);
-        cx.parallel(&digits, &mut |cx, digits| {
-            let (panel, batch) = digits.split_last().expect("a panel is the last digit");
-            bind(cx, &tiling.batch, batch);
-            let (begin, end) = range(cx, *panel, self.width, &self.columns);
-            let base = self.packed_columns(cx, tiling, *panel);
-            let place = Panel { base, own_stride: Dim::ONE, k_stride: Dim::from(self.width) };
-            tiling.pack(cx, &tiling.columns, &place, begin, end);
-        });
-        let work = &self.batch * &self.columns * &self.k * Dim::from(tiling.columns.side.body.insts.len() + 2);
-        Phase { func: cx.b.finish(), extent: digits.iter().product(), scratch: cx.scratch, work }
-    }
-
-    /// The address of a packed column panel of the batch where it stands.
-    fn packed_columns(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, panel: Val) -> Val {
-        let shared = cx.b.op(Op::Arg(cx.kernel.args.len()));
-        let panels = cx.value(&self.column_panels);
-        let batch = cx.value(&tiling.number(&tiling.batch));
-        let number = cx.b.mul(batch, panels);
-        let number = cx.b.add(number, panel);
-        let bytes = cx.value(&(&self.k * Dim::from(self.width * tiling.bytes())));
-        let offset = cx.b.mul(number, bytes);
-        cx.b.add(shared, offset)
-    }
-
-    fn with_batch(&self, tiling: &Tiling<'_>, last: &Dim) -> Vec<Dim> {
-        tiling.batch.iter().map(|axis| tiling.size(*axis)).chain([last.clone()]).collect()
-    }
-
-    /// The phase of the tiles, a block of rows a point.
-    fn tiles(&self, mut cx: Cx<'_>, tiling: &Tiling<'_>) -> Phase {
-        let digits = self.with_batch(tiling, &self.blocks);
-        let rows = self.packed_rows(&mut cx, tiling);
-        let spill = cx.take_scratch(&Dim::from(tiling.shape.rows * self.width * tiling.bytes()));
-        cx.parallel(&digits, &mut |cx, digits| {
-            let (block, batch) = digits.split_last().expect("a block is the last digit");
-            bind(cx, &tiling.batch, batch);
-            let height = cx.value(&(&self.block * Dim::from(tiling.shape.rows)));
-            let begin = cx.b.mul(*block, height);
-            let end = cx.b.add(begin, height);
-            let count = cx.value(&self.rows);
-            let end = cx.b.binary(Binary::Min, end, count);
-            tiling.pack(cx, &tiling.rows, &rows, begin, end);
-            self.block(cx, tiling, &Block { rows: &rows, spill, begin, end });
-        });
-        let products = &self.batch * &self.rows * &self.columns * &self.k;
-        // A vector unit does some sixteen operations while a body does one.
-        let work = products.floor_div(&Dim::from(8)) + &self.rows * &self.k * Dim::from(tiling.rows.side.body.insts.len());
-        Phase { func: cx.b.finish(), extent: digits.iter().product(), scratch: cx.scratch, work }
-    }
-
-    /// Memory for a block of packed rows, panel after panel.
-    fn packed_rows(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>) -> Panel {
-        let stride = &self.k + Dim::from(ROW_PADDING);
-        let base = cx.take_scratch(&(&self.block * &stride * Dim::from(tiling.shape.rows * tiling.bytes())));
-        Panel { base, own_stride: stride, k_stride: Dim::ONE }
-    }
-
-    /// Every tile of a block: for each column panel, which stays in the first-level cache, every row panel.
-    fn block(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block<'_>) {
-        let sizes: Vec<Val> = tiling.rows.axes.iter().map(|axis| cx.value(&tiling.size(*axis))).collect();
-        let first_row = cx.digits(block.begin, &sizes);
-        let (zero, panels) = (cx.b.int(0), cx.value(&self.column_panels));
-        let over_columns = cx.b.open_loop(zero, panels, 1, Vec::new());
-        let (column_begin, column_end) = range(cx, over_columns.var, self.width, &self.columns);
-        let columns = self.packed_columns(cx, tiling, over_columns.var);
-        let over_rows = cx.b.open_loop(block.begin, block.end, tiling.shape.rows, first_row);
-        let sums = self.sums(cx, tiling, block, over_rows.var, columns);
-        let tile = Tile { row: over_rows.var, digits: over_rows.params.clone(), sizes, column_begin, column_end, sums };
-        let next = self.finish(cx, tiling, block, &tile);
-        cx.b.close_loop(over_rows, next);
-        cx.b.close_loop(over_columns, Vec::new());
-    }
-
-    /// The sums of a tile, row by row.
-    fn sums(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block<'_>, row: Val, columns: Val) -> Vec<Val> {
-        let stride = cx.value(&(&block.rows.own_stride * Dim::from(tiling.bytes())));
-        let place = cx.b.sub(row, block.begin);
-        let first = cx.b.mul(place, stride);
-        let mut row_ptr = cx.b.add(block.rows.base, first);
-        let mut rows = Vec::new();
-        for _ in 0..tiling.shape.rows {
-            rows.push(row_ptr);
-            row_ptr = cx.b.add(row_ptr, stride);
+    /// Every tile of a block and a panel of columns; `first` are the digits of the block's first row, and their sizes.
+    pub(super) fn row_panels(
+        &self,
+        cx: &mut Cx<'_>,
+        tiling: &Tiling<'_>,
+        block: &Block,
+        column: &Column,
+        (first, sizes): (Vec<Val>, Vec<Val>),
+    ) {
+        let (column_begin, column_end) = range(cx, column.panel, self.width, &self.columns);
+        let open = cx.b.open_loop(block.begin, block.end, tiling.shape.rows, first);
+        let waiting = block.sums.map(|sums| self.waiting(cx, tiling, sums, block, column, open.var));
+        let sums = self.sums(cx, tiling, block, open.var, column, waiting);
+        let tile = Tile { row: open.var, digits: open.params.clone(), sizes, column_begin, column_end, sums };
+        match waiting {
+            None => self.finish(cx, tiling, block, &tile),
+            Some(waiting) => {
+                let k = cx.value(&self.k);
+                let last = cx.b.compare(Compare::Ge, column.span.end, k);
+                let open = cx.b.open_if(last);
+                self.finish(cx, tiling, block, &tile);
+                cx.b.close_if(open);
+                let more = cx.b.unary(Unary::Not, last);
+                let open = cx.b.open_if(more);
+                store_sums(cx, tiling, waiting, &tile.sums);
+                cx.b.close_if(open);
+            }
         }
+        let mut digits = tile.digits.clone();
+        for _ in 0..tiling.shape.rows {
+            digits = cx.next_digits(&digits, &tile.sizes);
+        }
+        cx.b.close_loop(open, digits);
+    }
+
+    /// Where the sums of a tile are between chunks.
+    fn waiting(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, sums: Val, block: &Block, column: &Column, row: Val) -> Val {
+        let (row_bytes, rows) = (cx.b.int(self.width * tiling.bytes()), cx.value(&(&self.block * Dim::from(tiling.shape.rows))));
+        let panel = cx.b.mul(column.place, rows);
+        let row = cx.b.sub(row, block.begin);
+        let number = cx.b.add(panel, row);
+        let offset = cx.b.mul(number, row_bytes);
+        cx.b.add(sums, offset)
+    }
+
+    /// The sums of a tile after this chunk, row by row.
+    fn sums(
+        &self,
+        cx: &mut Cx<'_>,
+        tiling: &Tiling<'_>,
+        block: &Block,
+        row: Val,
+        column: &Column,
+        waiting: Option<Val>,
+    ) -> Vec<Val> {
+        let (row_stride, k_stride) = self.row_strides(tiling);
+        let stride = cx.b.int(row_stride * tiling.bytes());
+        let place = cx.b.sub(row, block.begin);
+        let offset = cx.b.mul(place, stride);
+        let rows = cx.b.add(block.rows, offset);
         let zero = cx.b.number(tiling.elem, 0);
         let zero = cx.b.lanes(zero);
         let count = usize::try_from(tiling.shape.rows).expect("few rows") * tiling.vectors();
-        let step = Step { tiling, rows: &rows, columns, width: self.width };
-        let (from, k) = (cx.b.int(0), cx.value(&self.k));
-        let whole = cx.value(&(self.k.floor_div(&Dim::from(UNROLL)) * Dim::from(UNROLL)));
-        let sums = step.repeat(cx, from, whole, UNROLL, vec![zero; count]);
-        step.repeat(cx, whole, k, 1, sums)
+        let begin = match waiting {
+            None => vec![zero; count],
+            Some(waiting) => {
+                let none = cx.b.int(0);
+                let first = cx.b.compare(Compare::Eq, column.span.begin, none);
+                let first = cx.b.lanes(first);
+                let at = |cx: &mut Cx<'_>, sum: usize| {
+                    let (ptr, dtype) = (sum_place(cx, tiling, waiting, sum), tiling.elem.dtype());
+                    let sum = cx.b.load_now(Load { ptr, dtype, pattern: Pattern::Contiguous, mask: None });
+                    cx.b.select(first, zero, sum)
+                };
+                (0..count).map(|sum| at(cx, sum)).collect()
+            }
+        };
+        let step = Step { tiling, rows, row_stride, k_stride, columns: column.packed, width: self.width };
+        let (from, steps) = (cx.b.int(0), cx.b.sub(column.span.end, column.span.begin));
+        let whole = if let Some(steps) = cx.b.as_int(steps) {
+            cx.b.int(steps / UNROLL * UNROLL)
+        } else {
+            let mask = cx.b.int(-UNROLL);
+            cx.b.and(steps, mask)
+        };
+        let sums = step.repeat(cx, from, whole, UNROLL, begin);
+        step.repeat(cx, whole, steps, 1, sums)
     }
 
-    /// The epilogue of a tile; gives the digits of the row after it.
-    fn finish(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block<'_>, tile: &Tile) -> Vec<Val> {
+    /// The epilogue of a tile.
+    fn finish(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block, tile: &Tile) {
         let (height, width) = (cx.b.int(tiling.shape.rows), cx.b.int(self.width));
         let row_end = cx.b.add(tile.row, height);
         let row_end = cx.b.binary(Binary::Min, row_end, block.end);
         if tiling.contract.epilogue.insts.len() > SMALL_EPILOGUE || tiling.columns.axes.len() > 1 {
-            return self.finish_part(cx, tiling, block, tile, row_end);
+            self.finish_part(cx, tiling, block, tile, row_end);
+            return;
         }
         let (rows, columns) = (cx.b.sub(row_end, tile.row), cx.b.sub(tile.column_end, tile.column_begin));
         let (all_rows, all_columns) = (cx.b.compare(Compare::Eq, rows, height), cx.b.compare(Compare::Eq, columns, width));
@@ -173,15 +117,10 @@ impl Plan {
         let open = cx.b.open_if(whole);
         self.finish_whole(cx, tiling, tile);
         cx.b.close_if(open);
-        let part = cx.b.unary(crate::vector::Unary::Not, whole);
+        let part = cx.b.unary(Unary::Not, whole);
         let open = cx.b.open_if(part);
         self.finish_part(cx, tiling, block, tile, row_end);
         cx.b.close_if(open);
-        let mut digits = tile.digits.clone();
-        for _ in 0..tiling.shape.rows {
-            digits = cx.next_digits(&digits, &tile.sizes);
-        }
-        digits
     }
 
     /// From registers, every vector written out.
@@ -201,14 +140,8 @@ impl Plan {
     }
 
     /// From memory, as much as there is of the tile.
-    fn finish_part(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block<'_>, tile: &Tile, row_end: Val) -> Vec<Val> {
-        let dtype = tiling.elem.dtype();
-        for (place, sum) in tile.sums.iter().enumerate() {
-            let bytes = i64::try_from(place * cx.lanes).expect("few lanes") * tiling.bytes();
-            let bytes = cx.b.int(bytes);
-            let ptr = cx.b.add(block.spill, bytes);
-            cx.b.store(ptr, dtype, Pattern::Contiguous, *sum);
-        }
+    fn finish_part(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block, tile: &Tile, row_end: Val) {
+        store_sums(cx, tiling, block.spill, &tile.sums);
         let open = cx.b.open_loop(tile.row, row_end, 1, tile.digits.clone());
         let digits = open.params.clone();
         bind(cx, &tiling.rows.axes, &digits);
@@ -222,17 +155,44 @@ impl Plan {
             });
         });
         let next = cx.next_digits(&digits, &tile.sizes);
-        cx.b.close_loop(open, next)
+        cx.b.close_loop(open, next);
     }
 }
 
-/// A block of rows: packed, and its range.
-struct Block<'a> {
-    rows: &'a Panel,
+/// The place of a sum among those of its tile.
+fn sum_place(cx: &mut Cx<'_>, tiling: &Tiling<'_>, tile: Val, sum: usize) -> Val {
+    let bytes = cx.b.int(i64::try_from(sum * cx.lanes).expect("few lanes") * tiling.bytes());
+    cx.b.add(tile, bytes)
+}
+
+fn store_sums(cx: &mut Cx<'_>, tiling: &Tiling<'_>, tile: Val, sums: &[Val]) {
+    for (place, sum) in sums.iter().enumerate() {
+        let ptr = sum_place(cx, tiling, tile, place);
+        cx.b.store(ptr, tiling.elem.dtype(), Pattern::Contiguous, *sum);
+    }
+}
+
+/// A block of rows: where it is packed, and its range.
+pub(super) struct Block {
+    pub(super) rows: Val,
     /// Memory for the sums of a tile.
-    spill: Val,
-    begin: Val,
-    end: Val,
+    pub(super) spill: Val,
+    /// Memory for the sums of all tiles, where they wait between chunks.
+    pub(super) sums: Option<Val>,
+    pub(super) begin: Val,
+    pub(super) end: Val,
+}
+
+/// A panel of columns.
+pub(super) struct Column {
+    /// Its number.
+    pub(super) panel: Val,
+    /// Its number in the group.
+    pub(super) place: Val,
+    /// Where the chunk is packed.
+    pub(super) packed: Val,
+    /// The chunk.
+    pub(super) span: Span,
 }
 
 /// A tile whose sums are known.
@@ -246,10 +206,12 @@ struct Tile {
     sums: Vec<Val>,
 }
 
-/// One step of `k`.
+/// Steps of `k`: element `(row, k)` lies at `rows + (row * row_stride + k * k_stride)` elements, and `columns` at `k * width`.
 struct Step<'a> {
     tiling: &'a Tiling<'a>,
-    rows: &'a [Val],
+    rows: Val,
+    row_stride: i64,
+    k_stride: i64,
     columns: Val,
     width: i64,
 }
@@ -259,17 +221,17 @@ impl Step<'_> {
     fn repeat(&self, cx: &mut Cx<'_>, from: Val, to: Val, count: i64, sums: Vec<Val>) -> Vec<Val> {
         let open = cx.b.open_loop(from, to, count, sums);
         let (k, mut sums) = (open.var, open.params.clone());
-        let (row_bytes, column_bytes) = (cx.b.int(self.tiling.bytes()), cx.b.int(self.width * self.tiling.bytes()));
+        let bytes = self.tiling.bytes();
+        let (row_bytes, column_bytes) = (cx.b.int(self.k_stride * bytes), cx.b.int(self.width * bytes));
         let (row_offset, column_offset) = (cx.b.mul(k, row_bytes), cx.b.mul(k, column_bytes));
-        let columns = cx.b.add(self.columns, column_offset);
-        let rows: Vec<Val> = self.rows.iter().map(|row| cx.b.add(*row, row_offset)).collect();
+        let (rows, columns) = (cx.b.add(self.rows, row_offset), cx.b.add(self.columns, column_offset));
         for step in 0..count {
-            self.one(cx, &rows, columns, step, &mut sums);
+            self.one(cx, rows, columns, step, &mut sums);
         }
         cx.b.close_loop(open, sums)
     }
 
-    fn one(&self, cx: &mut Cx<'_>, rows: &[Val], columns: Val, step: i64, sums: &mut [Val]) {
+    fn one(&self, cx: &mut Cx<'_>, rows: Val, columns: Val, step: i64, sums: &mut [Val]) {
         let (dtype, bytes) = (self.tiling.elem.dtype(), self.tiling.bytes());
         let mut vectors = Vec::new();
         for vector in 0..self.tiling.vectors() {
@@ -278,9 +240,9 @@ impl Step<'_> {
             let ptr = cx.b.add(columns, offset);
             vectors.push(cx.b.load_now(Load { ptr, dtype, pattern: Pattern::Contiguous, mask: None }));
         }
-        for (row, sums) in rows.iter().zip(sums.chunks_mut(self.tiling.vectors())) {
-            let offset = cx.b.int(step * bytes);
-            let ptr = cx.b.add(*row, offset);
+        for (row, sums) in (0..).zip(sums.chunks_mut(self.tiling.vectors())) {
+            let offset = cx.b.int((row * self.row_stride + step * self.k_stride) * bytes);
+            let ptr = cx.b.add(rows, offset);
             let element = cx.b.load_now(Load { ptr, dtype, pattern: Pattern::One, mask: None });
             let element = cx.b.lanes(element);
             for (sum, vector) in sums.iter_mut().zip(&vectors) {
@@ -336,14 +298,14 @@ fn epilogue(cx: &mut Cx<'_>, tiling: &Tiling<'_>, given: &mut dyn Given) {
     }
 }
 
-fn bind(cx: &mut Cx<'_>, axes: &[usize], digits: &[Val]) {
+pub(super) fn bind(cx: &mut Cx<'_>, axes: &[usize], digits: &[Val]) {
     for (axis, digit) in axes.iter().zip(digits) {
         cx.at[*axis] = At::One(*digit);
     }
 }
 
 /// `panel * width .. min((panel + 1) * width, count)`
-fn range(cx: &mut Cx<'_>, panel: Val, width: i64, count: &Dim) -> (Val, Val) {
+pub(super) fn range(cx: &mut Cx<'_>, panel: Val, width: i64, count: &Dim) -> (Val, Val) {
     let (width, count) = (cx.b.int(width), cx.value(count));
     let begin = cx.b.mul(panel, width);
     let end = cx.b.add(begin, width);

@@ -1,0 +1,241 @@
+//! Sizes of panels, blocks and chunks, and the two phases: packing the columns, and the tiles over them.
+//!
+//! A parallel point of the tiles is a block of rows with a group of column panels. It goes over `k` in chunks that caches hold:
+//! the chunk of the block's rows is packed, then every tile of the block takes the chunk's products. Sums wait in memory
+//! between chunks, and are added to in the same order as if there were one.
+
+use graver_ir::Dim;
+
+use super::super::cx::Cx;
+use super::super::{Lowered, Phase, Prepared};
+use super::Tiling;
+use super::pack::{Panel, Span};
+use super::tile::{Block, bind, range};
+use crate::vector::{Binary, Op, Val};
+
+/// Steps of `k` in a chunk at most. Of a panel of columns, a chunk is a tenth of a usual second-level cache.
+const CHUNK: i64 = 512;
+/// Elements of a chunk of a block's rows: a good part of a second-level cache.
+const BLOCK_ELEMENTS: i64 = 48_000;
+/// Row panels of a block at most.
+const BLOCK_PANELS: i64 = 24;
+/// Column panels of a group at most: what waits between chunks stays in a second-level cache.
+const GROUP_PANELS: i64 = 64;
+/// Column panels of a group at least, where there are so many: rows are packed for each group anew.
+const LEAST_PANELS: i64 = 3;
+/// Parallel points that there should be at least, for threads to share.
+const POINTS: i64 = 8;
+/// Bytes of a cache line.
+const LINE: i64 = 64;
+/// Steps of `k` that are written out.
+pub(super) const UNROLL: i64 = 4;
+
+pub(super) fn lower(cx: Cx<'_>, tiling: &Tiling<'_>) -> Lowered {
+    let plan = Plan::new(&cx, tiling);
+    let pack = cx.again("pack");
+    let pack = plan.pack_columns(pack, tiling);
+    let tiles = plan.tiles(cx, tiling);
+    let mut args: Vec<usize> = tiling.columns.side.body.loads().map(|(_, access)| access.arg).collect();
+    args.sort_unstable();
+    args.dedup();
+    let fixed = !pack.func.uses_dims() && pack.extent.as_const().is_some() && plan.shared.as_const().is_some();
+    Lowered { phases: vec![pack, tiles], shared: plan.shared, prepared: Some(Prepared { args, fixed }) }
+}
+
+/// Sizes of everything.
+pub(super) struct Plan {
+    batch: Dim,
+    pub(super) rows: Dim,
+    pub(super) columns: Dim,
+    pub(super) k: Dim,
+    /// Columns of a tile.
+    pub(super) width: i64,
+    column_panels: Dim,
+    /// Steps of `k` in a chunk.
+    pub(super) chunk: i64,
+    /// Rows of a block at most.
+    most_rows: i64,
+    /// Row panels of a block.
+    pub(super) block: Dim,
+    blocks: Dim,
+    /// Column panels of a group.
+    group: Dim,
+    groups: Dim,
+    /// Bytes of the packed columns.
+    shared: Dim,
+}
+
+impl Plan {
+    fn new(cx: &Cx<'_>, tiling: &Tiling<'_>) -> Self {
+        let (rows, columns) = (tiling.count(&tiling.rows.axes), tiling.count(&tiling.columns.axes));
+        let (batch, k) = (tiling.count(&tiling.batch), tiling.count(&tiling.k));
+        let width = tiling.width(cx);
+        let column_panels = columns.ceil_div(&Dim::from(width));
+        let height = tiling.shape.rows;
+        let row_panels = rows.ceil_div(&Dim::from(height));
+        let chunk = chunk(&k);
+        let fits = (BLOCK_ELEMENTS / (chunk * height)).clamp(1, BLOCK_PANELS);
+        let points = Dim::from(POINTS);
+        let evenly = |count: &Dim, most: &Dim| count.ceil_div(&count.ceil_div(&most.max_with(&Dim::ONE)).max_with(&Dim::ONE));
+        // Columns are shared out first, then rows: what is packed for a block of rows is of use for few columns only.
+        let largest = row_panels.ceil_div(&Dim::from(fits));
+        let shared_out = (&column_panels * &largest).floor_div(&points).max_with(&Dim::from(LEAST_PANELS));
+        let group = evenly(&column_panels, &shared_out.min_with(&Dim::from(GROUP_PANELS))).max_with(&Dim::ONE);
+        let groups = column_panels.ceil_div(&group);
+        let shared_out = (&row_panels * &groups).ceil_div(&points);
+        let block = evenly(&row_panels, &shared_out.min_with(&Dim::from(fits))).max_with(&Dim::ONE);
+        let blocks = row_panels.ceil_div(&block);
+        let shared = &batch * &column_panels * &k * Dim::from(width * tiling.bytes());
+        Self {
+            batch,
+            rows,
+            columns,
+            k,
+            width,
+            column_panels,
+            chunk,
+            most_rows: fits * height,
+            block,
+            blocks,
+            group,
+            groups,
+            shared,
+        }
+    }
+
+    /// Whether all of `k` is one chunk.
+    pub(super) fn is_whole(&self) -> bool {
+        self.k.as_const().is_some_and(|k| k <= self.chunk)
+    }
+
+    /// The phase that packs the columns' side, a panel a point.
+    fn pack_columns(&self, mut cx: Cx<'_>, tiling: &Tiling<'_>) -> Phase {
+        let digits = with_batch(tiling, [&self.column_panels]);
+        cx.parallel(&digits, &mut |cx, digits| {
+            let (panel, batch) = digits.split_last().expect("a panel is the last digit");
+            bind(cx, &tiling.batch, batch);
+            let (begin, end) = range(cx, *panel, self.width, &self.columns);
+            let base = self.packed_columns(cx, tiling, *panel);
+            let place = Panel { base, own_stride: Dim::ONE, k_stride: Dim::from(self.width) };
+            tiling.pack(cx, &tiling.columns, &place, begin, end, None);
+        });
+        let work = &self.batch * &self.columns * &self.k * Dim::from(tiling.columns.side.body.insts.len() + 2);
+        Phase { func: cx.b.finish(), extent: digits.iter().product(), scratch: cx.scratch, work }
+    }
+
+    /// The address of a packed column panel of the batch where it stands.
+    fn packed_columns(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, panel: Val) -> Val {
+        let shared = cx.b.op(Op::Arg(cx.kernel.args.len()));
+        let panels = cx.value(&self.column_panels);
+        let batch = cx.value(&tiling.number(&tiling.batch));
+        let number = cx.b.mul(batch, panels);
+        let number = cx.b.add(number, panel);
+        let bytes = cx.value(&(&self.k * Dim::from(self.width * tiling.bytes())));
+        let offset = cx.b.mul(number, bytes);
+        cx.b.add(shared, offset)
+    }
+
+    /// The phase of the tiles, a block of rows with a group of columns a point.
+    fn tiles(&self, mut cx: Cx<'_>, tiling: &Tiling<'_>) -> Phase {
+        let digits = with_batch(tiling, [&self.blocks, &self.groups]);
+        let tile = Dim::from(tiling.shape.rows * self.width * tiling.bytes());
+        let rows = self.packed_rows(&mut cx, tiling);
+        let spill = cx.take_scratch(&tile);
+        let sums = (!self.is_whole()).then(|| cx.take_scratch(&(&self.block * &self.group * &tile)));
+        cx.parallel(&digits, &mut |cx, digits| {
+            let [batch @ .., block, group] = digits else { unreachable!("a block and a group are the last digits") };
+            bind(cx, &tiling.batch, batch);
+            let height = cx.value(&(&self.block * Dim::from(tiling.shape.rows)));
+            let begin = cx.b.mul(*block, height);
+            let end = cx.b.add(begin, height);
+            let count = cx.value(&self.rows);
+            let end = cx.b.binary(Binary::Min, end, count);
+            self.chunks(cx, tiling, *group, &Block { rows, spill, sums, begin, end });
+        });
+        let products = &self.batch * &self.rows * &self.columns * &self.k;
+        // A vector unit does some sixteen operations while a body does one.
+        let work = products.floor_div(&Dim::from(8)) + &self.rows * &self.k * Dim::from(tiling.rows.side.body.insts.len());
+        Phase { func: cx.b.finish(), extent: digits.iter().product(), scratch: cx.scratch, work }
+    }
+
+    /// Every chunk of `k`, and at least one.
+    fn chunks(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, group: Val, block: &Block) {
+        let zero = cx.b.int(0);
+        if self.is_whole() {
+            let k = cx.value(&self.k);
+            self.pack_rows(cx, tiling, block, None);
+            self.tiles_of(cx, tiling, group, block, Span { begin: zero, end: k });
+            return;
+        }
+        let (k, most) = (cx.value(&self.k.max_with(&Dim::ONE)), cx.value(&self.k));
+        let open = cx.b.open_loop(zero, k, self.chunk, Vec::new());
+        let chunk = cx.b.int(self.chunk);
+        let end = cx.b.add(open.var, chunk);
+        let end = cx.b.binary(Binary::Min, end, most);
+        let span = Span { begin: open.var, end };
+        self.pack_rows(cx, tiling, block, Some(span));
+        self.tiles_of(cx, tiling, group, block, span);
+        cx.b.close_loop(open, Vec::new());
+    }
+
+    /// Every tile of a block and a group: for each column panel, whose chunk stays in the first caches, every row panel.
+    fn tiles_of(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, group: Val, block: &Block, span: Span) {
+        let sizes: Vec<Val> = tiling.rows.axes.iter().map(|axis| cx.value(&tiling.size(*axis))).collect();
+        let first_row = cx.digits(block.begin, &sizes);
+        let (panels, most) = (cx.value(&self.group), cx.value(&self.column_panels));
+        let first = cx.b.mul(group, panels);
+        let last = cx.b.add(first, panels);
+        let last = cx.b.binary(Binary::Min, last, most);
+        let open = cx.b.open_loop(first, last, 1, Vec::new());
+        let columns = self.packed_columns(cx, tiling, open.var);
+        let bytes = cx.b.int(self.width * tiling.bytes());
+        let offset = cx.b.mul(span.begin, bytes);
+        let columns = cx.b.add(columns, offset);
+        let place = cx.b.sub(open.var, first);
+        self.row_panels(
+            cx,
+            tiling,
+            block,
+            &super::tile::Column { panel: open.var, place, packed: columns, span },
+            (first_row, sizes),
+        );
+        cx.b.close_loop(open, Vec::new());
+    }
+
+    /// Memory for a chunk of a block's rows.
+    fn packed_rows(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>) -> Val {
+        let (own, k) = self.row_strides(tiling);
+        let elements = if tiling.rows.along_own { k * self.chunk } else { own * self.most_rows };
+        cx.take_scratch(&Dim::from(elements * tiling.bytes()))
+    }
+
+    /// Elements from a packed row to the next, and from one `k` to the next: the lesser is 1, along which rows are read.
+    ///
+    /// The other is an odd number of cache lines, so that the elements of a tile do not fall on the same lines' sets.
+    pub(super) fn row_strides(&self, tiling: &Tiling<'_>) -> (i64, i64) {
+        let line = LINE / tiling.bytes();
+        let apart = |elements: i64| ((elements + line - 1) / line | 1) * line;
+        if tiling.rows.along_own { (1, apart(self.most_rows)) } else { (apart(self.chunk), 1) }
+    }
+
+    /// Packs a block's rows; where there is no span, for every `k`.
+    fn pack_rows(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block, span: Option<Span>) {
+        let (own_stride, k_stride) = self.row_strides(tiling);
+        let place = Panel { base: block.rows, own_stride: Dim::from(own_stride), k_stride: Dim::from(k_stride) };
+        tiling.pack(cx, &tiling.rows, &place, block.begin, block.end, span);
+    }
+}
+
+/// The length of chunks: all alike, nearly, where the number of steps is known.
+fn chunk(k: &Dim) -> i64 {
+    let alike = |k: i64| {
+        let chunks = (k + CHUNK - 1) / CHUNK;
+        let steps = (k + chunks - 1) / chunks;
+        (steps + UNROLL - 1) / UNROLL * UNROLL
+    };
+    k.as_const().map_or(CHUNK, |k| alike(k.max(1)))
+}
+
+fn with_batch<const N: usize>(tiling: &Tiling<'_>, last: [&Dim; N]) -> Vec<Dim> {
+    tiling.batch.iter().map(|axis| tiling.size(*axis)).chain(last.map(Clone::clone)).collect()
+}

@@ -1,0 +1,141 @@
+//! Which side of a contraction gives the rows of tiles and which the columns, and along which axes both are numbered: the
+//! arrangement that moves elements with the least work. Sums have another order of `k` in another arrangement; which one it
+//! is depends on the kernel and the lanes alone.
+
+use graver_ir::Dim;
+use graver_ir::kernel::{AxisSet, Body, Contract, Index, Side};
+
+use super::super::cx::Cx;
+
+/// The work of an element that a lane reaches on its own, by a gather or a scatter; that of a contiguous vector's is 1.
+const ALONE: i64 = 8;
+
+/// A side and its own axes, in the order in which the result's rows or columns are numbered.
+#[derive(Clone)]
+pub(super) struct Operand<'a> {
+    pub(super) side: &'a Side,
+    pub(super) axes: Vec<usize>,
+    /// Whether it is packed along the last of its own axes, rather than along the last of `k`.
+    pub(super) along_own: bool,
+}
+
+/// Who is what.
+pub(super) struct Sides<'a> {
+    /// The side whose elements are broadcast.
+    pub(super) rows: Operand<'a>,
+    /// The side whose elements go over lanes.
+    pub(super) columns: Operand<'a>,
+    /// The order of summation: the innermost last.
+    pub(super) k: Vec<usize>,
+}
+
+impl<'a> Sides<'a> {
+    /// The best of all arrangements; of equal ones that which keeps the contraction's own order.
+    pub(super) fn best(cx: &Cx<'_>, contract: &'a Contract, lasting: &[bool]) -> Self {
+        let costs = Costs { cx, contract, lasting };
+        let (a, b) = ((&contract.a, contract.m), (&contract.b, contract.n));
+        let mut best: Option<(i64, Self)> = None;
+        for (rows, columns) in [(a, b), (b, a)] {
+            for k in endings(contract.k) {
+                for axes in endings(columns.1) {
+                    let (rows, row_work) = costs.rows(rows, &k);
+                    let (columns, column_work) = costs.columns(columns.0, axes, &k);
+                    let work = row_work.saturating_add(column_work).saturating_add(costs.results(&columns));
+                    if best.as_ref().is_none_or(|(least, _)| work < *least) {
+                        best = Some((work, Self { rows, columns, k: k.clone() }));
+                    }
+                }
+            }
+        }
+        best.expect("a tiled contraction has axes of each role").1
+    }
+}
+
+/// The axes of a set in every order that moves one of them to the end, their own order first.
+fn endings(set: AxisSet) -> Vec<Vec<usize>> {
+    let last = |last: usize| set.iter().filter(|axis| *axis != last).chain([last]).collect();
+    let mut axes: Vec<usize> = set.iter().collect();
+    axes.reverse();
+    axes.into_iter().map(last).collect()
+}
+
+/// Work by the number of elements, each weighed by how it is reached.
+struct Costs<'a, 'c> {
+    cx: &'c Cx<'c>,
+    contract: &'a Contract,
+    /// By argument: whether what is packed of it is kept.
+    lasting: &'c [bool],
+}
+
+impl<'a> Costs<'a, '_> {
+    fn count(&self, axes: impl Iterator<Item = usize>) -> i64 {
+        axes.map(|axis| self.contract.axes[axis].nominal()).fold(1, i64::saturating_mul)
+    }
+
+    /// The rows, packed along whichever axis is best: panels are stored as they are read.
+    fn rows(&self, (side, own): (&'a Side, AxisSet), k: &[usize]) -> (Operand<'a>, i64) {
+        let (axes, along_own) = endings(own)
+            .into_iter()
+            .map(|axes| (self.loads(&side.body, *axes.last().expect("a set that ends has an axis")), axes))
+            .min_by_key(|(work, _)| *work)
+            .map(|(work, axes)| (axes, work))
+            .expect("a tiled contraction has rows");
+        let along_k = self.loads(&side.body, *k.last().expect("tiles sum over some axis"));
+        let elements = self.count(own.iter()).saturating_mul(self.count(k.iter().copied()));
+        let operand = Operand { side, axes, along_own: along_own < along_k };
+        (operand, elements.saturating_mul(along_own.min(along_k)))
+    }
+
+    /// The columns, numbered in this order: along `k`, every element is stored on its own. What is kept costs nothing.
+    fn columns(&self, side: &'a Side, axes: Vec<usize>, k: &[usize]) -> (Operand<'a>, i64) {
+        let along_own = self.loads(&side.body, *axes.last().expect("a set that ends has an axis")).saturating_add(self.vector());
+        let along_k = self.loads(&side.body, *k.last().expect("tiles sum over some axis")).saturating_add(self.vector() * ALONE);
+        let elements = self.count(axes.iter().copied()).saturating_mul(self.count(k.iter().copied()));
+        let operand = Operand { side, axes, along_own: along_own <= along_k };
+        let kept = side.body.loads().all(|(_, access)| self.lasting[access.arg]);
+        (operand, if kept { 0 } else { elements.saturating_mul(along_own.min(along_k)) })
+    }
+
+    /// The epilogue's loads and stores, over the columns.
+    fn results(&self, columns: &Operand<'_>) -> i64 {
+        let axis = *columns.axes.last().expect("an operand has axes");
+        let stores = self.contract.stores.iter().map(|store| self.access(store.arg, &store.index, axis)).sum::<i64>();
+        let each = self.loads(&self.contract.epilogue, axis).saturating_add(stores);
+        let results = self.contract.batch.union(self.contract.m).union(self.contract.n);
+        let own = results.minus(self.contract.batch);
+        // Lanes that are alone touch a page each, while the tiles wait.
+        self.count(own.iter()).saturating_mul(each).saturating_mul(2)
+    }
+
+    /// The work of a body's loads at an element, while this axis is over lanes.
+    fn loads(&self, body: &Body, axis: usize) -> i64 {
+        body.loads().map(|(_, access)| self.access(access.arg, &access.index, axis)).sum()
+    }
+
+    /// The work of a contiguous element: a lane's.
+    fn vector(&self) -> i64 {
+        i64::try_from(self.cx.lanes).expect("few lanes")
+    }
+
+    /// The work of an access, in lanes of a vector: a short axis leaves some unused.
+    fn access(&self, arg: usize, index: &[Index], axis: usize) -> i64 {
+        let lanes = self.vector();
+        let used = self.contract.axes[axis].nominal().clamp(1, lanes);
+        match slope(self.cx, arg, index, axis) {
+            Some(slope) if slope.is(0) || slope.is(1) => lanes * lanes / used,
+            Some(_) | None => lanes * ALONE,
+        }
+    }
+}
+
+/// How far an access moves from one position of an axis to the next; `None` where that is not always as far.
+fn slope(cx: &Cx<'_>, arg: usize, index: &[Index], axis: usize) -> Option<Dim> {
+    let mut offset = Dim::ZERO;
+    for (index, stride) in index.iter().zip(&cx.arg(arg).strides) {
+        match index {
+            Index::At(dim) => offset = offset + dim * stride,
+            Index::Value(_) => return None,
+        }
+    }
+    offset.along(axis).map(|(slope, _)| slope)
+}

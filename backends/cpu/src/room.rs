@@ -1,0 +1,91 @@
+//! Where everything that a call works in lies: packings that are kept, then the arena, in whose gaps scratch memory lies, and
+//! what of that does not fit there.
+
+use graver_ir::kernel::{Entry, launches};
+use graver_ir::{Error, Sizes};
+use graver_runtime::{Layout, Working, evaluated};
+
+use crate::compile::CompiledKernel;
+use crate::memory::ALIGNMENT;
+use crate::packs::Packs;
+
+/// See the file's header. Places are in bytes from the start of all memory, multiples of [`ALIGNMENT`].
+#[derive(Debug)]
+pub(crate) struct Room {
+    /// The amounts.
+    pub(crate) working: Working,
+    /// Where each packing that is kept lies.
+    pub(crate) packs: Vec<usize>,
+    /// Where the arena begins.
+    pub(crate) arena: usize,
+    /// By launch, in the order of [`launches`].
+    pub(crate) scratch: Vec<Scratch>,
+}
+
+/// The scratch memory of a launch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scratch {
+    /// Where that of all threads together begins.
+    pub(crate) shared: usize,
+    /// Where that of the first thread begins.
+    pub(crate) first: usize,
+    /// How far it is to the next one's.
+    pub(crate) each: usize,
+}
+
+impl Room {
+    /// For an entry and sizes.
+    pub(crate) fn new(
+        entry: &Entry,
+        kernels: &[CompiledKernel],
+        packs: &Packs,
+        sizes: &Sizes,
+        threads: usize,
+    ) -> Result<Self, Error> {
+        let mut arena = 0usize;
+        let mut place = |pack: &crate::packs::Pack| {
+            let start = arena;
+            arena = arena.saturating_add(whole(evaluated(&pack.bytes, sizes)?));
+            Ok::<_, Error>(start)
+        };
+        let kept = packs.packs.iter().map(&mut place).collect::<Result<_, _>>()?;
+        let needs = launches(&entry.steps).into_iter().zip(&packs.of_launch);
+        let needs = needs.map(|(launch, pack)| Need::of(&kernels[launch.kernel.0 as usize], pack.is_some(), sizes));
+        let needs = needs.collect::<Result<Vec<Need>, Error>>()?;
+        let totals: Vec<usize> = needs.iter().map(|need| need.total(threads)).collect();
+        let Layout { working, scratch } = Layout::new(entry, sizes, &totals, ALIGNMENT)?;
+        let scratch = scratch.into_iter().zip(needs).map(|(start, need)| {
+            let shared = arena.saturating_add(start);
+            Scratch { shared, first: shared.saturating_add(need.shared), each: need.each }
+        });
+        let (beside, live) = (working.scratch.saturating_add(arena), working.live.saturating_add(arena));
+        let scratch = scratch.collect();
+        Ok(Self { working: Working { scratch: beside, live, ..working }, packs: kept, arena, scratch })
+    }
+}
+
+/// How much scratch memory a launch takes.
+struct Need {
+    shared: usize,
+    each: usize,
+}
+
+impl Need {
+    /// `kept`: what it packs is kept, and no scratch.
+    fn of(kernel: &CompiledKernel, kept: bool, sizes: &Sizes) -> Result<Self, Error> {
+        let mut each = 0;
+        for phase in &kernel.phases {
+            each = each.max(evaluated(&phase.scratch, sizes)?);
+        }
+        let shared = if kept { 0 } else { evaluated(&kernel.shared, sizes)? };
+        Ok(Self { shared: whole(shared), each: whole(each) })
+    }
+
+    const fn total(&self, threads: usize) -> usize {
+        self.shared.saturating_add(self.each.saturating_mul(threads))
+    }
+}
+
+fn whole(bytes: usize) -> usize {
+    bytes.checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,107 @@
+//! The cases by name, with the work that each is: what it is built from, its operations, the bytes that it must move.
+
+mod model;
+mod operation;
+mod runs;
+
+use graver::prelude::*;
+
+use crate::numbers::Numbers;
+
+pub(crate) use runs::{Facts, Runs};
+
+/// Something to be measured.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    /// Floating-point operations of a call, a multiply-add as two. A training step is three times its forward pass.
+    pub(crate) flops: f64,
+    /// Bytes of arguments and results, where a call does little with each; 0 where operations decide.
+    pub(crate) bytes: f64,
+    pub(crate) build: fn(&mut Numbers, &Device) -> Result<Box<dyn Runs>, Error>,
+}
+
+impl Case {
+    const fn computing(name: &'static str, flops: f64, build: fn(&mut Numbers, &Device) -> Result<Box<dyn Runs>, Error>) -> Self {
+        Self { name, flops, bytes: 0.0, build }
+    }
+
+    const fn moving(name: &'static str, bytes: f64, build: fn(&mut Numbers, &Device) -> Result<Box<dyn Runs>, Error>) -> Self {
+        Self { name, flops: 0.0, bytes, build }
+    }
+}
+
+const MLP: f64 = 2.0 * (784.0 * 512.0 + 512.0 * 512.0 + 512.0 * 10.0);
+const CNN: f64 = 2.0 * (24.0 * 24.0 * 32.0 * 27.0 + 12.0 * 12.0 * 64.0 * 288.0 + 2304.0 * 128.0 + 128.0 * 10.0);
+const LSTM: f64 = 64.0 * 2.0 * (128.0 + 256.0) * 1024.0;
+const RESNET: f64 = 2.0 * 1.814e9;
+const RESNET_SMALL: f64 = 2.0 * 0.5557e9;
+/// Twelve layers over 128 tokens.
+const TRANSFORMER: f64 = 12.0 * (128.0 * 24.0 * 768.0 * 768.0 + 4.0 * 128.0 * 128.0 * 768.0);
+const GPT2: f64 = TRANSFORMER + 2.0 * 128.0 * 768.0 * 50257.0;
+/// Causal attention of twelve heads of 64 over so many tokens.
+const fn attention(tokens: f64) -> f64 {
+    2.0 * 12.0 * tokens * tokens * 64.0
+}
+/// Bytes of a 4096x4096 matrix of `f32`.
+const MATRIX: f64 = 4096.0 * 4096.0 * 4.0;
+
+/// A product of both kinds: of two arguments, and with a weight.
+macro_rules! products {
+    ($($m:literal $k:literal $n:literal;)*) => {
+        [$(
+            Case::computing(concat!("gemm_", $m, "x", $k, "x", $n), 2.0 * $m as f64 * $k as f64 * $n as f64, |numbers, device| {
+                operation::product(numbers, device, [$m, $k, $n])
+            }),
+            Case::computing(concat!("linear_", $m, "x", $k, "x", $n), 2.0 * $m as f64 * $k as f64 * $n as f64, |numbers, device| {
+                operation::linear(numbers, device, [$m, $k, $n])
+            }),
+        )*]
+    };
+}
+
+static PRODUCTS: [Case; 18] = products! {
+    64 64 64;
+    128 128 128;
+    256 256 256;
+    512 512 512;
+    1024 1024 1024;
+    2048 2048 2048;
+    1 768 3072;
+    8 768 3072;
+    128 768 3072;
+};
+
+/// Models and single operations.
+static CASES: [Case; 22] = [
+    Case::computing("mlp_train", 3.0 * 128.0 * MLP, model::mlp_train),
+    Case::computing("cnn_train", 3.0 * 64.0 * CNN, model::cnn_train),
+    Case::computing("cnn_infer_b1", CNN, |numbers, device| model::cnn_infer(numbers, device, 1)),
+    Case::computing("cnn_infer_b64", 64.0 * CNN, |numbers, device| model::cnn_infer(numbers, device, 64)),
+    Case::computing("lstm_train", 3.0 * 32.0 * LSTM, model::lstm_train),
+    Case::computing("resnet18_infer_b1", RESNET, |numbers, device| model::resnet18_infer(numbers, device, 1)),
+    Case::computing("resnet18_infer_b8", 8.0 * RESNET, |numbers, device| model::resnet18_infer(numbers, device, 8)),
+    Case::computing("resnet18_train", 3.0 * 32.0 * RESNET_SMALL, model::resnet18_train),
+    Case::computing("bert_base_infer_b1", TRANSFORMER, |numbers, device| model::bert_infer(numbers, device, 1)),
+    Case::computing("bert_base_infer_b8", 8.0 * TRANSFORMER, |numbers, device| model::bert_infer(numbers, device, 8)),
+    Case::computing("gpt2_small_train", 3.0 * 4.0 * GPT2, model::gpt2_train),
+    Case::computing("attn_fwd_t2048", attention(2048.0), |numbers, device| operation::attention(numbers, device, 2048)),
+    Case::computing("attn_fwd_t4096", attention(4096.0), |numbers, device| operation::attention(numbers, device, 4096)),
+    Case::computing("attn_grad_t2048", 3.5 * attention(2048.0), |numbers, device| {
+        operation::attention_grad(numbers, device, 2048)
+    }),
+    Case::computing("attn_grad_t4096", 3.5 * attention(4096.0), |numbers, device| {
+        operation::attention_grad(numbers, device, 4096)
+    }),
+    Case::moving("micro_gelu", 2.0 * MATRIX, operation::gelu),
+    Case::moving("micro_softmax", 2.0 * MATRIX, operation::softmax),
+    Case::moving("micro_layernorm", 2.0 * MATRIX, operation::layer_norm),
+    Case::moving("micro_sum0", MATRIX, |numbers, device| operation::sum(numbers, device, 0)),
+    Case::moving("micro_sum1", MATRIX, |numbers, device| operation::sum(numbers, device, 1)),
+    Case::moving("micro_transpose_add", 3.0 * MATRIX, operation::transpose_add),
+    Case::moving("tiny50", 0.0, operation::tiny50),
+];
+
+/// Every case.
+pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
+    CASES.iter().chain(&PRODUCTS)
+}

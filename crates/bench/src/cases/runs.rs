@@ -1,0 +1,116 @@
+//! A compiled function or step with its arguments: what is called again and again.
+
+use std::path::Path;
+use std::time::Duration;
+
+use graver::inspect;
+use graver::prelude::*;
+use graver::runtime::{Binding, Profile};
+use graver::trace::{Engine, Sizes, TensorSpec};
+
+/// What is known of a case before it runs.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// Tracing and compiling.
+    pub(crate) compile: Duration,
+    pub(crate) kernels: usize,
+    /// Bytes that a call works in.
+    pub(crate) planned: usize,
+    /// The values of symbols.
+    pub(crate) sizes: Sizes,
+}
+
+/// Something compiled that can be called.
+pub(crate) trait Runs {
+    /// One call; what it gave is kept until the next.
+    fn call(&mut self) -> Result<(), Error>;
+
+    /// One call with the time of every launch.
+    fn profile(&mut self) -> Result<Profile, Error>;
+
+    /// Of the last call: the loss, or the mean magnitude of all results.
+    fn seen(&self) -> Result<f64, Error>;
+
+    fn facts(&self) -> Result<Facts, Error>;
+
+    fn program(&self) -> &graver::ir::kernel::Program;
+
+    /// Writes every stage of the compilation into a folder.
+    fn dump(&self, folder: &Path) -> Result<(), Error>;
+}
+
+/// A function of arguments.
+pub(crate) struct Called<const N: usize> {
+    pub(crate) compiled: Compiled<[TensorSpec; N], Vec<Tensor>>,
+    pub(crate) compile: Duration,
+    pub(crate) args: [Array; N],
+    pub(crate) results: Vec<Array>,
+}
+
+/// A training step.
+pub(crate) struct Trained<const N: usize> {
+    pub(crate) step: Step<[TensorSpec; N], Tensor>,
+    pub(crate) compile: Duration,
+    pub(crate) args: [Array; N],
+    pub(crate) loss: f64,
+}
+
+fn facts<S, Y>(engine: &Engine<S, Y>, args: &[Array], compile: Duration) -> Result<Facts, Error> {
+    let sizes = Binding::new(engine.program(), 0, &args.iter().collect::<Vec<_>>())?.sizes;
+    Ok(Facts { compile, kernels: engine.kernels().len(), planned: engine.peak_bytes(&sizes)?, sizes })
+}
+
+impl<const N: usize> Runs for Called<N> {
+    fn call(&mut self) -> Result<(), Error> {
+        self.results = self.compiled.call(self.args.each_ref())?;
+        Ok(())
+    }
+
+    fn profile(&mut self) -> Result<Profile, Error> {
+        Ok(self.compiled.profile(self.args.each_ref())?.1)
+    }
+
+    fn seen(&self) -> Result<f64, Error> {
+        let all: Vec<f64> = self.results.iter().flat_map(Array::to_f64).collect();
+        Ok(all.iter().map(|x| x.abs()).sum::<f64>() / all.len() as f64)
+    }
+
+    fn facts(&self) -> Result<Facts, Error> {
+        facts(&self.compiled, &self.args, self.compile)
+    }
+
+    fn program(&self) -> &graver::ir::kernel::Program {
+        self.compiled.program()
+    }
+
+    fn dump(&self, folder: &Path) -> Result<(), Error> {
+        inspect::write_dumps(&self.compiled, folder)
+    }
+}
+
+impl<const N: usize> Runs for Trained<N> {
+    fn call(&mut self) -> Result<(), Error> {
+        self.loss = self.step.run(self.args.each_ref())?.item()?;
+        Ok(())
+    }
+
+    fn profile(&mut self) -> Result<Profile, Error> {
+        Ok(self.step.profile(self.args.each_ref())?.1)
+    }
+
+    fn seen(&self) -> Result<f64, Error> {
+        Ok(self.loss)
+    }
+
+    fn facts(&self) -> Result<Facts, Error> {
+        facts(&self.step, &self.args, self.compile)
+    }
+
+    fn program(&self) -> &graver::ir::kernel::Program {
+        self.step.program()
+    }
+
+    fn dump(&self, folder: &Path) -> Result<(), Error> {
+        inspect::write_dumps(&self.step, folder)
+    }
+}

@@ -1,0 +1,146 @@
+//! Where a call's time goes: kernel by kernel, beside the least time for its operations and its bytes.
+//!
+//! Operations and bytes are read off the kernel: what every point computes, and every element of its arguments once. Bytes that
+//! a cache holds move faster than memory's rate, so that small kernels may exceed what is called possible here.
+
+use std::time::Duration;
+
+use graver::ir::kernel::{Body, Index, Kernel, KernelBody, Mode, Program};
+use graver::ir::{Dim, Sizes};
+use graver::prelude::*;
+
+use crate::cases::Runs;
+use crate::machine::Limits;
+
+/// Calls of which each launch's fastest is taken.
+const CALLS: usize = 20;
+
+/// Prints the table, the slowest kernel first.
+pub(crate) fn print(case: &mut dyn Runs, limits: Limits) -> Result<(), Error> {
+    let mut least: Vec<(usize, Duration)> = Vec::new();
+    for _ in 0..CALLS {
+        let launches = case.profile()?.launches;
+        least.resize(launches.len(), (0, Duration::MAX));
+        for (place, launch) in launches.iter().enumerate() {
+            least[place] = (launch.kernel, least[place].1.min(launch.took));
+        }
+    }
+    let sizes = case.facts()?.sizes;
+    let program = case.program();
+    let mut lines: Vec<Line> = (0..program.kernels.len()).map(|kernel| Line::new(program, kernel, &least, &sizes)).collect();
+    lines.sort_by_key(|line| std::cmp::Reverse(line.took));
+    let total: Duration = lines.iter().map(|line| line.took).sum();
+    println!(
+        "limits: {:.1} GFLOP/s, {:.1} GB/s copied; {:.1} us in {} launches",
+        limits.flops / 1e9,
+        limits.bytes / 1e9,
+        micros(total),
+        least.len()
+    );
+    println!("{:>10} {:>6} {:>6} {:>10} {:>6} {:>10} {:>10}  kernel", "us", "share", "times", "floor us", "of it", "MFLOP", "MB");
+    for line in lines.iter().filter(|line| line.times > 0) {
+        line.print(limits, total);
+    }
+    Ok(())
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+/// A kernel with all its launches.
+struct Line {
+    name: String,
+    times: usize,
+    took: Duration,
+    flops: f64,
+    bytes: f64,
+}
+
+impl Line {
+    fn new(program: &Program, number: usize, launches: &[(usize, Duration)], sizes: &Sizes) -> Self {
+        let own = || launches.iter().filter(|(kernel, _)| *kernel == number);
+        let (times, kernel) = (own().count(), &program.kernels[number]);
+        let work = |of: f64| of * times as f64;
+        Self {
+            name: format!("{number} {} {}", kernel.name, axes(kernel, sizes)),
+            times,
+            took: own().map(|(_, took)| took).sum(),
+            flops: work(flops(kernel, sizes)),
+            bytes: work(bytes(kernel, sizes)),
+        }
+    }
+
+    fn print(&self, limits: Limits, total: Duration) {
+        let floor = limits.floor(self.flops, self.bytes);
+        println!(
+            "{:>10.1} {:>5.1}% {:>6} {:>10.1} {:>5.0}% {:>10.2} {:>10.3}  {}",
+            micros(self.took),
+            100.0 * self.took.as_secs_f64() / total.as_secs_f64(),
+            self.times,
+            micros(floor),
+            100.0 * floor.as_secs_f64() / self.took.as_secs_f64(),
+            self.flops / 1e6,
+            self.bytes / 1e6,
+            self.name,
+        );
+    }
+}
+
+fn value(dim: &Dim, sizes: &Sizes) -> f64 {
+    dim.eval(sizes).map_or(0.0, |value| value as f64)
+}
+
+fn points(axes: &[Dim], set: impl Iterator<Item = usize>, sizes: &Sizes) -> f64 {
+    set.map(|axis| value(&axes[axis], sizes)).product()
+}
+
+fn axes(kernel: &Kernel, sizes: &Sizes) -> String {
+    let list = |axes: &[Dim]| axes.iter().map(|axis| value(axis, sizes).to_string()).collect::<Vec<_>>().join("x");
+    match &kernel.body {
+        KernelBody::Nest(nest) => list(&nest.axes),
+        KernelBody::Contract(contract) => list(&contract.axes),
+        KernelBody::Scatter(scatter) => list(&scatter.axes),
+    }
+}
+
+/// Operations: two a product of a contraction, one an instruction of a nest that computes.
+fn flops(kernel: &Kernel, sizes: &Sizes) -> f64 {
+    match &kernel.body {
+        KernelBody::Nest(nest) => {
+            let stage = |stage: &graver::ir::kernel::Stage| points(&nest.axes, stage.over.iter(), sizes) * computing(&stage.body);
+            nest.stages.iter().map(stage).sum()
+        }
+        KernelBody::Contract(contract) => 2.0 * points(&contract.axes, 0..contract.axes.len(), sizes),
+        KernelBody::Scatter(_) => 0.0,
+    }
+}
+
+fn computing(body: &Body) -> f64 {
+    body.insts.len() as f64 - body.loads().count() as f64
+}
+
+/// Every element of every argument once; of one that is read at run-time positions, no more than there are points.
+fn bytes(kernel: &Kernel, sizes: &Sizes) -> f64 {
+    let elements = |shape: &[Dim]| shape.iter().map(|dim| value(dim, sizes)).product::<f64>();
+    let all = kernel.args.iter().enumerate().map(|(place, arg)| {
+        let all = elements(&arg.shape) * arg.dtype.size() as f64;
+        let touched = if gathered(kernel, place) { 0.0 } else { all };
+        match arg.mode {
+            Mode::Read | Mode::Write => touched,
+            Mode::Update => 2.0 * touched,
+        }
+    });
+    all.sum()
+}
+
+/// Whether an argument is read at positions that are known when it runs: how much of it is not known here.
+fn gathered(kernel: &Kernel, arg: usize) -> bool {
+    let bodies: Vec<&Body> = match &kernel.body {
+        KernelBody::Nest(nest) => nest.stages.iter().map(|stage| &stage.body).collect(),
+        KernelBody::Contract(contract) => vec![&contract.a.body, &contract.b.body, &contract.epilogue],
+        KernelBody::Scatter(_) => return true,
+    };
+    let at_value = |index: &Index| matches!(index, Index::Value(_));
+    bodies.iter().flat_map(|body| body.loads()).any(|(_, access)| access.arg == arg && access.index.iter().any(at_value))
+}

@@ -1,0 +1,134 @@
+//! What is printed of a case: one JSON object a line, with the keys that the peers print, or a table.
+
+use std::io::Write;
+
+use graver::Isa;
+use serde::{Deserialize, Serialize};
+
+use crate::cases::{Case, Facts};
+use crate::machine::Limits;
+use crate::measure::Timed;
+
+/// A case's result.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Row {
+    case: String,
+    engine: String,
+    mode: String,
+    threads: usize,
+    median_ms: f64,
+    min_ms: f64,
+    /// Tracing, compilation and the first call together: what a user waits for.
+    first_call_s: f64,
+    compile_s: f64,
+    peak_rss_mb: u64,
+    flops_est: f64,
+    gflops: f64,
+    /// Kernels, no two equal.
+    kernels: usize,
+    /// Memory that a call works in, by the plan.
+    planned_peak_mb: f64,
+    /// The least time for the case's operations and bytes at the rates of [`Limits`].
+    floor_ms: f64,
+    other_cpu: f64,
+    /// Whether the file of numbers told what to expect.
+    checked: bool,
+    check: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    check2: Option<f64>,
+}
+
+impl Row {
+    pub(crate) fn new(
+        case: &Case,
+        isa: Isa,
+        threads: usize,
+        timed: &Timed,
+        facts: &Facts,
+        limits: Limits,
+        checked: bool,
+    ) -> Self {
+        let median = timed.median.as_secs_f64();
+        Self {
+            case: case.name.to_owned(),
+            engine: "graver".to_owned(),
+            mode: isa.to_string(),
+            threads,
+            median_ms: rounded(median * 1e3, 5),
+            min_ms: rounded(timed.least.as_secs_f64() * 1e3, 5),
+            first_call_s: rounded((facts.compile + timed.first).as_secs_f64(), 4),
+            compile_s: rounded(facts.compile.as_secs_f64(), 4),
+            peak_rss_mb: timed.peak_rss_mb,
+            flops_est: case.flops,
+            gflops: rounded(case.flops / median / 1e9, 1),
+            kernels: facts.kernels,
+            planned_peak_mb: rounded(facts.planned as f64 / 1e6, 2),
+            floor_ms: rounded(limits.floor(case.flops, case.bytes).as_secs_f64() * 1e3, 5),
+            other_cpu: rounded(timed.others, 2),
+            checked,
+            check: timed.seen[0],
+            check2: timed.seen.get(2).copied(),
+        }
+    }
+
+    pub(crate) fn json(&self) -> String {
+        serde_json::to_string(self).expect("numbers and texts are JSON")
+    }
+
+    fn line(&self) -> String {
+        format!(
+            "{:<22} {:<9} {:>10.4} {:>10.4} {:>10.4} {:>6.0}% {:>8.1} {:>8.3} {:>8.3} {:>7} {:>8.1} {:>8} {:>6.2}",
+            self.case,
+            self.mode,
+            self.median_ms,
+            self.min_ms,
+            self.floor_ms,
+            100.0 * self.floor_ms / self.min_ms,
+            self.gflops,
+            self.compile_s,
+            self.first_call_s,
+            self.kernels,
+            self.planned_peak_mb,
+            self.peak_rss_mb,
+            self.other_cpu,
+        )
+    }
+}
+
+fn rounded(x: f64, digits: i32) -> f64 {
+    let scale = 10f64.powi(digits);
+    (x * scale).round() / scale
+}
+
+/// Prints what a case's process printed: rows, and lines that are none as they are.
+pub(crate) fn print(text: &str, json: bool, header: bool) {
+    if header && !json {
+        say(&format!(
+            "{:<22} {:<9} {:>10} {:>10} {:>10} {:>7} {:>8} {:>8} {:>8} {:>7} {:>8} {:>8} {:>6}",
+            "case",
+            "mode",
+            "median ms",
+            "min ms",
+            "floor ms",
+            "of min",
+            "GFLOP/s",
+            "compile",
+            "first s",
+            "kernels",
+            "plan MB",
+            "RSS MB",
+            "others"
+        ));
+    }
+    for line in text.lines() {
+        match serde_json::from_str::<Row>(line) {
+            Ok(row) if !json => say(&row.line()),
+            Ok(_) | Err(_) => say(line),
+        }
+    }
+}
+
+/// A line on standard output; whoever reads it may have read enough.
+pub(crate) fn say(line: &str) {
+    drop(writeln!(std::io::stdout(), "{line}"));
+}
