@@ -17,6 +17,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("graver-runtime", &["graver-passes", "graver-cpu", "graver-cuda", "graver-trace", "cranelift"]),
     ("graver-trace", &["graver-cpu", "graver-cuda", "graver-nn", "cranelift"]),
     ("graver-nn", &["graver-cpu", "graver-cuda", "cranelift"]),
+    ("graver-hub", &["graver-cpu", "graver-cuda", "graver-models", "cranelift"]),
+    ("graver-models", &["graver-cpu", "graver-cuda", "cranelift"]),
+    // Nearly a minute of building, for those alone who want it.
+    ("graver", &["graver-hub", "graver-models", "graver-onnx", "tokenizers"]),
     ("graver-onnx", &["graver-passes", "graver-cpu", "graver-cuda", "graver-trace", "cranelift"]),
     ("graver-data", &["graver-passes", "graver-cpu", "graver-cuda", "graver-trace", "cranelift"]),
 ];
@@ -28,6 +32,8 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("regalloc2", &["backends/cpu/"]),
     ("iced_x86", &["backends/cpu/"]),
     ("cudarc", &["backends/cuda/"]),
+    ("memmap2", &["crates/hub/"]),
+    ("hf_hub", &["crates/hub/"]),
 ];
 
 /// Crates that do no IO, and what would be IO.

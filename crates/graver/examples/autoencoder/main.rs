@@ -1,0 +1,109 @@
+//! Trains an autoencoder on handwritten digits: 64 pixels through 8 numbers and back. Draws some test images and, below each, what
+//! becomes of it, into a picture that any viewer opens.
+//!
+//! `cargo run --release --example autoencoder -- digits.pgm`
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use graver::data::{Scale, ToF32, Transform, digits};
+use graver::prelude::*;
+
+const EPOCHS: u64 = 30;
+const BATCH: usize = 64;
+/// What an image is made of.
+const PIXELS: usize = 64;
+/// What is left of it between.
+const CODE: usize = 8;
+
+#[derive(Module)]
+struct Autoencoder {
+    encoder: Sequential,
+    decoder: Sequential,
+}
+
+impl Autoencoder {
+    fn new(init: &mut Init) -> Self {
+        let mut net = |sizes: [usize; 3]| {
+            let [first, hidden, last] = sizes;
+            Sequential::new()
+                .push(Linear::new(first, hidden).init(init))
+                .push(Activation::Gelu)
+                .push(Linear::new(hidden, last).init(init))
+        };
+        Self { encoder: net([PIXELS, 64, CODE]), decoder: net([CODE, 64, PIXELS]) }
+    }
+
+    /// Images of the same shape.
+    fn forward(&self, images: Tensor) -> Tensor {
+        self.decoder.forward(self.encoder.forward(images.flatten(1))).sigmoid().reshape(images.shape())
+    }
+}
+
+fn main() -> Result<(), Error> {
+    let picture = std::env::args().nth(1).map_or_else(|| std::env::temp_dir().join("graver-digits.pgm"), PathBuf::from);
+    let (train, test) = digits();
+    let (train, test) = (train.transform(ToF32.then(Scale(1.0 / 16.0))), test.transform(ToF32.then(Scale(1.0 / 16.0))));
+    let (train, test) = (DataLoader::new(train, BATCH)?.shuffle(0), DataLoader::new(test, BATCH)?);
+
+    let model = Autoencoder::new(&mut Init::seed(0));
+    let images = spec::<f32>(("batch", 1, 8, 8));
+    let mut step = train_step(&model, AdamW::new(3e-3), images.clone(), |m, x| m.forward(x).mse(x)).compile(&cpu())?;
+    let restore = compile(
+        |x| {
+            let y = model.forward(x);
+            (y, y.mse(x))
+        },
+        images,
+        &cpu(),
+    )?;
+
+    let start = Instant::now();
+    for epoch in 0..EPOCHS {
+        let mut loss = 0.0;
+        for batch in train.epoch(epoch) {
+            let (images, _) = batch?;
+            loss = step.run(&images)?.item()?;
+        }
+        if epoch % 10 == 9 {
+            println!("epoch {:2}  mean squared error of the last batch {loss:.4}", epoch + 1);
+        }
+    }
+    println!("trained in {:.1} s", start.elapsed().as_secs_f64());
+
+    let (images, _) = test.epoch(0).next().expect("there are test images")?;
+    let (restored, error) = restore.call_with(step.state(), &images)?;
+    println!("mean squared error on {BATCH} test images: {:.4}; of grey alone: {:.4}", error.item()?, variance(&images));
+    draw(&picture, &images, &restored)?;
+    println!("images, and below what became of them: {}", picture.display());
+    Ok(())
+}
+
+/// The error of the one colour that is closest to all pixels.
+fn variance(images: &Array) -> f64 {
+    let pixels = images.to_f64();
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let grey = mean(&pixels);
+    mean(&pixels.iter().map(|pixel| (pixel - grey).powi(2)).collect::<Vec<_>>())
+}
+
+/// How many images are drawn beside each other.
+const COLUMNS: usize = 16;
+/// The side of an image.
+const SIDE: usize = 8;
+/// Into how many pixels of the picture one of an image is drawn, each way.
+const ZOOM: usize = 6;
+
+/// Writes a portable grey map: images in the upper row, what became of them in the lower one.
+fn draw(path: &std::path::Path, images: &Array, restored: &Array) -> Result<(), Error> {
+    let (images, restored) = (images.to_f64(), restored.to_f64());
+    let (width, height) = (COLUMNS * SIDE * ZOOM, 2 * SIDE * ZOOM);
+    let mut file = format!("P5 {width} {height} 255\n").into_bytes();
+    for y in 0..height / ZOOM {
+        let row = if y < SIDE { &images } else { &restored };
+        let pixel = |x: usize| row[x / SIDE * PIXELS + y % SIDE * SIDE + x % SIDE];
+        let line: Vec<u8> = (0..width).map(|x| (255.0 * (1.0 - pixel(x / ZOOM).clamp(0.0, 1.0))) as u8).collect();
+        (0..ZOOM).for_each(|_| file.extend(&line));
+    }
+    std::fs::write(path, file).map_err(|error| Error::new(format!("{}: {error}", path.display())))
+}
