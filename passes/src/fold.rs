@@ -79,6 +79,8 @@ fn is_kept(op: &Op) -> bool {
         | Op::Cast(_)
         | Op::Gather(_)
         | Op::ScatterAdd(_)
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdate(_)
         | Op::Reshape(_)
         | Op::Permute(_)
         | Op::Slice(_)

@@ -119,6 +119,8 @@ fn kind(op: &Op) -> Kind {
         | Op::Param(_) => Kind::Movable,
         Op::Gather(_)
         | Op::ScatterAdd(_)
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdate(_)
         | Op::Alias
         | Op::Call(_)
         | Op::If(_)
@@ -257,6 +259,8 @@ impl Outside<'_> {
             | Op::Iota(_)
             | Op::Gather(_)
             | Op::ScatterAdd(_)
+            | Op::DynamicSlice(_)
+            | Op::DynamicUpdate(_)
             | Op::Pad(_)
             | Op::Concat(_)
             | Op::ArgReduce(_)

@@ -254,6 +254,8 @@ fn permuted(op: &Op, perm: &Perm) -> Option<Op> {
         | Op::Iota(_)
         | Op::Gather(_)
         | Op::ScatterAdd(_)
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdate(_)
         | Op::Reshape(_)
         | Op::Permute(_)
         | Op::Broadcast(_)

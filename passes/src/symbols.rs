@@ -71,7 +71,5 @@ fn in_body(body: &Body, note: &mut dyn FnMut(&Dim)) {
 }
 
 fn in_index(index: &Index, note: &mut dyn FnMut(&Dim)) {
-    if let Index::At(dim) = index {
-        note(dim);
-    }
+    note(index.dim());
 }

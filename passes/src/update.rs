@@ -136,7 +136,7 @@ impl Merge<'_> {
     fn place(&self, arg: usize, index: &[Index]) -> Option<Dim> {
         let term = |(index, stride): (&Index, &Dim)| match index {
             Index::At(dim) => Some(dim * stride),
-            Index::Value(_) => None,
+            Index::Value(..) => None,
         };
         index.iter().zip(&self.args[arg].strides).map(term).sum()
     }

@@ -29,6 +29,8 @@ const LEAST: &[(&str, &[DType])] = &[
     ("iota", NUMBERS),
     ("gather", ALL),
     ("scatter_add", NUMBERS),
+    ("dynamic_slice", ALL),
+    ("dynamic_update", ALL),
     ("reshape", ALL),
     ("permute", ALL),
     ("broadcast", ALL),

@@ -1,6 +1,8 @@
 //! A builder of modules for tests: it panics where a user would get a diagnostic.
 
-use graver_ir::op::{ArgReduce, Broadcast, Call, Composite, DotAxes, Extreme, GatherAxes, If, Iota, PadAxis, Perm, Philox};
+use graver_ir::op::{
+    ArgReduce, Broadcast, Call, Composite, DotAxes, DynamicSlice, Extreme, GatherAxes, If, Iota, PadAxis, Perm, Philox,
+};
 use graver_ir::op::{Reduce, ReduceKind, Scan, SliceAxis, Transform, While, stack_of};
 use graver_ir::{Array, DType, Dim, FuncId, Function, Loc, Module, Op, Place, Role, Scalar, ScalarFn, Shape, Sink, StateDecl};
 use graver_ir::{StateId, StateKind, Symbol, Type, Value};
@@ -227,6 +229,19 @@ impl Build {
     #[track_caller]
     pub fn scatter_add(&mut self, x: Value, index: Value, update: Value, axis: usize, batch: usize) -> Value {
         self.add(Op::ScatterAdd(GatherAxes { axis, batch }), &[x, index, update])
+    }
+
+    /// The block of these sizes at run-time starts along these axes.
+    #[track_caller]
+    pub fn dynamic_slice(&mut self, x: Value, axes: &[usize], sizes: impl Dims, starts: &[Value]) -> Value {
+        let op = DynamicSlice { axes: axes.to_vec(), sizes: sizes.shape().0 };
+        self.add(Op::DynamicSlice(op), &[&[x], starts].concat())
+    }
+
+    /// `x` with `update` at run-time starts along these axes.
+    #[track_caller]
+    pub fn dynamic_update(&mut self, x: Value, update: Value, axes: &[usize], starts: &[Value]) -> Value {
+        self.add(Op::DynamicUpdate(axes.to_vec()), &[&[x, update], starts].concat())
     }
 
     /// The same elements under another shape.

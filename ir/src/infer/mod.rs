@@ -26,6 +26,8 @@ pub fn infer(op: &Op, args: &[&Type]) -> Inferred {
         Op::Iota(iota) => index::iota(iota, args),
         Op::Gather(axes) => index::gather(*axes, args),
         Op::ScatterAdd(axes) => index::scatter_add(*axes, args),
+        Op::DynamicSlice(slice) => index::dynamic_slice(slice, args),
+        Op::DynamicUpdate(axes) => index::dynamic_update(axes, args),
         Op::Philox(philox) => index::philox(philox, args),
         Op::Reshape(shape) => movement::reshape(shape, args),
         Op::Permute(perm) => movement::permute(perm, args),

@@ -67,6 +67,8 @@ impl Op {
             | Self::Iota(_)
             | Self::Gather(_)
             | Self::ScatterAdd(_)
+            | Self::DynamicSlice(_)
+            | Self::DynamicUpdate(_)
             | Self::Reshape(_)
             | Self::Permute(_)
             | Self::Broadcast(_)

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::dim::Dim;
 use crate::dtype::DType;
 use crate::ty::Shape;
 
@@ -26,4 +27,13 @@ pub struct GatherAxes {
     pub axis: usize,
     /// The number of leading axes that `x` and `index` share.
     pub batch: usize,
+}
+
+/// Attributes of [`Op::DynamicSlice`](crate::Op::DynamicSlice).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DynamicSlice {
+    /// The axes that have a start, strictly increasing: one operand each, in this order.
+    pub axes: Vec<usize>,
+    /// How many elements are taken along each of them; known to be no more than there are.
+    pub sizes: Vec<Dim>,
 }

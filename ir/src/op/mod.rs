@@ -15,7 +15,7 @@ mod reduce;
 pub use call::{Call, Composite, Transform};
 pub use contract::{Conv, ConvAxis, DotAxes};
 pub use control::{If, Scan, While, scan_signature, slice_of, stack_of};
-pub use index::{GatherAxes, Iota};
+pub use index::{DynamicSlice, GatherAxes, Iota};
 pub use movement::{Broadcast, PadAxis, Perm, SliceAxis};
 pub use random::Philox;
 pub use reduce::{ArgReduce, Extreme, Reduce, ReduceKind, Window, WindowAxis, WindowPut};
@@ -49,6 +49,12 @@ pub enum Op {
     Gather(GatherAxes),
     /// `(x, index, update) -> y`: `x` with each `update` added at its position, in the order of positions. The transpose of [`Op::Gather`].
     ScatterAdd(GatherAxes),
+    /// `(x, start: i64[] ..) -> y`: a block of `x` that begins at a run-time position along each of the listed axes, and is whole along the
+    /// others. A block that leaves `x` is an error of the call.
+    DynamicSlice(DynamicSlice),
+    /// `(x, update, start: i64[] ..) -> y`: `x` with `update` in the place of the block that begins at a run-time position along each of these
+    /// axes, and is whole along the others. A block that leaves `x` is an error of the call. In place where `x` dies.
+    DynamicUpdate(Vec<usize>),
 
     // ---- movement: the same elements elsewhere
     /// `(x) -> y`: the same row-major sequence of elements under another shape.
@@ -142,6 +148,8 @@ impl Op {
             Self::Iota(_) => "iota",
             Self::Gather(_) => "gather",
             Self::ScatterAdd(_) => "scatter_add",
+            Self::DynamicSlice(_) => "dynamic_slice",
+            Self::DynamicUpdate(_) => "dynamic_update",
             Self::Reshape(_) => "reshape",
             Self::Permute(_) => "permute",
             Self::Broadcast(_) => "broadcast",
@@ -175,7 +183,13 @@ impl Op {
     pub const fn family(&self) -> Family {
         match self {
             Self::Map(_) | Self::Cast(_) => Family::Map,
-            Self::Const(_) | Self::Size(_) | Self::Iota(_) | Self::Gather(_) | Self::ScatterAdd(_) => Family::Index,
+            Self::Const(_)
+            | Self::Size(_)
+            | Self::Iota(_)
+            | Self::Gather(_)
+            | Self::ScatterAdd(_)
+            | Self::DynamicSlice(_)
+            | Self::DynamicUpdate(_) => Family::Index,
             Self::Reshape(_)
             | Self::Permute(_)
             | Self::Broadcast(_)

@@ -10,8 +10,8 @@ use crate::dim::Dim;
 use crate::dtype::{DType, Scalar};
 use crate::module::FuncId;
 use crate::op::{
-    ArgReduce, Broadcast, Call, Conv, ConvAxis, DotAxes, Extreme, GatherAxes, If, Iota, Op, PadAxis, Perm, Philox, Reduce,
-    ReduceKind, Scan, SliceAxis, Transform, While, Window, WindowAxis, WindowPut,
+    ArgReduce, Broadcast, Call, Conv, ConvAxis, DotAxes, DynamicSlice, Extreme, GatherAxes, If, Iota, Op, PadAxis, Perm, Philox,
+    Reduce, ReduceKind, Scan, SliceAxis, Transform, While, Window, WindowAxis, WindowPut,
 };
 use crate::scalar::ScalarFn;
 use crate::ty::{Shape, Type};
@@ -161,6 +161,8 @@ pub(super) const BLANKS: &[fn() -> Op] = &[
     || Op::Iota(Iota { dtype: DType::F32, shape: Shape::SCALAR, axis: 0 }),
     || Op::Gather(GatherAxes { axis: 0, batch: 0 }),
     || Op::ScatterAdd(GatherAxes { axis: 0, batch: 0 }),
+    || Op::DynamicSlice(DynamicSlice { axes: Vec::new(), sizes: Vec::new() }),
+    || Op::DynamicUpdate(Vec::new()),
     || Op::Reshape(Shape::SCALAR),
     || Op::Permute(Perm::new(Vec::new()).expect("no axes are in order")),
     || Op::Broadcast(Broadcast { shape: Shape::SCALAR, axes: Vec::new() }),
@@ -204,6 +206,11 @@ fn fields(op: &mut Op, c: &mut Codec<'_, '_>) -> Parsed<()> {
             c.field("axis", &mut axes.axis)?;
             c.or("batch", &mut axes.batch, 0)
         }
+        Op::DynamicSlice(slice) => {
+            c.field("axes", &mut slice.axes)?;
+            c.field("sizes", &mut slice.sizes)
+        }
+        Op::DynamicUpdate(axes) => c.field("axes", axes),
         Op::Reshape(shape) => c.field("shape", shape),
         Op::Permute(perm) => c.field("axes", perm),
         Op::Broadcast(broadcast) => {

@@ -44,6 +44,8 @@ pub(super) fn signature(module: &Module, caller: &Function, id: NodeId, found: &
         | Op::Iota(_)
         | Op::Gather(_)
         | Op::ScatterAdd(_)
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdate(_)
         | Op::Reshape(_)
         | Op::Permute(_)
         | Op::Broadcast(_)

@@ -96,6 +96,10 @@ fn index(f: &mut Function) {
     let axes = GatherAxes { axis: 1, batch: 1 };
     let y = add(f, Op::Gather(axes), &[x, i]);
     add(f, Op::ScatterAdd(axes), &[x, i, y]);
+    let starts = [arg(f, DType::I64, &[]), arg(f, DType::I64, &[])];
+    let slice = DynamicSlice { axes: vec![1, 2], sizes: vec![3.into(), 4.into()] };
+    let block = add(f, Op::DynamicSlice(slice), &[x, starts[0], starts[1]]);
+    add(f, Op::DynamicUpdate(vec![1, 2]), &[x, block, starts[0], starts[1]]);
 }
 
 fn movement(f: &mut Function) {
@@ -233,6 +237,8 @@ pub(crate) fn number(op: &Op) -> usize {
         Op::If(_) => 29,
         Op::While(_) => 30,
         Op::Scan(_) => 31,
+        Op::DynamicSlice(_) => 32,
+        Op::DynamicUpdate(_) => 33,
     }
 }
 

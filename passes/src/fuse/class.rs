@@ -23,7 +23,7 @@ pub(super) enum Class {
     Window,
     /// A sum of products.
     Contract,
-    /// Additions at run-time positions.
+    /// Stores and additions at run-time positions.
     Scatter,
     /// Functions applied: what they take and give is in memory.
     Control,
@@ -45,7 +45,8 @@ pub(super) fn class(graph: &Graph, id: NodeId) -> Class {
                 Class::Map
             }
         }
-        Op::Map(_) | Op::Cast(_) | Op::Concat(_) | Op::Gather(_) => Class::Map,
+        Op::Map(_) | Op::Cast(_) | Op::Concat(_) | Op::Gather(_) | Op::DynamicSlice(_) => Class::Map,
+        Op::DynamicUpdate(_) => Class::Scatter,
         Op::ScatterAdd(axes) => {
             let index = graph.ty(graph.args(id)[1]);
             if is_one_update(*axes, index) { Class::Map } else { Class::Scatter }
@@ -115,6 +116,19 @@ pub(super) fn kept_prefix(graph: &Graph, id: NodeId) -> Option<usize> {
     let wide: Vec<bool> = (0..x.rank()).filter(|axis| !x[*axis].is(1)).map(reduced).collect();
     let kept = wide.iter().take_while(|reduced| !**reduced).count();
     wide[kept..].iter().all(|reduced| *reduced).then_some(kept)
+}
+
+/// Which axes of its first operand a node reads at positions that are known at run time only.
+pub(super) fn random_axes(graph: &Graph, id: NodeId) -> Option<Vec<bool>> {
+    let x = *graph.args(id).first()?;
+    let axes = if let Op::Gather(axes) = graph.op(id) {
+        vec![axes.axis]
+    } else if let Op::DynamicSlice(slice) = graph.op(id) {
+        slice.axes.clone()
+    } else {
+        return None;
+    };
+    Some((0..graph.ty(x).rank()).map(|axis| axes.contains(&axis)).collect())
 }
 
 /// Whether windows do not overlap, so that every element is read at most once.

@@ -31,6 +31,8 @@ pub(super) fn reaches(graph: &Graph, value: Value, random: &[bool], stored: &dyn
         }
         Op::Gather(_)
         | Op::ScatterAdd(_)
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdate(_)
         | Op::Pad(_)
         | Op::Concat(_)
         | Op::Reduce(_)

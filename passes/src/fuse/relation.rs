@@ -71,6 +71,12 @@ pub(super) fn of_operand(graph: &Graph, id: NodeId, slot: usize) -> Relation {
     match graph.op(id) {
         Op::Gather(axes) => of_gather(*axes, graph, &args, slot),
         Op::ScatterAdd(axes) => of_scatter(*axes, graph, &args, slot),
+        Op::DynamicSlice(slice) if slot == 0 => {
+            wide(shape, |own| if slice.axes.contains(&own) { Origin::Random } else { Origin::Axis(own) })
+        }
+        Op::DynamicUpdate(axes) if slot == 1 => {
+            wide(shape, |own| if axes.contains(&own) { Origin::Affine(vec![own]) } else { Origin::Axis(own) })
+        }
         // Of a contraction, a window or a concatenation: some elements, at shifted places.
         Op::Window(_) | Op::WindowArg(_) | Op::WindowTake(_) | Op::WindowPut(_) => split_all(shape),
         Op::Pad(_) if slot == 1 => Vec::new(),
@@ -86,6 +92,9 @@ pub(super) fn of_operand(graph: &Graph, id: NodeId, slot: usize) -> Relation {
         | Op::Cast(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)
+        // The operand of an update, and starts, which are scalars.
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdate(_)
         | Op::Dot(_)
         | Op::Conv(_)
         | Op::Const(_)
@@ -179,6 +188,8 @@ pub(super) fn through(graph: &Graph, id: NodeId, relation: &Relation) -> Relatio
         | Op::Iota(_)
         | Op::Gather(_)
         | Op::ScatterAdd(_)
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdate(_)
         | Op::Concat(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)

@@ -5,7 +5,7 @@ use std::fmt;
 
 use graver_ir::{Graph, NodeId, Op};
 
-use super::class::{is_cheap, operand_space, reads_once, result, space};
+use super::class::{is_cheap, operand_space, random_axes, reads_once, result, space};
 use super::facts::{Facts, Read};
 use super::group::{Group, Kind};
 use super::reach::reaches;
@@ -215,14 +215,12 @@ fn inlined(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: boo
     if !several || cheap { Ok(joined(p, c, c)) } else { Err(Refusal::Recomputed) }
 }
 
-/// Rows at one position: what a gather picks of maps over whole rows.
+/// Rows at one position: what a gather or a dynamic slice picks of maps over whole rows.
 fn gathered(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: bool) -> Result<Group, Refusal> {
     let inside = |id: NodeId| p.nodes.contains(&id) || facts.free[id.index()];
     let pullable = |read: &Read| {
-        let Op::Gather(axes) = facts.graph().op(read.reader) else { return false };
-        let x = facts.graph().args(read.reader)[0];
-        let random: Vec<bool> = (0..facts.graph().ty(x).rank()).map(|axis| axis == axes.axis).collect();
-        reaches(facts.graph(), x, &random, &|node| !inside(node))
+        let Some(random) = random_axes(facts.graph(), read.reader) else { return false };
+        reaches(facts.graph(), facts.graph().args(read.reader)[0], &random, &|node| !inside(node))
     };
     let once = reads.iter().filter(|read| is_random(&read.relation)).all(pullable);
     let rest = reads.iter().filter(|read| !is_random(&read.relation)).all(|read| is_affine(&read.relation));
@@ -253,9 +251,8 @@ fn rows(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read]) -> Result<Group
 
 /// Whether a read is one element a row, at a run-time position.
 fn picks(facts: &Facts<'_>, p: &Group, read: &Read) -> bool {
-    let Op::Gather(axes) = facts.graph().op(read.reader) else { return false };
+    let Some(random) = random_axes(facts.graph(), read.reader) else { return false };
     let x = facts.graph().args(read.reader)[0];
-    let random: Vec<bool> = (0..facts.graph().ty(x).rank()).map(|axis| axis == axes.axis).collect();
     let inside = |id: NodeId| p.nodes.contains(&id) || facts.free[id.index()];
     let kept = read.relation.get(..p.kept).is_some_and(|kept| is_prefix(&kept.to_vec()));
     kept && read.slot == 0

@@ -127,6 +127,8 @@ fn transpose_step(b: &mut Build<'_>, step: &Step, x: &Type, g: Value) -> Result<
         Op::WindowPut(put) => reduce::transpose_put(b, put, step, g),
         Op::Gather(axes) => index::transpose_gather(b, *axes, step, x, g),
         Op::ScatterAdd(axes) => index::transpose_scatter(b, *axes, step, g),
+        Op::DynamicSlice(slice) => index::transpose_dynamic_slice(b, slice, step, x, g),
+        Op::DynamicUpdate(axes) => index::transpose_dynamic_update(b, axes, step, x, g),
         Op::Dot(axes) => contract::transpose_dot(b, axes, step, x, g),
         Op::Conv(conv) => contract::transpose_conv(b, conv, step, x, g),
         Op::Const(_)

@@ -130,6 +130,7 @@ fn rule(b: &mut Build<'_>, op: &Op, args: &[Value], out: Value, slot: usize) -> 
         | Op::Slice(_)
         | Op::Reverse(_)
         | Op::Gather(_)
+        | Op::DynamicSlice(_)
         | Op::WindowTake(_)
         | Op::WindowPut(_)
         | Op::Dot(_)
@@ -142,6 +143,7 @@ fn rule(b: &mut Build<'_>, op: &Op, args: &[Value], out: Value, slot: usize) -> 
         Op::Reduce(reduce) => reduce::reduce(b, reduce, args[0], out),
         Op::Window(window) => reduce::window(b, window, args[0]),
         Op::ScatterAdd(axes) => Ok(index::scatter_add(b, *axes, args, slot)),
+        Op::DynamicUpdate(_) => Ok(index::dynamic_update(b, op, args, slot)),
         Op::Alias => Ok(Derivative::same()),
         Op::If(_) | Op::While(_) | Op::Scan(_) => panic!("G4: control flow is differentiated whole"),
         Op::Call(_) => Ok(Derivative::NotDifferentiable("its own derivative is for reverse mode; forward mode has none")),

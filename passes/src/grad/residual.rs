@@ -117,6 +117,8 @@ fn is_cheap(op: &Op) -> bool {
         | Op::Size(_)
         | Op::Gather(_)
         | Op::ScatterAdd(_)
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdate(_)
         | Op::Concat(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)

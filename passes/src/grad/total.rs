@@ -106,6 +106,8 @@ fn role(graph: &Graph, value: Value) -> Role {
         | Op::Iota(_)
         | Op::Gather(_)
         | Op::ScatterAdd(_)
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdate(_)
         | Op::Broadcast(_)
         | Op::Concat(_)
         | Op::ArgReduce(_)

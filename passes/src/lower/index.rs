@@ -2,7 +2,7 @@
 
 use graver_ir::kernel::{Index, ValueId};
 use graver_ir::op::{GatherAxes, Iota};
-use graver_ir::{Array, DType, Dim, Scalar, ScalarFn, Type, Value};
+use graver_ir::{Array, DType, Dim, Graph, Op, Scalar, ScalarFn, Type, Value};
 
 use super::point::{Point, expression};
 use super::region::Region;
@@ -11,6 +11,15 @@ use super::region::Region;
 pub(crate) fn splat(array: &Array) -> Option<Scalar> {
     let first = (array.numel() > 0).then(|| array.get(0))?;
     (1..array.numel()).all(|position| array.get(position) == first).then_some(first)
+}
+
+/// The size that an `i64` scalar is, where it is one or a number.
+pub(crate) fn known_size(graph: &Graph, value: Value) -> Option<Dim> {
+    if let Op::Size(size) = graph.op(value.node) {
+        return Some(size.clone());
+    }
+    let Op::Const(array) = graph.op(value.node) else { return None };
+    (array.numel() == 1).then(|| Dim::from(array.get(0).as_i64()))
 }
 
 /// A constant whose elements are one.
@@ -39,7 +48,7 @@ pub(super) fn gather(region: &mut Region<'_>, at: &mut Point, axes: GatherAxes, 
     let place: Vec<Index> = index[..axes.batch].iter().chain(&index[axes.axis..split]).cloned().collect();
     let position = region.pull(at, args[1], &place);
     let position = at.cast(position, DType::I64);
-    let chosen = std::iter::once(Index::Value(position));
+    let chosen = std::iter::once(Index::Value(position, Dim::ZERO));
     let inner: Vec<Index> = index[..axes.axis].iter().cloned().chain(chosen).chain(index[split..].iter().cloned()).collect();
     let result = region.pull(at, args[0], &inner);
     let ok = in_range(at, position, &x.shape[axes.axis]);
@@ -47,7 +56,7 @@ pub(super) fn gather(region: &mut Region<'_>, at: &mut Point, axes: GatherAxes, 
     at.check(region, ok, result, (graph.loc(value.node).clone(), message))
 }
 
-fn in_range(at: &mut Point, position: ValueId, size: &Dim) -> ValueId {
+pub(super) fn in_range(at: &mut Point, position: ValueId, size: &Dim) -> ValueId {
     let (zero, size) = (at.constant(Scalar::int(DType::I64, 0)), at.position(&Index::At(size.clone())));
     let (low, high) = (at.map(ScalarFn::Le, &[zero, position]), at.map(ScalarFn::Lt, &[position, size]));
     at.map(ScalarFn::And, &[low, high])

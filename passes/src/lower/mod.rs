@@ -2,12 +2,13 @@
 //!
 //! Runs after fuse: a block (the entry, or what control flow applies) holds parameters, constant arrays, control flow and
 //! calls of regions, and nothing else. Control flow becomes steps around those of its blocks. Every region
-//! becomes one kernel (a scatter-add two: its start, and the additions). The program that comes out is right but not
+//! becomes one kernel (a scatter-add and an update in place several: checks, the start, and what changes of it). The program that comes out is right but not
 //! good: new values of the state are computed aside and copied at the end, steps are in the graph's order, and buffers
 //! have no place in the arena yet.
 
 mod contract;
 mod control;
+mod dynamic;
 mod entry;
 pub(crate) mod index;
 mod map;
@@ -49,6 +50,9 @@ fn region(function: &Function, traps: &mut Vec<Trap>) -> Kernels {
     if let Some((scatter, axes)) = scatter_of(function) {
         return scatter::lower(function, scatter, axes, name, traps);
     }
+    if let Some(update) = update_of(function) {
+        return dynamic::update(function, update, &name, traps);
+    }
     let mut region = Region::new(function, traps);
     let body = match contraction_of(function) {
         Some(contraction) => contract::lower(&mut region, contraction),
@@ -60,6 +64,12 @@ fn region(function: &Function, traps: &mut Vec<Trap>) -> Kernels {
 fn contraction_of(function: &Function) -> Option<Value> {
     let graph = &function.graph;
     graph.nodes().find(|id| matches!(graph.op(*id), Op::Dot(_) | Op::Conv(_))).map(Value::from)
+}
+
+/// The result, where it is an update in place.
+fn update_of(function: &Function) -> Option<Value> {
+    let value = stores::under_reshapes(&function.graph, function.results.first()?.value);
+    matches!(function.graph.op(value.node), Op::DynamicUpdate(_)).then_some(value)
 }
 
 /// The result, where it is a scatter-add that no choice at every element can stand for.

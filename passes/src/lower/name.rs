@@ -38,6 +38,7 @@ fn is_notable(op: &Op) -> bool {
         Op::Map(function) => is_notable_function(*function),
         Op::Gather(_)
         | Op::ScatterAdd(_)
+        | Op::DynamicUpdate(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)
         | Op::Window(_)
@@ -55,6 +56,7 @@ fn is_notable(op: &Op) -> bool {
         | Op::Permute(_)
         | Op::Broadcast(_)
         | Op::Slice(_)
+        | Op::DynamicSlice(_)
         | Op::Pad(_)
         | Op::Concat(_)
         | Op::Reverse(_)

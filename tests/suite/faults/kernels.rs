@@ -124,7 +124,7 @@ fn shifted(load: &mut Access, args: &[Arg], bounds: Option<Bounds>) -> bool {
             *dim = &*dim + Dim::ONE;
             true
         }
-        Index::At(_) | Index::Value(_) => false,
+        Index::At(_) | Index::Value(..) => false,
     });
     load.bounds = bounds.filter(|_| found).unwrap_or(load.bounds);
     found
@@ -137,7 +137,7 @@ fn mirrored(index: &mut [Index], arg: &Arg) -> bool {
             *dim = size - Dim::ONE - &*dim;
             true
         }
-        Index::At(_) | Index::Value(_) => false,
+        Index::At(_) | Index::Value(..) => false,
     })
 }
 
@@ -247,7 +247,7 @@ fn sums_less(contract: &mut Contract) -> bool {
 fn added_further(scatter: &mut Scatter) -> bool {
     let at = scatter.add.index.iter_mut().find_map(|index| match index {
         Index::At(dim) => Some(dim),
-        Index::Value(_) => None,
+        Index::Value(..) => None,
     });
     at.map(|dim| *dim = &*dim + Dim::ONE).is_some()
 }

@@ -72,9 +72,8 @@ fn is_small_index(arg: &Arg, index: &[Index]) -> bool {
     let mut offset = Dim::ZERO;
     for (index, stride) in index.iter().zip(&arg.strides) {
         match index {
-            Index::At(dim) if is_small(dim) => offset = offset + dim * stride,
-            Index::At(_) => return false,
-            Index::Value(_) => {}
+            Index::At(dim) | Index::Value(_, dim) if is_small(dim) => offset = offset + dim * stride,
+            Index::At(_) | Index::Value(..) => return false,
         }
     }
     is_small(&offset)

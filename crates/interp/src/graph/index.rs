@@ -42,6 +42,46 @@ pub(super) fn scatter_add(axes: GatherAxes, x: &Dense, index: &Dense, update: &D
     Ok(out.of(data))
 }
 
+/// The block of `x` at run-time starts.
+pub(super) fn dynamic_slice(axes: &[usize], x: &Dense, starts: &[&Dense], out: Out) -> Result<Dense, Diag> {
+    let data = x.data.pick(block(axes, x, &out.shape, starts)?.into_iter());
+    Ok(out.of(data))
+}
+
+/// `x` with the block at run-time starts replaced.
+pub(super) fn dynamic_update(axes: &[usize], x: &Dense, update: &Dense, starts: &[&Dense], out: Out) -> Result<Dense, Diag> {
+    let places = block(axes, x, &update.shape, starts)?;
+    let mut data = x.data.clone();
+    match (&mut data, &update.data) {
+        (Data::Float(to), Data::Float(from)) => places.iter().zip(from).for_each(|(place, value)| to[*place] = *value),
+        (Data::Int(to), Data::Int(from)) => places.iter().zip(from).for_each(|(place, value)| to[*place] = *value),
+        (Data::Float(_), Data::Int(_)) | (Data::Int(_), Data::Float(_)) => {
+            unreachable!("typed: the update is of the operand's type")
+        }
+    }
+    Ok(out.of(data))
+}
+
+/// For every element of a block in order, its place in `x`.
+fn block(axes: &[usize], x: &Dense, shape: &[usize], starts: &[&Dense]) -> Result<Vec<usize>, Diag> {
+    let mut first = vec![0; shape.len()];
+    for (axis, start) in axes.iter().zip(starts) {
+        let (start, last) = (start.data.ints()[0], x.shape[*axis] - shape[*axis]);
+        let inside = usize::try_from(start).ok().filter(|start| *start <= last);
+        first[*axis] = inside
+            .ok_or_else(|| Diag::new(format!("a block of {} from {start} along axis {axis} leaves {}", shape[*axis], x.ty())))?;
+    }
+    let numel = shape.iter().product();
+    let place = |position: usize| {
+        let axis = |(rest, place, stride): (usize, usize, usize), axis: usize| {
+            let position = first[axis] + rest % shape[axis];
+            (rest / shape[axis], place + position * stride, stride * x.shape[axis])
+        };
+        (0..shape.len()).rev().fold((position, 0, 1), axis).1
+    };
+    Ok((0..numel).map(place).collect())
+}
+
 fn add_at<A: Arith>(sums: &mut [A], places: &[usize], updates: &[A]) {
     for (place, update) in places.iter().zip(updates) {
         sums[*place] = sums[*place].add(*update);

@@ -36,7 +36,7 @@ enum What {
 /// A position along one axis of an argument.
 enum Position {
     At(Expr),
-    Value(usize),
+    Value(usize, Expr),
 }
 
 /// What is computed at one point, in memory that points share.
@@ -58,7 +58,10 @@ impl Scratch {
         for position in index {
             self.index.push(match position {
                 Position::At(expr) => expr.at(point)?,
-                Position::Value(value) => self.values[*value].int(),
+                Position::Value(value, expr) => {
+                    let value = self.values[*value].int();
+                    value.checked_add(expr.at(point)?).ok_or_else(|| Diag::new(format!("the position {value} is too large")))?
+                }
             });
         }
         Ok(())
@@ -125,7 +128,7 @@ fn positions(index: &[Index], sizes: &Sizes) -> Result<Vec<Position>, Diag> {
     let position = |index: &Index| {
         Ok(match index {
             Index::At(dim) => Position::At(Expr::new(dim, sizes)?),
-            Index::Value(value) => Position::Value(value.index()),
+            Index::Value(value, dim) => Position::Value(value.index(), Expr::new(dim, sizes)?),
         })
     };
     index.iter().map(position).collect()

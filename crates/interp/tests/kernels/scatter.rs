@@ -19,7 +19,7 @@ fn additions_meet_and_positions_outside_vanish() {
     let value = load(&mut body, 1, DType::F32, &at, Bounds::Proven);
     let zero = constant(&mut body, Scalar::zero(DType::F32));
     let positive = map(&mut body, ScalarFn::Gt, DType::Bool, &[value, zero]);
-    let add = Store { arg: 2, index: vec![Index::Value(row), Index::At(at[1].clone())], value };
+    let add = Store { arg: 2, index: vec![Index::Value(row, Dim::ZERO), Index::At(at[1].clone())], value };
     let scatter = Scatter { axes: axes.to_vec(), free: [1].into_iter().collect::<AxisSet>(), body, add, when: Some(positive) };
     let args = [(index, Mode::Read), (update, Mode::Read), (table, Mode::Update)];
     build.launch("accumulate", &args, KernelBody::Scatter(scatter));

@@ -1,13 +1,13 @@
 //! Random constants, sizes, positions, gathers and scatters.
 
-use graver_ir::op::{Broadcast, GatherAxes, Iota};
+use graver_ir::op::{Broadcast, DynamicSlice, GatherAxes, Iota};
 use graver_ir::{DType, Op, Shape};
 
 use super::numbers::Numbers;
 use super::{Gen, Known, Recipe, scalar};
 use crate::fill::Fill;
 
-pub(super) const RECIPES: &[Recipe] = &[constant, size, iota, gather, scatter];
+pub(super) const RECIPES: &[Recipe] = &[constant, size, iota, gather, scatter, block, update];
 
 const NUMBERS: [DType; 8] = [DType::F64, DType::F32, DType::F16, DType::BF16, DType::I64, DType::I32, DType::U32, DType::U8];
 
@@ -92,4 +92,28 @@ fn scatter(g: &mut Gen<'_>) -> Option<()> {
     let zeros = g.b.add(Op::Broadcast(Broadcast { shape: x.ty.shape.clone(), axes: Vec::new() }), &[zero]);
     let base = if g.rng.once_in(2) { x.value } else { zeros };
     g.emit(Op::ScatterAdd(axes), &[base, index.value, update.value], numbers).map(drop)
+}
+
+/// A value, an axis of it, the size of a block that fits, and a start that was given or is a number.
+fn blocks(g: &mut Gen<'_>) -> Option<(Known, usize, Known, Known)> {
+    let x = g.any(|x| x.rank() > 0 && x.sizes().into_iter().all(|size| (1..20).contains(&size)))?;
+    let axis = g.rng.below(x.rank());
+    let number = x.ty.shape[axis].as_const()?;
+    let taken = i64::try_from(g.rng.below(usize::try_from(number).ok()?)).ok()? + 1;
+    let start = g.fresh(DType::I64, Shape::SCALAR, Fill::Index(number - taken + 1));
+    let slice = DynamicSlice { axes: vec![axis], sizes: vec![taken.into()] };
+    let part = g.emit(Op::DynamicSlice(slice), &[x.value, start.value], x.numbers)?;
+    Some((x, axis, part, start))
+}
+
+fn block(g: &mut Gen<'_>) -> Option<()> {
+    blocks(g).map(drop)
+}
+
+/// A block goes back to another place of what it is from.
+fn update(g: &mut Gen<'_>) -> Option<()> {
+    let (x, axis, part, start) = blocks(g)?;
+    let zero = g.splat(DType::I64, &Shape::SCALAR, 0.0);
+    let start = if g.rng.once_in(2) { start.value } else { zero };
+    g.emit(Op::DynamicUpdate(vec![axis]), &[x.value, part.value, start], x.numbers).map(drop)
 }

@@ -76,7 +76,21 @@ fn operations(function: &Function, found: &mut BTreeSet<String>) {
 
 fn required() -> BTreeSet<String> {
     let scalar = ScalarFn::ALL.iter().map(|function| function.name());
-    let others = ["cast", "const", "size", "iota", "gather", "scatter_add", "reshape", "permute", "broadcast", "slice", "pad"];
+    let others = [
+        "cast",
+        "const",
+        "size",
+        "iota",
+        "gather",
+        "scatter_add",
+        "dynamic_slice",
+        "dynamic_update",
+        "reshape",
+        "permute",
+        "broadcast",
+        "slice",
+        "pad",
+    ];
     let more = ["concat", "reverse", "reduce", "arg_reduce", "window", "window_arg", "window_take", "window_put", "dot", "conv"];
     let control = [
         "philox",

@@ -13,6 +13,7 @@ pub(super) fn add(cases: &mut Cases) {
     iotas(cases);
     gathers(cases);
     scatters(cases);
+    blocks(cases);
 }
 
 fn constants(cases: &mut Cases) {
@@ -160,6 +161,71 @@ fn scatter(
         let rounded = Bound::sum(dtype, 18, 36.0);
         let stored = Bound { relative: 0.0, absolute: 18.0 * 36.0 * crate::close::eps(dtype) };
         sample.within(rounded.plus(stored)).smooth();
+    }
+}
+
+/// Slices of blocks and updates of them, at starts that are in range whatever the sizes.
+fn blocks(cases: &mut Cases) {
+    for dtype in DType::ALL {
+        block(cases, &format!("{dtype}/rows"), dtype, (5, 7), &[(0, 2.dim(), 3)]);
+        block(cases, &format!("{dtype}/wide_rows"), dtype, (5, 33), &[(0, 3.dim(), 2)]);
+    }
+    for dtype in [DType::F64, DType::F32, DType::U8] {
+        block(cases, &format!("{dtype}/last_axis"), dtype, (3, 37), &[(1, 18.dim(), 19)]);
+        block(cases, &format!("{dtype}/vector"), dtype, [37], &[(0, 20.dim(), 17)]);
+        block(cases, &format!("{dtype}/both"), dtype, (6, 3, 7), &[(0, 2.dim(), 4), (2, 5.dim(), 2)]);
+        block(cases, &format!("{dtype}/all_of_it"), dtype, (5, 3), &[(0, 5.dim(), 0)]);
+        block(cases, &format!("{dtype}/no_axes"), dtype, (5, 3), &[]);
+        block(cases, &format!("{dtype}/one_row"), dtype, ("n", 5), &[(1, 1.dim(), 4)]);
+        block(cases, &format!("{dtype}/symbolic"), dtype, ("m", "n"), &[(1, 0.dim(), 2)]);
+        block(cases, &format!("{dtype}/symbolic_size"), dtype, ("n".dim() + 4.dim(), 3.dim()), &[(0, "n".dim(), 4)]);
+        block(cases, &format!("{dtype}/nothing"), dtype, (5, 3), &[(1, 0.dim(), 3)]);
+        block(cases, &format!("{dtype}/of_nothing"), dtype, ("z", 5), &[(1, 2.dim(), 3)]);
+    }
+    for dtype in [DType::F64, DType::F32] {
+        // The operand is computed, the starts are too, and the old value is used once more.
+        cases.add(format!("dynamic_update/{dtype}/computed"), |c| {
+            let (x, update) = (c.arg(dtype, (6, 5), Fill::Any), c.arg(dtype, (2, 5), Fill::Any));
+            let start = c.arg(DType::I64, (), Fill::Index(2));
+            let double = c.b.map(ScalarFn::Add, [start, start]);
+            let (moved, new) = (c.b.map(ScalarFn::Neg, [x]), c.b.map(ScalarFn::Abs, [update]));
+            let once = c.b.dynamic_update(moved, new, &[0], &[double]);
+            let twice = c.b.dynamic_update(once, update, &[0], &[start]);
+            [once, c.b.map(ScalarFn::Add, [twice, moved])]
+        });
+    }
+}
+
+/// By axis: the size of the block, and the greatest start that is tried.
+fn block(cases: &mut Cases, name: &str, dtype: DType, dims: impl Dims, axes: &[(usize, Dim, i64)]) {
+    let shape = dims.shape();
+    let mut part = shape.clone();
+    for (axis, size, _) in axes {
+        part.0[*axis] = size.clone();
+    }
+    let numbers: Vec<usize> = axes.iter().map(|(axis, ..)| *axis).collect();
+    let sizes = graver_ir::Shape(axes.iter().map(|(_, size, _)| size.clone()).collect());
+    let starts = |c: &mut Case| -> Vec<graver_ir::Value> {
+        // A symbol is bound by the argument that has it.
+        for symbol in axes.iter().flat_map(|(_, size, _)| size.symbols()) {
+            c.arg(DType::U8, [symbol.name()], Fill::Any);
+        }
+        axes.iter().map(|(.., last)| c.arg(DType::I64, (), Fill::Index(last + 1))).collect()
+    };
+    let sliced = cases.add(format!("dynamic_slice/{name}"), |c: &mut Case| {
+        let (x, starts) = (c.arg(dtype, shape.clone(), Fill::Any), starts(c));
+        [c.b.dynamic_slice(x, &numbers, sizes.clone(), &starts)]
+    });
+    if dtype.is_float() {
+        sliced.smooth();
+    }
+    let updated = cases.add(format!("dynamic_update/{name}"), |c: &mut Case| {
+        let (x, update) = (c.arg(dtype, shape.clone(), Fill::Any), c.arg(dtype, part.clone(), Fill::Any));
+        let starts = starts(c);
+        [c.b.dynamic_update(x, update, &numbers, &starts)]
+    });
+    if dtype.is_float() {
+        updated.smooth();
     }
 }
 

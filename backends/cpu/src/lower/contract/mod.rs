@@ -168,7 +168,7 @@ fn slope_is_one(cx: &Cx<'_>, arg: usize, index: &[Index], axis: usize) -> bool {
     for (index, stride) in index.iter().zip(&cx.arg(arg).strides) {
         match index {
             Index::At(dim) => offset = offset + dim * stride,
-            Index::Value(_) => return false,
+            Index::Value(..) => return false,
         }
     }
     offset.along(axis).is_some_and(|(slope, _)| slope.is(1))
