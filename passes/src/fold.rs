@@ -78,7 +78,7 @@ fn is_kept(op: &Op) -> bool {
         Op::Map(_)
         | Op::Cast(_)
         | Op::Gather(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
         | Op::DynamicSlice(_)
         | Op::DynamicUpdate(_)
         | Op::Reshape(_)

@@ -118,7 +118,7 @@ fn kind(op: &Op) -> Kind {
         | Op::Philox(_)
         | Op::Param(_) => Kind::Movable,
         Op::Gather(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
         | Op::DynamicSlice(_)
         | Op::DynamicUpdate(_)
         | Op::Alias
@@ -258,7 +258,7 @@ impl Outside<'_> {
             | Op::Size(_)
             | Op::Iota(_)
             | Op::Gather(_)
-            | Op::ScatterAdd(_)
+            | Op::Scatter(_)
             | Op::DynamicSlice(_)
             | Op::DynamicUpdate(_)
             | Op::Pad(_)

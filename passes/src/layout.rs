@@ -253,7 +253,7 @@ fn permuted(op: &Op, perm: &Perm) -> Option<Op> {
         | Op::Size(_)
         | Op::Iota(_)
         | Op::Gather(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
         | Op::DynamicSlice(_)
         | Op::DynamicUpdate(_)
         | Op::Reshape(_)

@@ -48,7 +48,7 @@ fn in_kernel(kernel: &Kernel, note: &mut dyn FnMut(&Dim)) {
         KernelBody::Contract(contract) => {
             (&contract.axes, vec![&contract.a.body, &contract.b.body, &contract.epilogue], contract.stores.iter().collect())
         }
-        KernelBody::Scatter(scatter) => (&scatter.axes, vec![&scatter.body], vec![&scatter.add]),
+        KernelBody::Scatter(scatter) => (&scatter.axes, vec![&scatter.body], vec![&scatter.to]),
     };
     axes.iter().for_each(&mut *note);
     for body in bodies {

@@ -88,7 +88,7 @@ const fn rule(op: &Op) -> Rule {
         Op::Iota(_) | Op::ArgReduce(_) => Rule::Numbers,
         Op::Const(_)
         | Op::Size(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
         | Op::DynamicSlice(_)
         | Op::DynamicUpdate(_)
         | Op::Window(_)

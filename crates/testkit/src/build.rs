@@ -3,7 +3,7 @@
 use graver_ir::op::{
     ArgReduce, Broadcast, Call, Composite, DotAxes, DynamicSlice, Extreme, GatherAxes, If, Iota, PadAxis, Perm, Philox,
 };
-use graver_ir::op::{Reduce, ReduceKind, Scan, SliceAxis, Transform, While, stack_of};
+use graver_ir::op::{Reduce, ReduceKind, Scan, Scatter, ScatterKind, SliceAxis, Transform, While, stack_of};
 use graver_ir::{Array, DType, Dim, FuncId, Function, Loc, Module, Op, Place, Role, Scalar, ScalarFn, Shape, Sink, StateDecl};
 use graver_ir::{StateId, StateKind, Symbol, Type, Value};
 
@@ -228,7 +228,13 @@ impl Build {
     /// Updates added at run-time positions along `axis`; the first `batch` axes are shared.
     #[track_caller]
     pub fn scatter_add(&mut self, x: Value, index: Value, update: Value, axis: usize, batch: usize) -> Value {
-        self.add(Op::ScatterAdd(GatherAxes { axis, batch }), &[x, index, update])
+        self.scatter(ScatterKind::Add, [x, index, update], axis, batch)
+    }
+
+    /// `[x, index, update]`: updates put or combined at run-time positions along `axis`; the first `batch` axes are shared.
+    #[track_caller]
+    pub fn scatter(&mut self, kind: ScatterKind, args: [Value; 3], axis: usize, batch: usize) -> Value {
+        self.add(Op::Scatter(Scatter { kind, at: GatherAxes { axis, batch } }), &args)
     }
 
     /// The block of these sizes at run-time starts along these axes.

@@ -4,7 +4,7 @@ use super::{Inferred, check_axes, check_axis, operands};
 use crate::dim::Dim;
 use crate::dtype::{DType, DTypeKind};
 use crate::error::Diag;
-use crate::op::{DynamicSlice, GatherAxes, Iota, Philox};
+use crate::op::{DynamicSlice, GatherAxes, Iota, Philox, Scatter, ScatterKind};
 use crate::ty::{Shape, Type};
 
 /// The axis is one of the shape's; the element type is a number.
@@ -22,11 +22,12 @@ pub(super) fn gather(axes: GatherAxes, args: &[&Type]) -> Inferred {
 }
 
 /// As gather, and the update is what gather would give.
-pub(super) fn scatter_add(axes: GatherAxes, args: &[&Type]) -> Inferred {
+pub(super) fn scatter(scatter: Scatter, args: &[&Type]) -> Inferred {
+    let axes = scatter.at;
     let [x, index, update] = operands(args)?;
     let expected = gathered(axes, x, index)?;
-    if x.dtype == DType::Bool {
-        return Err(Diag::new("adds numbers, got bool"));
+    if x.dtype == DType::Bool && scatter.kind != ScatterKind::Set {
+        return Err(Diag::new("combines numbers, got bool"));
     }
     if *update == expected {
         Ok(vec![x.clone()])

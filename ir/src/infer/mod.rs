@@ -25,7 +25,7 @@ pub fn infer(op: &Op, args: &[&Type]) -> Inferred {
         Op::Size(_) => operands(args).map(|[]| vec![Type::scalar(crate::DType::I64)]),
         Op::Iota(iota) => index::iota(iota, args),
         Op::Gather(axes) => index::gather(*axes, args),
-        Op::ScatterAdd(axes) => index::scatter_add(*axes, args),
+        Op::Scatter(of) => index::scatter(*of, args),
         Op::DynamicSlice(slice) => index::dynamic_slice(slice, args),
         Op::DynamicUpdate(axes) => index::dynamic_update(axes, args),
         Op::Philox(philox) => index::philox(philox, args),

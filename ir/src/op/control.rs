@@ -66,7 +66,7 @@ impl Op {
             | Self::Size(_)
             | Self::Iota(_)
             | Self::Gather(_)
-            | Self::ScatterAdd(_)
+            | Self::Scatter(_)
             | Self::DynamicSlice(_)
             | Self::DynamicUpdate(_)
             | Self::Reshape(_)

@@ -15,7 +15,7 @@ mod reduce;
 pub use call::{Call, Composite, Transform};
 pub use contract::{Conv, ConvAxis, DotAxes};
 pub use control::{If, Scan, While, scan_signature, slice_of, stack_of};
-pub use index::{DynamicSlice, GatherAxes, Iota};
+pub use index::{DynamicSlice, GatherAxes, Iota, Scatter, ScatterKind};
 pub use movement::{Broadcast, PadAxis, Perm, SliceAxis};
 pub use random::Philox;
 pub use reduce::{ArgReduce, Extreme, Reduce, ReduceKind, Window, WindowAxis, WindowPut};
@@ -47,8 +47,9 @@ pub enum Op {
     Iota(Iota),
     /// `(x, index) -> y`: elements of `x` at run-time positions along one axis. A position out of range is an error of the call.
     Gather(GatherAxes),
-    /// `(x, index, update) -> y`: `x` with each `update` added at its position, in the order of positions. The transpose of [`Op::Gather`].
-    ScatterAdd(GatherAxes),
+    /// `(x, index, update) -> y`: `x` with each `update` put at its position or combined with what is there, in the order of positions. A
+    /// position out of range is an error of the call. The addition is the transpose of [`Op::Gather`].
+    Scatter(Scatter),
     /// `(x, start: i64[] ..) -> y`: a block of `x` that begins at a run-time position along each of the listed axes, and is whole along the
     /// others. A block that leaves `x` is an error of the call.
     DynamicSlice(DynamicSlice),
@@ -147,7 +148,7 @@ impl Op {
             Self::Size(_) => "size",
             Self::Iota(_) => "iota",
             Self::Gather(_) => "gather",
-            Self::ScatterAdd(_) => "scatter_add",
+            Self::Scatter(scatter) => scatter.kind.name(),
             Self::DynamicSlice(_) => "dynamic_slice",
             Self::DynamicUpdate(_) => "dynamic_update",
             Self::Reshape(_) => "reshape",
@@ -187,7 +188,7 @@ impl Op {
             | Self::Size(_)
             | Self::Iota(_)
             | Self::Gather(_)
-            | Self::ScatterAdd(_)
+            | Self::Scatter(_)
             | Self::DynamicSlice(_)
             | Self::DynamicUpdate(_) => Family::Index,
             Self::Reshape(_)

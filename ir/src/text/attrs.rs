@@ -11,7 +11,7 @@ use crate::dtype::{DType, Scalar};
 use crate::module::FuncId;
 use crate::op::{
     ArgReduce, Broadcast, Call, Conv, ConvAxis, DotAxes, DynamicSlice, Extreme, GatherAxes, If, Iota, Op, PadAxis, Perm, Philox,
-    Reduce, ReduceKind, Scan, SliceAxis, Transform, While, Window, WindowAxis, WindowPut,
+    Reduce, ReduceKind, Scan, Scatter, ScatterKind, SliceAxis, Transform, While, Window, WindowAxis, WindowPut,
 };
 use crate::scalar::ScalarFn;
 use crate::ty::{Shape, Type};
@@ -160,7 +160,11 @@ pub(super) const BLANKS: &[fn() -> Op] = &[
     || Op::Size(Dim::ZERO),
     || Op::Iota(Iota { dtype: DType::F32, shape: Shape::SCALAR, axis: 0 }),
     || Op::Gather(GatherAxes { axis: 0, batch: 0 }),
-    || Op::ScatterAdd(GatherAxes { axis: 0, batch: 0 }),
+    || scatter(ScatterKind::Set),
+    || scatter(ScatterKind::Add),
+    || scatter(ScatterKind::Mul),
+    || scatter(ScatterKind::Max),
+    || scatter(ScatterKind::Min),
     || Op::DynamicSlice(DynamicSlice { axes: Vec::new(), sizes: Vec::new() }),
     || Op::DynamicUpdate(Vec::new()),
     || Op::Reshape(Shape::SCALAR),
@@ -190,6 +194,10 @@ pub(super) const BLANKS: &[fn() -> Op] = &[
     || Op::Transform(Transform::Jvp { outputs: 0, wrt: 0 }),
 ];
 
+const fn scatter(kind: ScatterKind) -> Op {
+    Op::Scatter(Scatter { kind, at: GatherAxes { axis: 0, batch: 0 } })
+}
+
 /// The fields of every operation. A parameter's type and the result types of what names functions stand after the colon.
 fn fields(op: &mut Op, c: &mut Codec<'_, '_>) -> Parsed<()> {
     match op {
@@ -202,7 +210,7 @@ fn fields(op: &mut Op, c: &mut Codec<'_, '_>) -> Parsed<()> {
             c.field("shape", &mut iota.shape)?;
             c.field("axis", &mut iota.axis)
         }
-        Op::Gather(axes) | Op::ScatterAdd(axes) => {
+        Op::Gather(axes) | Op::Scatter(Scatter { kind: _, at: axes }) => {
             c.field("axis", &mut axes.axis)?;
             c.or("batch", &mut axes.batch, 0)
         }

@@ -43,7 +43,7 @@ pub(super) fn signature(module: &Module, caller: &Function, id: NodeId, found: &
         | Op::Size(_)
         | Op::Iota(_)
         | Op::Gather(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
         | Op::DynamicSlice(_)
         | Op::DynamicUpdate(_)
         | Op::Reshape(_)

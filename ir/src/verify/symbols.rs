@@ -82,7 +82,7 @@ fn dims(op: &Op) -> Vec<&Dim> {
         | Op::Cast(_)
         | Op::Const(_)
         | Op::Gather(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
         | Op::DynamicUpdate(_)
         | Op::Permute(_)
         | Op::Concat(_)

@@ -47,9 +47,9 @@ pub(super) fn class(graph: &Graph, id: NodeId) -> Class {
         }
         Op::Map(_) | Op::Cast(_) | Op::Concat(_) | Op::Gather(_) | Op::DynamicSlice(_) => Class::Map,
         Op::DynamicUpdate(_) => Class::Scatter,
-        Op::ScatterAdd(axes) => {
+        Op::Scatter(of) => {
             let index = graph.ty(graph.args(id)[1]);
-            if is_one_update(*axes, index) { Class::Map } else { Class::Scatter }
+            if is_one_update(of.at, index) { Class::Map } else { Class::Scatter }
         }
         Op::Reduce(_) | Op::ArgReduce(_) => Class::Reduce,
         Op::Window(_) | Op::WindowArg(_) | Op::WindowTake(_) => Class::Window,

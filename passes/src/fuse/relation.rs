@@ -70,7 +70,7 @@ pub(super) fn of_operand(graph: &Graph, id: NodeId, slot: usize) -> Relation {
     let shape = &graph.ty(args[slot]).shape;
     match graph.op(id) {
         Op::Gather(axes) => of_gather(*axes, graph, &args, slot),
-        Op::ScatterAdd(axes) => of_scatter(*axes, graph, &args, slot),
+        Op::Scatter(of) => of_scatter(of.at, graph, &args, slot),
         Op::DynamicSlice(slice) if slot == 0 => {
             wide(shape, |own| if slice.axes.contains(&own) { Origin::Random } else { Origin::Axis(own) })
         }
@@ -187,7 +187,7 @@ pub(super) fn through(graph: &Graph, id: NodeId, relation: &Relation) -> Relatio
         | Op::Size(_)
         | Op::Iota(_)
         | Op::Gather(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
         | Op::DynamicSlice(_)
         | Op::DynamicUpdate(_)
         | Op::Concat(_)

@@ -142,7 +142,7 @@ fn rule(b: &mut Build<'_>, op: &Op, args: &[Value], out: Value, slot: usize) -> 
         Op::Concat(axis) => Ok(movement::concat(b, *axis, args, slot)),
         Op::Reduce(reduce) => reduce::reduce(b, reduce, args[0], out),
         Op::Window(window) => reduce::window(b, window, args[0]),
-        Op::ScatterAdd(axes) => Ok(index::scatter_add(b, *axes, args, slot)),
+        Op::Scatter(of) => index::scatter(b, *of, args, out, slot),
         Op::DynamicUpdate(_) => Ok(index::dynamic_update(b, op, args, slot)),
         Op::Alias => Ok(Derivative::same()),
         Op::If(_) | Op::While(_) | Op::Scan(_) => panic!("G4: control flow is differentiated whole"),

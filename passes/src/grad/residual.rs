@@ -116,7 +116,7 @@ fn is_cheap(op: &Op) -> bool {
         Op::Const(_)
         | Op::Size(_)
         | Op::Gather(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
         | Op::DynamicSlice(_)
         | Op::DynamicUpdate(_)
         | Op::Concat(_)

@@ -105,7 +105,7 @@ fn role(graph: &Graph, value: Value) -> Role {
         | Op::Size(_)
         | Op::Iota(_)
         | Op::Gather(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
         | Op::DynamicSlice(_)
         | Op::DynamicUpdate(_)
         | Op::Broadcast(_)

@@ -2,7 +2,7 @@
 //!
 //! Runs after fuse: a block (the entry, or what control flow applies) holds parameters, constant arrays, control flow and
 //! calls of regions, and nothing else. Control flow becomes steps around those of its blocks. Every region
-//! becomes one kernel (a scatter-add and an update in place several: checks, the start, and what changes of it). The program that comes out is right but not
+//! becomes one kernel (a scatter and an update in place several: checks, the start, and what changes of it). The program that comes out is right but not
 //! good: new values of the state are computed aside and copied at the end, steps are in the graph's order, and buffers
 //! have no place in the arena yet.
 
@@ -47,8 +47,8 @@ pub(crate) fn run(module: &Module) -> Program {
 /// The kernels of one region.
 fn region(function: &Function, traps: &mut Vec<Trap>) -> Kernels {
     let name = name::name(&function.graph);
-    if let Some((scatter, axes)) = scatter_of(function) {
-        return scatter::lower(function, scatter, axes, name, traps);
+    if let Some((value, of)) = scatter_of(function) {
+        return scatter::lower(function, value, of, name, traps);
     }
     if let Some(update) = update_of(function) {
         return dynamic::update(function, update, &name, traps);
@@ -72,10 +72,10 @@ fn update_of(function: &Function) -> Option<Value> {
     matches!(function.graph.op(value.node), Op::DynamicUpdate(_)).then_some(value)
 }
 
-/// The result, where it is a scatter-add that no choice at every element can stand for.
-fn scatter_of(function: &Function) -> Option<(Value, graver_ir::op::GatherAxes)> {
+/// The result, where it is a scatter that no choice at every element can stand for.
+fn scatter_of(function: &Function) -> Option<(Value, graver_ir::op::Scatter)> {
     let graph = &function.graph;
     let value = stores::under_reshapes(graph, function.results.first()?.value);
-    let Op::ScatterAdd(axes) = graph.op(value.node) else { return None };
-    (!index::is_one_update(*axes, graph.ty(graph.args(value.node)[1]))).then_some((value, *axes))
+    let Op::Scatter(of) = graph.op(value.node) else { return None };
+    (!index::is_one_update(of.at, graph.ty(graph.args(value.node)[1]))).then_some((value, *of))
 }

@@ -37,7 +37,7 @@ fn is_notable(op: &Op) -> bool {
     match op {
         Op::Map(function) => is_notable_function(*function),
         Op::Gather(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
         | Op::DynamicUpdate(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)

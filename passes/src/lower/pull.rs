@@ -30,7 +30,7 @@ impl Region<'_> {
             Op::Size(size) => at.position(&Index::At(size.clone())),
             Op::Iota(iota) => index::iota(at, iota, index),
             Op::Gather(axes) => index::gather(self, at, *axes, value, index),
-            Op::ScatterAdd(axes) => index::scatter_one(self, at, *axes, value, index),
+            Op::Scatter(of) => index::scatter_one(self, at, *of, value, index),
             Op::DynamicSlice(slice) => dynamic::slice(self, at, slice, value, index),
             Op::Reshape(_) => movement::reshape(self, at, value, index),
             Op::Permute(perm) => self.pull(at, args[0], &movement::permuted(perm, index)),
@@ -113,7 +113,7 @@ impl Region<'_> {
             | Op::Size(_)
             | Op::Iota(_)
             | Op::Gather(_)
-            | Op::ScatterAdd(_)
+            | Op::Scatter(_)
             | Op::DynamicSlice(_)
             | Op::DynamicUpdate(_)
             | Op::Reshape(_)

@@ -166,7 +166,7 @@ fn rewrite(b: &mut Build<'_>, site: &Site<'_>, names: Names) -> Option<Value> {
         | Op::StopGradient
         | Op::Const(_)
         | Op::Size(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
         | Op::DynamicUpdate(_)
         | Op::ArgReduce(_)
         | Op::WindowArg(_)

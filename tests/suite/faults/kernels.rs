@@ -111,7 +111,7 @@ fn stores(body: &mut KernelBody) -> Vec<&mut Store> {
     match body {
         KernelBody::Nest(nest) => nest.stages.iter_mut().flat_map(|stage| &mut stage.stores).collect(),
         KernelBody::Contract(contract) => contract.stores.iter_mut().collect(),
-        KernelBody::Scatter(scatter) => vec![&mut scatter.add],
+        KernelBody::Scatter(scatter) => vec![&mut scatter.to],
     }
 }
 
@@ -245,7 +245,7 @@ fn sums_less(contract: &mut Contract) -> bool {
 }
 
 fn added_further(scatter: &mut Scatter) -> bool {
-    let at = scatter.add.index.iter_mut().find_map(|index| match index {
+    let at = scatter.to.index.iter_mut().find_map(|index| match index {
         Index::At(dim) => Some(dim),
         Index::Value(..) => None,
     });
@@ -314,7 +314,7 @@ fn positions(body: &mut KernelBody) -> Vec<&mut Dim> {
             let bodies = [&mut contract.a.body, &mut contract.b.body, &mut contract.epilogue].into_iter().flat_map(within);
             bodies.chain(contract.stores.iter_mut().flat_map(|store| at(&mut store.index))).collect()
         }
-        KernelBody::Scatter(scatter) => within(&mut scatter.body).chain(at(&mut scatter.add.index)).collect(),
+        KernelBody::Scatter(scatter) => within(&mut scatter.body).chain(at(&mut scatter.to.index)).collect(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Values from positions, and positions from values.
 
 use graver_ir::Diag;
-use graver_ir::op::GatherAxes;
+use graver_ir::op::{GatherAxes, Scatter, ScatterKind};
 
 use super::Out;
 use super::map::collect;
@@ -28,13 +28,13 @@ pub(super) fn gather(axes: GatherAxes, x: &Dense, index: &Dense, out: Out) -> Re
     Ok(out.of(data))
 }
 
-/// `x` with each update added at its position, in order; rounded once.
-pub(super) fn scatter_add(axes: GatherAxes, x: &Dense, index: &Dense, update: &Dense, out: Out) -> Result<Dense, Diag> {
-    let sources = sources(axes, x, index)?;
+/// `x` with each update put at its position or combined with what is there, in order; rounded once.
+pub(super) fn scatter(of: Scatter, x: &Dense, index: &Dense, update: &Dense, out: Out) -> Result<Dense, Diag> {
+    let sources = sources(of.at, x, index)?;
     let mut data = x.data.clone();
     match (&mut data, &update.data) {
-        (Data::Float(sums), Data::Float(updates)) => add_at(sums, &sources, updates),
-        (Data::Int(sums), Data::Int(updates)) => add_at(sums, &sources, updates),
+        (Data::Float(to), Data::Float(updates)) => combine_at(of.kind, to, &sources, updates),
+        (Data::Int(to), Data::Int(updates)) => combine_at(of.kind, to, &sources, updates),
         (Data::Float(_), Data::Int(_)) | (Data::Int(_), Data::Float(_)) => {
             unreachable!("typed: updates are of the operand's type")
         }
@@ -82,9 +82,16 @@ fn block(axes: &[usize], x: &Dense, shape: &[usize], starts: &[&Dense]) -> Resul
     Ok((0..numel).map(place).collect())
 }
 
-fn add_at<A: Arith>(sums: &mut [A], places: &[usize], updates: &[A]) {
+fn combine_at<A: Arith>(kind: ScatterKind, to: &mut [A], places: &[usize], updates: &[A]) {
     for (place, update) in places.iter().zip(updates) {
-        sums[*place] = sums[*place].add(*update);
+        let there = to[*place];
+        to[*place] = match kind {
+            ScatterKind::Set => *update,
+            ScatterKind::Add => there.add(*update),
+            ScatterKind::Mul => there.mul(*update),
+            ScatterKind::Max => there.maximum(*update),
+            ScatterKind::Min => there.minimum(*update),
+        };
     }
 }
 

@@ -98,7 +98,7 @@ fn dispatch(op: &Op, args: &[&Dense], out: Out, precision: Precision) -> Result<
         Op::Size(dim) => index::size(sizes::number(dim), out),
         Op::Iota(iota) => index::iota(iota.axis, out, precision),
         Op::Gather(axes) => index::gather(*axes, args[0], args[1], out)?,
-        Op::ScatterAdd(axes) => index::scatter_add(*axes, args[0], args[1], args[2], out)?,
+        Op::Scatter(scatter) => index::scatter(*scatter, args[0], args[1], args[2], out)?,
         Op::DynamicSlice(slice) => index::dynamic_slice(&slice.axes, args[0], &args[1..], out)?,
         Op::DynamicUpdate(axes) => index::dynamic_update(axes, args[0], args[1], &args[2..], out)?,
         Op::Reshape(_) => out.of(args[0].data.clone()),

@@ -28,7 +28,7 @@ pub(super) fn bound(op: &Op, sizes: &Sizes) -> Result<Op, Diag> {
         | Op::Cast(_)
         | Op::Const(_)
         | Op::Gather(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
         | Op::DynamicUpdate(_)
         | Op::Permute(_)
         | Op::Concat(_)

@@ -1,6 +1,7 @@
 //! Scalar bodies at one point.
 
 use graver_ir::kernel::{Body, Bounds, Index, Inst, InstKind, Store, TrapId, ValueId};
+use graver_ir::op::ScatterKind;
 use graver_ir::philox::philox_word;
 use graver_ir::{DType, Diag, ScalarFn, Sizes};
 
@@ -190,9 +191,15 @@ impl Put {
         running.store(self.arg, &scratch.index, scratch.values[self.value], point)
     }
 
-    /// Adds the value at its place, if that is inside.
-    pub(super) fn add(&self, point: &[i64], running: &mut Running<'_>, scratch: &mut Scratch) -> Result<(), Diag> {
+    /// Combines the value with what is at its place, if that is inside.
+    pub(super) fn combine(
+        &self,
+        kind: ScatterKind,
+        point: &[i64],
+        running: &mut Running<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), Diag> {
         scratch.find(&self.index, point)?;
-        running.add(self.arg, &scratch.index, scratch.values[self.value])
+        running.combine(kind, self.arg, &scratch.index, scratch.values[self.value])
     }
 }

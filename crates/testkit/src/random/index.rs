@@ -1,6 +1,6 @@
 //! Random constants, sizes, positions, gathers and scatters.
 
-use graver_ir::op::{Broadcast, DynamicSlice, GatherAxes, Iota};
+use graver_ir::op::{Broadcast, DynamicSlice, GatherAxes, Iota, Scatter, ScatterKind};
 use graver_ir::{DType, Op, Shape};
 
 use super::numbers::Numbers;
@@ -79,7 +79,7 @@ fn gather(g: &mut Gen<'_>) -> Option<()> {
     g.emit(Op::Gather(axes), &[x.value, index.value], x.numbers).map(drop)
 }
 
-/// What was gathered is added where it came from.
+/// What was gathered goes back to where it came from.
 fn scatter(g: &mut Gen<'_>) -> Option<()> {
     let (x, index, axes) = positions(g)?;
     if x.dtype() == DType::Bool {
@@ -91,7 +91,8 @@ fn scatter(g: &mut Gen<'_>) -> Option<()> {
     let zero = g.b.constant(scalar(x.dtype(), 0.0));
     let zeros = g.b.add(Op::Broadcast(Broadcast { shape: x.ty.shape.clone(), axes: Vec::new() }), &[zero]);
     let base = if g.rng.once_in(2) { x.value } else { zeros };
-    g.emit(Op::ScatterAdd(axes), &[base, index.value, update.value], numbers).map(drop)
+    let kind = *g.rng.pick(&[ScatterKind::Add, ScatterKind::Add, ScatterKind::Set, ScatterKind::Max, ScatterKind::Min]);
+    g.emit(Op::Scatter(Scatter { kind, at: axes }), &[base, index.value, update.value], numbers).map(drop)
 }
 
 /// A value, an axis of it, the size of a block that fits, and a start that was given or is a number.

@@ -1,5 +1,6 @@
 //! Samples of constants, sizes, positions, gathers and scatters.
 
+use graver_ir::op::ScatterKind;
 use graver_ir::{DType, Dim, ScalarFn, Symbol};
 
 use super::{Case, Cases, INTS, NUMBERS, shapes};
@@ -35,6 +36,18 @@ fn constants(cases: &mut Cases) {
             [c.b.map(ScalarFn::Eq, [x, y])]
         });
     }
+    // Two of one type, which are not to be confused.
+    cases.add("const/f64/two", |c| {
+        let [lead, scale] = [2.0, 3.0].map(|first| {
+            graver_ir::Array::from_fn(DType::F64, [5], |i| {
+                graver_ir::Scalar::float(DType::F64, first + f64::from(u8::try_from(i).expect("small")))
+            })
+        });
+        let x = c.arg(DType::F64, [5], Fill::Quarters);
+        let (lead, scale) = (c.b.constant(lead), c.b.constant(scale));
+        let apart = c.b.map(ScalarFn::Sub, [x, lead]);
+        [c.b.map(ScalarFn::Mul, [apart, scale])]
+    });
 }
 
 fn sizes(cases: &mut Cases) {
@@ -139,7 +152,40 @@ fn scatters(cases: &mut Cases) {
         case("no_positions", i64([0].shape()), (0, 0), ([5, 3].shape(), [0, 3].shape()));
         case("empty_rows", i64(["n"].shape()), (0, 0), ([5, 0].shape(), ("n", 0).shape()));
     }
+    kinds(cases);
     out_of_bounds_of_nothing(cases);
+}
+
+/// Updates that meet each other, and elements that no update meets.
+fn kinds(cases: &mut Cases) {
+    for kind in [ScatterKind::Set, ScatterKind::Mul, ScatterKind::Max, ScatterKind::Min] {
+        for dtype in DType::ALL.into_iter().filter(|dtype| kind == ScatterKind::Set || *dtype != DType::Bool) {
+            let (name, fill) = (kind.name(), if kind == ScatterKind::Mul { Fill::Quarters } else { Fill::Any });
+            let mut case = |what: &str, (index, axis, batch): (graver_ir::Shape, usize, usize), shapes: [graver_ir::Shape; 2]| {
+                let [x, update] = shapes;
+                let sample = cases.add(format!("{name}/{dtype}/{what}"), |c: &mut Case| {
+                    let (x, index) = (c.arg(dtype, x, fill), c.arg(DType::I64, index, Fill::Index(5)));
+                    let update = c.arg(dtype, update, fill);
+                    [c.b.scatter(kind, [x, index, update], axis, batch)]
+                });
+                if kind == ScatterKind::Mul && dtype.is_float() {
+                    // At most 9 factors within 2, each product rounded where it is stored.
+                    let worst = 2f64.powi(10);
+                    sample.within(Bound { relative: 0.0, absolute: 10.0 * worst * crate::close::eps(dtype) });
+                }
+                if dtype.is_float() {
+                    sample.smooth();
+                }
+            };
+            case("rows", ([9].shape(), 0, 0), [(5, 3).shape(), (9, 3).shape()]);
+            case("one", (().shape(), 0, 0), [(5, 3).shape(), [3].shape()]);
+            if dtype == DType::F64 || dtype == DType::I32 {
+                case("batched", ((3, 7).shape(), 1, 1), [(3, 5, 2).shape(), (3, 7, 2).shape()]);
+                case("symbolic", (["s"].shape(), 0, 0), [("m", "n").shape(), ("s", "n").shape()]);
+                case("nothing", ([0].shape(), 0, 0), [(5, 3).shape(), (0, 3).shape()]);
+            }
+        }
+    }
 }
 
 fn scatter(

@@ -23,6 +23,7 @@ fn structural() -> Vec<String> {
         "gather",
         "dynamic_slice",
         "dynamic_update",
+        "scatter_set",
         "reshape",
         "permute",
         "broadcast",
@@ -36,7 +37,20 @@ fn structural() -> Vec<String> {
     let any =
         any.iter().chain(&["if", "while", "scan", "window max", "window min", "window_take", "param", "alias", "stop_gradient"]);
     let any = any.chain(&["arg_reduce max", "arg_reduce min", "window_arg max", "window_arg min"]);
-    let numbers = ["iota", "scatter_add", "reduce sum", "reduce prod", "window sum", "window prod", "window_put", "dot", "conv"];
+    let numbers = [
+        "iota",
+        "scatter_add",
+        "scatter_mul",
+        "scatter_max",
+        "scatter_min",
+        "reduce sum",
+        "reduce prod",
+        "window sum",
+        "window prod",
+        "window_put",
+        "dot",
+        "conv",
+    ];
     let floats = ["call", "vjp", "jvp"];
     let mut all = vec!["size".to_owned(), "philox".to_owned()];
     for dtype in DType::ALL {
@@ -66,7 +80,7 @@ fn kind_of(op: &Op, operands: &[DType], result: DType) -> String {
         Op::Const(_)
         | Op::Iota(_)
         | Op::Gather(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
         | Op::DynamicSlice(_)
         | Op::DynamicUpdate(_)
         | Op::Reshape(_)
@@ -131,6 +145,9 @@ fn every_operation_with_operands_meets_symbols_and_zero_sizes() {
         "dynamic_slice",
         "dynamic_update",
         "scatter_add",
+        "scatter_mul",
+        "scatter_max",
+        "scatter_min",
         "reshape",
         "permute",
         "broadcast",

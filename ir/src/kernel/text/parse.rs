@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::VERSION;
+use super::print::word;
 use crate::array::Array;
 use crate::dim::{Dim, MAX_DEPTH};
 use crate::dtype::DType;
@@ -14,7 +15,7 @@ use crate::kernel::{
 };
 use crate::location::Loc;
 use crate::module::StateId;
-use crate::op::{Extreme, ReduceKind};
+use crate::op::{Extreme, ReduceKind, ScatterKind};
 use crate::scalar::ScalarFn;
 use crate::text::constant::scalar;
 use crate::text::lex::Token;
@@ -210,11 +211,13 @@ fn scatter(input: &mut Parser<'_>, args: &[Arg]) -> Parsed<Scatter> {
     let free = named_set(input, "free")?;
     input.mark('{')?;
     let body = body(input, args)?;
-    input.word("add")?;
-    let add = store(input)?;
+    let Some(kind) = ScatterKind::ALL.into_iter().find(|kind| input.eat_word(word(*kind))) else {
+        return Err(input.expected("`set`, `add`, `mul`, `max` or `min`"));
+    };
+    let to = store(input)?;
     let when = if input.eat_word("when") { Some(ValueId::parse(input)?) } else { None };
     input.mark('}')?;
-    Ok(Scatter { axes, free, body, add, when })
+    Ok(Scatter { axes, free, body, kind, to, when })
 }
 
 /// `%2: f32 = mul(%0, %1)`, one a line.

@@ -6,6 +6,7 @@ use crate::kernel::{
     Place, Program, Reduction, Scatter, Side, Stage, Step, Store, Trip, ValueId, View,
 };
 use crate::name::{Name, Quoted};
+use crate::op::ScatterKind;
 use crate::text::constant::print_scalar;
 use crate::text::print::{loc, states, symbols};
 use crate::text::value::{Printer, Value as _};
@@ -163,13 +164,18 @@ fn scatter(scatter: &Scatter, out: &mut Printer<'_>) {
     scatter.free.print(out);
     out.put(" {\n");
     body(&scatter.body, out);
-    out.put("    add ");
-    store(&scatter.add, out);
+    out.put(format_args!("    {} ", word(scatter.kind)));
+    store(&scatter.to, out);
     if let Some(when) = scatter.when {
         out.put(" when ");
         when.print(out);
     }
     out.put("\n}\n");
+}
+
+/// `add` of `scatter_add`.
+pub(super) fn word(kind: ScatterKind) -> &'static str {
+    kind.name().trim_start_matches("scatter_")
 }
 
 /// `%2: f32 = mul(%0, %1)`, one a line.

@@ -141,7 +141,7 @@ fn scatter(scope: &Scope<'_>, scatter: &Scatter, found: &mut Findings) {
     scope.require(found, scope.over.contains_all(scatter.free), "K2: an axis that there is not is free");
     body::check(scope, &scatter.body, found);
     // A position outside adds nothing, so none has to be inside.
-    let wrong = wrong_store(scope, &scatter.body, &scatter.add, &[Mode::Update], Bounds::Clamp);
+    let wrong = wrong_store(scope, &scatter.body, &scatter.to, &[Mode::Update], Bounds::Clamp);
     scope.note(found, wrong);
     let written = scope.kernel.args.iter().filter(|arg| arg.mode != Mode::Read).count();
     scope.require(found, written <= 1, "K15: writes more than its target");
