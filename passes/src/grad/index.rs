@@ -49,7 +49,8 @@ fn share_of_extreme(b: &mut Build<'_>, at: GatherAxes, args: &[Value], out: Valu
     Ok(vec![Step::where_true(hit, zeros), Step::divide(count)])
 }
 
-/// For every element of the operand the product of all others that it is multiplied with.
+/// For every element of the operand the product of all others that it is multiplied with. Exact where factors are zero; its own derivative
+/// there is not, since it divides by the factors that are not.
 fn product_of_others(b: &mut Build<'_>, at: GatherAxes, args: &[Value], slot: usize) -> Result<Value, Diag> {
     let [mut zero, mut nonzero] = [[args[0]; 2]; 2];
     for (place, operand) in [args[0], args[2]].into_iter().enumerate() {

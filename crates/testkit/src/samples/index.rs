@@ -160,7 +160,7 @@ fn scatters(cases: &mut Cases) {
 fn kinds(cases: &mut Cases) {
     for kind in [ScatterKind::Set, ScatterKind::Mul, ScatterKind::Max, ScatterKind::Min] {
         for dtype in DType::ALL.into_iter().filter(|dtype| kind == ScatterKind::Set || *dtype != DType::Bool) {
-            let (name, fill) = (kind.name(), if kind == ScatterKind::Mul { Fill::Quarters } else { Fill::Any });
+            let (name, fill) = (kind.name(), Fill::Any);
             let mut case = |what: &str, (index, axis, batch): (graver_ir::Shape, usize, usize), shapes: [graver_ir::Shape; 2]| {
                 let [x, update] = shapes;
                 let sample = cases.add(format!("{name}/{dtype}/{what}"), |c: &mut Case| {
