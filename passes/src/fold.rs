@@ -81,6 +81,7 @@ fn is_kept(op: &Op) -> bool {
         | Op::Scatter(_)
         | Op::DynamicSlice(_)
         | Op::DynamicUpdate(_)
+        | Op::Sort(_)
         | Op::Reshape(_)
         | Op::Permute(_)
         | Op::Slice(_)

@@ -256,6 +256,7 @@ fn permuted(op: &Op, perm: &Perm) -> Option<Op> {
         | Op::Scatter(_)
         | Op::DynamicSlice(_)
         | Op::DynamicUpdate(_)
+        | Op::Sort(_)
         | Op::Reshape(_)
         | Op::Permute(_)
         | Op::Broadcast(_)

@@ -49,6 +49,7 @@ fn in_kernel(kernel: &Kernel, note: &mut dyn FnMut(&Dim)) {
             (&contract.axes, vec![&contract.a.body, &contract.b.body, &contract.epilogue], contract.stores.iter().collect())
         }
         KernelBody::Scatter(scatter) => (&scatter.axes, vec![&scatter.body], vec![&scatter.to]),
+        KernelBody::Sort(sort) => (&sort.axes, vec![&sort.body], vec![&sort.to]),
     };
     axes.iter().for_each(&mut *note);
     for body in bodies {

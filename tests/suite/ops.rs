@@ -35,6 +35,7 @@ const LEAST: &[(&str, &[DType])] = &[
     ("scatter_min", NUMBERS),
     ("dynamic_slice", ALL),
     ("dynamic_update", ALL),
+    ("sort", ALL),
     ("reshape", ALL),
     ("permute", ALL),
     ("broadcast", ALL),

@@ -4,7 +4,7 @@ use super::{Inferred, check_axes, check_axis, operands};
 use crate::dim::Dim;
 use crate::dtype::{DType, DTypeKind};
 use crate::error::Diag;
-use crate::op::{DynamicSlice, GatherAxes, Iota, Philox, Scatter, ScatterKind};
+use crate::op::{DynamicSlice, GatherAxes, Iota, Philox, Scatter, ScatterKind, Sort};
 use crate::ty::{Shape, Type};
 
 /// The axis is one of the shape's; the element type is a number.
@@ -97,6 +97,13 @@ fn check_fits(size: &Dim, x: &Type, axis: usize) -> Result<(), Diag> {
     }
     Err(Diag::new(format!("a block of {size} along axis {axis} of {x} is not known to fit"))
         .help("declare the range of the size's symbol"))
+}
+
+/// A position for every element.
+pub(super) fn sort(sort: Sort, args: &[&Type]) -> Inferred {
+    let [x] = operands(args)?;
+    check_axis(sort.axis, x)?;
+    Ok(vec![Type::new(DType::I64, x.shape.clone())])
 }
 
 /// The key is `u32[4]`.

@@ -28,6 +28,7 @@ pub fn infer(op: &Op, args: &[&Type]) -> Inferred {
         Op::Scatter(of) => index::scatter(*of, args),
         Op::DynamicSlice(slice) => index::dynamic_slice(slice, args),
         Op::DynamicUpdate(axes) => index::dynamic_update(axes, args),
+        Op::Sort(sort) => index::sort(*sort, args),
         Op::Philox(philox) => index::philox(philox, args),
         Op::Reshape(shape) => movement::reshape(shape, args),
         Op::Permute(perm) => movement::permute(perm, args),

@@ -69,6 +69,7 @@ impl Op {
             | Self::Scatter(_)
             | Self::DynamicSlice(_)
             | Self::DynamicUpdate(_)
+            | Self::Sort(_)
             | Self::Reshape(_)
             | Self::Permute(_)
             | Self::Broadcast(_)

@@ -91,3 +91,12 @@ pub struct DynamicSlice {
     /// How many elements are taken along each of them; known to be no more than there are.
     pub sizes: Vec<Dim>,
 }
+
+/// Attributes of [`Op::Sort`](crate::Op::Sort).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Sort {
+    /// The axis along which elements are put in order.
+    pub axis: usize,
+    /// Whether the greatest is the first. Equal elements keep their order, and NaN comes last, all the same.
+    pub descending: bool,
+}

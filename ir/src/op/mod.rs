@@ -15,7 +15,7 @@ mod reduce;
 pub use call::{Call, Composite, Transform};
 pub use contract::{Conv, ConvAxis, DotAxes};
 pub use control::{If, Scan, While, scan_signature, slice_of, stack_of};
-pub use index::{DynamicSlice, GatherAxes, Iota, Scatter, ScatterKind};
+pub use index::{DynamicSlice, GatherAxes, Iota, Scatter, ScatterKind, Sort};
 pub use movement::{Broadcast, PadAxis, Perm, SliceAxis};
 pub use random::Philox;
 pub use reduce::{ArgReduce, Extreme, Reduce, ReduceKind, Window, WindowAxis, WindowPut};
@@ -56,6 +56,8 @@ pub enum Op {
     /// `(x, update, start: i64[] ..) -> y`: `x` with `update` in the place of the block that begins at a run-time position along each of these
     /// axes, and is whole along the others. A block that leaves `x` is an error of the call. In place where `x` dies.
     DynamicUpdate(Vec<usize>),
+    /// `(x) -> i64`: the positions along one axis in the order of their elements. Equal elements keep their order, and NaN comes last.
+    Sort(Sort),
 
     // ---- movement: the same elements elsewhere
     /// `(x) -> y`: the same row-major sequence of elements under another shape.
@@ -151,6 +153,7 @@ impl Op {
             Self::Scatter(scatter) => scatter.kind.name(),
             Self::DynamicSlice(_) => "dynamic_slice",
             Self::DynamicUpdate(_) => "dynamic_update",
+            Self::Sort(_) => "sort",
             Self::Reshape(_) => "reshape",
             Self::Permute(_) => "permute",
             Self::Broadcast(_) => "broadcast",
@@ -190,7 +193,8 @@ impl Op {
             | Self::Gather(_)
             | Self::Scatter(_)
             | Self::DynamicSlice(_)
-            | Self::DynamicUpdate(_) => Family::Index,
+            | Self::DynamicUpdate(_)
+            | Self::Sort(_) => Family::Index,
             Self::Reshape(_)
             | Self::Permute(_)
             | Self::Broadcast(_)

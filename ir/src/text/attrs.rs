@@ -11,7 +11,7 @@ use crate::dtype::{DType, Scalar};
 use crate::module::FuncId;
 use crate::op::{
     ArgReduce, Broadcast, Call, Conv, ConvAxis, DotAxes, DynamicSlice, Extreme, GatherAxes, If, Iota, Op, PadAxis, Perm, Philox,
-    Reduce, ReduceKind, Scan, Scatter, ScatterKind, SliceAxis, Transform, While, Window, WindowAxis, WindowPut,
+    Reduce, ReduceKind, Scan, Scatter, ScatterKind, SliceAxis, Sort, Transform, While, Window, WindowAxis, WindowPut,
 };
 use crate::scalar::ScalarFn;
 use crate::ty::{Shape, Type};
@@ -167,6 +167,7 @@ pub(super) const BLANKS: &[fn() -> Op] = &[
     || scatter(ScatterKind::Min),
     || Op::DynamicSlice(DynamicSlice { axes: Vec::new(), sizes: Vec::new() }),
     || Op::DynamicUpdate(Vec::new()),
+    || Op::Sort(Sort { axis: 0, descending: false }),
     || Op::Reshape(Shape::SCALAR),
     || Op::Permute(Perm::new(Vec::new()).expect("no axes are in order")),
     || Op::Broadcast(Broadcast { shape: Shape::SCALAR, axes: Vec::new() }),
@@ -219,6 +220,10 @@ fn fields(op: &mut Op, c: &mut Codec<'_, '_>) -> Parsed<()> {
             c.field("sizes", &mut slice.sizes)
         }
         Op::DynamicUpdate(axes) => c.field("axes", axes),
+        Op::Sort(sort) => {
+            c.field("axis", &mut sort.axis)?;
+            c.or("descending", &mut sort.descending, false)
+        }
         Op::Reshape(shape) => c.field("shape", shape),
         Op::Permute(perm) => c.field("axes", perm),
         Op::Broadcast(broadcast) => {

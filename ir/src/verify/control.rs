@@ -46,6 +46,7 @@ pub(super) fn signature(module: &Module, caller: &Function, id: NodeId, found: &
         | Op::Scatter(_)
         | Op::DynamicSlice(_)
         | Op::DynamicUpdate(_)
+        | Op::Sort(_)
         | Op::Reshape(_)
         | Op::Permute(_)
         | Op::Broadcast(_)

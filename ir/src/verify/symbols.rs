@@ -84,6 +84,7 @@ fn dims(op: &Op) -> Vec<&Dim> {
         | Op::Gather(_)
         | Op::Scatter(_)
         | Op::DynamicUpdate(_)
+        | Op::Sort(_)
         | Op::Permute(_)
         | Op::Concat(_)
         | Op::Reverse(_)

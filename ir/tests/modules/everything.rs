@@ -101,6 +101,7 @@ fn index(f: &mut Function) {
     let starts = [arg(f, DType::I64, &[]), arg(f, DType::I64, &[])];
     let slice = DynamicSlice { axes: vec![1, 2], sizes: vec![3.into(), 4.into()] };
     let block = add(f, Op::DynamicSlice(slice), &[x, starts[0], starts[1]]);
+    add(f, Op::Sort(Sort { axis: 1, descending: true }), &[x]);
     add(f, Op::DynamicUpdate(vec![1, 2]), &[x, block, starts[0], starts[1]]);
 }
 
@@ -241,6 +242,7 @@ pub(crate) fn number(op: &Op) -> usize {
         Op::Scan(_) => 31,
         Op::DynamicSlice(_) => 32,
         Op::DynamicUpdate(_) => 33,
+        Op::Sort(_) => 34,
     }
 }
 

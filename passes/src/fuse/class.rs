@@ -25,6 +25,8 @@ pub(super) enum Class {
     Contract,
     /// Stores and additions at run-time positions.
     Scatter,
+    /// Elements in order: every element is compared with others.
+    Sort,
     /// Functions applied: what they take and give is in memory.
     Control,
 }
@@ -47,6 +49,7 @@ pub(super) fn class(graph: &Graph, id: NodeId) -> Class {
         }
         Op::Map(_) | Op::Cast(_) | Op::Concat(_) | Op::Gather(_) | Op::DynamicSlice(_) => Class::Map,
         Op::DynamicUpdate(_) => Class::Scatter,
+        Op::Sort(_) => Class::Sort,
         Op::Scatter(of) => {
             let index = graph.ty(graph.args(id)[1]);
             if is_one_update(of.at, index) { Class::Map } else { Class::Scatter }
@@ -72,7 +75,7 @@ pub(super) fn is_cheap(graph: &Graph, id: NodeId) -> bool {
         Class::Move => true,
         Class::Source => !matches!(graph.op(id), Op::Philox(_)),
         Class::Map => is_cheap_map(graph.op(id)),
-        Class::Given | Class::Reduce | Class::Window | Class::Contract | Class::Scatter | Class::Control => false,
+        Class::Given | Class::Reduce | Class::Window | Class::Contract | Class::Scatter | Class::Sort | Class::Control => false,
     }
 }
 
@@ -93,9 +96,14 @@ pub(super) fn operand_space(graph: &Graph, id: NodeId) -> Vec<Dim> {
     match class(graph, id) {
         Class::Reduce => space(&graph.ty(graph.args(id)[0]).shape),
         Class::Control => Vec::new(),
-        Class::Given | Class::Source | Class::Move | Class::Map | Class::Window | Class::Contract | Class::Scatter => {
-            space(&result(graph, id).shape)
-        }
+        Class::Given
+        | Class::Source
+        | Class::Move
+        | Class::Map
+        | Class::Window
+        | Class::Contract
+        | Class::Scatter
+        | Class::Sort => space(&result(graph, id).shape),
     }
 }
 

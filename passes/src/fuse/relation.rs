@@ -95,6 +95,7 @@ pub(super) fn of_operand(graph: &Graph, id: NodeId, slot: usize) -> Relation {
         // The operand of an update, and starts, which are scalars.
         | Op::DynamicSlice(_)
         | Op::DynamicUpdate(_)
+        | Op::Sort(_)
         | Op::Dot(_)
         | Op::Conv(_)
         | Op::Const(_)
@@ -190,6 +191,7 @@ pub(super) fn through(graph: &Graph, id: NodeId, relation: &Relation) -> Relatio
         | Op::Scatter(_)
         | Op::DynamicSlice(_)
         | Op::DynamicUpdate(_)
+        | Op::Sort(_)
         | Op::Concat(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)

@@ -135,6 +135,7 @@ fn transpose_step(b: &mut Build<'_>, step: &Step, x: &Type, g: Value) -> Result<
         | Op::Size(_)
         | Op::Iota(_)
         | Op::ArgReduce(_)
+        | Op::Sort(_)
         | Op::WindowArg(_)
         | Op::Philox(_)
         | Op::Param(_)

@@ -151,6 +151,7 @@ fn rule(b: &mut Build<'_>, op: &Op, args: &[Value], out: Value, slot: usize) -> 
         | Op::Size(_)
         | Op::Iota(_)
         | Op::ArgReduce(_)
+        | Op::Sort(_)
         | Op::WindowArg(_)
         | Op::Philox(_)
         | Op::Param(_)

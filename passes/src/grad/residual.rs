@@ -119,6 +119,7 @@ fn is_cheap(op: &Op) -> bool {
         | Op::Scatter(_)
         | Op::DynamicSlice(_)
         | Op::DynamicUpdate(_)
+        | Op::Sort(_)
         | Op::Concat(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)

@@ -21,6 +21,7 @@ mod random;
 mod reduce;
 mod region;
 mod scatter;
+mod sort;
 mod stores;
 pub(crate) mod window;
 
@@ -50,6 +51,11 @@ fn region(function: &Function, traps: &mut Vec<Trap>) -> Kernels {
     if let Some((value, of)) = scatter_of(function) {
         return scatter::lower(function, value, of, name, traps);
     }
+    if let Some((value, of)) = sort_of(function) {
+        let mut region = Region::new(function, traps);
+        let body = sort::lower(&mut region, value, of);
+        return vec![(Kernel { name, args: scatter::types(&region), body }, scatter::sources(&region))];
+    }
     if let Some(update) = update_of(function) {
         return dynamic::update(function, update, &name, traps);
     }
@@ -64,6 +70,12 @@ fn region(function: &Function, traps: &mut Vec<Trap>) -> Kernels {
 fn contraction_of(function: &Function) -> Option<Value> {
     let graph = &function.graph;
     graph.nodes().find(|id| matches!(graph.op(*id), Op::Dot(_) | Op::Conv(_))).map(Value::from)
+}
+
+/// The result, where it is an order.
+fn sort_of(function: &Function) -> Option<(Value, graver_ir::op::Sort)> {
+    let value = stores::under_reshapes(&function.graph, function.results.first()?.value);
+    if let Op::Sort(of) = function.graph.op(value.node) { Some((value, *of)) } else { None }
 }
 
 /// The result, where it is an update in place.

@@ -36,7 +36,8 @@ fn is_movement(op: &Op) -> bool {
 fn is_notable(op: &Op) -> bool {
     match op {
         Op::Map(function) => is_notable_function(*function),
-        Op::Gather(_)
+        Op::Sort(_)
+        | Op::Gather(_)
         | Op::Scatter(_)
         | Op::DynamicUpdate(_)
         | Op::Reduce(_)

@@ -58,7 +58,7 @@ impl Region<'_> {
             Op::Call(_) | Op::If(_) | Op::While(_) | Op::Scan(_) | Op::Transform(_) => {
                 panic!("L2: calls, control flow and derivatives are not in regions")
             }
-            Op::DynamicUpdate(_) => panic!("L4: an update in place is a kernel of its own"),
+            Op::DynamicUpdate(_) | Op::Sort(_) => panic!("L4: `{}` is a kernel of its own", graph.op(value.node).name()),
         }
     }
 
@@ -116,6 +116,7 @@ impl Region<'_> {
             | Op::Scatter(_)
             | Op::DynamicSlice(_)
             | Op::DynamicUpdate(_)
+            | Op::Sort(_)
             | Op::Reshape(_)
             | Op::Broadcast(_)
             | Op::Slice(_)

@@ -168,6 +168,7 @@ fn rewrite(b: &mut Build<'_>, site: &Site<'_>, names: Names) -> Option<Value> {
         | Op::Size(_)
         | Op::Scatter(_)
         | Op::DynamicUpdate(_)
+        | Op::Sort(_)
         | Op::ArgReduce(_)
         | Op::WindowArg(_)
         | Op::WindowTake(_)

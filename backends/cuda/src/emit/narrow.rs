@@ -22,6 +22,7 @@ pub(super) fn fits(kernel: &Kernel) -> bool {
             (&contract.axes, bodies, contract.stores.iter().collect())
         }
         KernelBody::Scatter(scatter) => (&scatter.axes, vec![&scatter.body], vec![&scatter.to]),
+        KernelBody::Sort(sort) => (&sort.axes, vec![&sort.body], vec![&sort.to]),
     };
     let points = axes.iter().try_fold(1i64, |points, axis| points.checked_mul(axis.bounds().hi.max(1)));
     points.is_some_and(|points| points <= MOST_POINTS)

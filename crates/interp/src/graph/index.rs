@@ -1,12 +1,12 @@
 //! Values from positions, and positions from values.
 
 use graver_ir::Diag;
-use graver_ir::op::{GatherAxes, Scatter, ScatterKind};
+use graver_ir::op::{GatherAxes, Scatter, ScatterKind, Sort};
 
 use super::Out;
 use super::map::collect;
 use crate::dense::{Arith, Data, Dense};
-use crate::scalar::{Num, Precision, cast_num};
+use crate::scalar::{Num, Precision, cast_num, compare};
 
 /// A size as a value.
 pub(super) fn size(value: i64, out: Out) -> Dense {
@@ -80,6 +80,20 @@ fn block(axes: &[usize], x: &Dense, shape: &[usize], starts: &[&Dense]) -> Resul
         (0..shape.len()).rev().fold((position, 0, 1), axis).1
     };
     Ok((0..numel).map(place).collect())
+}
+
+/// The positions along the axis in the order of their elements.
+pub(super) fn sort(sort: Sort, x: &Dense, out: Out) -> Dense {
+    let (size, inner) = (x.shape[sort.axis], x.shape[sort.axis + 1..].iter().product::<usize>());
+    let outer: usize = x.shape[..sort.axis].iter().product();
+    let mut places = vec![0; x.data.len()];
+    for line in 0..outer * inner {
+        let at = |position: usize| (line / inner * size + position) * inner + line % inner;
+        let mut order: Vec<usize> = (0..size).collect();
+        order.sort_by(|a, b| compare(x.data.get(at(*a)), x.data.get(at(*b)), sort.descending));
+        order.into_iter().enumerate().for_each(|(place, position)| places[at(place)] = position as i64);
+    }
+    out.of(Data::Int(places))
 }
 
 fn combine_at<A: Arith>(kind: ScatterKind, to: &mut [A], places: &[usize], updates: &[A]) {

@@ -101,6 +101,7 @@ fn dispatch(op: &Op, args: &[&Dense], out: Out, precision: Precision) -> Result<
         Op::Scatter(scatter) => index::scatter(*scatter, args[0], args[1], args[2], out)?,
         Op::DynamicSlice(slice) => index::dynamic_slice(&slice.axes, args[0], &args[1..], out)?,
         Op::DynamicUpdate(axes) => index::dynamic_update(axes, args[0], args[1], &args[2..], out)?,
+        Op::Sort(sort) => index::sort(*sort, args[0], out),
         Op::Reshape(_) => out.of(args[0].data.clone()),
         Op::Permute(perm) => movement::permute(perm, args[0], out),
         Op::Broadcast(broadcast) => movement::broadcast(&broadcast.axes, args[0], out),

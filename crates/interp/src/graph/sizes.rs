@@ -30,6 +30,7 @@ pub(super) fn bound(op: &Op, sizes: &Sizes) -> Result<Op, Diag> {
         | Op::Gather(_)
         | Op::Scatter(_)
         | Op::DynamicUpdate(_)
+        | Op::Sort(_)
         | Op::Permute(_)
         | Op::Concat(_)
         | Op::Reverse(_)

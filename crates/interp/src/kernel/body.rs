@@ -187,8 +187,20 @@ impl Put {
 
     /// Stores the value at its place.
     pub(super) fn store(&self, point: &[i64], running: &mut Running<'_>, scratch: &mut Scratch) -> Result<(), Diag> {
+        let value = scratch.values[self.value];
+        self.store_value(value, point, running, scratch)
+    }
+
+    /// Stores another value at its place.
+    pub(super) fn store_value(
+        &self,
+        value: Num,
+        point: &[i64],
+        running: &mut Running<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), Diag> {
         scratch.find(&self.index, point)?;
-        running.store(self.arg, &scratch.index, scratch.values[self.value], point)
+        running.store(self.arg, &scratch.index, value, point)
     }
 
     /// Combines the value with what is at its place, if that is inside.

@@ -1,13 +1,13 @@
 //! Random constants, sizes, positions, gathers and scatters.
 
-use graver_ir::op::{Broadcast, DynamicSlice, GatherAxes, Iota, Scatter, ScatterKind};
+use graver_ir::op::{Broadcast, DynamicSlice, GatherAxes, Iota, Scatter, ScatterKind, Sort};
 use graver_ir::{DType, Op, Shape};
 
 use super::numbers::Numbers;
 use super::{Gen, Known, Recipe, scalar};
 use crate::fill::Fill;
 
-pub(super) const RECIPES: &[Recipe] = &[constant, size, iota, gather, scatter, block, update];
+pub(super) const RECIPES: &[Recipe] = &[constant, size, iota, gather, scatter, block, update, sort];
 
 const NUMBERS: [DType; 8] = [DType::F64, DType::F32, DType::F16, DType::BF16, DType::I64, DType::I32, DType::U32, DType::U8];
 
@@ -117,4 +117,13 @@ fn update(g: &mut Gen<'_>) -> Option<()> {
     let zero = g.splat(DType::I64, &Shape::SCALAR, 0.0);
     let start = if g.rng.once_in(2) { start.value } else { zero };
     g.emit(Op::DynamicUpdate(vec![axis]), &[x.value, part.value, start], x.numbers).map(drop)
+}
+
+/// An order of what is known to the last bit: how far others are off decides nothing.
+fn sort(g: &mut Gen<'_>) -> Option<()> {
+    let x = g.any(|x| x.rank() > 0 && x.numbers.error == 0.0 && x.sizes().into_iter().all(|size| size < 20))?;
+    let (axis, descending) = (g.rng.below(x.rank()), g.rng.once_in(2));
+    let last = f64::from(u16::try_from(x.sizes()[axis].saturating_sub(1)).ok()?);
+    let numbers = Numbers { max: last, error: 0.0, grain: Some(1.0) };
+    g.emit(Op::Sort(Sort { axis, descending }), &[x.value], numbers).map(drop)
 }

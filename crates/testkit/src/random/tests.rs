@@ -88,6 +88,7 @@ fn required() -> BTreeSet<String> {
         "scatter_min",
         "dynamic_slice",
         "dynamic_update",
+        "sort",
         "reshape",
         "permute",
         "broadcast",

@@ -15,6 +15,7 @@ pub(super) fn add(cases: &mut Cases) {
     gathers(cases);
     scatters(cases);
     blocks(cases);
+    sorts(cases);
 }
 
 fn constants(cases: &mut Cases) {
@@ -272,6 +273,31 @@ fn block(cases: &mut Cases, name: &str, dtype: DType, dims: impl Dims, axes: &[(
     });
     if dtype.is_float() {
         updated.smooth();
+    }
+}
+
+/// Orders of equal elements, of NaN, and of sizes around powers of two.
+fn sorts(cases: &mut Cases) {
+    for dtype in DType::ALL {
+        for (name, descending) in [("up", false), ("down", true)] {
+            let mut case = |what: &str, dims: graver_ir::Shape, axis: usize, fill: Fill| {
+                cases.add(format!("sort/{dtype}/{what}_{name}"), |c| {
+                    let x = c.arg(dtype, dims, fill);
+                    [c.b.sort(x, axis, descending)]
+                });
+            };
+            case("rows", (3, 17).shape(), 1, Fill::Any);
+            case("columns", (9, 3).shape(), 0, Fill::Special);
+            if dtype == DType::F32 || dtype == DType::I64 {
+                case("vector", [33].shape(), 0, Fill::Quarters);
+                case("middle", (2, 8, 3).shape(), 1, Fill::Any);
+                case("two", (3, 2).shape(), 1, Fill::Any);
+                case("one", (3, 1).shape(), 1, Fill::Any);
+                case("symbolic", ("n", "s").shape(), 1, Fill::Any);
+                case("empty", (3, 0).shape(), 1, Fill::Any);
+                case("no_rows", ("z", 5).shape(), 1, Fill::Any);
+            }
+        }
     }
 }
 

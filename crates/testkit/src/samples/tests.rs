@@ -23,6 +23,7 @@ fn structural() -> Vec<String> {
         "gather",
         "dynamic_slice",
         "dynamic_update",
+        "sort",
         "scatter_set",
         "reshape",
         "permute",
@@ -83,6 +84,7 @@ fn kind_of(op: &Op, operands: &[DType], result: DType) -> String {
         | Op::Scatter(_)
         | Op::DynamicSlice(_)
         | Op::DynamicUpdate(_)
+        | Op::Sort(_)
         | Op::Reshape(_)
         | Op::Permute(_)
         | Op::Broadcast(_)
@@ -144,6 +146,7 @@ fn every_operation_with_operands_meets_symbols_and_zero_sizes() {
         "gather",
         "dynamic_slice",
         "dynamic_update",
+        "sort",
         "scatter_add",
         "scatter_mul",
         "scatter_max",

@@ -1,11 +1,11 @@
 //! Values that come from positions, and positions that come from values: constants, counting, gathers.
 
-use graver_ir::op::{DynamicSlice, GatherAxes, Iota, Scatter, ScatterKind};
+use graver_ir::op::{DynamicSlice, GatherAxes, Iota, Scatter, ScatterKind, SliceAxis, Sort};
 use graver_ir::{Array, DType, Dim, Element, Op, Scalar, ScalarFn, Shape};
 
 use super::map::{broadcast_pair, map, stretch};
-use super::movement::{permute_to, reshape_to};
-use crate::context::{Traced, done, emit, wrong};
+use super::movement::{narrow, permute_to, reshape_to};
+use crate::context::{Traced, done, done_all, emit, wrong};
 use crate::size::{Dims, Size, whole_shape};
 use crate::tensor::{Axis, Operand, Tensor};
 
@@ -90,6 +90,23 @@ fn narrow_at(x: Tensor, axis: Axis, at: Tensor, length: Size) -> Traced {
 fn replace_at(x: Tensor, axis: Axis, at: Tensor, update: Tensor) -> Traced {
     let axis = axis.of(&x.ty()?)?;
     emit(Op::DynamicUpdate(vec![axis]), &[x, update, start(at)?])
+}
+
+#[track_caller]
+fn argsort(x: Tensor, axis: Axis, descending: bool) -> Traced {
+    let axis = axis.of(&x.ty()?)?;
+    emit(Op::Sort(Sort { axis, descending }), &[x])
+}
+
+/// Values and positions of the first `count` in order.
+#[track_caller]
+fn ordered(x: Tensor, axis: Axis, count: Option<Size>, descending: bool) -> Traced<[Tensor; 2]> {
+    let at = axis.of(&x.ty()?)?;
+    let mut order = argsort(x, axis, descending)?;
+    if let Some(count) = count {
+        order = narrow(order, at, SliceAxis { start: Dim::ZERO, size: count.to_dim()?, step: 1 })?;
+    }
+    Ok([gather(x, axis, order)?, order])
 }
 
 #[track_caller]
@@ -203,6 +220,27 @@ impl Tensor {
     #[track_caller]
     pub fn replace_at(self, axis: impl Into<Axis>, start: Self, update: Self) -> Self {
         done("replace_at", replace_at(self, axis.into(), start, update))
+    }
+
+    /// Positions along `axis` in the order of their elements, the least first, or the greatest. Equal elements keep their order; NaN comes last.
+    #[must_use]
+    #[track_caller]
+    pub fn argsort(self, axis: impl Into<Axis>, descending: bool) -> Self {
+        done("argsort", argsort(self, axis.into(), descending))
+    }
+
+    /// The elements in order along `axis`, and the positions that they come from: as [`Tensor::argsort`].
+    #[must_use]
+    #[track_caller]
+    pub fn sort(self, axis: impl Into<Axis>, descending: bool) -> (Self, Self) {
+        done_all("sort", ordered(self, axis.into(), None, descending)).into()
+    }
+
+    /// The `count` greatest elements along `axis`, the greatest first, and their positions. Equal elements keep their order; NaN comes last.
+    #[must_use]
+    #[track_caller]
+    pub fn top_k(self, axis: impl Into<Axis>, count: impl Into<Size>) -> (Self, Self) {
+        done_all("top_k", ordered(self, axis.into(), Some(count.into()), true)).into()
     }
 
     /// 1 at each position and 0 elsewhere, along a new last axis of `classes`. A position out of range gives zeros.

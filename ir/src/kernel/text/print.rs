@@ -3,7 +3,7 @@
 use super::VERSION;
 use crate::kernel::{
     Access, Arg, Body, Bounds, Branch, Buffer, Carry, Combine, Contract, Entry, InstKind, Kernel, KernelBody, Launch, Loop, Nest,
-    Place, Program, Reduction, Scatter, Side, Stage, Step, Store, Trip, ValueId, View,
+    Place, Program, Reduction, Scatter, Side, Sort, Stage, Step, Store, Trip, ValueId, View,
 };
 use crate::name::{Name, Quoted};
 use crate::op::ScatterKind;
@@ -67,6 +67,7 @@ fn kernel(kernel: &Kernel, out: &mut Printer<'_>) {
         KernelBody::Nest(of) => nest(of, out),
         KernelBody::Contract(of) => contract(of, out),
         KernelBody::Scatter(of) => scatter(of, out),
+        KernelBody::Sort(of) => sort(of, out),
     }
 }
 
@@ -170,6 +171,16 @@ fn scatter(scatter: &Scatter, out: &mut Printer<'_>) {
         out.put(" when ");
         when.print(out);
     }
+    out.put("\n}\n");
+}
+
+fn sort(sort: &Sort, out: &mut Printer<'_>) {
+    out.put("sort ");
+    sort.axes.print(out);
+    out.put(format_args!(" along {}{} {{\n", sort.axis, if sort.descending { " descending" } else { "" }));
+    body(&sort.body, out);
+    out.put("    place ");
+    store(&sort.to, out);
     out.put("\n}\n");
 }
 
