@@ -7,7 +7,6 @@
 mod array;
 mod base64;
 mod bind;
-mod control;
 pub mod dim;
 pub mod dot;
 mod dtype;

@@ -110,6 +110,7 @@ fn kind(op: &Op) -> Kind {
         | Op::Pad(_)
         | Op::Concat(_)
         | Op::ArgReduce(_)
+        | Op::Sort(_)
         | Op::Window(_)
         | Op::WindowArg(_)
         | Op::WindowTake(_)
@@ -118,7 +119,9 @@ fn kind(op: &Op) -> Kind {
         | Op::Philox(_)
         | Op::Param(_) => Kind::Movable,
         Op::Gather(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdate(_)
         | Op::Alias
         | Op::Call(_)
         | Op::If(_)
@@ -129,7 +132,7 @@ fn kind(op: &Op) -> Kind {
 }
 
 /// The values that leave: those that the iteration's own nodes use, and that a contraction (or, of what does not change at all, something
-/// as dear) is computed for.
+/// as dear) is computed for. What only moves or spreads such a value stays, so that what is stored for every iteration is the value itself.
 fn leaving(body: &Function, of: &[Dependence]) -> Vec<Value> {
     let graph = &body.graph;
     let mut dear = vec![false; graph.bound()];
@@ -145,14 +148,66 @@ fn leaving(body: &Function, of: &[Dependence]) -> Vec<Value> {
         let stays = |user: &graver_ir::Use| of[user.node.index()] == Dependence::Iteration;
         let used = graph.users(node).iter().any(stays) || body.results.iter().any(|result| result.value.node == node);
         if dear[node.index()] && used {
-            found.push(node.into());
+            let spread = Spread { graph, of, dear: &dear };
+            spread.sources(node, &mut found);
         }
     }
     found
 }
 
+/// Products of so few terms a result are not worth storing where there are more results than operands: an outer product.
+const FEW: i64 = 4;
+
+/// Where values grow on their way from contractions to the nodes that use them.
+struct Spread<'a> {
+    graph: &'a Graph,
+    of: &'a [Dependence],
+    dear: &'a [bool],
+}
+
+impl Spread<'_> {
+    /// The values that leave so that an iteration has this one; what is not dear it computes for itself.
+    fn sources(&self, node: NodeId, found: &mut Vec<Value>) {
+        if !self.dear[node.index()] {
+            return;
+        }
+        let op = self.graph.op(node);
+        let moves = matches!(op, Op::Broadcast(_) | Op::Reshape(_) | Op::Permute(_) | Op::Slice(_) | Op::Reverse(_));
+        if moves || self.grows(node) {
+            self.graph.args(node).iter().for_each(|arg| self.sources(arg.node, found));
+        } else if !found.contains(&node.into()) {
+            found.push(node.into());
+        }
+    }
+
+    /// Whether a slice's part of the value is made of fewer elements than it has, at next to no cost.
+    fn grows(&self, node: NodeId) -> bool {
+        let op = self.graph.op(node);
+        let args = self.graph.args(node);
+        let bytes = |value: Value| self.graph.ty(value).bytes().nominal();
+        if self.of[node.index()] != Dependence::Slice {
+            return false;
+        }
+        if let Op::Broadcast(_) = op {
+            return bytes(node.into()) > bytes(args[0]);
+        }
+        if let Op::Dot(axes) = op {
+            let shape = &self.graph.ty(args[0]).shape;
+            let terms: Dim = axes.lhs_contract.iter().map(|axis| shape[*axis].clone()).product();
+            return args.iter().all(|arg| bytes(node.into()) > bytes(*arg)) && terms.nominal() <= FEW;
+        }
+        // A slice's own parts: whoever has one of them as large as the result stores no more for the result.
+        let slices = args.iter().filter(|arg| self.of[arg.node.index()] == Dependence::Slice);
+        matches!(op, Op::Map(_) | Op::Cast(_)) && slices.into_iter().all(|arg| self.grows(arg.node))
+    }
+}
+
 fn is_dear(op: &Op) -> bool {
-    if let Op::Map(function) = op { is_notable_function(*function) } else { matches!(op, Op::Reduce(_) | Op::Window(_)) }
+    if let Op::Map(function) = op {
+        is_notable_function(*function)
+    } else {
+        matches!(op, Op::Reduce(_) | Op::Window(_) | Op::Sort(_))
+    }
 }
 
 /// Makes what leaves operands of the scan.
@@ -256,10 +311,13 @@ impl Outside<'_> {
             | Op::Size(_)
             | Op::Iota(_)
             | Op::Gather(_)
-            | Op::ScatterAdd(_)
+            | Op::Scatter(_)
+            | Op::DynamicSlice(_)
+            | Op::DynamicUpdate(_)
             | Op::Pad(_)
             | Op::Concat(_)
             | Op::ArgReduce(_)
+            | Op::Sort(_)
             | Op::Window(_)
             | Op::WindowArg(_)
             | Op::WindowTake(_)

@@ -131,7 +131,7 @@ fn used(program: &Program, launch: &Launch, mode: Mode) -> impl Iterator<Item = 
 }
 
 /// Whether one buffer may hold either value, for all sizes.
-fn are_alike(x: &Buffer, y: &Buffer) -> bool {
+pub(crate) fn are_alike(x: &Buffer, y: &Buffer) -> bool {
     x.dtype == y.dtype && x.bytes() == y.bytes()
 }
 

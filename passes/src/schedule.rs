@@ -8,44 +8,60 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use graver_ir::kernel::{BufferId, Carry, Entry, Launch, Mode, Place, Program, Step};
+use graver_ir::kernel::{BufferId, Carry, Entry, Launch, Mode, Place, Program, Step, View};
 
 use crate::lower::COPY;
 use crate::prune;
+use crate::reuse::are_alike;
 use crate::update::{may_fail, redirected};
 
 /// Orders the steps of every entry.
 pub(crate) fn run(program: &mut Program) {
     for entry in 0..program.entries.len() {
         let steps = std::mem::take(&mut program.entries[entry].steps);
-        program.entries[entry].steps = ordered(program, entry, steps, &mut Vec::new());
+        program.entries[entry].steps = ordered(program, entry, steps, List::Entry);
     }
     prune::run(program);
 }
 
-/// The steps of a list in a good order, and those inside of them. What `carry` names is written in place where that is possible, and then
-/// no longer carried.
-fn ordered(program: &mut Program, entry: usize, mut steps: Vec<Step>, carry: &mut Vec<Carry>) -> Vec<Step> {
+/// Whose list of steps it is.
+enum List<'a> {
+    /// The entry's.
+    Entry,
+    /// A branch's, or a loop's test.
+    Inner,
+    /// A loop's iteration, and what that leaves to the next.
+    Body(&'a mut Vec<Carry>),
+}
+
+/// The steps of a list in a good order, and those inside of them. What an iteration leaves is written in place where that is possible, and
+/// then no longer carried.
+fn ordered(program: &mut Program, entry: usize, mut steps: Vec<Step>, list: List<'_>) -> Vec<Step> {
     for step in &mut steps {
-        let mut none = Vec::new();
         match step {
             Step::Launch(_) => {}
             Step::If(branch) => {
                 for inner in [&mut branch.then, &mut branch.otherwise] {
-                    *inner = ordered(program, entry, std::mem::take(inner), &mut none);
+                    *inner = ordered(program, entry, std::mem::take(inner), List::Inner);
                 }
             }
             Step::Loop(of) => {
                 if let Some(test) = of.trip.test_mut() {
-                    *test = ordered(program, entry, std::mem::take(test), &mut none);
+                    *test = ordered(program, entry, std::mem::take(test), List::Inner);
                 }
-                of.body = ordered(program, entry, std::mem::take(&mut of.body), &mut of.carry);
+                of.body = ordered(program, entry, std::mem::take(&mut of.body), List::Body(&mut of.carry));
             }
         }
     }
     let mut schedule = Schedule::of(program, entry, steps);
-    schedule.update_in_place(program);
-    carry.retain(|Carry { now, next }| !schedule.try_in_place(program, None, *next, *now));
+    match list {
+        List::Entry => {
+            schedule.share_starts(program);
+            schedule.update_in_place(program);
+        }
+        List::Inner => {}
+        List::Body(carry) => carry.retain(|Carry { now, next }| !schedule.try_in_place(program, None, *next, *now)),
+    }
     let order = schedule.order(&program.entries[entry]);
     schedule.into_steps(&order)
 }
@@ -138,32 +154,83 @@ impl Schedule {
         (is_update && program.kernel(launch.kernel).name == COPY).then_some((from.buffer, to.buffer))
     }
 
-    /// Lets the one launch that writes `from` write `to` instead, after everybody who reads `to` as it was; `copy` is the step that becomes
-    /// needless. Whether that is possible.
+    /// A computed value that is changed in places begins as a copy of another: where nobody needs that one as it was later, both are one
+    /// buffer. Only in the entry's list, which sees every use of a buffer.
+    fn share_starts(&mut self, program: &mut Program) {
+        let carried: BTreeSet<BufferId> = self.steps.iter().flatten().flat_map(carried).collect();
+        for place in 0..self.steps.len() {
+            let Some(Step::Launch(launch)) = &self.steps[place] else { continue };
+            let [from, to] = launch.args.as_slice() else { continue };
+            let (from, to) = (from.buffer, to.buffer);
+            let computed =
+                |id: &BufferId| program.entries[self.entry].buffer(*id).place == Place::Unplaced && !carried.contains(id);
+            if self.is_start(program, place, from, to) && [from, to].iter().all(computed) {
+                self.try_in_place(program, None, to, from);
+            }
+        }
+    }
+
+    /// Whether the step copies all of `from` to `to`.
+    fn is_start(&self, program: &Program, place: usize, from: BufferId, to: BufferId) -> bool {
+        let Some(Step::Launch(launch)) = &self.steps[place] else { return false };
+        let entry = &program.entries[self.entry];
+        launch.args == [View::whole(from), View::whole(to)]
+            && program.kernel(launch.kernel).name == COPY
+            && are_alike(entry.buffer(from), entry.buffer(to))
+    }
+
+    /// Lets the launches that write `from` write `to` instead, after everybody who reads `to` as it was; `copy` is the step that becomes
+    /// needless. Whether that is possible. If the first of them copies `to`, it becomes needless too: what the others store is all that is
+    /// written. Only the first may read `to`, and only the elements that it stores.
     fn try_in_place(&mut self, program: &mut Program, copy: Option<usize>, from: BufferId, to: BufferId) -> bool {
         let touching = |buffer: BufferId, written: bool| -> Vec<usize> {
             let users = self.users.get(&buffer).into_iter().flatten();
             let others = users.filter(|(place, _)| Some(*place) != copy && self.steps[*place].is_some());
             others.filter(|(_, mode)| (*mode != Mode::Read) == written).map(|(place, _)| *place).collect()
         };
-        let [writer] = touching(from, true)[..] else { return false };
-        let Step::Launch(launch) = self.step(writer) else { return false };
+        let mut writers = touching(from, true);
+        let start = writers.first().copied().filter(|place| self.is_start(program, *place, to, from));
+        writers.retain(|place| Some(*place) != start);
+        let Some(writer) = writers.first().copied() else { return false };
         let state = matches!(program.entries[self.entry].buffer(to).place, Place::State(_));
-        if (state && self.failing.contains(&writer)) || !touching(to, true).is_empty() {
+        let (written, mut first) = (touching(to, true), touching(to, false));
+        if writers[1..].iter().chain(start.is_some().then_some(&writer)).any(|place| first.contains(place)) {
             return false;
         }
-        let mut first = touching(to, false);
+        if state && (!written.is_empty() || writers.iter().any(|place| self.failing.contains(place))) {
+            return false;
+        }
+        first.extend(written);
         first.extend(self.failing.iter().filter(|_| state));
-        first.retain(|place| *place != writer);
+        first.retain(|place| *place != writer && Some(*place) != start);
         let later = self.reachable(writer);
-        if first.iter().any(|place| later.contains(place)) {
+        if first.iter().any(|place| later.contains(place) || writers.contains(place)) {
             return false;
         }
-        let Some(launch) = redirected(program, &launch.clone(), from, to) else { return false };
-        self.steps[writer] = Some(Step::Launch(launch));
+        let redirect = |place: &usize| match self.step(*place) {
+            Step::Launch(launch) => redirected(program, launch, from, to).map(Step::Launch),
+            Step::If(_) | Step::Loop(_) => None,
+        };
+        let Some(steps) = writers.iter().map(redirect).collect::<Option<Vec<_>>>() else { return false };
+        for (place, step) in writers.iter().zip(steps) {
+            self.steps[*place] = Some(step);
+        }
         first.into_iter().for_each(|first| self.edge(first, writer));
+        if let Some(start) = start {
+            self.bypass(start);
+        }
         self.rename(from, to);
         true
+    }
+
+    /// Removes a step; what came before it still comes before what came after.
+    fn bypass(&mut self, place: usize) {
+        for after in self.after[place].clone() {
+            for before in self.before[place].clone() {
+                self.edge(before, after);
+            }
+        }
+        self.remove(place);
     }
 
     fn remove(&mut self, place: usize) {
@@ -187,7 +254,14 @@ impl Schedule {
         for (place, _) in &renamed {
             self.steps[*place].iter_mut().for_each(|step| step.for_each_buffer_mut(&mut rename));
         }
-        self.users.entry(to).or_default().extend(renamed);
+        let users = self.users.entry(to).or_default();
+        users.extend(renamed);
+        users.sort_by_key(|(place, mode)| (*place, *mode));
+        // What a launch read and what it wrote is one argument now.
+        users.dedup_by(|(next, _), (place, mode)| {
+            *mode = if next == place { Mode::Update } else { *mode };
+            next == place
+        });
     }
 
     /// The better of two orders.
@@ -231,6 +305,16 @@ impl Schedule {
     }
 }
 
+/// The buffers whose memory a step exchanges.
+fn carried(step: &Step) -> Vec<BufferId> {
+    let own = if let Step::Loop(of) = step { buffers_of(&of.carry).collect() } else { Vec::new() };
+    step.inner().into_iter().flatten().flat_map(carried).chain(own).collect()
+}
+
+fn buffers_of(carry: &[Carry]) -> impl Iterator<Item = BufferId> {
+    carry.iter().flat_map(|Carry { now, next }| [*now, *next])
+}
+
 /// What a step uses, those inside of it together. What a loop or a branch writes it may read before.
 fn uses(program: &Program, step: &Step) -> Vec<(BufferId, Mode)> {
     if let Step::Launch(launch) = step {
@@ -243,7 +327,7 @@ fn uses(program: &Program, step: &Step) -> Vec<(BufferId, Mode)> {
     };
     step.views().into_iter().for_each(|view| note(view.buffer, Mode::Read));
     if let Step::Loop(of) = step {
-        of.carry.iter().flat_map(|carry| [carry.now, carry.next]).for_each(|buffer| note(buffer, Mode::Update));
+        buffers_of(&of.carry).for_each(|buffer| note(buffer, Mode::Update));
     }
     let inside = step.inner().into_iter().flatten().flat_map(|inner| uses(program, inner));
     inside.for_each(|(buffer, mode)| note(buffer, mode));
@@ -314,7 +398,7 @@ impl Memory {
 fn buffers(step: &Step) -> BTreeSet<usize> {
     let mut found: BTreeSet<usize> = step.views().iter().map(|view| view.buffer.0 as usize).collect();
     if let Step::Loop(of) = step {
-        found.extend(of.carry.iter().flat_map(|carry| [carry.now, carry.next]).map(|buffer| buffer.0 as usize));
+        found.extend(buffers_of(&of.carry).map(|buffer| buffer.0 as usize));
     }
     found.extend(step.inner().into_iter().flatten().flat_map(buffers));
     found

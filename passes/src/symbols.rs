@@ -48,7 +48,8 @@ fn in_kernel(kernel: &Kernel, note: &mut dyn FnMut(&Dim)) {
         KernelBody::Contract(contract) => {
             (&contract.axes, vec![&contract.a.body, &contract.b.body, &contract.epilogue], contract.stores.iter().collect())
         }
-        KernelBody::Scatter(scatter) => (&scatter.axes, vec![&scatter.body], vec![&scatter.add]),
+        KernelBody::Scatter(scatter) => (&scatter.axes, vec![&scatter.body], vec![&scatter.to]),
+        KernelBody::Sort(sort) => (&sort.axes, vec![&sort.body], vec![&sort.to]),
     };
     axes.iter().for_each(&mut *note);
     for body in bodies {
@@ -71,7 +72,5 @@ fn in_body(body: &Body, note: &mut dyn FnMut(&Dim)) {
 }
 
 fn in_index(index: &Index, note: &mut dyn FnMut(&Dim)) {
-    if let Index::At(dim) = index {
-        note(dim);
-    }
+    note(index.dim());
 }

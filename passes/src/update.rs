@@ -61,6 +61,7 @@ fn bodies(body: &KernelBody) -> Vec<&Body> {
         KernelBody::Nest(nest) => nest.stages.iter().map(|stage| &stage.body).collect(),
         KernelBody::Contract(contract) => vec![&contract.a.body, &contract.b.body, &contract.epilogue],
         KernelBody::Scatter(scatter) => vec![&scatter.body],
+        KernelBody::Sort(sort) => vec![&sort.body],
     }
 }
 
@@ -79,6 +80,8 @@ impl Merge<'_> {
             KernelBody::Contract(contract) => self.contract(contract).map(KernelBody::Contract),
             // An addition comes at a run-time position, before or after any other point's reads.
             KernelBody::Scatter(_) => None,
+            // Positions are stored while others are still compared.
+            KernelBody::Sort(_) => None,
         }
     }
 
@@ -136,7 +139,7 @@ impl Merge<'_> {
     fn place(&self, arg: usize, index: &[Index]) -> Option<Dim> {
         let term = |(index, stride): (&Index, &Dim)| match index {
             Index::At(dim) => Some(dim * stride),
-            Index::Value(_) => None,
+            Index::Value(..) => None,
         };
         index.iter().zip(&self.args[arg].strides).map(term).sum()
     }

@@ -69,8 +69,32 @@ pub(crate) fn failing_cases() -> Vec<Case> {
         case("rem", |b, args| b.map(ScalarFn::Rem, args), [x(), vector(&[2, 3, 0])]),
         case("gather/above", |b, [x, index]| b.gather(x, index, 0, 0), [x(), vector(&[0, 3, 1])]),
         case("scatter/above", |b, [x, index]| b.scatter_add(x, index, x, 0, 0), [x(), vector(&[0, 3, 1])]),
+        case("dynamic_slice/behind", of_block, [x(), vector(&[0, 2, 1])]),
+        case("dynamic_slice/before", of_block, [x(), vector(&[0, -1, 1])]),
+        case("dynamic_update/behind", to_block, [x(), vector(&[0, 2, 1])]),
+        case("dynamic_update/before", to_block, [x(), vector(&[0, i64::MIN, 1])]),
         case("gather/below", |b, [x, index]| b.gather(x, index, 0, 0), [x(), vector(&[0, 1, -1])]),
     ]
+}
+
+/// Two elements of `x` from the second of the positions on, and the positions' first.
+fn of_block(b: &mut Build, [x, index]: [Value; 2]) -> Value {
+    let start = position(b, index);
+    let block = b.dynamic_slice(x, &[0], [2], &[start]);
+    let rest = b.slice(index, [(0, 1, 1)]);
+    b.concat(0, [block, rest])
+}
+
+/// `x` with its own first two elements from the second of the positions on.
+fn to_block(b: &mut Build, [x, index]: [Value; 2]) -> Value {
+    let (start, block) = (position(b, index), b.slice(x, [(0, 2, 1)]));
+    b.dynamic_update(x, block, &[0], &[start])
+}
+
+/// The second of the positions.
+fn position(b: &mut Build, index: Value) -> Value {
+    let second = b.slice(index, [(1, 1, 1)]);
+    b.reshape(second, ())
 }
 
 pub(crate) fn named(name: &str) -> Pass {

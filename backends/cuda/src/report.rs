@@ -81,6 +81,7 @@ const fn shape(kernel: &Kernel) -> &'static str {
         KernelBody::Nest(_) => "nest",
         KernelBody::Contract(_) => "contract",
         KernelBody::Scatter(_) => "scatter",
+        KernelBody::Sort(_) => "sort",
     }
 }
 

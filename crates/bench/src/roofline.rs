@@ -101,6 +101,7 @@ fn axes(kernel: &Kernel, sizes: &Sizes) -> String {
         KernelBody::Nest(nest) => list(&nest.axes),
         KernelBody::Contract(contract) => list(&contract.axes),
         KernelBody::Scatter(scatter) => list(&scatter.axes),
+        KernelBody::Sort(sort) => list(&sort.axes),
     }
 }
 
@@ -112,7 +113,7 @@ fn flops(kernel: &Kernel, sizes: &Sizes) -> f64 {
             nest.stages.iter().map(stage).sum()
         }
         KernelBody::Contract(contract) => 2.0 * points(&contract.axes, 0..contract.axes.len(), sizes),
-        KernelBody::Scatter(_) => 0.0,
+        KernelBody::Scatter(_) | KernelBody::Sort(_) => 0.0,
     }
 }
 
@@ -140,7 +141,8 @@ fn gathered(kernel: &Kernel, arg: usize) -> bool {
         KernelBody::Nest(nest) => nest.stages.iter().map(|stage| &stage.body).collect(),
         KernelBody::Contract(contract) => vec![&contract.a.body, &contract.b.body, &contract.epilogue],
         KernelBody::Scatter(_) => return true,
+        KernelBody::Sort(sort) => vec![&sort.body],
     };
-    let at_value = |index: &Index| matches!(index, Index::Value(_));
+    let at_value = |index: &Index| matches!(index, Index::Value(..));
     bodies.iter().flat_map(|body| body.loads()).any(|(_, access)| access.arg == arg && access.index.iter().any(at_value))
 }

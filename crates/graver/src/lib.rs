@@ -64,6 +64,8 @@ mod guide {
     struct Functions;
     #[doc = include_str!("../../../docs/guide/loops.md")]
     struct Loops;
+    #[doc = include_str!("../../../docs/guide/generation.md")]
+    struct Generation;
     #[doc = include_str!("../../../docs/guide/training.md")]
     struct Training;
     #[doc = include_str!("../../../docs/guide/looking-inside.md")]

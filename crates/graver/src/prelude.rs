@@ -5,12 +5,14 @@ pub use graver_data::{DataLoader, Dataset, InMemory};
 pub use graver_ir::Scalar;
 pub use graver_nn::loss;
 pub use graver_nn::{
-    Activation, Adam, AdamW, AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Cosine, Dropout, Embedding, Flatten, Gru, Init, Layer,
-    LayerNorm, Linear, Lstm, MaxPool2d, ModelFile, Optimizer, Sequential, Sgd, StateFile, StepDecay, Warmup, train_step,
+    Activation, Adam, AdamW, AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Cosine, Dropout, Embedding, Flatten, Gru, Init,
+    KvCache, Layer, LayerNorm, Linear, Lstm, MaxPool2d, ModelFile, Optimizer, Sequential, Sgd, StateFile, StepDecay, Warmup,
+    train_step,
 };
 pub use graver_trace::{
     Array, Buffer, Compiled, DType, Device, Error, Grads, Param, Size, Step, Symbol, Tensor, TrainState, compile, concat, cond,
-    grad, hvp, jvp, scan, scan_back, spec, stack, step, training, value_and_grad, vjp, while_at_most, while_loop,
+    grad, hvp, jvp, scan, scan_back, size_value, spec, stack, step, symbol, training, value_and_grad, vjp, while_at_most,
+    while_loop,
 };
 
 pub use crate::{Module, Tree, cpu, cpu_with_threads, cuda, interpreter};

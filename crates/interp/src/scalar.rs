@@ -5,6 +5,8 @@
 //! are held as `i64` and wrap to their width. NaN results are one positive quiet NaN, so that answers do not depend on
 //! the machine. Everything is total: what is an error of a call gives a defined value here, and is reported by whoever calls.
 
+use std::cmp::Ordering;
+
 use graver_ir::{DType, DTypeKind, Scalar, ScalarFn, bf16, f16};
 
 use crate::special;
@@ -286,6 +288,19 @@ fn int_to_float(x: i64, dtype: DType, precision: Precision) -> f64 {
     match (precision, dtype) {
         (Precision::Reference, _) | (Precision::Typed, DType::F64) => x as f64,
         (Precision::Typed, _) => round(dtype, precision, f64::from(x as f32)),
+    }
+}
+
+/// Which comes first in an order: equals are equal, and NaN comes last in both directions.
+pub(crate) fn compare(x: Num, y: Num, descending: bool) -> Ordering {
+    let directed = |order: Ordering| if descending { order.reverse() } else { order };
+    match (x, y) {
+        (Num::Float(x), Num::Float(y)) => match x.partial_cmp(&y) {
+            Some(order) => directed(order),
+            None => x.is_nan().cmp(&y.is_nan()),
+        },
+        (Num::Int(x), Num::Int(y)) => directed(x.cmp(&y)),
+        (Num::Float(_), Num::Int(_)) | (Num::Int(_), Num::Float(_)) => unreachable!("typed: elements of one array"),
     }
 }
 

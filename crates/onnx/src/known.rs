@@ -85,8 +85,15 @@ const fn rule(op: &Op) -> Rule {
         Op::Map(function) => Rule::Applies(*function),
         Op::Cast(dtype) => Rule::Converts(*dtype),
         Op::Reduce(reduce) => Rule::Combines(reduce.kind),
-        Op::Iota(_) | Op::ArgReduce(_) => Rule::Numbers,
-        Op::Const(_) | Op::Size(_) | Op::ScatterAdd(_) | Op::Window(_) | Op::WindowArg(_) | Op::WindowTake(_) => Rule::Never,
+        Op::Iota(_) | Op::ArgReduce(_) | Op::Sort(_) => Rule::Numbers,
+        Op::Const(_)
+        | Op::Size(_)
+        | Op::Scatter(_)
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdate(_)
+        | Op::Window(_)
+        | Op::WindowArg(_)
+        | Op::WindowTake(_) => Rule::Never,
         Op::WindowPut(_) | Op::Dot(_) | Op::Conv(_) | Op::Philox(_) | Op::Param(_) | Op::Alias | Op::StopGradient => Rule::Never,
         Op::Call(_) | Op::If(_) | Op::While(_) | Op::Scan(_) | Op::Transform(_) => Rule::Never,
     }

@@ -1,7 +1,9 @@
 //! A builder of modules for tests: it panics where a user would get a diagnostic.
 
-use graver_ir::op::{ArgReduce, Broadcast, Call, Composite, DotAxes, Extreme, GatherAxes, If, Iota, PadAxis, Perm, Philox};
-use graver_ir::op::{Reduce, ReduceKind, Scan, SliceAxis, Transform, While, stack_of};
+use graver_ir::op::{
+    ArgReduce, Broadcast, Call, Composite, DotAxes, DynamicSlice, Extreme, GatherAxes, If, Iota, PadAxis, Perm, Philox,
+};
+use graver_ir::op::{Reduce, ReduceKind, Scan, Scatter, ScatterKind, SliceAxis, Sort, Transform, While, stack_of};
 use graver_ir::{Array, DType, Dim, FuncId, Function, Loc, Module, Op, Place, Role, Scalar, ScalarFn, Shape, Sink, StateDecl};
 use graver_ir::{StateId, StateKind, Symbol, Type, Value};
 
@@ -226,7 +228,32 @@ impl Build {
     /// Updates added at run-time positions along `axis`; the first `batch` axes are shared.
     #[track_caller]
     pub fn scatter_add(&mut self, x: Value, index: Value, update: Value, axis: usize, batch: usize) -> Value {
-        self.add(Op::ScatterAdd(GatherAxes { axis, batch }), &[x, index, update])
+        self.scatter(ScatterKind::Add, [x, index, update], axis, batch)
+    }
+
+    /// `[x, index, update]`: updates put or combined at run-time positions along `axis`; the first `batch` axes are shared.
+    #[track_caller]
+    pub fn scatter(&mut self, kind: ScatterKind, args: [Value; 3], axis: usize, batch: usize) -> Value {
+        self.add(Op::Scatter(Scatter { kind, at: GatherAxes { axis, batch } }), &args)
+    }
+
+    /// The block of these sizes at run-time starts along these axes.
+    #[track_caller]
+    pub fn dynamic_slice(&mut self, x: Value, axes: &[usize], sizes: impl Dims, starts: &[Value]) -> Value {
+        let op = DynamicSlice { axes: axes.to_vec(), sizes: sizes.shape().0 };
+        self.add(Op::DynamicSlice(op), &[&[x], starts].concat())
+    }
+
+    /// `x` with `update` at run-time starts along these axes.
+    #[track_caller]
+    pub fn dynamic_update(&mut self, x: Value, update: Value, axes: &[usize], starts: &[Value]) -> Value {
+        self.add(Op::DynamicUpdate(axes.to_vec()), &[&[x, update], starts].concat())
+    }
+
+    /// Positions along an axis in the order of their elements.
+    #[track_caller]
+    pub fn sort(&mut self, x: Value, axis: usize, descending: bool) -> Value {
+        self.add(Op::Sort(Sort { axis, descending }), &[x])
     }
 
     /// The same elements under another shape.

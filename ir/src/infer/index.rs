@@ -1,9 +1,10 @@
 //! Types of position ops: iota, gather, scatter-add, random bits.
 
-use super::{Inferred, check_axis, operands};
+use super::{Inferred, check_axes, check_axis, operands};
+use crate::dim::Dim;
 use crate::dtype::{DType, DTypeKind};
 use crate::error::Diag;
-use crate::op::{GatherAxes, Iota, Philox};
+use crate::op::{DynamicSlice, GatherAxes, Iota, Philox, Scatter, ScatterKind, Sort};
 use crate::ty::{Shape, Type};
 
 /// The axis is one of the shape's; the element type is a number.
@@ -21,11 +22,12 @@ pub(super) fn gather(axes: GatherAxes, args: &[&Type]) -> Inferred {
 }
 
 /// As gather, and the update is what gather would give.
-pub(super) fn scatter_add(axes: GatherAxes, args: &[&Type]) -> Inferred {
+pub(super) fn scatter(scatter: Scatter, args: &[&Type]) -> Inferred {
+    let axes = scatter.at;
     let [x, index, update] = operands(args)?;
     let expected = gathered(axes, x, index)?;
-    if x.dtype == DType::Bool {
-        return Err(Diag::new("adds numbers, got bool"));
+    if x.dtype == DType::Bool && scatter.kind != ScatterKind::Set {
+        return Err(Diag::new("combines numbers, got bool"));
     }
     if *update == expected {
         Ok(vec![x.clone()])
@@ -48,6 +50,60 @@ fn gathered(axes: GatherAxes, x: &Type, index: &Type) -> Result<Type, Diag> {
     }
     let dims = x.shape[..axis].iter().chain(&index.shape[batch..]).chain(&x.shape[axis + 1..]).cloned();
     Ok(Type::new(x.dtype, Shape(dims.collect())))
+}
+
+/// One start an axis; what is taken is known to be no more than there is.
+pub(super) fn dynamic_slice(slice: &DynamicSlice, args: &[&Type]) -> Inferred {
+    let DynamicSlice { axes, sizes } = slice;
+    let [x, starts @ ..] = args else { return Err(Diag::new("takes an operand and starts")) };
+    check_axes(axes, x)?;
+    if axes.len() != sizes.len() {
+        return Err(Diag::new(format!("{} sizes for {} axes", sizes.len(), axes.len())));
+    }
+    check_starts(axes, starts)?;
+    let mut result = (*x).clone();
+    for (axis, size) in axes.iter().zip(sizes) {
+        check_fits(size, x, *axis)?;
+        result.shape.0[*axis] = size.clone();
+    }
+    Ok(vec![result])
+}
+
+/// The update is a block of the operand: no larger along the axes, and of its size along the others.
+pub(super) fn dynamic_update(axes: &[usize], args: &[&Type]) -> Inferred {
+    let [x, update, starts @ ..] = args else { return Err(Diag::new("takes an operand, an update and starts")) };
+    check_axes(axes, x)?;
+    check_starts(axes, starts)?;
+    let alike = |axis: usize| axes.contains(&axis) || x.shape[axis] == update.shape[axis];
+    if update.dtype != x.dtype || update.rank() != x.rank() || !(0..x.rank()).all(alike) {
+        return Err(Diag::new(format!("the update {update} is no block of {x} along axes {axes:?}")));
+    }
+    axes.iter().try_for_each(|axis| check_fits(&update.shape[*axis], x, *axis))?;
+    Ok(vec![(*x).clone()])
+}
+
+fn check_starts(axes: &[usize], starts: &[&Type]) -> Result<(), Diag> {
+    let position = Type::scalar(DType::I64);
+    if starts.len() == axes.len() && starts.iter().all(|start| **start == position) {
+        return Ok(());
+    }
+    let got: Vec<String> = starts.iter().map(ToString::to_string).collect();
+    Err(Diag::new(format!("a start of type {position} for each of the axes {axes:?}, got [{}]", got.join(", "))))
+}
+
+fn check_fits(size: &Dim, x: &Type, axis: usize) -> Result<(), Diag> {
+    if (&x.shape[axis] - size).is_nonneg() {
+        return Ok(());
+    }
+    Err(Diag::new(format!("a block of {size} along axis {axis} of {x} is not known to fit"))
+        .help("declare the range of the size's symbol"))
+}
+
+/// A position for every element.
+pub(super) fn sort(sort: Sort, args: &[&Type]) -> Inferred {
+    let [x] = operands(args)?;
+    check_axis(sort.axis, x)?;
+    Ok(vec![Type::new(DType::I64, x.shape.clone())])
 }
 
 /// The key is `u32[4]`.

@@ -59,7 +59,7 @@ fn append(to: &mut Body, from: &Body) -> Vec<ValueId> {
 }
 
 fn moved(index: &mut Index, places: &[ValueId]) {
-    if let Index::Value(value) = index {
+    if let Index::Value(value, _) = index {
         *value = places[value.index()];
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::nest::AxisSet;
 use super::program::TrapId;
 use crate::dim::Dim;
 use crate::dtype::{DType, Scalar};
@@ -95,8 +96,8 @@ pub struct Access {
 pub enum Index {
     /// An expression over axes and sizes.
     At(Dim),
-    /// An `i64` that the body computes.
-    Value(ValueId),
+    /// An `i64` that the body computes, and an expression that is added to it.
+    Value(ValueId, Dim),
 }
 
 /// What an access means outside of its argument.
@@ -108,6 +109,16 @@ pub enum Bounds {
     Fill(Scalar),
     /// The nearest position inside is read. The argument is not empty.
     Clamp,
+}
+
+impl Index {
+    /// The expression in it.
+    #[must_use]
+    pub const fn dim(&self) -> &Dim {
+        match self {
+            Self::At(dim) | Self::Value(_, dim) => dim,
+        }
+    }
 }
 
 impl Body {
@@ -136,6 +147,29 @@ impl Body {
         self.inst(value).dtype
     }
 
+    /// The axes that each instruction depends on, in order.
+    #[must_use]
+    pub fn axes(&self) -> Vec<AxisSet> {
+        let mut axes: Vec<AxisSet> = Vec::new();
+        for inst in &self.insts {
+            let own = match &inst.kind {
+                InstKind::Index(dim) => of_dim(dim),
+                InstKind::Load(access) => access.index.iter().map(Index::dim).map(of_dim).fold(AxisSet::EMPTY, AxisSet::union),
+                // What these hold differs along every axis that there is.
+                InstKind::Reduced { .. } | InstKind::Acc => AxisSet::first(AxisSet::MAX),
+                InstKind::Const(_)
+                | InstKind::Map(..)
+                | InstKind::Cast(_)
+                | InstKind::Bitcast(_)
+                | InstKind::Check { .. }
+                | InstKind::Philox { .. } => AxisSet::EMPTY,
+            };
+            let operands = inst.kind.operands();
+            axes.push(operands.into_iter().map(|operand| axes[operand.index()]).fold(own, AxisSet::union));
+        }
+        axes
+    }
+
     /// Every access, in order.
     pub fn loads(&self) -> impl Iterator<Item = (ValueId, &Access)> {
         (0u32..).map(ValueId).zip(&self.insts).filter_map(|(id, inst)| match &inst.kind {
@@ -161,7 +195,7 @@ impl InstKind {
             Self::Const(_) | Self::Index(_) | Self::Reduced { .. } | Self::Acc => {}
             Self::Load(access) => {
                 for index in &mut access.index {
-                    if let Index::Value(value) = index {
+                    if let Index::Value(value, _) = index {
                         *value = replace(*value);
                     }
                 }
@@ -187,7 +221,7 @@ impl InstKind {
                 .iter()
                 .filter_map(|index| match index {
                     Index::At(_) => None,
-                    Index::Value(value) => Some(*value),
+                    Index::Value(value, _) => Some(*value),
                 })
                 .collect(),
             Self::Map(_, operands) => operands.clone(),
@@ -196,4 +230,8 @@ impl InstKind {
             Self::Philox { key, position, .. } => key.iter().copied().chain([*position]).collect(),
         }
     }
+}
+
+fn of_dim(dim: &Dim) -> AxisSet {
+    dim.axes().iter().map(|axis| axis.id as usize).collect()
 }

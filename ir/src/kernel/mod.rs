@@ -1,8 +1,8 @@
 //! The kernel IR: all that a backend sees. A kernel says what, as plain data; how is the backend's.
 //!
 //! A [`Program`] holds kernels, and entries whose steps launch them over buffers. Shapes are closed: [`Nest`] for maps,
-//! reductions, windows and rows; [`Contract`] for sums of products; [`Scatter`] for additions at run-time positions.
-//! Prefix sums, sorts and attention join as kernels of their own.
+//! reductions, windows and rows; [`Contract`] for sums of products; [`Scatter`] for stores at run-time positions; [`Sort`] for
+//! orders. Attention is to join as a kernel of its own.
 
 mod as_nest;
 mod body;
@@ -11,6 +11,7 @@ mod lives;
 mod nest;
 mod program;
 mod scatter;
+mod sort;
 mod step;
 pub mod text;
 mod verify;
@@ -21,5 +22,6 @@ pub use lives::{Life, launch_places, live_bytes, lives};
 pub use nest::{AxisSet, Combine, Nest, Reduction, Stage, Store};
 pub use program::{Arg, Buffer, BufferId, Entry, Kernel, KernelBody, KernelId, Mode, Place, Program, Trap, TrapId};
 pub use scatter::Scatter;
+pub use sort::Sort;
 pub use step::{Branch, Carry, Launch, Loop, Step, Trip, View, launches};
 pub use verify::verify;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::contract::Contract;
 use super::nest::Nest;
 use super::scatter::Scatter;
+use super::sort::Sort;
 use super::step::Step;
 use crate::array::Array;
 use crate::dim::{Dim, Symbol};
@@ -93,8 +94,10 @@ pub enum KernelBody {
     Nest(Nest),
     /// A contraction.
     Contract(Contract),
-    /// Additions at run-time positions.
+    /// Stores at run-time positions.
     Scatter(Scatter),
+    /// Elements in order.
+    Sort(Sort),
 }
 
 /// A function that a caller may run.

@@ -1,15 +1,16 @@
-//! Additions at run-time positions.
+//! Stores at run-time positions, where points may meet.
 
 use serde::{Deserialize, Serialize};
 
 use super::body::{Body, ValueId};
 use super::nest::{AxisSet, Store};
 use crate::dim::Dim;
+use crate::op::ScatterKind;
 
-/// At every point of the axes, `value` is added to an element of an argument; two points may meet in one element.
+/// At every point of the axes, `value` is put in an element of an argument or combined with it; two points may meet in one element.
 ///
-/// Additions to one element happen in row-major order of the points, whatever the number of threads. The argument is
-/// read and written: it holds what is added to. A position outside of it adds nothing.
+/// What happens to one element happens in row-major order of the points, whatever the number of threads. The argument is
+/// read and written: it holds what is combined. Nothing happens at a position outside of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Scatter {
     /// The size of each axis.
@@ -18,8 +19,10 @@ pub struct Scatter {
     pub free: AxisSet,
     /// What is computed at every point.
     pub body: Body,
+    /// What happens to the element.
+    pub kind: ScatterKind,
     /// Where, by values or expressions, and what.
-    pub add: Store,
-    /// Where `false`, nothing is added; `None`: always.
+    pub to: Store,
+    /// Where `false`, nothing happens; `None`: always.
     pub when: Option<ValueId>,
 }

@@ -10,8 +10,8 @@ use crate::dim::Dim;
 use crate::dtype::{DType, Scalar};
 use crate::module::FuncId;
 use crate::op::{
-    ArgReduce, Broadcast, Call, Conv, ConvAxis, DotAxes, Extreme, GatherAxes, If, Iota, Op, PadAxis, Perm, Philox, Reduce,
-    ReduceKind, Scan, SliceAxis, Transform, While, Window, WindowAxis, WindowPut,
+    ArgReduce, Broadcast, Call, Conv, ConvAxis, DotAxes, DynamicSlice, Extreme, GatherAxes, If, Iota, Op, PadAxis, Perm, Philox,
+    Reduce, ReduceKind, Scan, Scatter, ScatterKind, SliceAxis, Sort, Transform, While, Window, WindowAxis, WindowPut,
 };
 use crate::scalar::ScalarFn;
 use crate::ty::{Shape, Type};
@@ -160,7 +160,14 @@ pub(super) const BLANKS: &[fn() -> Op] = &[
     || Op::Size(Dim::ZERO),
     || Op::Iota(Iota { dtype: DType::F32, shape: Shape::SCALAR, axis: 0 }),
     || Op::Gather(GatherAxes { axis: 0, batch: 0 }),
-    || Op::ScatterAdd(GatherAxes { axis: 0, batch: 0 }),
+    || scatter(ScatterKind::Set),
+    || scatter(ScatterKind::Add),
+    || scatter(ScatterKind::Mul),
+    || scatter(ScatterKind::Max),
+    || scatter(ScatterKind::Min),
+    || Op::DynamicSlice(DynamicSlice { axes: Vec::new(), sizes: Vec::new() }),
+    || Op::DynamicUpdate(Vec::new()),
+    || Op::Sort(Sort { axis: 0, descending: false }),
     || Op::Reshape(Shape::SCALAR),
     || Op::Permute(Perm::new(Vec::new()).expect("no axes are in order")),
     || Op::Broadcast(Broadcast { shape: Shape::SCALAR, axes: Vec::new() }),
@@ -188,6 +195,10 @@ pub(super) const BLANKS: &[fn() -> Op] = &[
     || Op::Transform(Transform::Jvp { outputs: 0, wrt: 0 }),
 ];
 
+const fn scatter(kind: ScatterKind) -> Op {
+    Op::Scatter(Scatter { kind, at: GatherAxes { axis: 0, batch: 0 } })
+}
+
 /// The fields of every operation. A parameter's type and the result types of what names functions stand after the colon.
 fn fields(op: &mut Op, c: &mut Codec<'_, '_>) -> Parsed<()> {
     match op {
@@ -200,9 +211,18 @@ fn fields(op: &mut Op, c: &mut Codec<'_, '_>) -> Parsed<()> {
             c.field("shape", &mut iota.shape)?;
             c.field("axis", &mut iota.axis)
         }
-        Op::Gather(axes) | Op::ScatterAdd(axes) => {
+        Op::Gather(axes) | Op::Scatter(Scatter { kind: _, at: axes }) => {
             c.field("axis", &mut axes.axis)?;
             c.or("batch", &mut axes.batch, 0)
+        }
+        Op::DynamicSlice(slice) => {
+            c.field("axes", &mut slice.axes)?;
+            c.field("sizes", &mut slice.sizes)
+        }
+        Op::DynamicUpdate(axes) => c.field("axes", axes),
+        Op::Sort(sort) => {
+            c.field("axis", &mut sort.axis)?;
+            c.or("descending", &mut sort.descending, false)
         }
         Op::Reshape(shape) => c.field("shape", shape),
         Op::Permute(perm) => c.field("axes", perm),

@@ -63,6 +63,7 @@ fn dims(op: &Op) -> Vec<&Dim> {
     match op {
         Op::Size(dim) => vec![dim],
         Op::Iota(iota) => iota.shape.iter().collect(),
+        Op::DynamicSlice(slice) => slice.sizes.iter().collect(),
         Op::Reshape(shape) => shape.iter().collect(),
         Op::Broadcast(broadcast) => broadcast.shape.iter().collect(),
         Op::Philox(philox) => philox.shape.iter().collect(),
@@ -81,7 +82,9 @@ fn dims(op: &Op) -> Vec<&Dim> {
         | Op::Cast(_)
         | Op::Const(_)
         | Op::Gather(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
+        | Op::DynamicUpdate(_)
+        | Op::Sort(_)
         | Op::Permute(_)
         | Op::Concat(_)
         | Op::Reverse(_)

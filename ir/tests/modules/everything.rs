@@ -95,7 +95,14 @@ fn index(f: &mut Function) {
     let i = arg(f, DType::I64, &[batch(), odd()]);
     let axes = GatherAxes { axis: 1, batch: 1 };
     let y = add(f, Op::Gather(axes), &[x, i]);
-    add(f, Op::ScatterAdd(axes), &[x, i, y]);
+    for kind in ScatterKind::ALL {
+        add(f, Op::Scatter(Scatter { kind, at: axes }), &[x, i, y]);
+    }
+    let starts = [arg(f, DType::I64, &[]), arg(f, DType::I64, &[])];
+    let slice = DynamicSlice { axes: vec![1, 2], sizes: vec![3.into(), 4.into()] };
+    let block = add(f, Op::DynamicSlice(slice), &[x, starts[0], starts[1]]);
+    add(f, Op::Sort(Sort { axis: 1, descending: true }), &[x]);
+    add(f, Op::DynamicUpdate(vec![1, 2]), &[x, block, starts[0], starts[1]]);
 }
 
 fn movement(f: &mut Function) {
@@ -207,7 +214,7 @@ pub(crate) fn number(op: &Op) -> usize {
         Op::Size(_) => 3,
         Op::Iota(_) => 4,
         Op::Gather(_) => 5,
-        Op::ScatterAdd(_) => 6,
+        Op::Scatter(_) => 6,
         Op::Reshape(_) => 7,
         Op::Permute(_) => 8,
         Op::Broadcast(_) => 9,
@@ -233,6 +240,9 @@ pub(crate) fn number(op: &Op) -> usize {
         Op::If(_) => 29,
         Op::While(_) => 30,
         Op::Scan(_) => 31,
+        Op::DynamicSlice(_) => 32,
+        Op::DynamicUpdate(_) => 33,
+        Op::Sort(_) => 34,
     }
 }
 

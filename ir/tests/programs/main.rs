@@ -143,7 +143,7 @@ fn texts_that_are_none_say_where() {
     };
     check("program 1", "program 2", "version 2");
     check("kernel k1", "kernel k2", "expected `k1`, found `k2`");
-    check("contract [batch", "contrat [batch", "expected `nest`, `contract` or `scatter`, found `contrat`");
+    check("contract [batch", "contrat [batch", "expected `nest`, `contract`, `scatter` or `sort`, found `contrat`");
     check("load p0[a0, a1]", "load p0[a0, a2]", "there is no loop axis `a2`");
     check("load p0[a0, a1]", "load p7[a0, a1]", "no such argument");
     check("m [0]", "m [32]", "at most 32 axes");
@@ -192,4 +192,38 @@ fn indices_of_many_axes_take_no_time() {
          %0: f32 = const 0.0\nstore p0[{product}] = %0\n}}\n}}"
     );
     assert!(parse(&text).is_ok());
+}
+
+/// Rows in order, the greatest first, from a position that is known at run time.
+const SORTED: &str = "program 1
+
+sym n: 0..=7
+
+kernel k0 \"sort\" (
+  read p0: f32[9, 4],
+  read p1: i64[],
+  write p2: i64[n, 4],
+) sort [n, 4] along 1 descending {
+    %0: i64 = load p1[]
+    %1: f32 = load p0[%0 + a0, a1] clamp
+    place p2[a0, a1] = %1
+}
+
+";
+
+#[test]
+fn broken_sorts_are_found() {
+    let program = parse(SORTED).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(print(&program).trim(), SORTED.trim());
+    let plant = |invariant: &str, from: &str, to: &str| {
+        assert!(SORTED.contains(from), "{from}");
+        let error = parse(&SORTED.replacen(from, to, 1)).expect_err(invariant).to_string();
+        assert!(error.contains(&format!("{invariant}: ")), "{invariant}: {error}");
+    };
+    plant("K28", "along 1", "along 2");
+    plant("K28", "write p2: i64", "write p2: i32");
+    plant("K28", "    place p2[a0, a1] = %1", "    %2: f16 = cast(%1)\n    place p2[a0, a1] = %2");
+    plant("K28", "read p0", "update p0");
+    plant("K13", "write p2", "read p2");
+    plant("K7", "load p0[%0 + a0, a1]", "load p0[%0 + a0]");
 }

@@ -23,8 +23,10 @@ pub(super) enum Class {
     Window,
     /// A sum of products.
     Contract,
-    /// Additions at run-time positions.
+    /// Stores and additions at run-time positions.
     Scatter,
+    /// Elements in order: every element is compared with others.
+    Sort,
     /// Functions applied: what they take and give is in memory.
     Control,
 }
@@ -45,10 +47,12 @@ pub(super) fn class(graph: &Graph, id: NodeId) -> Class {
                 Class::Map
             }
         }
-        Op::Map(_) | Op::Cast(_) | Op::Concat(_) | Op::Gather(_) => Class::Map,
-        Op::ScatterAdd(axes) => {
+        Op::Map(_) | Op::Cast(_) | Op::Concat(_) | Op::Gather(_) | Op::DynamicSlice(_) => Class::Map,
+        Op::DynamicUpdate(_) => Class::Scatter,
+        Op::Sort(_) => Class::Sort,
+        Op::Scatter(of) => {
             let index = graph.ty(graph.args(id)[1]);
-            if is_one_update(*axes, index) { Class::Map } else { Class::Scatter }
+            if is_one_update(of.at, index) { Class::Map } else { Class::Scatter }
         }
         Op::Reduce(_) | Op::ArgReduce(_) => Class::Reduce,
         Op::Window(_) | Op::WindowArg(_) | Op::WindowTake(_) => Class::Window,
@@ -71,7 +75,7 @@ pub(super) fn is_cheap(graph: &Graph, id: NodeId) -> bool {
         Class::Move => true,
         Class::Source => !matches!(graph.op(id), Op::Philox(_)),
         Class::Map => is_cheap_map(graph.op(id)),
-        Class::Given | Class::Reduce | Class::Window | Class::Contract | Class::Scatter | Class::Control => false,
+        Class::Given | Class::Reduce | Class::Window | Class::Contract | Class::Scatter | Class::Sort | Class::Control => false,
     }
 }
 
@@ -92,9 +96,14 @@ pub(super) fn operand_space(graph: &Graph, id: NodeId) -> Vec<Dim> {
     match class(graph, id) {
         Class::Reduce => space(&graph.ty(graph.args(id)[0]).shape),
         Class::Control => Vec::new(),
-        Class::Given | Class::Source | Class::Move | Class::Map | Class::Window | Class::Contract | Class::Scatter => {
-            space(&result(graph, id).shape)
-        }
+        Class::Given
+        | Class::Source
+        | Class::Move
+        | Class::Map
+        | Class::Window
+        | Class::Contract
+        | Class::Scatter
+        | Class::Sort => space(&result(graph, id).shape),
     }
 }
 
@@ -115,6 +124,19 @@ pub(super) fn kept_prefix(graph: &Graph, id: NodeId) -> Option<usize> {
     let wide: Vec<bool> = (0..x.rank()).filter(|axis| !x[*axis].is(1)).map(reduced).collect();
     let kept = wide.iter().take_while(|reduced| !**reduced).count();
     wide[kept..].iter().all(|reduced| *reduced).then_some(kept)
+}
+
+/// Which axes of its first operand a node reads at positions that are known at run time only.
+pub(super) fn random_axes(graph: &Graph, id: NodeId) -> Option<Vec<bool>> {
+    let x = *graph.args(id).first()?;
+    let axes = if let Op::Gather(axes) = graph.op(id) {
+        vec![axes.axis]
+    } else if let Op::DynamicSlice(slice) = graph.op(id) {
+        slice.axes.clone()
+    } else {
+        return None;
+    };
+    Some((0..graph.ty(x).rank()).map(|axis| axes.contains(&axis)).collect())
 }
 
 /// Whether windows do not overlap, so that every element is read at most once.

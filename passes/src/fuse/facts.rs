@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use graver_ir::{Dim, Function, Graph, NodeId, Op, Target, Value};
 
-use super::class::{Class, class, is_cheap, live, result, space};
+use super::class::{Class, class, is_cheap, live, random_axes, result, space};
 use super::reach::reaches;
 use super::relation::{Origin, Relation, of_operand, through};
 use crate::lower::movement::is_trivial_reshape;
@@ -98,7 +98,9 @@ impl<'a> Facts<'a> {
         match class(self.graph(), id) {
             Class::Source | Class::Move => true,
             Class::Map => is_cheap(self.graph(), id) && self.is_cheap_chain(id),
-            Class::Given | Class::Reduce | Class::Window | Class::Contract | Class::Scatter | Class::Control => false,
+            Class::Given | Class::Reduce | Class::Window | Class::Contract | Class::Scatter | Class::Sort | Class::Control => {
+                false
+            }
         }
     }
 
@@ -122,7 +124,7 @@ impl<'a> Facts<'a> {
         *maps <= CHEAP_CHAIN && args.all(|arg| inner(arg) && self.chain(arg, sources, maps))
     }
 
-    /// Operands that lowering or the machine needs as arrays: those of control flow, a gather's where no index arithmetic leads further, and what
+    /// Operands that lowering or the machine needs as arrays: those of control flow, what is read at run-time positions where no index arithmetic leads further, and what
     /// a reshape splits or merges after other movement, which as a view of memory costs nothing.
     fn must_be_stored(&self, id: NodeId) -> Vec<Value> {
         let graph = self.graph();
@@ -131,8 +133,7 @@ impl<'a> Facts<'a> {
         if class(graph, id) == Class::Control {
             return args;
         }
-        if let Op::Gather(axes) = graph.op(id) {
-            let random: Vec<bool> = (0..graph.ty(args[0]).rank()).map(|axis| axis == axes.axis).collect();
+        if let Some(random) = random_axes(graph, id) {
             let stored = !reaches(graph, args[0], &random, &|node| !self.free[node.index()]);
             return args.into_iter().take(1).filter(|_| stored).collect();
         }

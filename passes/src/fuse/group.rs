@@ -22,8 +22,10 @@ pub(super) enum Kind {
     Window,
     /// A contraction, and maps over its result.
     Contract,
-    /// Additions at run-time positions.
+    /// Stores at run-time positions.
     Scatter,
+    /// Elements in order.
+    Sort,
     /// Functions applied.
     Control,
 }
@@ -62,6 +64,7 @@ impl Group {
             Class::Window => Kind::Window,
             Class::Contract => Kind::Contract,
             Class::Scatter => Kind::Scatter,
+            Class::Sort => Kind::Sort,
             Class::Control => Kind::Control,
         };
         let places = if kind == Kind::Contract { BTreeMap::from([(id, (0..full.len()).collect())]) } else { BTreeMap::new() };

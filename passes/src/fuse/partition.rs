@@ -82,14 +82,14 @@ fn shared(facts: &Facts<'_>, partition: &Partition) -> BTreeSet<Value> {
     reads.filter(|read| partition.region(read.source.node) != partition.region(read.reader)).map(|read| read.source).collect()
 }
 
-/// The maps from kept values to this one, if computing them again is worth it and every reader can: contractions and control flow read
+/// The maps from kept values to this one, if computing them again is worth it and every reader can: contractions, sorts and control flow read
 /// what is in memory.
 fn chain(facts: &Facts<'_>, partition: &Partition, id: NodeId, kept: &BTreeSet<Value>) -> Option<Vec<NodeId>> {
     let graph = facts.graph();
     let foreign = |reader: &&NodeId| partition.region(**reader) != partition.region(id);
     let readable = facts.readers[id.index()].iter().filter(foreign).all(|reader| {
         let reads = facts.reads[reader.index()].iter().filter(|read| read.source.node == id);
-        !matches!(class(graph, *reader), Class::Contract | Class::Control)
+        !matches!(class(graph, *reader), Class::Contract | Class::Sort | Class::Control)
             && reads.into_iter().all(|read| is_affine(&read.relation) && !is_random(&read.relation))
     });
     let (mut nodes, mut sources) = (Vec::new(), BTreeSet::new());

@@ -30,7 +30,10 @@ pub(super) fn reaches(graph: &Graph, value: Value, random: &[bool], stored: &dyn
                 })
         }
         Op::Gather(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdate(_)
+        | Op::Sort(_)
         | Op::Pad(_)
         | Op::Concat(_)
         | Op::Reduce(_)

@@ -70,7 +70,13 @@ pub(super) fn of_operand(graph: &Graph, id: NodeId, slot: usize) -> Relation {
     let shape = &graph.ty(args[slot]).shape;
     match graph.op(id) {
         Op::Gather(axes) => of_gather(*axes, graph, &args, slot),
-        Op::ScatterAdd(axes) => of_scatter(*axes, graph, &args, slot),
+        Op::Scatter(of) => of_scatter(of.at, graph, &args, slot),
+        Op::DynamicSlice(slice) if slot == 0 => {
+            wide(shape, |own| if slice.axes.contains(&own) { Origin::Random } else { Origin::Axis(own) })
+        }
+        Op::DynamicUpdate(axes) if slot == 1 => {
+            wide(shape, |own| if axes.contains(&own) { Origin::Affine(vec![own]) } else { Origin::Axis(own) })
+        }
         // Of a contraction, a window or a concatenation: some elements, at shifted places.
         Op::Window(_) | Op::WindowArg(_) | Op::WindowTake(_) | Op::WindowPut(_) => split_all(shape),
         Op::Pad(_) if slot == 1 => Vec::new(),
@@ -86,6 +92,10 @@ pub(super) fn of_operand(graph: &Graph, id: NodeId, slot: usize) -> Relation {
         | Op::Cast(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)
+        // The operand of an update, and starts, which are scalars.
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdate(_)
+        | Op::Sort(_)
         | Op::Dot(_)
         | Op::Conv(_)
         | Op::Const(_)
@@ -178,7 +188,10 @@ pub(super) fn through(graph: &Graph, id: NodeId, relation: &Relation) -> Relatio
         | Op::Size(_)
         | Op::Iota(_)
         | Op::Gather(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdate(_)
+        | Op::Sort(_)
         | Op::Concat(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)

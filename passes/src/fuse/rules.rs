@@ -5,7 +5,7 @@ use std::fmt;
 
 use graver_ir::{Graph, NodeId, Op};
 
-use super::class::{is_cheap, operand_space, reads_once, result, space};
+use super::class::{is_cheap, operand_space, random_axes, reads_once, result, space};
 use super::facts::{Facts, Read};
 use super::group::{Group, Kind};
 use super::reach::reaches;
@@ -14,7 +14,7 @@ use super::relation::{is_affine, is_identity, is_prefix, is_random, permutation,
 /// Why two neighbours are two kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// Both are contractions, scatters or windows.
+    /// Both are contractions, scatters, sorts or windows.
     OneCoreEach,
     /// Reductions that keep different axes.
     OtherRows,
@@ -22,7 +22,7 @@ pub(super) enum Refusal {
     ReadElsewhere,
     /// It would be computed several times.
     Recomputed,
-    /// A contraction reads its operands many times.
+    /// A contraction or a sort reads its operands many times.
     Operand,
     /// A position that is known at run time only.
     RunTimePosition,
@@ -39,11 +39,11 @@ pub(super) enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::OneCoreEach => "a kernel has one contraction, scatter or kind of window",
+            Self::OneCoreEach => "a kernel has one contraction, scatter, sort or kind of window",
             Self::OtherRows => "reductions of one kernel keep the same leading axes",
             Self::ReadElsewhere => "it is read at other places than where it is computed, and needed elsewhere too",
             Self::Recomputed => "fusing would compute it several times",
-            Self::Operand => "a contraction reads its operands many times: they are computed once, before",
+            Self::Operand => "a contraction or a sort reads its operands many times: they are computed once, before",
             Self::RunTimePosition => "it is read at positions that are known at run time only",
             Self::Between => "another kernel between them needs one and feeds the other",
             Self::TooLarge => "the kernel would be too large",
@@ -60,6 +60,8 @@ pub(super) fn vertical(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], 
     }
     match (p.kind, c.kind) {
         (Kind::Control, _) | (_, Kind::Control) => Err(Refusal::Control),
+        (_, Kind::Sort) => Err(Refusal::Operand),
+        (Kind::Sort, _) => Err(Refusal::OneCoreEach),
         (Kind::Contract, Kind::Map) => epilogue(facts, p, c, reads),
         (Kind::Contract, Kind::Move) => tail_of_sum(facts, p, c, reads),
         (Kind::Map, Kind::Contract) => into_contraction(facts, p, c, reads, private),
@@ -192,7 +194,7 @@ fn maps(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: bool) 
         Kind::Column if over_full && private => Ok(joined(p, c, c)),
         Kind::Window if private && reads_windows_once(facts, reads) => Ok(joined(p, c, c)),
         Kind::Map | Kind::Row | Kind::Column | Kind::Window => inlined(facts, p, c, reads, private),
-        Kind::Move | Kind::Contract | Kind::Scatter | Kind::Control => Err(Refusal::OneCoreEach),
+        Kind::Move | Kind::Contract | Kind::Scatter | Kind::Sort | Kind::Control => Err(Refusal::OneCoreEach),
     }
 }
 
@@ -215,14 +217,12 @@ fn inlined(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: boo
     if !several || cheap { Ok(joined(p, c, c)) } else { Err(Refusal::Recomputed) }
 }
 
-/// Rows at one position: what a gather picks of maps over whole rows.
+/// Rows at one position: what a gather or a dynamic slice picks of maps over whole rows.
 fn gathered(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: bool) -> Result<Group, Refusal> {
     let inside = |id: NodeId| p.nodes.contains(&id) || facts.free[id.index()];
     let pullable = |read: &Read| {
-        let Op::Gather(axes) = facts.graph().op(read.reader) else { return false };
-        let x = facts.graph().args(read.reader)[0];
-        let random: Vec<bool> = (0..facts.graph().ty(x).rank()).map(|axis| axis == axes.axis).collect();
-        reaches(facts.graph(), x, &random, &|node| !inside(node))
+        let Some(random) = random_axes(facts.graph(), read.reader) else { return false };
+        reaches(facts.graph(), facts.graph().args(read.reader)[0], &random, &|node| !inside(node))
     };
     let once = reads.iter().filter(|read| is_random(&read.relation)).all(pullable);
     let rest = reads.iter().filter(|read| !is_random(&read.relation)).all(|read| is_affine(&read.relation));
@@ -253,9 +253,8 @@ fn rows(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read]) -> Result<Group
 
 /// Whether a read is one element a row, at a run-time position.
 fn picks(facts: &Facts<'_>, p: &Group, read: &Read) -> bool {
-    let Op::Gather(axes) = facts.graph().op(read.reader) else { return false };
+    let Some(random) = random_axes(facts.graph(), read.reader) else { return false };
     let x = facts.graph().args(read.reader)[0];
-    let random: Vec<bool> = (0..facts.graph().ty(x).rank()).map(|axis| axis == axes.axis).collect();
     let inside = |id: NodeId| p.nodes.contains(&id) || facts.free[id.index()];
     let kept = read.relation.get(..p.kept).is_some_and(|kept| is_prefix(&kept.to_vec()));
     kept && read.slot == 0

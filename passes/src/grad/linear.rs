@@ -126,13 +126,16 @@ fn transpose_step(b: &mut Build<'_>, step: &Step, x: &Type, g: Value) -> Result<
         Op::WindowTake(axes) => reduce::transpose_take(b, axes, step, x, g),
         Op::WindowPut(put) => reduce::transpose_put(b, put, step, g),
         Op::Gather(axes) => index::transpose_gather(b, *axes, step, x, g),
-        Op::ScatterAdd(axes) => index::transpose_scatter(b, *axes, step, g),
+        Op::Scatter(of) => index::transpose_scatter(b, *of, step, x, g),
+        Op::DynamicSlice(slice) => index::transpose_dynamic_slice(b, slice, step, x, g),
+        Op::DynamicUpdate(axes) => index::transpose_dynamic_update(b, axes, step, x, g),
         Op::Dot(axes) => contract::transpose_dot(b, axes, step, x, g),
         Op::Conv(conv) => contract::transpose_conv(b, conv, step, x, g),
         Op::Const(_)
         | Op::Size(_)
         | Op::Iota(_)
         | Op::ArgReduce(_)
+        | Op::Sort(_)
         | Op::WindowArg(_)
         | Op::Philox(_)
         | Op::Param(_)

@@ -5,7 +5,7 @@
 //! such a scan, of branches.
 
 use graver_ir::op::{If, Scan, While};
-use graver_ir::{Diag, FuncId, Function, Graph, Loc, Module, NodeId, Op, Role, Type, Value};
+use graver_ir::{Diag, Dim, FuncId, Function, Graph, Loc, Module, NodeId, Op, Role, Type, Value};
 
 use super::path::Path;
 use super::{forward, reverse, scan};
@@ -282,7 +282,8 @@ fn needed_operands(functions: &mut [Function], operands: &[Value]) -> Vec<Value>
 /// holds, which it then does not again.
 fn bounded(module: &mut Module, graph: &mut Graph, node: NodeId, op: &While) -> Result<NodeId, Diag> {
     let (args, loc) = (graph.args(node), graph.loc(node).clone());
-    let Some(trip) = op.most.clone() else {
+    // Less than none is none.
+    let Some(trip) = op.most.as_ref().map(|most| most.max_with(&Dim::ZERO)) else {
         let message = "reverse mode saves what every iteration leaves, so it needs a bound on their number";
         return Err(Diag::new(message).op("while").at(&loc).help("give the loop the most iterations that it takes"));
     };

@@ -130,6 +130,7 @@ fn rule(b: &mut Build<'_>, op: &Op, args: &[Value], out: Value, slot: usize) -> 
         | Op::Slice(_)
         | Op::Reverse(_)
         | Op::Gather(_)
+        | Op::DynamicSlice(_)
         | Op::WindowTake(_)
         | Op::WindowPut(_)
         | Op::Dot(_)
@@ -141,7 +142,8 @@ fn rule(b: &mut Build<'_>, op: &Op, args: &[Value], out: Value, slot: usize) -> 
         Op::Concat(axis) => Ok(movement::concat(b, *axis, args, slot)),
         Op::Reduce(reduce) => reduce::reduce(b, reduce, args[0], out),
         Op::Window(window) => reduce::window(b, window, args[0]),
-        Op::ScatterAdd(axes) => Ok(index::scatter_add(b, *axes, args, slot)),
+        Op::Scatter(of) => index::scatter(b, *of, args, out, slot),
+        Op::DynamicUpdate(_) => Ok(index::dynamic_update(b, op, args, slot)),
         Op::Alias => Ok(Derivative::same()),
         Op::If(_) | Op::While(_) | Op::Scan(_) => panic!("G4: control flow is differentiated whole"),
         Op::Call(_) => Ok(Derivative::NotDifferentiable("its own derivative is for reverse mode; forward mode has none")),
@@ -149,6 +151,7 @@ fn rule(b: &mut Build<'_>, op: &Op, args: &[Value], out: Value, slot: usize) -> 
         | Op::Size(_)
         | Op::Iota(_)
         | Op::ArgReduce(_)
+        | Op::Sort(_)
         | Op::WindowArg(_)
         | Op::Philox(_)
         | Op::Param(_)

@@ -288,8 +288,7 @@ impl Backward {
         let mut stacks = saved.stacks.clone();
         stacks.extend(self.stacked.iter().copied().zip(all[count + self.scanned.len()..].iter().copied()));
         for (place, gradient) in body.gradients_of(Group::Closed) {
-            let total =
-                totals.value(&mut Build::at(graph, &loc), &body.function.graph, &body.times, gradient, (&sums, &stacks))?;
+            let total = totals.value(&mut Build::at(graph, &loc), &body.function.graph, gradient, (&sums, &stacks))?;
             found.push((place, total));
         }
         debug_assert!(found.iter().all(|(place, _)| body.active[*place]), "G5: only active operands have cotangents");

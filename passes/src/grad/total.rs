@@ -25,15 +25,20 @@ impl Totals {
     /// For the cotangents of closed-over parameters.
     pub(super) fn plan(graph: &Graph, times: &Times, gradients: &[(usize, Value)]) -> Self {
         let (mut stacked, mut sums, mut terms) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
-        let mut open: Vec<Value> = gradients.iter().map(|(_, value)| *value).filter(|value| times.is_late(*value)).collect();
+        let mut open: Vec<Value> = gradients.iter().map(|(_, value)| *value).filter(|value| !is_zero(graph, *value)).collect();
         let mut seen = BTreeSet::new();
         while let Some(value) = open.pop() {
             if !seen.insert(value) {
                 continue;
             }
+            // A derivative that a user wrote need not be linear in cotangents: what does not depend on them is a term of every iteration.
+            if !times.is_late(value) {
+                terms.insert(value);
+                continue;
+            }
             let args = graph.args(value.node);
             match role(graph, value) {
-                Role::Through(count) => open.extend(args[..count].iter().filter(|arg| times.is_late(**arg))),
+                Role::Through(count) => open.extend(args[..count].iter().filter(|arg| !is_zero(graph, **arg))),
                 Role::Product if !args.iter().any(|arg| times.is_invariant(*arg)) => stacked.extend(args),
                 Role::Sum => sums.push((value, args[0])),
                 Role::Product | Role::Other => drop(terms.insert(value)),
@@ -44,27 +49,26 @@ impl Totals {
         Self { stacked: stacked.into_iter().collect(), terms: terms.into_iter().collect() }
     }
 
-    /// The total of a value of the body, after the loop; what does not depend on cotangents is zero.
+    /// The total of a value of the body, after the loop.
     pub(super) fn value(
         &self,
         b: &mut Build<'_>,
         graph: &Graph,
-        times: &Times,
         value: Value,
         (sums, stacks): (&BTreeMap<Value, Value>, &BTreeMap<Value, Value>),
     ) -> Result<Value, Diag> {
-        if !times.is_late(value) {
-            return Ok(b.zeros(graph.ty(value)));
-        }
         if let Some(sum) = sums.get(&value) {
             return Ok(*sum);
+        }
+        if is_zero(graph, value) {
+            return Ok(b.zeros(graph.ty(value)));
         }
         let (op, args) = (graph.op(value.node), graph.args(value.node));
         match role(graph, value) {
             Role::Through(count) => {
                 let mut operands = Vec::new();
                 for arg in &args[..count] {
-                    operands.push(self.value(b, graph, times, *arg, (sums, stacks))?);
+                    operands.push(self.value(b, graph, *arg, (sums, stacks))?);
                 }
                 for arg in &args[count..] {
                     operands.push(b.zeros(graph.ty(*arg)));
@@ -105,7 +109,10 @@ fn role(graph: &Graph, value: Value) -> Role {
         | Op::Size(_)
         | Op::Iota(_)
         | Op::Gather(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdate(_)
+        | Op::Sort(_)
         | Op::Broadcast(_)
         | Op::Concat(_)
         | Op::ArgReduce(_)
@@ -126,9 +133,14 @@ fn role(graph: &Graph, value: Value) -> Role {
     }
 }
 
+/// Whether every element is known to be zero.
 fn is_zero(graph: &Graph, value: Value) -> bool {
-    let Op::Const(array) = graph.op(value.node) else { return false };
-    array.numel() == 1 && array.get(0) == graver_ir::Scalar::zero(array.dtype())
+    let op = graph.op(value.node);
+    if let Op::Const(array) = op {
+        return (0..array.numel()).all(|position| array.get(position).is_zero());
+    }
+    let moves = matches!(op, Op::Broadcast(_) | Op::Reshape(_) | Op::Permute(_) | Op::Slice(_) | Op::Reverse(_) | Op::Cast(_));
+    moves && is_zero(graph, graph.args(value.node)[0])
 }
 
 /// Both operands one slice an iteration along a new first axis, which is summed over too.

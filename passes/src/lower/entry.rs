@@ -242,7 +242,7 @@ impl Lowering<'_> {
 }
 
 /// The kernel that copies a dense array.
-fn copy(ty: &Type) -> Kernel {
+pub(super) fn copy(ty: &Type) -> Kernel {
     let numel: Dim = ty.shape.iter().product();
     let index = exact([axis_of(0, &numel)]);
     let over = if numel.is(1) { AxisSet::EMPTY } else { AxisSet::first(1) };

@@ -1,8 +1,8 @@
 //! Values from positions, and positions from values.
 
 use graver_ir::kernel::{Index, ValueId};
-use graver_ir::op::{GatherAxes, Iota};
-use graver_ir::{Array, DType, Dim, Scalar, ScalarFn, Type, Value};
+use graver_ir::op::{GatherAxes, Iota, Scatter};
+use graver_ir::{Array, DType, Dim, Graph, Op, Scalar, ScalarFn, Type, Value};
 
 use super::point::{Point, expression};
 use super::region::Region;
@@ -11,6 +11,15 @@ use super::region::Region;
 pub(crate) fn splat(array: &Array) -> Option<Scalar> {
     let first = (array.numel() > 0).then(|| array.get(0))?;
     (1..array.numel()).all(|position| array.get(position) == first).then_some(first)
+}
+
+/// The size that an `i64` scalar is, where it is one or a number.
+pub(crate) fn known_size(graph: &Graph, value: Value) -> Option<Dim> {
+    if let Op::Size(size) = graph.op(value.node) {
+        return Some(size.clone());
+    }
+    let Op::Const(array) = graph.op(value.node) else { return None };
+    (array.numel() == 1).then(|| Dim::from(array.get(0).as_i64()))
 }
 
 /// A constant whose elements are one.
@@ -39,7 +48,7 @@ pub(super) fn gather(region: &mut Region<'_>, at: &mut Point, axes: GatherAxes, 
     let place: Vec<Index> = index[..axes.batch].iter().chain(&index[axes.axis..split]).cloned().collect();
     let position = region.pull(at, args[1], &place);
     let position = at.cast(position, DType::I64);
-    let chosen = std::iter::once(Index::Value(position));
+    let chosen = std::iter::once(Index::Value(position, Dim::ZERO));
     let inner: Vec<Index> = index[..axes.axis].iter().cloned().chain(chosen).chain(index[split..].iter().cloned()).collect();
     let result = region.pull(at, args[0], &inner);
     let ok = in_range(at, position, &x.shape[axes.axis]);
@@ -47,25 +56,25 @@ pub(super) fn gather(region: &mut Region<'_>, at: &mut Point, axes: GatherAxes, 
     at.check(region, ok, result, (graph.loc(value.node).clone(), message))
 }
 
-fn in_range(at: &mut Point, position: ValueId, size: &Dim) -> ValueId {
+pub(super) fn in_range(at: &mut Point, position: ValueId, size: &Dim) -> ValueId {
     let (zero, size) = (at.constant(Scalar::int(DType::I64, 0)), at.position(&Index::At(size.clone())));
     let (low, high) = (at.map(ScalarFn::Le, &[zero, position]), at.map(ScalarFn::Lt, &[position, size]));
     at.map(ScalarFn::And, &[low, high])
 }
 
-/// `result`, if the position of a scatter-add is in range.
+/// `result`, if the position of a scatter is in range.
 pub(super) fn check_scatter(
     region: &mut Region<'_>,
     at: &mut Point,
-    axes: GatherAxes,
+    of: Scatter,
     value: Value,
     position: ValueId,
     result: ValueId,
 ) -> ValueId {
     let graph = region.graph();
     let x = graph.ty(value);
-    let ok = in_range(at, position, &x.shape[axes.axis]);
-    let message = format!("scatter_add: a position is out of range for axis {} of {x}", axes.axis);
+    let ok = in_range(at, position, &x.shape[of.at.axis]);
+    let message = format!("{}: a position is out of range for axis {} of {x}", of.kind.name(), of.at.axis);
     at.check(region, ok, result, (graph.loc(value.node).clone(), message))
 }
 
@@ -74,8 +83,9 @@ pub(crate) fn is_one_update(axes: GatherAxes, index: &Type) -> bool {
     index.shape[axes.batch..].iter().all(|size| size.is(1))
 }
 
-/// `x + update` at the update's position, `x` elsewhere. A position that is out of range is an error of the call.
-pub(super) fn scatter_one(region: &mut Region<'_>, at: &mut Point, axes: GatherAxes, value: Value, index: &[Index]) -> ValueId {
+/// `x` combined with the update at the update's position, `x` elsewhere. A position that is out of range is an error of the call.
+pub(super) fn scatter_one(region: &mut Region<'_>, at: &mut Point, of: Scatter, value: Value, index: &[Index]) -> ValueId {
+    let axes = of.at;
     let args = region.graph().args(value.node);
     let positions = region.graph().ty(args[1]);
     assert!(is_one_update(axes, positions), "L4: a scatter of several updates is a kernel of its own");
@@ -86,7 +96,7 @@ pub(super) fn scatter_one(region: &mut Region<'_>, at: &mut Point, axes: GatherA
     let (x, position) = (region.pull(at, args[0], index), region.pull(at, args[1], &place));
     let (position, own) = (at.cast(position, DType::I64), at.position(&Index::At(expression(&index[axes.axis]).clone())));
     let (here, update) = (at.map(ScalarFn::Eq, &[position, own]), region.pull(at, args[2], &from));
-    let sum = at.map(ScalarFn::Add, &[x, update]);
-    let result = at.map(ScalarFn::Select, &[here, sum, x]);
-    check_scatter(region, at, axes, value, position, result)
+    let new = of.kind.function().map_or(update, |function| at.map(function, &[x, update]));
+    let result = at.map(ScalarFn::Select, &[here, new, x]);
+    check_scatter(region, at, of, value, position, result)
 }

@@ -2,12 +2,13 @@
 //!
 //! Runs after fuse: a block (the entry, or what control flow applies) holds parameters, constant arrays, control flow and
 //! calls of regions, and nothing else. Control flow becomes steps around those of its blocks. Every region
-//! becomes one kernel (a scatter-add two: its start, and the additions). The program that comes out is right but not
+//! becomes one kernel (a scatter and an update in place several: checks, the start, and what changes of it). The program that comes out is right but not
 //! good: new values of the state are computed aside and copied at the end, steps are in the graph's order, and buffers
 //! have no place in the arena yet.
 
 mod contract;
 mod control;
+mod dynamic;
 mod entry;
 pub(crate) mod index;
 mod map;
@@ -20,6 +21,7 @@ mod random;
 mod reduce;
 mod region;
 mod scatter;
+mod sort;
 mod stores;
 pub(crate) mod window;
 
@@ -46,8 +48,16 @@ pub(crate) fn run(module: &Module) -> Program {
 /// The kernels of one region.
 fn region(function: &Function, traps: &mut Vec<Trap>) -> Kernels {
     let name = name::name(&function.graph);
-    if let Some((scatter, axes)) = scatter_of(function) {
-        return scatter::lower(function, scatter, axes, name, traps);
+    if let Some((value, of)) = scatter_of(function) {
+        return scatter::lower(function, value, of, name, traps);
+    }
+    if let Some((value, of)) = sort_of(function) {
+        let mut region = Region::new(function, traps);
+        let body = sort::lower(&mut region, value, of);
+        return vec![(Kernel { name, args: scatter::types(&region), body }, scatter::sources(&region))];
+    }
+    if let Some(update) = update_of(function) {
+        return dynamic::update(function, update, &name, traps);
     }
     let mut region = Region::new(function, traps);
     let body = match contraction_of(function) {
@@ -62,10 +72,22 @@ fn contraction_of(function: &Function) -> Option<Value> {
     graph.nodes().find(|id| matches!(graph.op(*id), Op::Dot(_) | Op::Conv(_))).map(Value::from)
 }
 
-/// The result, where it is a scatter-add that no choice at every element can stand for.
-fn scatter_of(function: &Function) -> Option<(Value, graver_ir::op::GatherAxes)> {
+/// The result, where it is an order.
+fn sort_of(function: &Function) -> Option<(Value, graver_ir::op::Sort)> {
+    let value = stores::under_reshapes(&function.graph, function.results.first()?.value);
+    if let Op::Sort(of) = function.graph.op(value.node) { Some((value, *of)) } else { None }
+}
+
+/// The result, where it is an update in place.
+fn update_of(function: &Function) -> Option<Value> {
+    let value = stores::under_reshapes(&function.graph, function.results.first()?.value);
+    matches!(function.graph.op(value.node), Op::DynamicUpdate(_)).then_some(value)
+}
+
+/// The result, where it is a scatter that no choice at every element can stand for.
+fn scatter_of(function: &Function) -> Option<(Value, graver_ir::op::Scatter)> {
     let graph = &function.graph;
     let value = stores::under_reshapes(graph, function.results.first()?.value);
-    let Op::ScatterAdd(axes) = graph.op(value.node) else { return None };
-    (!index::is_one_update(*axes, graph.ty(graph.args(value.node)[1]))).then_some((value, *axes))
+    let Op::Scatter(of) = graph.op(value.node) else { return None };
+    (!index::is_one_update(of.at, graph.ty(graph.args(value.node)[1]))).then_some((value, *of))
 }

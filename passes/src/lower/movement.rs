@@ -35,11 +35,14 @@ pub(super) fn reversed(at: &mut Point, axes: &[usize], ty: &Type, index: &[Index
 fn affine(at: &mut Point, index: &Index, step: i64, start: &Dim) -> Index {
     match index {
         Index::At(dim) => Index::At(start + dim * Dim::from(step)),
-        Index::Value(value) => {
-            let step = at.constant(Scalar::int(DType::I64, step));
-            let start = at.position(&Index::At(start.clone()));
-            let scaled = at.map(ScalarFn::Mul, &[*value, step]);
-            Index::Value(at.map(ScalarFn::Add, &[start, scaled]))
+        Index::Value(value, dim) => {
+            let value = if step == 1 {
+                *value
+            } else {
+                let step = at.constant(Scalar::int(DType::I64, step));
+                at.map(ScalarFn::Mul, &[*value, step])
+            };
+            Index::Value(value, start + dim * Dim::from(step))
         }
     }
 }

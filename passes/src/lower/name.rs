@@ -36,8 +36,10 @@ fn is_movement(op: &Op) -> bool {
 fn is_notable(op: &Op) -> bool {
     match op {
         Op::Map(function) => is_notable_function(*function),
-        Op::Gather(_)
-        | Op::ScatterAdd(_)
+        Op::Sort(_)
+        | Op::Gather(_)
+        | Op::Scatter(_)
+        | Op::DynamicUpdate(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)
         | Op::Window(_)
@@ -55,6 +57,7 @@ fn is_notable(op: &Op) -> bool {
         | Op::Permute(_)
         | Op::Broadcast(_)
         | Op::Slice(_)
+        | Op::DynamicSlice(_)
         | Op::Pad(_)
         | Op::Concat(_)
         | Op::Reverse(_)

@@ -19,6 +19,8 @@ pub(super) struct Point {
     /// Under what conditions the present value is used. Elsewhere it may be anything, but nothing may be read or reported.
     pub(super) guard: Vec<Condition>,
     known: Vec<Known>,
+    /// Positions that are at least 0 and at most this.
+    ranges: Vec<(ValueId, Dim)>,
 }
 
 #[derive(Debug)]
@@ -76,12 +78,36 @@ impl Point {
     /// A position as an `i64`.
     pub(super) fn position(&mut self, index: &Index) -> ValueId {
         match index {
-            Index::Value(value) => *value,
+            Index::Value(value, dim) if dim.is(0) => *value,
+            Index::Value(value, dim) => {
+                let dim = self.position(&Index::At(dim.clone()));
+                self.map(ScalarFn::Add, &[*value, dim])
+            }
             Index::At(dim) => match dim.as_const() {
                 Some(value) => self.constant(Scalar::int(DType::I64, value)),
                 None => self.body.push(InstKind::Index(dim.clone()), DType::I64),
             },
         }
+    }
+
+    /// A computed position moved to the nearest of `0..=last`, which is not empty; what is read there is proved inside.
+    pub(super) fn clamped(&mut self, position: ValueId, last: &Dim) -> ValueId {
+        let (zero, high) = (self.constant(Scalar::int(DType::I64, 0)), self.position(&Index::At(last.clone())));
+        let low = self.map(ScalarFn::Max, &[position, zero]);
+        let value = self.map(ScalarFn::Min, &[low, high]);
+        self.ranges.push((value, last.clone()));
+        value
+    }
+
+    /// Whether an index is inside of a shape at every point.
+    pub(super) fn is_inside(&self, index: &[Index], shape: &[Dim]) -> bool {
+        index.iter().zip(shape).all(|(index, size)| match index {
+            Index::At(dim) => dim.is_below(size),
+            Index::Value(value, dim) => {
+                let range = self.ranges.iter().find(|(known, _)| known == value);
+                range.is_some_and(|(_, last)| dim.is_nonneg() && (size - Dim::ONE - last - dim).is_nonneg())
+            }
+        })
     }
 
     /// Whether all conditions hold; `None` if that is proved.
@@ -137,6 +163,6 @@ pub(super) fn at(dims: impl IntoIterator<Item = Dim>) -> Vec<Index> {
 pub(super) fn expression(index: &Index) -> &Dim {
     match index {
         Index::At(dim) => dim,
-        Index::Value(_) => panic!("L1: only ops that `fuse::reach` admits lie between a gather and the array that it reads"),
+        Index::Value(..) => panic!("L1: only ops that `fuse::reach` admits lie between a gather and the array that it reads"),
     }
 }

@@ -6,7 +6,7 @@ use graver_ir::{Op, Scalar, Value};
 
 use super::point::{Condition, Point};
 use super::region::Region;
-use super::{contract, index, map, movement, random, reduce, window};
+use super::{contract, dynamic, index, map, movement, random, reduce, window};
 
 impl Region<'_> {
     /// The element of `value` at `index`, in the type that it is computed in.
@@ -30,7 +30,8 @@ impl Region<'_> {
             Op::Size(size) => at.position(&Index::At(size.clone())),
             Op::Iota(iota) => index::iota(at, iota, index),
             Op::Gather(axes) => index::gather(self, at, *axes, value, index),
-            Op::ScatterAdd(axes) => index::scatter_one(self, at, *axes, value, index),
+            Op::Scatter(of) => index::scatter_one(self, at, *of, value, index),
+            Op::DynamicSlice(slice) => dynamic::slice(self, at, slice, value, index),
             Op::Reshape(_) => movement::reshape(self, at, value, index),
             Op::Permute(perm) => self.pull(at, args[0], &movement::permuted(perm, index)),
             Op::Broadcast(broadcast) => self.pull(at, args[0], &movement::broadcast(broadcast, index)),
@@ -57,6 +58,7 @@ impl Region<'_> {
             Op::Call(_) | Op::If(_) | Op::While(_) | Op::Scan(_) | Op::Transform(_) => {
                 panic!("L2: calls, control flow and derivatives are not in regions")
             }
+            Op::DynamicUpdate(_) | Op::Sort(_) => panic!("L4: `{}` is a kernel of its own", graph.op(value.node).name()),
         }
     }
 
@@ -111,7 +113,10 @@ impl Region<'_> {
             | Op::Size(_)
             | Op::Iota(_)
             | Op::Gather(_)
-            | Op::ScatterAdd(_)
+            | Op::Scatter(_)
+            | Op::DynamicSlice(_)
+            | Op::DynamicUpdate(_)
+            | Op::Sort(_)
             | Op::Reshape(_)
             | Op::Broadcast(_)
             | Op::Slice(_)

@@ -114,7 +114,7 @@ impl<'a> Region<'a> {
         let dtype = self.graph().ty(param.into()).dtype;
         let arg = self.arg(Source::Param(self.params[&param]), Arg::dense(dtype, shape.0.clone(), Mode::Read));
         let bounds = match fill {
-            _ if proved(index, shape) => Bounds::Proven,
+            _ if at.is_inside(index, shape) => Bounds::Proven,
             Some(fill) => Bounds::Fill(fill),
             // An index inside its range at every point that is used: where the array is empty there is no such point.
             None if at.guard.is_empty() && index.iter().all(|index| matches!(index, Index::At(_))) => Bounds::Clamp,
@@ -156,11 +156,4 @@ pub(super) fn axes_in<'d>(dims: impl IntoIterator<Item = &'d Dim>) -> AxisSet {
 pub(super) fn plain_axis(index: &Dim) -> Option<usize> {
     let [axis] = index.axes().try_into().ok()?;
     (*index == Dim::atom(Atom::Axis(axis.clone()))).then_some(axis.id as usize)
-}
-
-fn proved(index: &[Index], shape: &Shape) -> bool {
-    index.iter().zip(shape.iter()).all(|(index, size)| match index {
-        Index::At(dim) => dim.is_below(size),
-        Index::Value(_) => false,
-    })
 }

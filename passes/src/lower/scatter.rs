@@ -1,29 +1,34 @@
-//! Scatter-adds: a nest puts `x` in the result, then updates are added in place.
+//! Scatters: a nest puts `x` in the result, then updates are combined with it in place.
 
-use graver_ir::kernel::{Arg, Index, Kernel, KernelBody, Mode, Nest, Scatter, Stage, Store};
-use graver_ir::op::GatherAxes;
-use graver_ir::{DType, Function, Value};
+use graver_ir::kernel::{Arg, Index, Kernel, KernelBody, Mode, Nest, Scatter, Stage, Store, Trap};
+use graver_ir::op;
+use graver_ir::{DType, Dim, Function, Value};
 
 use super::Kernels;
+use super::entry::copy;
 use super::index::check_scatter;
 use super::point::{Point, at as exact};
 use super::region::{Region, Source, axes_in};
+use super::stores::under_reshapes;
 
-/// Both kernels of a region whose result is a scatter-add.
-pub(super) fn lower(
-    function: &Function,
-    scatter: Value,
-    axes: GatherAxes,
-    name: String,
-    traps: &mut Vec<graver_ir::kernel::Trap>,
-) -> Kernels {
-    let args = function.graph.args(scatter.node);
-    let mut before = Region::new(function, traps);
-    let init = fill(&mut before, args[0]);
-    let init = (Kernel { name: format!("{name}_init"), args: types(&before), body: init }, sources(&before));
+/// Both kernels of a region whose result is a scatter.
+pub(super) fn lower(function: &Function, value: Value, of: op::Scatter, name: String, traps: &mut Vec<Trap>) -> Kernels {
+    let args = function.graph.args(value.node);
+    let init = start(function, args[0], &name, traps);
     let mut region = Region::new(function, traps);
-    let body = add(&mut region, axes, scatter);
+    let body = combine(&mut region, of, value);
     vec![init, (Kernel { name, args: types(&region), body }, sources(&region))]
+}
+
+/// The kernel that puts `x` in the result. A copy where `x` is there: then it goes away with the last other use of `x`.
+pub(super) fn start(function: &Function, x: Value, name: &str, traps: &mut Vec<Trap>) -> (Kernel, Vec<Source>) {
+    let graph = &function.graph;
+    if let Some(param) = function.params.iter().position(|param| Value::from(param.node) == under_reshapes(graph, x)) {
+        return (copy(graph.ty(x)), vec![Source::Param(param), Source::Result(0)]);
+    }
+    let mut region = Region::new(function, traps);
+    let body = fill(&mut region, x);
+    (Kernel { name: format!("{name}_init"), args: types(&region), body }, sources(&region))
 }
 
 fn fill(region: &mut Region<'_>, x: Value) -> KernelBody {
@@ -37,7 +42,8 @@ fn fill(region: &mut Region<'_>, x: Value) -> KernelBody {
     KernelBody::Nest(Nest { axes: region.axes.clone(), stages: region.stages.clone() })
 }
 
-fn add(region: &mut Region<'_>, axes: GatherAxes, scatter: Value) -> KernelBody {
+fn combine(region: &mut Region<'_>, of: op::Scatter, scatter: Value) -> KernelBody {
+    let axes = of.at;
     let graph = region.graph();
     let args = graph.args(scatter.node);
     let (positions, update, ty) = (args[1], args[2], graph.ty(scatter));
@@ -49,13 +55,13 @@ fn add(region: &mut Region<'_>, axes: GatherAxes, scatter: Value) -> KernelBody 
     let mut at = Point::default();
     let position = region.pull(&mut at, positions, &exact(place));
     let position = at.cast(position, DType::I64);
-    let position = check_scatter(region, &mut at, axes, scatter, position, position);
+    let position = check_scatter(region, &mut at, of, scatter, position, position);
     let value = region.pull(&mut at, update, &exact(index.clone()));
     let outer = exact(index[..axes.axis].to_vec()).into_iter();
-    let target = outer.chain([Index::Value(position)]).chain(exact(index[split..].to_vec())).collect();
+    let target = outer.chain([Index::Value(position, Dim::ZERO)]).chain(exact(index[split..].to_vec())).collect();
     let arg = region.arg(Source::Result(0), Arg::dense(ty.dtype, ty.shape.0.clone(), Mode::Update));
-    let add = Store { arg, index: target, value };
-    KernelBody::Scatter(Scatter { axes: region.axes.clone(), free, body: at.body, add, when: None })
+    let to = Store { arg, index: target, value };
+    KernelBody::Scatter(Scatter { axes: region.axes.clone(), free, body: at.body, kind: of.kind, to, when: None })
 }
 
 pub(super) fn types(region: &Region<'_>) -> Vec<Arg> {

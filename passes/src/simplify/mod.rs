@@ -160,12 +160,15 @@ fn rewrite(b: &mut Build<'_>, site: &Site<'_>, names: Names) -> Option<Value> {
         Op::Conv(_) => contract::CONVS,
         Op::Gather(_) => index::GATHERS,
         Op::Iota(_) => index::IOTAS,
+        Op::DynamicSlice(_) => index::DYNAMIC_SLICES,
         Op::Alias | Op::StopGradient if names == Names::Removed => control::NAMES,
         Op::Alias
         | Op::StopGradient
         | Op::Const(_)
         | Op::Size(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
+        | Op::DynamicUpdate(_)
+        | Op::Sort(_)
         | Op::ArgReduce(_)
         | Op::WindowArg(_)
         | Op::WindowTake(_)

@@ -103,3 +103,36 @@ fn products_are_right_for_any_number_of_zeros() {
     let inputs = [vector(&[0.0, 0.0, 4.0]), Array::scalar(1.0), vector(&[1.0, 0.0, 0.0])];
     assert_eq!(run(&twice, &inputs)[0].to_f64(), [0.0, 4.0, 0.0]);
 }
+
+/// Factors that are scattered: right for one zero at a position, and for two.
+#[test]
+fn scattered_factors_may_be_zero() {
+    let index = Array::from_vec([5], vec![0i64, 0, 1, 2, 2]).expect("sizes agree");
+    let mut b = Build::new("main");
+    let (x, update) = (b.arg("x", DType::F64, [3]), b.arg("update", DType::F64, [5]));
+    let index = b.constant(index);
+    let y = b.scatter(graver_ir::op::ScatterKind::Mul, [x, index, update], 0, 0);
+    let found = slopes(&b.finish([y]), &[&[2.0, 0.0, 0.0], &[3.0, 0.0, 5.0, 0.0, 7.0]]);
+    assert_eq!(found, [vec![0.0, 5.0, 0.0], vec![0.0, 6.0, 0.0, 0.0, 0.0]]);
+}
+
+/// Of several at one position the last is set, and has the derivative; extremes share theirs.
+#[test]
+fn scattered_values_that_meet() {
+    use graver_ir::op::ScatterKind;
+    let of = |kind: ScatterKind, x: &[f64], update: &[f64]| {
+        let index = Array::from_vec([4], vec![0i64, 1, 0, 0]).expect("sizes agree");
+        let mut b = Build::new("main");
+        let (own, new) = (b.arg("x", DType::F64, [3]), b.arg("update", DType::F64, [4]));
+        let index = b.constant(index);
+        let y = b.scatter(kind, [own, index, new], 0, 0);
+        slopes(&b.finish([y]), &[x, update])
+    };
+    let x = [2.0, 5.0, 1.0];
+    assert_eq!(of(ScatterKind::Set, &x, &[7.0, 8.0, 9.0, 6.0]), [vec![0.0, 0.0, 1.0], vec![0.0, 1.0, 0.0, 1.0]]);
+    assert_eq!(
+        of(ScatterKind::Max, &x, &[2.0, 4.0, 2.0, 1.0]),
+        [vec![1.0 / 3.0, 1.0, 1.0], vec![1.0 / 3.0, 0.0, 1.0 / 3.0, 0.0]]
+    );
+    assert_eq!(of(ScatterKind::Min, &x, &[1.0, 5.0, 1.0, 4.0]), [vec![0.0, 0.5, 1.0], vec![0.5, 0.5, 0.5, 0.0]]);
+}

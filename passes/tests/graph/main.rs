@@ -5,6 +5,7 @@ mod common;
 mod differences;
 mod kernels;
 mod kinks;
+mod loops;
 mod order;
 mod preserve;
 mod rewrites;

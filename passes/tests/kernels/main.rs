@@ -8,5 +8,6 @@ mod reuse;
 mod samples;
 mod structure;
 mod texts;
+mod updates;
 
 use graver_testkit::nets;

@@ -211,7 +211,8 @@ fn a_shifted_read_is_of_other_elements() {
 /// Each point reads one element of the product that dies there, but not the one that it writes.
 #[test]
 fn a_single_read_elsewhere_is_of_another_element() {
-    let elsewhere: [(&str, fn(&mut Build, Value) -> Value); 3] = [
+    type Reader = fn(&mut Build, Value) -> Value;
+    let elsewhere: [(&str, Reader); 3] = [
         ("transposed", |b, y| b.permute(y, [1, 0])),
         ("reversed rows", |b, y| b.reverse(y, [0])),
         ("reversed in both", |b, y| b.reverse(y, [0, 1])),

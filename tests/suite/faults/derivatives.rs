@@ -18,10 +18,7 @@ const FAULTS: &[Fault<Module>] = &[
     Fault { name: "a sum of cotangents is its first term", plant: |m| linear(m, |op| *op == Op::Map(ScalarFn::Add), Op::Alias) },
     Fault { name: "what windows put is dropped", plant: |m| zeroed(m, |op| matches!(op, Op::WindowPut(_))) },
     Fault { name: "what is padded is dropped", plant: |m| zeroed(m, |op| matches!(op, Op::Pad(_))) },
-    Fault {
-        name: "what is added at positions is dropped",
-        plant: |m| linear(m, |op| matches!(op, Op::ScatterAdd(_)), Op::Alias),
-    },
+    Fault { name: "what is added at positions is dropped", plant: |m| linear(m, |op| matches!(op, Op::Scatter(_)), Op::Alias) },
     Fault { name: "a repeated value's cotangents are not summed but maximised", plant: sum_is_max },
     Fault { name: "a reversed axis stays reversed", plant: |m| linear(m, |op| matches!(op, Op::Reverse(_)), Op::Alias) },
 ];
@@ -141,7 +138,7 @@ fn linear(module: &mut Module, is: fn(&Op) -> bool, op: Op) -> bool {
         let fits = is(function.graph.op(id)) && made.contains(&id);
         let cotangent = function.graph.args(id).into_iter().find(|arg| made.contains(&arg.node));
         let first = function.graph.args(id).first().copied();
-        let kept = if matches!(function.graph.op(id), Op::ScatterAdd(_)) { first } else { cotangent };
+        let kept = if matches!(function.graph.op(id), Op::Scatter(_)) { first } else { cotangent };
         if fits { Some((op.clone(), vec![kept?])) } else { None }
     })
 }

@@ -18,7 +18,7 @@ const FAULTS: &[Fault<Module>] = &[
     Fault { name: "a cast goes through bf16", plant: cast_narrowed },
     Fault { name: "a constant is off by one ulp", plant: constant_moved },
     Fault { name: "a gather takes from another axis", plant: gather_axis },
-    Fault { name: "an added update is dropped", plant: |m| dropped(m, |op| matches!(op, Op::ScatterAdd(_))) },
+    Fault { name: "an added update is dropped", plant: |m| dropped(m, |op| matches!(op, Op::Scatter(_))) },
     Fault { name: "an iota counts along another axis", plant: iota_axis },
     Fault { name: "a permutation is inverted", plant: permute_inverted },
     Fault { name: "a broadcast repeats another axis", plant: broadcast_axis },

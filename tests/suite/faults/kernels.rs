@@ -34,6 +34,7 @@ const FAULTS: &[Fault<Program>] = &[
     Fault { name: "a side of a contraction is one off", plant: side_shifted },
     Fault { name: "an epilogue ignores the sum", plant: |p| any_contract(p, |of| any(&mut of.epilogue, sum_ignored)) },
     Fault { name: "a contraction leaves out its last products", plant: |p| any_contract(p, sums_less) },
+    Fault { name: "an order is the other way round", plant: |p| any_kernel(p, other_way) },
     Fault { name: "additions go to one place further", plant: |p| any_scatter(p, added_further) },
     Fault { name: "an axis has one point less, its uses have not", plant: axis_shorter },
     Fault { name: "an axis has one point less", plant: |p| any_kernel(p, last_point_missed) },
@@ -53,21 +54,21 @@ fn any_kernel(program: &mut Program, plant: impl Fn(&mut Kernel) -> bool) -> boo
 fn any_stage(program: &mut Program, plant: fn(&mut Stage) -> bool) -> bool {
     any_kernel(program, |kernel| match &mut kernel.body {
         KernelBody::Nest(Nest { stages, .. }) => stages.iter_mut().any(plant),
-        KernelBody::Contract(_) | KernelBody::Scatter(_) => false,
+        KernelBody::Contract(_) | KernelBody::Scatter(_) | KernelBody::Sort(_) => false,
     })
 }
 
 fn any_contract(program: &mut Program, plant: fn(&mut Contract) -> bool) -> bool {
     any_kernel(program, |kernel| match &mut kernel.body {
         KernelBody::Contract(contract) => plant(contract),
-        KernelBody::Nest(_) | KernelBody::Scatter(_) => false,
+        KernelBody::Nest(_) | KernelBody::Scatter(_) | KernelBody::Sort(_) => false,
     })
 }
 
 fn any_scatter(program: &mut Program, plant: fn(&mut Scatter) -> bool) -> bool {
     any_kernel(program, |kernel| match &mut kernel.body {
         KernelBody::Scatter(scatter) => plant(scatter),
-        KernelBody::Nest(_) | KernelBody::Contract(_) => false,
+        KernelBody::Nest(_) | KernelBody::Contract(_) | KernelBody::Sort(_) => false,
     })
 }
 
@@ -80,6 +81,7 @@ fn bodies(body: &mut KernelBody) -> Vec<&mut Body> {
         KernelBody::Nest(nest) => nest.stages.iter_mut().map(|stage| &mut stage.body).collect(),
         KernelBody::Contract(contract) => vec![&mut contract.a.body, &mut contract.b.body, &mut contract.epilogue],
         KernelBody::Scatter(scatter) => vec![&mut scatter.body],
+        KernelBody::Sort(sort) => vec![&mut sort.body],
     }
 }
 
@@ -111,7 +113,8 @@ fn stores(body: &mut KernelBody) -> Vec<&mut Store> {
     match body {
         KernelBody::Nest(nest) => nest.stages.iter_mut().flat_map(|stage| &mut stage.stores).collect(),
         KernelBody::Contract(contract) => contract.stores.iter_mut().collect(),
-        KernelBody::Scatter(scatter) => vec![&mut scatter.add],
+        KernelBody::Scatter(scatter) => vec![&mut scatter.to],
+        KernelBody::Sort(sort) => vec![&mut sort.to],
     }
 }
 
@@ -124,7 +127,7 @@ fn shifted(load: &mut Access, args: &[Arg], bounds: Option<Bounds>) -> bool {
             *dim = &*dim + Dim::ONE;
             true
         }
-        Index::At(_) | Index::Value(_) => false,
+        Index::At(_) | Index::Value(..) => false,
     });
     load.bounds = bounds.filter(|_| found).unwrap_or(load.bounds);
     found
@@ -137,7 +140,7 @@ fn mirrored(index: &mut [Index], arg: &Arg) -> bool {
             *dim = size - Dim::ONE - &*dim;
             true
         }
-        Index::At(_) | Index::Value(_) => false,
+        Index::At(_) | Index::Value(..) => false,
     })
 }
 
@@ -226,7 +229,7 @@ fn side_shifted(program: &mut Program) -> bool {
         KernelBody::Contract(contract) => {
             load_in(&mut contract.a.body, &kernel.args, |load, args| shifted(load, args, Some(Bounds::Clamp)))
         }
-        KernelBody::Nest(_) | KernelBody::Scatter(_) => false,
+        KernelBody::Nest(_) | KernelBody::Scatter(_) | KernelBody::Sort(_) => false,
     })
 }
 
@@ -244,10 +247,16 @@ fn sums_less(contract: &mut Contract) -> bool {
     axis.is_some_and(|axis| shorter(&mut contract.axes[axis]))
 }
 
+fn other_way(kernel: &mut Kernel) -> bool {
+    let KernelBody::Sort(sort) = &mut kernel.body else { return false };
+    sort.descending = !sort.descending;
+    true
+}
+
 fn added_further(scatter: &mut Scatter) -> bool {
-    let at = scatter.add.index.iter_mut().find_map(|index| match index {
+    let at = scatter.to.index.iter_mut().find_map(|index| match index {
         Index::At(dim) => Some(dim),
-        Index::Value(_) => None,
+        Index::Value(..) => None,
     });
     at.map(|dim| *dim = &*dim + Dim::ONE).is_some()
 }
@@ -257,6 +266,7 @@ fn axes(body: &mut KernelBody) -> &mut Vec<Dim> {
         KernelBody::Nest(nest) => &mut nest.axes,
         KernelBody::Contract(contract) => &mut contract.axes,
         KernelBody::Scatter(scatter) => &mut scatter.axes,
+        KernelBody::Sort(sort) => &mut sort.axes,
     }
 }
 
@@ -314,7 +324,8 @@ fn positions(body: &mut KernelBody) -> Vec<&mut Dim> {
             let bodies = [&mut contract.a.body, &mut contract.b.body, &mut contract.epilogue].into_iter().flat_map(within);
             bodies.chain(contract.stores.iter_mut().flat_map(|store| at(&mut store.index))).collect()
         }
-        KernelBody::Scatter(scatter) => within(&mut scatter.body).chain(at(&mut scatter.add.index)).collect(),
+        KernelBody::Scatter(scatter) => within(&mut scatter.body).chain(at(&mut scatter.to.index)).collect(),
+        KernelBody::Sort(sort) => within(&mut sort.body).chain(at(&mut sort.to.index)).collect(),
     }
 }
 

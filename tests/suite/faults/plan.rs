@@ -160,6 +160,7 @@ fn may_fail(kernel: &Kernel) -> bool {
         KernelBody::Nest(nest) => nest.stages.iter().any(|stage| is_check(&stage.body)),
         KernelBody::Contract(contract) => [&contract.a.body, &contract.b.body, &contract.epilogue].into_iter().any(is_check),
         KernelBody::Scatter(scatter) => is_check(&scatter.body),
+        KernelBody::Sort(sort) => is_check(&sort.body),
     }
 }
 

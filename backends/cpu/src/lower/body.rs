@@ -137,7 +137,10 @@ impl Cx<'_> {
         for (index, stride) in index.iter().zip(&self.arg(arg).strides) {
             match index {
                 Index::At(dim) => offset = offset + dim * stride,
-                Index::Value(value) => extra = Some(self.plus(extra, values[value.index()], stride)),
+                Index::Value(value, dim) => {
+                    offset = offset + dim * stride;
+                    extra = Some(self.plus(extra, values[value.index()], stride));
+                }
             }
         }
         (offset, extra)
@@ -154,7 +157,7 @@ impl Cx<'_> {
                     continue;
                 }
                 Index::At(dim) => self.value(dim),
-                Index::Value(value) => values[value.index()],
+                Index::Value(value, dim) => self.plus_dim(values[value.index()], dim),
             };
             let (zero, last) = (self.b.int(0), self.value(&(size - Dim::ONE)));
             let position = self.b.binary(Binary::Min, position, last);
@@ -175,16 +178,16 @@ impl Cx<'_> {
         let arg = self.arg(arg);
         let mut inside = None;
         for (index, size) in index.iter().zip(&arg.shape) {
-            let (position, low, high) = match index {
-                Index::At(dim) => (None, dim.is_nonneg(), (size - dim - Dim::ONE).is_nonneg()),
-                Index::Value(value) => (Some(values[value.index()]), false, false),
+            let (low, high) = match index {
+                Index::At(dim) => (dim.is_nonneg(), (size - dim - Dim::ONE).is_nonneg()),
+                Index::Value(..) => (false, false),
             };
             if low && high {
                 continue;
             }
             let position = match index {
                 Index::At(dim) => self.value(dim),
-                Index::Value(_) => position.expect("a value's position is the value"),
+                Index::Value(value, dim) => self.plus_dim(values[value.index()], dim),
             };
             if !low {
                 let zero = self.b.int(0);

@@ -14,7 +14,7 @@ impl Cx<'_> {
     }
 
     /// `base` plus the terms of a dim; outer loops' first, so that inner ones add the least.
-    fn plus_dim(&mut self, base: Val, dim: &Dim) -> Val {
+    pub(super) fn plus_dim(&mut self, base: Val, dim: &Dim) -> Val {
         let mut values: Vec<Val> = dim.terms().iter().map(|term| self.term(term.coeff, &term.atoms)).collect();
         values.sort_by_key(|value| self.b.level(*value));
         values.into_iter().fold(base, |sum, value| self.b.add(sum, value))

@@ -8,6 +8,7 @@ mod loops;
 mod nest;
 mod reduce;
 mod scatter;
+mod sort;
 
 use graver_ir::kernel::{Kernel, KernelBody};
 use graver_ir::{Dim, Symbol};
@@ -53,5 +54,6 @@ pub(crate) fn lower(kernel: &Kernel, symbols: &[Symbol], lanes: usize, lasting: 
         KernelBody::Nest(nest) => nest::lower(cx, nest),
         KernelBody::Contract(contract) => contract::lower(cx, contract, lasting),
         KernelBody::Scatter(scatter) => scatter::lower(cx, scatter),
+        KernelBody::Sort(sort) => sort::lower(cx, sort),
     }
 }

@@ -170,23 +170,22 @@ fn visits(nest: &Nest, inner: AxisSet) -> i64 {
 }
 
 fn score(cx: &Cx<'_>, stage: &Stage, axis: usize) -> i64 {
-    let loads = stage.body.loads().map(|(_, access)| access_score(cx, access.arg, &access.index, axis));
-    let stores = stage.stores.iter().map(|store| 2 * access_score(cx, store.arg, &store.index, axis));
+    let axes = stage.body.axes();
+    let score = |arg: usize, index: &[Index]| access_score(cx, arg, (index, &axes), axis);
+    let loads = stage.body.loads().map(|(_, access)| score(access.arg, &access.index));
+    let stores = stage.stores.iter().map(|store| 2 * score(store.arg, &store.index));
     loads.chain(stores).sum()
 }
 
-/// Contiguous 3, the same element 1, strided -2, anywhere -4.
-fn access_score(cx: &Cx<'_>, arg: usize, index: &[Index], axis: usize) -> i64 {
-    let mut offset = Dim::ZERO;
-    let mut anywhere = false;
-    for (index, stride) in index.iter().zip(&cx.arg(arg).strides) {
-        match index {
-            Index::At(dim) => offset = offset + dim * stride,
-            Index::Value(_) => anywhere = true,
-        }
-    }
+/// Contiguous 3, the same element 1, anywhere -1 or -4, strided -2. `axes` are those that computed positions depend on.
+fn access_score(cx: &Cx<'_>, arg: usize, (index, axes): (&[Index], &[AxisSet]), axis: usize) -> i64 {
+    let computed = |index: &Index| match index {
+        Index::At(_) => false,
+        Index::Value(value, _) => axes[value.index()].contains(axis),
+    };
+    let offset: Dim = index.iter().zip(&cx.arg(arg).strides).map(|(index, stride)| index.dim() * stride).sum();
     match offset.along(axis) {
-        _ if anywhere => -1,
+        _ if index.iter().any(computed) => -1,
         Some((slope, _)) if slope.is(1) => 3,
         Some((slope, _)) if slope.is(0) => 1,
         Some(_) => -2,

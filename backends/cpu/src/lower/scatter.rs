@@ -1,4 +1,4 @@
-//! Additions at run-time positions: one after the other along axes where points may meet, in parallel along the others.
+//! Stores at run-time positions: one after the other along axes where points may meet, in parallel along the others.
 
 use graver_ir::Dim;
 use graver_ir::kernel::Scatter;
@@ -6,6 +6,7 @@ use graver_ir::kernel::Scatter;
 use super::body::Nothing;
 use super::cx::{At, Cx};
 use super::{Lowered, Phase};
+use crate::expand;
 use crate::vector::{Elem, Load, Op, Pattern};
 
 pub(super) fn lower(mut cx: Cx<'_>, scatter: &Scatter) -> Lowered {
@@ -13,13 +14,13 @@ pub(super) fn lower(mut cx: Cx<'_>, scatter: &Scatter) -> Lowered {
     let serial: Vec<usize> = (0..scatter.axes.len()).filter(|axis| !scatter.free.contains(*axis)).collect();
     let sizes: Vec<Dim> = free.iter().map(|axis| scatter.axes[*axis].clone()).collect();
     if free.is_empty() {
-        cx.nested(&scatter.axes, &serial, None, 1, &mut |cx| add(cx, scatter));
+        cx.nested(&scatter.axes, &serial, None, 1, &mut |cx| point(cx, scatter));
     } else {
         cx.parallel(&sizes, &mut |cx, digits| {
             for (axis, digit) in free.iter().zip(digits) {
                 cx.at[*axis] = At::One(*digit);
             }
-            cx.nested(&scatter.axes, &serial, None, 1, &mut |cx| add(cx, scatter));
+            cx.nested(&scatter.axes, &serial, None, 1, &mut |cx| point(cx, scatter));
         });
     }
     let work = scatter.axes.iter().product::<Dim>() * Dim::from(scatter.body.insts.len() + 4);
@@ -27,32 +28,36 @@ pub(super) fn lower(mut cx: Cx<'_>, scatter: &Scatter) -> Lowered {
     Lowered { phases: vec![phase], shared: Dim::ZERO, prepared: None }
 }
 
-/// One addition, unless its condition fails or its position is outside.
-fn add(cx: &mut Cx<'_>, scatter: &Scatter) {
+/// One store, unless its condition fails or its position is outside.
+fn point(cx: &mut Cx<'_>, scatter: &Scatter) {
     let values = cx.body(&scatter.body, &mut Nothing);
-    let inside = cx.inside_of(scatter.add.arg, &scatter.add.index, &values);
+    let inside = cx.inside_of(scatter.to.arg, &scatter.to.index, &values);
     let when = scatter.when.map(|when| values[when.index()]);
     let condition = match (inside, when) {
         (Some(x), Some(y)) => Some(cx.b.and(x, y)),
         (x, y) => x.or(y),
     };
     match condition {
-        None => accumulate(cx, scatter, &values),
+        None => combine(cx, scatter, &values),
         Some(condition) => {
             let open = cx.b.open_if(condition);
-            accumulate(cx, scatter, &values);
+            combine(cx, scatter, &values);
             cx.b.close_if(open);
         }
     }
 }
 
-fn accumulate(cx: &mut Cx<'_>, scatter: &Scatter, values: &[crate::vector::Val]) {
-    let arg = cx.arg(scatter.add.arg);
-    let (offset, extra) = cx.offset(scatter.add.arg, &scatter.add.index, values);
-    let base = cx.b.op(Op::Arg(scatter.add.arg));
+fn combine(cx: &mut Cx<'_>, scatter: &Scatter, values: &[crate::vector::Val]) {
+    let arg = cx.arg(scatter.to.arg);
+    let (offset, extra) = cx.offset(scatter.to.arg, &scatter.to.index, values);
+    let base = cx.b.op(Op::Arg(scatter.to.arg));
     let (ptr, _) = cx.place(base, &offset, extra, arg.dtype);
+    let value = cx.b.cast(values[scatter.to.value.index()], Elem::of(arg.dtype));
+    let Some(function) = scatter.kind.function() else {
+        cx.b.store(ptr, arg.dtype, Pattern::One, value);
+        return;
+    };
     let old = cx.b.load_now(Load { ptr, dtype: arg.dtype, pattern: Pattern::One, mask: None });
-    let value = cx.b.cast(values[scatter.add.value.index()], Elem::of(arg.dtype));
-    let sum = cx.b.add(old, value);
-    cx.b.store(ptr, arg.dtype, Pattern::One, sum);
+    let new = expand::map(&mut cx.b, function, &[old, value]);
+    cx.b.store(ptr, arg.dtype, Pattern::One, new);
 }

@@ -50,7 +50,8 @@ impl Cx<'_> {
         for (index, stride) in index.iter().zip(&self.arg(arg).strides) {
             match index {
                 Index::At(dim) => known = known + dim * stride,
-                Index::Value(value) => {
+                Index::Value(value, dim) => {
+                    known = known + dim * stride;
                     let stride = self.dim(stride);
                     computed.push(format!("{} * {stride}", values[value.index()]));
                 }
@@ -58,6 +59,11 @@ impl Cx<'_> {
         }
         let known = self.dim(&known);
         [known].into_iter().chain(computed).collect::<Vec<_>>().join(" + ")
+    }
+
+    /// A computed position and an expression added to it.
+    fn sum(&mut self, value: &str, dim: &Dim) -> String {
+        if dim.is(0) { value.to_owned() } else { format!("({value} + {})", self.dim(dim)) }
     }
 
     /// As [`Cx::offset`], with every position that is not proved inside moved to the nearest that is.
@@ -71,9 +77,9 @@ impl Cx<'_> {
                     let (position, size, stride) = (self.dim(dim), self.dim(size), self.dim(stride));
                     format!("gr_clamped({position}, {size}) * {stride}")
                 }
-                Index::Value(value) => {
-                    let (size, stride) = (self.dim(size), self.dim(stride));
-                    format!("gr_clamped({}, {size}) * {stride}", values[value.index()])
+                Index::Value(value, dim) => {
+                    let (position, size, stride) = (self.sum(&values[value.index()], dim), self.dim(size), self.dim(stride));
+                    format!("gr_clamped({position}, {size}) * {stride}")
                 }
             };
             parts.push(part);
@@ -88,7 +94,7 @@ impl Cx<'_> {
         for (index, size) in index.iter().zip(&arg.shape) {
             let (position, low, high) = match index {
                 Index::At(dim) => (self.dim(dim), dim.is_nonneg(), (size - dim - Dim::ONE).is_nonneg()),
-                Index::Value(value) => (values[value.index()].clone(), false, false),
+                Index::Value(value, dim) => (self.sum(&values[value.index()], dim), false, false),
             };
             let size = self.dim(size);
             match (low, high) {

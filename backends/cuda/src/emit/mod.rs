@@ -10,6 +10,7 @@ mod narrow;
 mod nest;
 mod reduce;
 mod scatter;
+mod sort;
 mod tensor;
 mod vector;
 
@@ -50,6 +51,7 @@ pub(crate) fn emit(kernel: &Kernel) -> Emitted {
         KernelBody::Nest(nest) => nest::emit(cx, nest),
         KernelBody::Contract(contract) => contract::emit(cx, contract),
         KernelBody::Scatter(scatter) => scatter::emit(cx, scatter),
+        KernelBody::Sort(sort) => sort::emit(cx, sort),
     }
 }
 

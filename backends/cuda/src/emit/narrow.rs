@@ -21,7 +21,8 @@ pub(super) fn fits(kernel: &Kernel) -> bool {
             let bodies = vec![&contract.a.body, &contract.b.body, &contract.epilogue];
             (&contract.axes, bodies, contract.stores.iter().collect())
         }
-        KernelBody::Scatter(scatter) => (&scatter.axes, vec![&scatter.body], vec![&scatter.add]),
+        KernelBody::Scatter(scatter) => (&scatter.axes, vec![&scatter.body], vec![&scatter.to]),
+        KernelBody::Sort(sort) => (&sort.axes, vec![&sort.body], vec![&sort.to]),
     };
     let points = axes.iter().try_fold(1i64, |points, axis| points.checked_mul(axis.bounds().hi.max(1)));
     points.is_some_and(|points| points <= MOST_POINTS)
@@ -72,9 +73,8 @@ fn is_small_index(arg: &Arg, index: &[Index]) -> bool {
     let mut offset = Dim::ZERO;
     for (index, stride) in index.iter().zip(&arg.strides) {
         match index {
-            Index::At(dim) if is_small(dim) => offset = offset + dim * stride,
-            Index::At(_) => return false,
-            Index::Value(_) => {}
+            Index::At(dim) | Index::Value(_, dim) if is_small(dim) => offset = offset + dim * stride,
+            Index::At(_) | Index::Value(..) => return false,
         }
     }
     is_small(&offset)

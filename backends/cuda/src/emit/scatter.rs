@@ -1,5 +1,5 @@
-//! Additions at run-time positions. A thread owns a point of the free axes and a share of the target's elements, and visits the
-//! other axes in order: of the points that it sees it adds those that meet its share. So additions to one element happen in the
+//! Stores at run-time positions. A thread owns a point of the free axes and a share of the target's elements, and visits the
+//! other axes in order: of the points that it sees it takes those that meet its share. So what happens to one element happens in the
 //! order of the points, on one thread, whatever runs beside it.
 
 use graver_ir::Dim;
@@ -30,16 +30,16 @@ pub(super) fn emit(mut cx: Cx<'_>, scatter: &Scatter) -> Emitted {
     for axis in &serial {
         cx.open_axis(*axis, &scatter.axes[*axis]);
     }
-    add(&mut cx, scatter, owners);
+    point(&mut cx, scatter, owners);
     serial.iter().rev().for_each(|axis| cx.close_axis(*axis));
     cx.close();
     finish(cx, THREADS, count.ceil_div(&Dim::from(THREADS)))
 }
 
-/// One addition, unless its condition fails, its position is outside, or another thread owns it.
-fn add(cx: &mut Cx<'_>, scatter: &Scatter, owners: i64) {
+/// One store, unless its condition fails, its position is outside, or another thread owns it.
+fn point(cx: &mut Cx<'_>, scatter: &Scatter, owners: i64) {
     let values = cx.body(&scatter.body, Given::Nothing);
-    let target = &scatter.add;
+    let target = &scatter.to;
     let inside = cx.inside(target.arg, &target.index, &values);
     let when = scatter.when.map(|when| values[when.index()].clone());
     let conditions: Vec<String> = when.into_iter().chain(inside).collect();
@@ -54,7 +54,11 @@ fn add(cx: &mut Cx<'_>, scatter: &Scatter, owners: i64) {
     }
     let (arg, dtype) = (target.arg, cx.arg(target.arg).dtype);
     let (ty, value) = (super::cx::computed(dtype), &values[target.value.index()]);
-    cx.line(format!("p{arg}[{offset}] = gr_put<{}>(gr_add(gr_get(p{arg}[{offset}]), gr_cast<{ty}>({value})));", stored(dtype)));
+    let new = match scatter.kind.function() {
+        None => format!("gr_cast<{ty}>({value})"),
+        Some(function) => format!("gr_{}(gr_get(p{arg}[{offset}]), gr_cast<{ty}>({value}))", function.name()),
+    };
+    cx.line(format!("p{arg}[{offset}] = gr_put<{}>({new});", stored(dtype)));
     if owners > 1 {
         cx.close();
     }

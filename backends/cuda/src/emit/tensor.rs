@@ -104,7 +104,7 @@ fn chunks<'a>(cx: &Cx<'_>, tiling: &Tiling<'_>, operand: &Operand<'a>) -> Option
             let shape = &cx.arg(access.arg).shape;
             let alike = access.index.iter().zip(shape).all(|(index, size)| match index {
                 graver_ir::kernel::Index::At(dim) => dim.axes().iter().all(|var| var.id as usize != axis) || dim.is_below(size),
-                graver_ir::kernel::Index::Value(_) => false,
+                graver_ir::kernel::Index::Value(..) => false,
             });
             alike && fill.is_zero() && fill.as_f64().is_sign_positive()
         }

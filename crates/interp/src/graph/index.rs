@@ -1,12 +1,12 @@
 //! Values from positions, and positions from values.
 
 use graver_ir::Diag;
-use graver_ir::op::GatherAxes;
+use graver_ir::op::{GatherAxes, Scatter, ScatterKind, Sort};
 
 use super::Out;
 use super::map::collect;
 use crate::dense::{Arith, Data, Dense};
-use crate::scalar::{Num, Precision, cast_num};
+use crate::scalar::{Num, Precision, cast_num, compare};
 
 /// A size as a value.
 pub(super) fn size(value: i64, out: Out) -> Dense {
@@ -28,13 +28,13 @@ pub(super) fn gather(axes: GatherAxes, x: &Dense, index: &Dense, out: Out) -> Re
     Ok(out.of(data))
 }
 
-/// `x` with each update added at its position, in order; rounded once.
-pub(super) fn scatter_add(axes: GatherAxes, x: &Dense, index: &Dense, update: &Dense, out: Out) -> Result<Dense, Diag> {
-    let sources = sources(axes, x, index)?;
+/// `x` with each update put at its position or combined with what is there, in order; rounded once.
+pub(super) fn scatter(of: Scatter, x: &Dense, index: &Dense, update: &Dense, out: Out) -> Result<Dense, Diag> {
+    let sources = sources(of.at, x, index)?;
     let mut data = x.data.clone();
     match (&mut data, &update.data) {
-        (Data::Float(sums), Data::Float(updates)) => add_at(sums, &sources, updates),
-        (Data::Int(sums), Data::Int(updates)) => add_at(sums, &sources, updates),
+        (Data::Float(to), Data::Float(updates)) => combine_at(of.kind, to, &sources, updates),
+        (Data::Int(to), Data::Int(updates)) => combine_at(of.kind, to, &sources, updates),
         (Data::Float(_), Data::Int(_)) | (Data::Int(_), Data::Float(_)) => {
             unreachable!("typed: updates are of the operand's type")
         }
@@ -42,9 +42,70 @@ pub(super) fn scatter_add(axes: GatherAxes, x: &Dense, index: &Dense, update: &D
     Ok(out.of(data))
 }
 
-fn add_at<A: Arith>(sums: &mut [A], places: &[usize], updates: &[A]) {
+/// The block of `x` at run-time starts.
+pub(super) fn dynamic_slice(axes: &[usize], x: &Dense, starts: &[&Dense], out: Out) -> Result<Dense, Diag> {
+    let data = x.data.pick(block(axes, x, &out.shape, starts)?.into_iter());
+    Ok(out.of(data))
+}
+
+/// `x` with the block at run-time starts replaced.
+pub(super) fn dynamic_update(axes: &[usize], x: &Dense, update: &Dense, starts: &[&Dense], out: Out) -> Result<Dense, Diag> {
+    let places = block(axes, x, &update.shape, starts)?;
+    let mut data = x.data.clone();
+    match (&mut data, &update.data) {
+        (Data::Float(to), Data::Float(from)) => places.iter().zip(from).for_each(|(place, value)| to[*place] = *value),
+        (Data::Int(to), Data::Int(from)) => places.iter().zip(from).for_each(|(place, value)| to[*place] = *value),
+        (Data::Float(_), Data::Int(_)) | (Data::Int(_), Data::Float(_)) => {
+            unreachable!("typed: the update is of the operand's type")
+        }
+    }
+    Ok(out.of(data))
+}
+
+/// For every element of a block in order, its place in `x`.
+fn block(axes: &[usize], x: &Dense, shape: &[usize], starts: &[&Dense]) -> Result<Vec<usize>, Diag> {
+    let mut first = vec![0; shape.len()];
+    for (axis, start) in axes.iter().zip(starts) {
+        let (start, last) = (start.data.ints()[0], x.shape[*axis] - shape[*axis]);
+        let inside = usize::try_from(start).ok().filter(|start| *start <= last);
+        first[*axis] = inside
+            .ok_or_else(|| Diag::new(format!("a block of {} from {start} along axis {axis} leaves {}", shape[*axis], x.ty())))?;
+    }
+    let numel = shape.iter().product();
+    let place = |position: usize| {
+        let axis = |(rest, place, stride): (usize, usize, usize), axis: usize| {
+            let position = first[axis] + rest % shape[axis];
+            (rest / shape[axis], place + position * stride, stride * x.shape[axis])
+        };
+        (0..shape.len()).rev().fold((position, 0, 1), axis).1
+    };
+    Ok((0..numel).map(place).collect())
+}
+
+/// The positions along the axis in the order of their elements.
+pub(super) fn sort(sort: Sort, x: &Dense, out: Out) -> Dense {
+    let (size, inner) = (x.shape[sort.axis], x.shape[sort.axis + 1..].iter().product::<usize>());
+    let outer: usize = x.shape[..sort.axis].iter().product();
+    let mut places = vec![0; x.data.len()];
+    for line in 0..outer * inner {
+        let at = |position: usize| (line / inner * size + position) * inner + line % inner;
+        let mut order: Vec<usize> = (0..size).collect();
+        order.sort_by(|a, b| compare(x.data.get(at(*a)), x.data.get(at(*b)), sort.descending));
+        order.into_iter().enumerate().for_each(|(place, position)| places[at(place)] = position as i64);
+    }
+    out.of(Data::Int(places))
+}
+
+fn combine_at<A: Arith>(kind: ScatterKind, to: &mut [A], places: &[usize], updates: &[A]) {
     for (place, update) in places.iter().zip(updates) {
-        sums[*place] = sums[*place].add(*update);
+        let there = to[*place];
+        to[*place] = match kind {
+            ScatterKind::Set => *update,
+            ScatterKind::Add => there.add(*update),
+            ScatterKind::Mul => there.mul(*update),
+            ScatterKind::Max => there.maximum(*update),
+            ScatterKind::Min => there.minimum(*update),
+        };
     }
 }
 

@@ -1,6 +1,6 @@
 //! Operations with symbols replaced by numbers.
 
-use graver_ir::op::{Broadcast, Conv, ConvAxis, Iota, PadAxis, Philox, SliceAxis, Window, WindowAxis, WindowPut};
+use graver_ir::op::{Broadcast, Conv, ConvAxis, DynamicSlice, Iota, PadAxis, Philox, SliceAxis, Window, WindowAxis, WindowPut};
 use graver_ir::{Diag, Dim, Op, Shape, Sizes};
 
 /// The operation with every size a number. Calls and parameters, whose types the module knows, stay as they are.
@@ -11,6 +11,10 @@ pub(super) fn bound(op: &Op, sizes: &Sizes) -> Result<Op, Diag> {
         Op::Reshape(to) => Op::Reshape(shape(to, sizes)?),
         Op::Broadcast(x) => Op::Broadcast(Broadcast { shape: shape(&x.shape, sizes)?, axes: x.axes.clone() }),
         Op::Slice(axes) => Op::Slice(each(axes, |axis| slice_axis(axis, sizes))?),
+        Op::DynamicSlice(slice) => {
+            let sizes = each(&slice.sizes, |size| dim(size, sizes))?;
+            Op::DynamicSlice(DynamicSlice { axes: slice.axes.clone(), sizes })
+        }
         Op::Pad(axes) => Op::Pad(each(axes, |axis| pad_axis(axis, sizes))?),
         Op::Window(window) => Op::Window(self::window(window, sizes)?),
         Op::WindowArg(window) => Op::WindowArg(self::window(window, sizes)?),
@@ -24,7 +28,9 @@ pub(super) fn bound(op: &Op, sizes: &Sizes) -> Result<Op, Diag> {
         | Op::Cast(_)
         | Op::Const(_)
         | Op::Gather(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
+        | Op::DynamicUpdate(_)
+        | Op::Sort(_)
         | Op::Permute(_)
         | Op::Concat(_)
         | Op::Reverse(_)

@@ -1,6 +1,7 @@
 //! Scalar bodies at one point.
 
 use graver_ir::kernel::{Body, Bounds, Index, Inst, InstKind, Store, TrapId, ValueId};
+use graver_ir::op::ScatterKind;
 use graver_ir::philox::philox_word;
 use graver_ir::{DType, Diag, ScalarFn, Sizes};
 
@@ -36,7 +37,7 @@ enum What {
 /// A position along one axis of an argument.
 enum Position {
     At(Expr),
-    Value(usize),
+    Value(usize, Expr),
 }
 
 /// What is computed at one point, in memory that points share.
@@ -58,7 +59,10 @@ impl Scratch {
         for position in index {
             self.index.push(match position {
                 Position::At(expr) => expr.at(point)?,
-                Position::Value(value) => self.values[*value].int(),
+                Position::Value(value, expr) => {
+                    let value = self.values[*value].int();
+                    value.checked_add(expr.at(point)?).ok_or_else(|| Diag::new(format!("the position {value} is too large")))?
+                }
             });
         }
         Ok(())
@@ -125,7 +129,7 @@ fn positions(index: &[Index], sizes: &Sizes) -> Result<Vec<Position>, Diag> {
     let position = |index: &Index| {
         Ok(match index {
             Index::At(dim) => Position::At(Expr::new(dim, sizes)?),
-            Index::Value(value) => Position::Value(value.index()),
+            Index::Value(value, dim) => Position::Value(value.index(), Expr::new(dim, sizes)?),
         })
     };
     index.iter().map(position).collect()
@@ -183,13 +187,31 @@ impl Put {
 
     /// Stores the value at its place.
     pub(super) fn store(&self, point: &[i64], running: &mut Running<'_>, scratch: &mut Scratch) -> Result<(), Diag> {
-        scratch.find(&self.index, point)?;
-        running.store(self.arg, &scratch.index, scratch.values[self.value], point)
+        let value = scratch.values[self.value];
+        self.store_value(value, point, running, scratch)
     }
 
-    /// Adds the value at its place, if that is inside.
-    pub(super) fn add(&self, point: &[i64], running: &mut Running<'_>, scratch: &mut Scratch) -> Result<(), Diag> {
+    /// Stores another value at its place.
+    pub(super) fn store_value(
+        &self,
+        value: Num,
+        point: &[i64],
+        running: &mut Running<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), Diag> {
         scratch.find(&self.index, point)?;
-        running.add(self.arg, &scratch.index, scratch.values[self.value])
+        running.store(self.arg, &scratch.index, value, point)
+    }
+
+    /// Combines the value with what is at its place, if that is inside.
+    pub(super) fn combine(
+        &self,
+        kind: ScatterKind,
+        point: &[i64],
+        running: &mut Running<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), Diag> {
+        scratch.find(&self.index, point)?;
+        running.combine(kind, self.arg, &scratch.index, scratch.values[self.value])
     }
 }

@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use graver_ir::kernel::{Arg, Bounds, Kernel, Launch, Mode, TrapId};
+use graver_ir::op::ScatterKind;
 use graver_ir::{DType, Diag, Sizes};
 
 use super::Checks;
 use super::expr::{UNVISITED, size_of, sizes_of};
 use super::memory::Memory;
-use crate::scalar::{Num, Precision, cast_num};
+use crate::scalar::{Num, Precision, apply_num, cast_num};
 
 /// A kernel at work on memory.
 pub(super) struct Running<'a> {
@@ -103,28 +104,31 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
-    /// Adds to the element at a position; outside nothing is added.
-    pub(super) fn add(&mut self, arg: usize, index: &[i64], value: Num) -> Result<(), Diag> {
+    /// Combines a value with the element at a position; outside nothing happens.
+    pub(super) fn combine(&mut self, kind: ScatterKind, arg: usize, index: &[i64], value: Num) -> Result<(), Diag> {
         let view = self.view(arg, index)?;
         if !view.contains(index) {
             return Ok(());
         }
         if view.mode != Mode::Update {
-            return Err(Diag::new(format!("argument {arg} is added to, though not updated")));
+            return Err(Diag::new(format!("argument {arg} is combined with, though not updated")));
         }
         let (at, view) = (self.address(arg, index)?, &self.args[arg]);
         if self.watch.is_some() {
             self.memory.check_written(view.region, at, view.dtype.size(), view.buffer).map_err(|diag| named(diag, arg, index))?;
         }
-        let sum = match (self.memory.load(view.region, at, view.dtype), value) {
-            (Num::Float(x), Num::Float(y)) => Num::Float(x + y),
-            (Num::Int(x), Num::Int(y)) => Num::Int(x.wrapping_add(y)),
-            (Num::Float(_), Num::Int(_)) | (Num::Int(_), Num::Float(_)) => {
-                return Err(Diag::new(format!("argument {arg} holds {}, what is added is of another kind", view.dtype)));
+        let there = self.memory.load(view.region, at, view.dtype);
+        let result = match (kind.function(), there, value) {
+            (Some(function), Num::Float(_), Num::Float(_)) | (Some(function), Num::Int(_), Num::Int(_)) => {
+                apply_num(function, view.dtype, &[there, value])
+            }
+            (None, Num::Float(_), Num::Float(_)) | (None, Num::Int(_), Num::Int(_)) => value,
+            (_, Num::Float(_), Num::Int(_)) | (_, Num::Int(_), Num::Float(_)) => {
+                return Err(Diag::new(format!("argument {arg} holds {}, the update is of another kind", view.dtype)));
             }
         };
-        let sum = cast_num(sum, view.dtype, Precision::Typed);
-        self.memory.store(view.region, at, view.dtype, sum, view.buffer);
+        let result = cast_num(result, view.dtype, Precision::Typed);
+        self.memory.store(view.region, at, view.dtype, result, view.buffer);
         Ok(())
     }
 

@@ -11,6 +11,7 @@ mod memory;
 mod nest;
 mod points;
 mod scatter;
+mod sort;
 mod steps;
 
 use std::sync::Arc;
@@ -119,6 +120,7 @@ impl Interpreted {
             KernelBody::Nest(nest) => nest::run(nest, &mut running),
             KernelBody::Contract(contract) => contract::run(contract, &mut running),
             KernelBody::Scatter(scatter) => scatter::run(scatter, &mut running),
+            KernelBody::Sort(sort) => sort::run(sort, &mut running),
         };
         match running.trapped {
             Some(trap) => Err(self.trap(trap)),
@@ -168,6 +170,7 @@ fn may_fail(kernel: &Kernel) -> bool {
         KernelBody::Nest(nest) => nest.stages.iter().map(|stage| &stage.body).collect(),
         KernelBody::Contract(contract) => vec![&contract.a.body, &contract.b.body, &contract.epilogue],
         KernelBody::Scatter(scatter) => vec![&scatter.body],
+        KernelBody::Sort(sort) => vec![&sort.body],
     };
     bodies.iter().flat_map(|body| &body.insts).any(|inst| matches!(inst.kind, InstKind::Check { .. }))
 }

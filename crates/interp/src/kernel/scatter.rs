@@ -1,4 +1,4 @@
-//! Additions at run-time positions, in row-major order of the points.
+//! Stores at run-time positions, in row-major order of the points.
 
 use graver_ir::Diag;
 use graver_ir::kernel::{AxisSet, Scatter};
@@ -8,15 +8,15 @@ use super::expr::sizes_of;
 use super::launch::Running;
 use super::points::each;
 
-/// Runs a scatter. Every addition is rounded to the argument's type, as memory has it.
+/// Runs a scatter. Every combination is rounded to the argument's type, as memory has it.
 pub(super) fn run(scatter: &Scatter, running: &mut Running<'_>) -> Result<(), Diag> {
     let axes = sizes_of(&scatter.axes, running.sizes)?;
     let code = Code::new(&scatter.body, running.sizes)?;
-    let add = Put::new(&scatter.add, running.sizes)?;
+    let to = Put::new(&scatter.to, running.sizes)?;
     let mut scratch = Scratch::default();
     each(AxisSet::first(axes.len()), &axes, |point| {
         code.run(&Frame::plain(point), running, &mut scratch)?;
         let holds = scatter.when.is_none_or(|when| scratch.value(when).int() != 0);
-        if holds { add.add(point, running, &mut scratch) } else { Ok(()) }
+        if holds { to.combine(scatter.kind, point, running, &mut scratch) } else { Ok(()) }
     })
 }

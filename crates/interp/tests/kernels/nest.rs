@@ -197,7 +197,7 @@ fn a_check_that_fails_is_told_in_the_users_words() {
     let below = map(&mut body, ScalarFn::Ge, DType::Bool, &[position, zero]);
     let checked = body.push(InstKind::Check { ok: below, value: position, trap: TrapId(0) }, DType::I64);
     let checked = body.push(InstKind::Check { ok: above, value: checked, trap: TrapId(1) }, DType::I64);
-    let access = Access { arg: 0, index: vec![Index::Value(checked)], bounds: Bounds::Clamp };
+    let access = Access { arg: 0, index: vec![Index::Value(checked, Dim::ZERO)], bounds: Bounds::Clamp };
     let value = body.push(InstKind::Load(access), DType::F32);
     let stage = mapping(1, body, vec![store(2, &at, value)]);
     build.launch("pick", &[(x, Mode::Read), (index, Mode::Read), (y, Mode::Write)], nest(&axes, vec![stage]));

@@ -1,6 +1,7 @@
 //! Additions at run-time positions.
 
 use graver_ir::kernel::{AxisSet, Body, Bounds, Index, KernelBody, Mode, Scatter, Store};
+use graver_ir::op::ScatterKind;
 use graver_ir::{DType, Dim, Scalar, ScalarFn, Shape, StateDecl, StateKind, Type};
 
 use crate::{Build, array, constant, load, map, vars};
@@ -19,8 +20,15 @@ fn additions_meet_and_positions_outside_vanish() {
     let value = load(&mut body, 1, DType::F32, &at, Bounds::Proven);
     let zero = constant(&mut body, Scalar::zero(DType::F32));
     let positive = map(&mut body, ScalarFn::Gt, DType::Bool, &[value, zero]);
-    let add = Store { arg: 2, index: vec![Index::Value(row), Index::At(at[1].clone())], value };
-    let scatter = Scatter { axes: axes.to_vec(), free: [1].into_iter().collect::<AxisSet>(), body, add, when: Some(positive) };
+    let to = Store { arg: 2, index: vec![Index::Value(row, Dim::ZERO), Index::At(at[1].clone())], value };
+    let scatter = Scatter {
+        axes: axes.to_vec(),
+        free: [1].into_iter().collect::<AxisSet>(),
+        body,
+        kind: ScatterKind::Add,
+        to,
+        when: Some(positive),
+    };
     let args = [(index, Mode::Read), (update, Mode::Read), (table, Mode::Update)];
     build.launch("accumulate", &args, KernelBody::Scatter(scatter));
     let index = array(&[4], &[1i64, 1, -1, 2]);

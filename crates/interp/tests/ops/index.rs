@@ -1,7 +1,7 @@
 //! Iota, gather, scatter-add.
 
 use graver_interp::eval_op;
-use graver_ir::op::{GatherAxes, Iota};
+use graver_ir::op::{GatherAxes, Iota, Scatter, ScatterKind};
 use graver_ir::{DType, Dim, Op, Shape, Sizes, Symbol, f16};
 
 use crate::{array, check, check_error};
@@ -55,7 +55,7 @@ fn positions_out_of_range_are_errors() {
     let op = Op::Gather(GatherAxes { axis: 0, batch: 0 });
     check_error(&op, &[&x, &array(&[1], &[3i64])], "gather: position 3 is out of range for axis 0 of f32[3]");
     check_error(&op, &[&x, &array(&[2], &[0i64, -1])], "gather: position -1 is out of range for axis 0 of f32[3]");
-    let op = Op::ScatterAdd(GatherAxes { axis: 0, batch: 0 });
+    let op = scatter(ScatterKind::Add, 0, 0);
     let (index, update) = (array(&[1], &[9i64]), array(&[1], &[1f32]));
     check_error(&op, &[&x, &index, &update], "scatter_add: position 9 is out of range for axis 0 of f32[3]");
 }
@@ -63,12 +63,32 @@ fn positions_out_of_range_are_errors() {
 #[test]
 fn scatter_add_adds_where_gather_reads() {
     let x = array(&[3, 2], &[1f32, 1.0, 1.0, 1.0, 1.0, 1.0]);
-    let rows = Op::ScatterAdd(GatherAxes { axis: 0, batch: 0 });
+    let rows = scatter(ScatterKind::Add, 0, 0);
     let update = array(&[3, 2], &[10f32, 20.0, 30.0, 40.0, 50.0, 60.0]);
     check(&rows, &[&x, &array(&[3], &[0i64, 2, 0]), &update], &array(&[3, 2], &[61f32, 81.0, 1.0, 1.0, 31.0, 41.0]));
     check(&rows, &[&x, &array(&[3], &[0i64, 0, 2]), &update], &array(&[3, 2], &[41f32, 61.0, 1.0, 1.0, 51.0, 61.0]));
-    let labels = Op::ScatterAdd(GatherAxes { axis: 1, batch: 1 });
+    let labels = scatter(ScatterKind::Add, 1, 1);
     let update = array(&[3], &[7f32, 8.0, 9.0]);
     check(&labels, &[&x, &array(&[3], &[1i64, 0, 1]), &update], &array(&[3, 2], &[1f32, 8.0, 9.0, 1.0, 1.0, 10.0]));
     check(&rows, &[&array(&[1], &[250u8]), &array(&[2], &[0i32, 0]), &array(&[2], &[4u8, 4])], &array(&[1], &[2u8]));
+}
+
+fn scatter(kind: ScatterKind, axis: usize, batch: usize) -> Op {
+    Op::Scatter(Scatter { kind, at: GatherAxes { axis, batch } })
+}
+
+#[test]
+fn scatters_combine_what_is_there_in_order() {
+    let x = array(&[4], &[2f32, 3.0, f32::NAN, 5.0]);
+    let (index, update) = (array(&[4], &[0i64, 0, 2, 3]), array(&[4], &[7f32, -1.0, 1.0, f32::NAN]));
+    let of = |kind| scatter(kind, 0, 0);
+    check(&of(ScatterKind::Set), &[&x, &index, &update], &array(&[4], &[-1f32, 3.0, 1.0, f32::NAN]));
+    check(&of(ScatterKind::Mul), &[&x, &index, &update], &array(&[4], &[-14f32, 3.0, f32::NAN, f32::NAN]));
+    check(&of(ScatterKind::Max), &[&x, &index, &update], &array(&[4], &[7f32, 3.0, f32::NAN, f32::NAN]));
+    check(&of(ScatterKind::Min), &[&x, &index, &update], &array(&[4], &[-1f32, 3.0, f32::NAN, f32::NAN]));
+    check(
+        &of(ScatterKind::Set),
+        &[&array(&[2], &[true, true]), &array(&[1], &[1i32]), &array(&[1], &[false])],
+        &array(&[2], &[true, false]),
+    );
 }

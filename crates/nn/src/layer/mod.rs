@@ -6,6 +6,7 @@
 mod activation;
 mod attention;
 mod batch_norm;
+mod cache;
 mod conv;
 mod dropout;
 mod embedding;
@@ -23,6 +24,7 @@ use graver_trace::{Module, Tensor};
 pub use activation::Activation;
 pub use attention::{Heads, Mask, MultiHeadAttention, MultiHeadAttentionOptions};
 pub use batch_norm::{BatchNorm1d, BatchNorm2d, BatchNormOptions};
+pub use cache::KvCache;
 pub use conv::{Conv2d, Conv2dOptions};
 pub use dropout::Dropout;
 pub use embedding::{Embedding, EmbeddingOptions};

@@ -3,6 +3,7 @@
 //! Expected numbers are PyTorch's formulas worked out by hand or in `f64` beside the test.
 
 mod attention;
+mod cache;
 mod common;
 mod files;
 mod gradients;

@@ -1,15 +1,12 @@
 //! Constants, positions as values, and values at positions.
 
-use graver_ir::op::{GatherAxes, ReduceKind};
+use graver_ir::op::{GatherAxes, Scatter, ScatterKind};
 use graver_ir::{Array, DType, Dim, Op, ScalarFn, Shape, Value};
 
 use super::Values;
 use crate::build::Builder;
 use crate::node::Node;
 use crate::problem::{Result, unsupported, wrong};
-
-/// The most pairs of rows and updates that are compared.
-const MAX_COMPARED: i64 = 1 << 26;
 
 pub(super) fn constant(n: &mut Node<'_>) -> Values {
     if let Some(array) = n.tensor("value")? {
@@ -286,55 +283,22 @@ pub(super) fn scatter_elements(n: &mut Node<'_>) -> Values {
 
 /// `rows` with rows of `update` put in or combined.
 fn scatter(n: &mut Node<'_>, rows: Value, place: Value, update: Value) -> Result<Value> {
-    match n.text("reduction", "none").as_str() {
-        "none" => set_rows(n.b, rows, place, update),
-        "add" => n.b.emit(Op::ScatterAdd(GatherAxes { axis: 0, batch: 0 }), &[rows, place, update]),
-        "mul" => combined(n.b, ReduceKind::Prod, ScalarFn::Mul, rows, place, update),
-        "max" => combined(n.b, ReduceKind::Max, ScalarFn::Max, rows, place, update),
-        "min" => combined(n.b, ReduceKind::Min, ScalarFn::Min, rows, place, update),
-        other => wrong(format!("the reduction `{other}`")),
-    }
+    let kind = match n.text("reduction", "none").as_str() {
+        "none" => ScatterKind::Set,
+        "add" => ScatterKind::Add,
+        "mul" => ScatterKind::Mul,
+        "max" => ScatterKind::Max,
+        "min" => ScatterKind::Min,
+        other => return wrong(format!("the reduction `{other}`")),
+    };
+    put(n.b, kind, rows, place, update)
 }
 
-/// Every row combined with all updates that name it: each row looks at each update.
-fn combined(b: &mut Builder, kind: ReduceKind, function: ScalarFn, rows: Value, place: Value, update: Value) -> Result<Value> {
-    let (shape, updates) = (b.shape(rows), b.shape(update));
-    if (shape.numel() * &updates[0]).as_const().is_none_or(|work| work > MAX_COMPARED) {
-        return unsupported(format!("combining {} updates with {} rows", updates[0], shape[0]));
-    }
-    let pairs = Shape(vec![shape[0].clone(), updates[0].clone()]);
-    let row = b.iota(DType::I64, &pairs, 0)?;
-    let place = in_range(b, place, &shape[0])?;
-    let named = b.map(ScalarFn::Eq, &[row, place])?;
-    let named = b.unsqueeze(named, &[2])?;
-    let identity = b.constant(Array::full([], kind.identity(b.dtype(rows))))?;
-    let each = b.select(named, update, identity)?;
-    let all = b.reduce(kind, each, &[1], false)?;
-    b.map(function, &[rows, all])
-}
-
-/// The positions as they are; one that is out of range is an error of the call.
-fn in_range(b: &mut Builder, place: Value, size: &Dim) -> Result<Value> {
-    let all = b.count(DType::I64, size)?;
-    b.emit(Op::Gather(GatherAxes { axis: 0, batch: 0 }), &[all, place])
-}
-
-/// Rows replaced; no place is named twice, as the specification asks.
+/// Rows replaced; of several the last.
 pub(crate) fn set_rows(b: &mut Builder, rows: Value, place: Value, update: Value) -> Result<Value> {
-    let dtype = b.dtype(rows);
-    if dtype == DType::Bool {
-        let (rows, update) = (b.cast(rows, DType::I32)?, b.cast(update, DType::I32)?);
-        let y = set_rows(b, rows, place, update)?;
-        return b.cast(y, dtype);
-    }
-    let axes = GatherAxes { axis: 0, batch: 0 };
-    let (shape, count) = (b.shape(rows), b.shape(place));
-    let (zero, none, one) = (b.number(dtype, 0.0)?, b.number(DType::I32, 0.0)?, b.number(DType::I32, 1.0)?);
-    let empty = b.fill(zero, &shape)?;
-    let moved = b.emit(Op::ScatterAdd(axes), &[empty, place, update])?;
-    let (nowhere, ones) = (b.fill(none, &Shape(vec![shape[0].clone()]))?, b.fill(one, &count)?);
-    let hits = b.emit(Op::ScatterAdd(axes), &[nowhere, place, ones])?;
-    let hit = b.with(ScalarFn::Gt, hits, 0.0)?;
-    let hit = b.unsqueeze(hit, &[1])?;
-    b.select(hit, moved, rows)
+    put(b, ScatterKind::Set, rows, place, update)
+}
+
+fn put(b: &mut Builder, kind: ScatterKind, rows: Value, place: Value, update: Value) -> Result<Value> {
+    b.emit(Op::Scatter(Scatter { kind, at: GatherAxes { axis: 0, batch: 0 } }), &[rows, place, update])
 }

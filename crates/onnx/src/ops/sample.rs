@@ -1,6 +1,6 @@
 //! Elements at places between elements: sampling by a grid, and the grids and kernels that move.
 
-use graver_ir::op::{DotAxes, GatherAxes, ReduceKind};
+use graver_ir::op::{DotAxes, GatherAxes, ReduceKind, Scatter, ScatterKind};
 use graver_ir::{Array, DType, Dim, Op, ScalarFn, Shape, Value};
 
 use super::Values;
@@ -408,7 +408,8 @@ pub(super) fn col_to_image(n: &mut Node<'_>) -> Values {
     let zero = n.b.number(n.b.dtype(x), 0.0)?;
     // What lies in the padding is added behind the image's end, and cut off.
     let empty = n.b.fill(zero, &Shape(vec![rows, image_shape.numel() + Dim::ONE]))?;
-    let sums = n.b.emit(Op::ScatterAdd(GatherAxes { axis: 1, batch: 0 }), &[empty, place, update])?;
+    let sums =
+        n.b.emit(Op::Scatter(Scatter { kind: ScatterKind::Add, at: GatherAxes { axis: 1, batch: 0 } }), &[empty, place, update])?;
     let sums = n.b.part(sums, 1, &Dim::ZERO, &image_shape.numel())?;
     Ok(vec![n.b.reshape(sums, [&[shape[0].clone(), channels], &image_shape[..]].concat())?])
 }

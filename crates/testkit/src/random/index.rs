@@ -1,13 +1,13 @@
 //! Random constants, sizes, positions, gathers and scatters.
 
-use graver_ir::op::{Broadcast, GatherAxes, Iota};
+use graver_ir::op::{Broadcast, DynamicSlice, GatherAxes, Iota, Scatter, ScatterKind, Sort};
 use graver_ir::{DType, Op, Shape};
 
 use super::numbers::Numbers;
 use super::{Gen, Known, Recipe, scalar};
 use crate::fill::Fill;
 
-pub(super) const RECIPES: &[Recipe] = &[constant, size, iota, gather, scatter];
+pub(super) const RECIPES: &[Recipe] = &[constant, size, iota, gather, scatter, block, update, sort];
 
 const NUMBERS: [DType; 8] = [DType::F64, DType::F32, DType::F16, DType::BF16, DType::I64, DType::I32, DType::U32, DType::U8];
 
@@ -79,7 +79,7 @@ fn gather(g: &mut Gen<'_>) -> Option<()> {
     g.emit(Op::Gather(axes), &[x.value, index.value], x.numbers).map(drop)
 }
 
-/// What was gathered is added where it came from.
+/// What was gathered goes back to where it came from.
 fn scatter(g: &mut Gen<'_>) -> Option<()> {
     let (x, index, axes) = positions(g)?;
     if x.dtype() == DType::Bool {
@@ -91,5 +91,39 @@ fn scatter(g: &mut Gen<'_>) -> Option<()> {
     let zero = g.b.constant(scalar(x.dtype(), 0.0));
     let zeros = g.b.add(Op::Broadcast(Broadcast { shape: x.ty.shape.clone(), axes: Vec::new() }), &[zero]);
     let base = if g.rng.once_in(2) { x.value } else { zeros };
-    g.emit(Op::ScatterAdd(axes), &[base, index.value, update.value], numbers).map(drop)
+    let kind = *g.rng.pick(&[ScatterKind::Add, ScatterKind::Add, ScatterKind::Set, ScatterKind::Max, ScatterKind::Min]);
+    g.emit(Op::Scatter(Scatter { kind, at: axes }), &[base, index.value, update.value], numbers).map(drop)
+}
+
+/// A value, an axis of it, the size of a block that fits, and a start that was given or is a number.
+fn blocks(g: &mut Gen<'_>) -> Option<(Known, usize, Known, Known)> {
+    let x = g.any(|x| x.rank() > 0 && x.sizes().into_iter().all(|size| (1..20).contains(&size)))?;
+    let axis = g.rng.below(x.rank());
+    let number = x.ty.shape[axis].as_const()?;
+    let taken = i64::try_from(g.rng.below(usize::try_from(number).ok()?)).ok()? + 1;
+    let start = g.fresh(DType::I64, Shape::SCALAR, Fill::Index(number - taken + 1));
+    let slice = DynamicSlice { axes: vec![axis], sizes: vec![taken.into()] };
+    let part = g.emit(Op::DynamicSlice(slice), &[x.value, start.value], x.numbers)?;
+    Some((x, axis, part, start))
+}
+
+fn block(g: &mut Gen<'_>) -> Option<()> {
+    blocks(g).map(drop)
+}
+
+/// A block goes back to another place of what it is from.
+fn update(g: &mut Gen<'_>) -> Option<()> {
+    let (x, axis, part, start) = blocks(g)?;
+    let zero = g.splat(DType::I64, &Shape::SCALAR, 0.0);
+    let start = if g.rng.once_in(2) { start.value } else { zero };
+    g.emit(Op::DynamicUpdate(vec![axis]), &[x.value, part.value, start], x.numbers).map(drop)
+}
+
+/// An order of what is known to the last bit: how far others are off decides nothing.
+fn sort(g: &mut Gen<'_>) -> Option<()> {
+    let x = g.any(|x| x.rank() > 0 && x.numbers.error == 0.0 && x.sizes().into_iter().all(|size| size < 20))?;
+    let (axis, descending) = (g.rng.below(x.rank()), g.rng.once_in(2));
+    let last = f64::from(u16::try_from(x.sizes()[axis].saturating_sub(1)).ok()?);
+    let numbers = Numbers { max: last, error: 0.0, grain: Some(1.0) };
+    g.emit(Op::Sort(Sort { axis, descending }), &[x.value], numbers).map(drop)
 }

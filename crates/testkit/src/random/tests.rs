@@ -76,7 +76,25 @@ fn operations(function: &Function, found: &mut BTreeSet<String>) {
 
 fn required() -> BTreeSet<String> {
     let scalar = ScalarFn::ALL.iter().map(|function| function.name());
-    let others = ["cast", "const", "size", "iota", "gather", "scatter_add", "reshape", "permute", "broadcast", "slice", "pad"];
+    let others = [
+        "cast",
+        "const",
+        "size",
+        "iota",
+        "gather",
+        "scatter_add",
+        "scatter_set",
+        "scatter_max",
+        "scatter_min",
+        "dynamic_slice",
+        "dynamic_update",
+        "sort",
+        "reshape",
+        "permute",
+        "broadcast",
+        "slice",
+        "pad",
+    ];
     let more = ["concat", "reverse", "reduce", "arg_reduce", "window", "window_arg", "window_take", "window_put", "dot", "conv"];
     let control = [
         "philox",

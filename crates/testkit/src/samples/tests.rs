@@ -18,12 +18,40 @@ fn required() -> BTreeSet<String> {
 }
 
 fn structural() -> Vec<String> {
-    let any =
-        ["const", "gather", "reshape", "permute", "broadcast", "slice", "pad", "concat", "reverse", "reduce max", "reduce min"];
+    let any = [
+        "const",
+        "gather",
+        "dynamic_slice",
+        "dynamic_update",
+        "sort",
+        "scatter_set",
+        "reshape",
+        "permute",
+        "broadcast",
+        "slice",
+        "pad",
+        "concat",
+        "reverse",
+        "reduce max",
+        "reduce min",
+    ];
     let any =
         any.iter().chain(&["if", "while", "scan", "window max", "window min", "window_take", "param", "alias", "stop_gradient"]);
     let any = any.chain(&["arg_reduce max", "arg_reduce min", "window_arg max", "window_arg min"]);
-    let numbers = ["iota", "scatter_add", "reduce sum", "reduce prod", "window sum", "window prod", "window_put", "dot", "conv"];
+    let numbers = [
+        "iota",
+        "scatter_add",
+        "scatter_mul",
+        "scatter_max",
+        "scatter_min",
+        "reduce sum",
+        "reduce prod",
+        "window sum",
+        "window prod",
+        "window_put",
+        "dot",
+        "conv",
+    ];
     let floats = ["call", "vjp", "jvp"];
     let mut all = vec!["size".to_owned(), "philox".to_owned()];
     for dtype in DType::ALL {
@@ -53,7 +81,10 @@ fn kind_of(op: &Op, operands: &[DType], result: DType) -> String {
         Op::Const(_)
         | Op::Iota(_)
         | Op::Gather(_)
-        | Op::ScatterAdd(_)
+        | Op::Scatter(_)
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdate(_)
+        | Op::Sort(_)
         | Op::Reshape(_)
         | Op::Permute(_)
         | Op::Broadcast(_)
@@ -111,7 +142,24 @@ fn every_operation_with_operands_meets_symbols_and_zero_sizes() {
             symbolic.insert(name);
         }
     }
-    let structural = ["gather", "scatter_add", "reshape", "permute", "broadcast", "slice", "pad", "concat", "reverse", "reduce"];
+    let structural = [
+        "gather",
+        "dynamic_slice",
+        "dynamic_update",
+        "sort",
+        "scatter_add",
+        "scatter_mul",
+        "scatter_max",
+        "scatter_min",
+        "reshape",
+        "permute",
+        "broadcast",
+        "slice",
+        "pad",
+        "concat",
+        "reverse",
+        "reduce",
+    ];
     let structural = structural.iter().chain(&["arg_reduce", "window", "window_arg", "window_take", "window_put", "dot", "conv"]);
     for op in structural.chain(&["add", "exp", "select", "is_nan", "iota", "param"]) {
         assert!(symbolic.contains(*op), "no symbolic size in a sample of {op}");

@@ -1,11 +1,11 @@
 //! Values that come from positions, and positions that come from values: constants, counting, gathers.
 
-use graver_ir::op::{GatherAxes, Iota};
+use graver_ir::op::{DynamicSlice, GatherAxes, Iota, Scatter, ScatterKind, SliceAxis, Sort};
 use graver_ir::{Array, DType, Dim, Element, Op, Scalar, ScalarFn, Shape};
 
 use super::map::{broadcast_pair, map, stretch};
-use super::movement::{permute_to, reshape_to};
-use crate::context::{Traced, done, emit, wrong};
+use super::movement::{narrow, permute_to, reshape_to};
+use crate::context::{Traced, done, done_all, emit, wrong};
 use crate::size::{Dims, Size, whole_shape};
 use crate::tensor::{Axis, Operand, Tensor};
 
@@ -64,9 +64,49 @@ fn gather(x: Tensor, axis: Axis, index: Tensor) -> Traced {
 }
 
 #[track_caller]
-fn scatter_add(x: Tensor, axis: Axis, index: Tensor, update: Tensor) -> Traced {
+fn scatter(kind: ScatterKind, x: Tensor, axis: Axis, index: Tensor, update: Tensor) -> Traced {
     let axis = axis.of(&x.ty()?)?;
-    emit(Op::ScatterAdd(GatherAxes { axis, batch: 0 }), &[x, index, update])
+    emit(Op::Scatter(Scatter { kind, at: GatherAxes { axis, batch: 0 } }), &[x, index, update])
+}
+
+/// The position as the graph has it.
+#[track_caller]
+fn start(at: Tensor) -> Traced {
+    let ty = at.ty()?;
+    if ty.rank() != 0 || !ty.dtype.is_int() {
+        return wrong(format!("a position is one integer, got {ty}"));
+    }
+    if ty.dtype == DType::I64 { Ok(at) } else { emit(Op::Cast(DType::I64), &[at]) }
+}
+
+#[track_caller]
+fn narrow_at(x: Tensor, axis: Axis, at: Tensor, length: Size) -> Traced {
+    let axis = axis.of(&x.ty()?)?;
+    let slice = DynamicSlice { axes: vec![axis], sizes: vec![length.to_dim()?] };
+    emit(Op::DynamicSlice(slice), &[x, start(at)?])
+}
+
+#[track_caller]
+fn replace_at(x: Tensor, axis: Axis, at: Tensor, update: Tensor) -> Traced {
+    let axis = axis.of(&x.ty()?)?;
+    emit(Op::DynamicUpdate(vec![axis]), &[x, update, start(at)?])
+}
+
+#[track_caller]
+fn argsort(x: Tensor, axis: Axis, descending: bool) -> Traced {
+    let axis = axis.of(&x.ty()?)?;
+    emit(Op::Sort(Sort { axis, descending }), &[x])
+}
+
+/// Values and positions of the first `count` in order.
+#[track_caller]
+fn ordered(x: Tensor, axis: Axis, count: Option<Size>, descending: bool) -> Traced<[Tensor; 2]> {
+    let at = axis.of(&x.ty()?)?;
+    let mut order = argsort(x, axis, descending)?;
+    if let Some(count) = count {
+        order = narrow(order, at, SliceAxis { start: Dim::ZERO, size: count.to_dim()?, step: 1 })?;
+    }
+    Ok([gather(x, axis, order)?, order])
 }
 
 #[track_caller]
@@ -134,7 +174,73 @@ impl Tensor {
     #[must_use]
     #[track_caller]
     pub fn index_add(self, axis: impl Into<Axis>, index: Self, update: Self) -> Self {
-        done("index_add", scatter_add(self, axis.into(), index, update))
+        done("index_add", scatter(ScatterKind::Add, self, axis.into(), index, update))
+    }
+
+    /// `x` with each slice of `update` in the place of that at its position along `axis`; of several at one position the last.
+    #[must_use]
+    #[track_caller]
+    pub fn index_copy(self, axis: impl Into<Axis>, index: Self, update: Self) -> Self {
+        done("index_copy", scatter(ScatterKind::Set, self, axis.into(), index, update))
+    }
+
+    /// `x` with each slice multiplied by those of `update` at its position along `axis`.
+    #[must_use]
+    #[track_caller]
+    pub fn index_mul(self, axis: impl Into<Axis>, index: Self, update: Self) -> Self {
+        done("index_mul", scatter(ScatterKind::Mul, self, axis.into(), index, update))
+    }
+
+    /// `x` with the greatest of each element and of those of `update` at its position along `axis`; NaN if any is NaN.
+    #[must_use]
+    #[track_caller]
+    pub fn index_max(self, axis: impl Into<Axis>, index: Self, update: Self) -> Self {
+        done("index_max", scatter(ScatterKind::Max, self, axis.into(), index, update))
+    }
+
+    /// `x` with the least of each element and of those of `update` at its position along `axis`; NaN if any is NaN.
+    #[must_use]
+    #[track_caller]
+    pub fn index_min(self, axis: impl Into<Axis>, index: Self, update: Self) -> Self {
+        done("index_min", scatter(ScatterKind::Min, self, axis.into(), index, update))
+    }
+
+    /// `length` elements of one axis from a position that is a value: [`Tensor::narrow`] where it is a size. The length must be known to be no
+    /// more than the axis has. Elements that leave the axis are an error of the call.
+    #[must_use]
+    #[track_caller]
+    pub fn narrow_at(self, axis: impl Into<Axis>, start: Self, length: impl Into<Size>) -> Self {
+        done("narrow_at", narrow_at(self, axis.into(), start, length.into()))
+    }
+
+    /// `x` with `update` in the place of as many elements of one axis, from a position that is a value (a size: [`size_value`]). The update
+    /// must be known to be no longer than the axis; one that leaves it is an error of the call. Nothing is copied where `x` is not needed
+    /// any more, or is state that is left with the result.
+    #[must_use]
+    #[track_caller]
+    pub fn replace_at(self, axis: impl Into<Axis>, start: Self, update: Self) -> Self {
+        done("replace_at", replace_at(self, axis.into(), start, update))
+    }
+
+    /// Positions along `axis` in the order of their elements, the least first, or the greatest. Equal elements keep their order; NaN comes last.
+    #[must_use]
+    #[track_caller]
+    pub fn argsort(self, axis: impl Into<Axis>, descending: bool) -> Self {
+        done("argsort", argsort(self, axis.into(), descending))
+    }
+
+    /// The elements in order along `axis`, and the positions that they come from: as [`Tensor::argsort`].
+    #[must_use]
+    #[track_caller]
+    pub fn sort(self, axis: impl Into<Axis>, descending: bool) -> (Self, Self) {
+        done_all("sort", ordered(self, axis.into(), None, descending)).into()
+    }
+
+    /// The `count` greatest elements along `axis`, the greatest first, and their positions. Equal elements keep their order; NaN comes last.
+    #[must_use]
+    #[track_caller]
+    pub fn top_k(self, axis: impl Into<Axis>, count: impl Into<Size>) -> (Self, Self) {
+        done_all("top_k", ordered(self, axis.into(), Some(count.into()), true)).into()
     }
 
     /// 1 at each position and 0 elsewhere, along a new last axis of `classes`. A position out of range gives zeros.

@@ -1,10 +1,11 @@
 //! Many elements to one: sums and extremes over axes, positions of extremes, pooling windows.
 
-use graver_ir::op::{ArgReduce, Extreme, Reduce, ReduceKind, Window, WindowAxis};
+use graver_ir::op::{ArgReduce, Extreme, PadAxis, Reduce, ReduceKind, SliceAxis, Window, WindowAxis};
 use graver_ir::{DType, Dim, Op, ScalarFn, Shape, Type};
 
-use super::index::size_like;
+use super::index::{constant, size_like};
 use super::map::{broadcast_pair, map, narrow, widen};
+use super::movement::{self, pad_axis};
 use crate::context::{Traced, done, emit, wrong};
 use crate::tensor::{Axes, Axis, Tensor};
 
@@ -140,6 +141,28 @@ kinds! {
     min Min;
 }
 
+/// Everything up to each element combined, by doubling: after step `k`, the `2^k` elements up to it.
+#[track_caller]
+fn cumulative(x: Tensor, kind: ReduceKind, axis: Axis) -> Traced {
+    let ty = x.ty()?;
+    let axis = axis.of(&ty)?;
+    let combine = if kind == ReduceKind::Prod { ScalarFn::Mul } else { ScalarFn::Add };
+    let (size, longest) = (ty.shape[axis].clone(), ty.shape[axis].bounds().hi);
+    let mut y = widen(x)?;
+    let wide = y.ty()?.dtype;
+    let identity = constant(kind.identity(wide))?;
+    let mut step = 1;
+    while step < longest {
+        // No more than the axis has: a symbolic axis of few elements is padded by few.
+        let pad = PadAxis { low: Dim::from(step).min_with(&size), high: Dim::ZERO, interior: 0 };
+        let padded = pad_axis(y, axis, pad, identity)?;
+        let earlier = movement::narrow(padded, axis, SliceAxis { start: Dim::ZERO, size: size.clone(), step: 1 })?;
+        y = map(combine, &[y, earlier])?;
+        step *= 2;
+    }
+    narrow(y, ty.dtype)
+}
+
 #[track_caller]
 fn var(x: Tensor, axes: &Axes, keep: Keep) -> Traced {
     moments(x, axes, 1, keep).map(|(_, variance)| variance)
@@ -164,6 +187,22 @@ fn logsumexp(x: Tensor, axes: &Axes, keep: Keep) -> Traced {
 }
 
 impl Tensor {
+    /// The sum of everything up to each element along an axis. Integers wrap; 16-bit floats are summed in `f32`.
+    ///
+    /// It takes as many passes as the logarithm of the axis' size, so the symbol of a symbolic axis should have a range.
+    #[must_use]
+    #[track_caller]
+    pub fn cumsum(self, axis: impl Into<Axis>) -> Self {
+        done("cumsum", cumulative(self, ReduceKind::Sum, axis.into()))
+    }
+
+    /// The product of everything up to each element along an axis; as [`Tensor::cumsum`].
+    #[must_use]
+    #[track_caller]
+    pub fn cumprod(self, axis: impl Into<Axis>) -> Self {
+        done("cumprod", cumulative(self, ReduceKind::Prod, axis.into()))
+    }
+
     /// The variance over axes divided by the count (PyTorch: `correction = 0`), as norms use it.
     #[must_use]
     #[track_caller]

@@ -1,8 +1,8 @@
 //! The operations' meaning, against numbers known otherwise.
 
 use graver_trace::{
-    Array, Attention, ConvOptions, DType, Error, Pool2d, Range, Tensor, arange, concat, full, normal, ones, scalar, size_value,
-    spec, stack, step, trace, uniform,
+    Array, Attention, ConvOptions, DType, Error, Pool2d, Range, Tensor, arange, concat, constant_array, full, normal, ones,
+    scalar, size_value, spec, stack, step, trace, uniform,
 };
 
 use crate::common::{close, floats, ints, ramp, run, run_over};
@@ -42,6 +42,30 @@ fn reductions() {
     check(|x| x.logsumexp(1) - x.exp().sum(1).log(), &[0.0, 0.0]);
     check(|x| x.gt(0).any(1).cast(DType::F32), &[1.0, 1.0]);
     check(|x| x.lt(3.5).all(0).cast(DType::F32), &[1.0; 3]);
+}
+
+#[test]
+fn orders() {
+    check(|x| x.argsort(1, false).cast(DType::F32), &[1.0, 0.0, 2.0, 2.0, 1.0, 0.0]);
+    check(|x| x.sort(1, true).0, &[3.0, 1.0, -2.0, 0.5, 0.0, -1.0]);
+    check(|x| x.sort(0, false).0, &[0.5, -2.0, -1.0, 1.0, 0.0, 3.0]);
+    check(|x| x.top_k(-1, 2).0, &[3.0, 1.0, 0.5, 0.0]);
+    check(|x| x.top_k(-1, 1).1.cast(DType::F32) - x.argmax(1).unsqueeze(1).cast(DType::F32), &[0.0, 0.0]);
+    check(|x| x.cumsum(1), &[1.0, -1.0, 2.0, 0.5, 0.5, -0.5]);
+    check(|x| x.cumprod(-1), &[1.0, -2.0, -6.0, 0.5, 0.0, 0.0]);
+    check(|x| x.unsqueeze(0).cumsum(0).squeeze(0) - x, &[0.0; 6]);
+}
+
+#[test]
+fn places() {
+    let at = || constant_array(&ints([3], [0, 2, 0]));
+    check(|x| x.index_copy(1, at(), x).sum(0), &[2.0, -2.0, -2.0]);
+    check(|x| x.index_max(1, at(), x), &[3.0, -2.0, 3.0, 0.5, 0.0, 0.0]);
+    check(|x| x.index_min(1, at(), x), &[1.0, -2.0, -2.0, -1.0, 0.0, -1.0]);
+    check(|x| x.index_mul(1, at(), x), &[3.0, -2.0, -6.0, -0.25, 0.0, 0.0]);
+    check(|x| x.narrow_at(1, scalar(1i32), 2), &[-2.0, 3.0, 0.0, -1.0]);
+    check(|x| x.replace_at(1, size_value(1), x.narrow(1, 0, 2)), &[1.0, 1.0, -2.0, 0.5, 0.5, 0.0]);
+    check(|x| x.narrow_at(-1, scalar(2i64), 1).squeeze(..), &[3.0, -1.0]);
 }
 
 #[test]

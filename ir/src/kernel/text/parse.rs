@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 
 use super::VERSION;
+use super::print::word;
 use crate::array::Array;
 use crate::dim::{Dim, MAX_DEPTH};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::kernel::{
     Access, Arg, AxisSet, Body, Bounds, Branch, Buffer, BufferId, Carry, Combine, Contract, Entry, Index, Inst, InstKind, Kernel,
-    KernelBody, KernelId, Launch, Loop, Mode, Nest, Place, Program, Reduction, Scatter, Side, Stage, Step, Store, Trap, TrapId,
-    Trip, ValueId, View,
+    KernelBody, KernelId, Launch, Loop, Mode, Nest, Place, Program, Reduction, Scatter, Side, Sort, Stage, Step, Store, Trap,
+    TrapId, Trip, ValueId, View,
 };
 use crate::location::Loc;
 use crate::module::StateId;
-use crate::op::{Extreme, ReduceKind};
+use crate::op::{Extreme, ReduceKind, ScatterKind};
 use crate::scalar::ScalarFn;
 use crate::text::constant::scalar;
 use crate::text::lex::Token;
@@ -86,8 +87,10 @@ fn kernel(input: &mut Parser<'_>) -> Parsed<Kernel> {
         KernelBody::Contract(contract(input, &args)?)
     } else if input.eat_word("scatter") {
         KernelBody::Scatter(scatter(input, &args)?)
+    } else if input.eat_word("sort") {
+        KernelBody::Sort(sort(input, &args)?)
     } else {
-        return Err(input.expected("`nest`, `contract` or `scatter`"));
+        return Err(input.expected("`nest`, `contract`, `scatter` or `sort`"));
     };
     input.axes.clear();
     Ok(Kernel { name, args, body })
@@ -210,11 +213,26 @@ fn scatter(input: &mut Parser<'_>, args: &[Arg]) -> Parsed<Scatter> {
     let free = named_set(input, "free")?;
     input.mark('{')?;
     let body = body(input, args)?;
-    input.word("add")?;
-    let add = store(input)?;
+    let Some(kind) = ScatterKind::ALL.into_iter().find(|kind| input.eat_word(word(*kind))) else {
+        return Err(input.expected("`set`, `add`, `mul`, `max` or `min`"));
+    };
+    let to = store(input)?;
     let when = if input.eat_word("when") { Some(ValueId::parse(input)?) } else { None };
     input.mark('}')?;
-    Ok(Scatter { axes, free, body, add, when })
+    Ok(Scatter { axes, free, body, kind, to, when })
+}
+
+fn sort(input: &mut Parser<'_>, args: &[Arg]) -> Parsed<Sort> {
+    let axes = axes(input)?;
+    input.word("along")?;
+    let axis = usize::parse(input)?;
+    let descending = input.eat_word("descending");
+    input.mark('{')?;
+    let body = body(input, args)?;
+    input.word("place")?;
+    let to = store(input)?;
+    input.mark('}')?;
+    Ok(Sort { axes, axis, descending, body, to })
 }
 
 /// `%2: f32 = mul(%0, %1)`, one a line.

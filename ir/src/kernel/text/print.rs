@@ -3,9 +3,10 @@
 use super::VERSION;
 use crate::kernel::{
     Access, Arg, Body, Bounds, Branch, Buffer, Carry, Combine, Contract, Entry, InstKind, Kernel, KernelBody, Launch, Loop, Nest,
-    Place, Program, Reduction, Scatter, Side, Stage, Step, Store, Trip, ValueId, View,
+    Place, Program, Reduction, Scatter, Side, Sort, Stage, Step, Store, Trip, ValueId, View,
 };
 use crate::name::{Name, Quoted};
+use crate::op::ScatterKind;
 use crate::text::constant::print_scalar;
 use crate::text::print::{loc, states, symbols};
 use crate::text::value::{Printer, Value as _};
@@ -66,6 +67,7 @@ fn kernel(kernel: &Kernel, out: &mut Printer<'_>) {
         KernelBody::Nest(of) => nest(of, out),
         KernelBody::Contract(of) => contract(of, out),
         KernelBody::Scatter(of) => scatter(of, out),
+        KernelBody::Sort(of) => sort(of, out),
     }
 }
 
@@ -163,13 +165,28 @@ fn scatter(scatter: &Scatter, out: &mut Printer<'_>) {
     scatter.free.print(out);
     out.put(" {\n");
     body(&scatter.body, out);
-    out.put("    add ");
-    store(&scatter.add, out);
+    out.put(format_args!("    {} ", word(scatter.kind)));
+    store(&scatter.to, out);
     if let Some(when) = scatter.when {
         out.put(" when ");
         when.print(out);
     }
     out.put("\n}\n");
+}
+
+fn sort(sort: &Sort, out: &mut Printer<'_>) {
+    out.put("sort ");
+    sort.axes.print(out);
+    out.put(format_args!(" along {}{} {{\n", sort.axis, if sort.descending { " descending" } else { "" }));
+    body(&sort.body, out);
+    out.put("    place ");
+    store(&sort.to, out);
+    out.put("\n}\n");
+}
+
+/// `add` of `scatter_add`.
+pub(super) fn word(kind: ScatterKind) -> &'static str {
+    kind.name().trim_start_matches("scatter_")
 }
 
 /// `%2: f32 = mul(%0, %1)`, one a line.

@@ -20,16 +20,27 @@ impl Value for ValueId {
 }
 
 impl Value for Index {
-    /// `2*a0 + 1` or `%3`
+    /// `2*a0 + 1`, `%3` or `%3 + a0`
     fn print(&self, out: &mut Printer<'_>) {
         match self {
             Self::At(dim) => dim.print(out),
-            Self::Value(value) => value.print(out),
+            Self::Value(value, dim) => {
+                value.print(out);
+                if !dim.is(0) {
+                    out.put(" + ");
+                    dim.print(out);
+                }
+            }
         }
     }
 
     fn parse(input: &mut Parser<'_>) -> Parsed<Self> {
-        if input.peek() == Token::Mark('%') { ValueId::parse(input).map(Self::Value) } else { Dim::parse(input).map(Self::At) }
+        if input.peek() != Token::Mark('%') {
+            return Dim::parse(input).map(Self::At);
+        }
+        let value = ValueId::parse(input)?;
+        let dim = if input.eat('+') { Dim::parse(input)? } else { Dim::ZERO };
+        Ok(Self::Value(value, dim))
     }
 }
 

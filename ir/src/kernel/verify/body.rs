@@ -49,8 +49,8 @@ impl Scope<'_> {
             return Some(format!("K7: {} indices for an argument of {} axes", index.len(), arg.shape.len()));
         }
         index.iter().zip(&arg.shape).find_map(|(index, size)| match index {
-            Index::Value(value) => match body.insts.get(value.index()) {
-                Some(inst) if inst.dtype == DType::I64 => None,
+            Index::Value(value, dim) => match body.insts.get(value.index()) {
+                Some(inst) if inst.dtype == DType::I64 => self.wrong_dim(dim),
                 Some(inst) => Some(format!("K7: a position of type {}", inst.dtype)),
                 None => Some(format!("K1: the position %{} is no instruction", value.0)),
             },

@@ -7,8 +7,8 @@ use crate::dim::{Dim, MAX_NODES};
 use crate::dtype::DType;
 use crate::error::Diag;
 use crate::kernel::{
-    Arg, AxisSet, Body, Bounds, Combine, Contract, Kernel, KernelBody, Mode, Nest, Program, Reduction, Scatter, Side, Stage,
-    Store, ValueId,
+    Arg, AxisSet, Body, Bounds, Combine, Contract, Kernel, KernelBody, Mode, Nest, Program, Reduction, Scatter, Side, Sort,
+    Stage, Store, ValueId,
 };
 use crate::op::ReduceKind;
 use crate::ty::Shape;
@@ -23,6 +23,7 @@ pub(super) fn check(program: &Program, id: usize, kernel: &Kernel, found: &mut F
         KernelBody::Nest(nest) => &nest.axes,
         KernelBody::Contract(contract) => &contract.axes,
         KernelBody::Scatter(scatter) => &scatter.axes,
+        KernelBody::Sort(sort) => &sort.axes,
     };
     found.require(axes.len() <= AxisSet::MAX, || Diag::new(format!("K2: {place} has {} axes", axes.len())));
     for axis in axes {
@@ -34,6 +35,7 @@ pub(super) fn check(program: &Program, id: usize, kernel: &Kernel, found: &mut F
         KernelBody::Nest(of) => nest(scope, of, found),
         KernelBody::Contract(of) => contract(&scope, of, found),
         KernelBody::Scatter(of) => scatter(&scope, of, found),
+        KernelBody::Sort(of) => sort(&scope, of, found),
     }
 }
 
@@ -141,7 +143,7 @@ fn scatter(scope: &Scope<'_>, scatter: &Scatter, found: &mut Findings) {
     scope.require(found, scope.over.contains_all(scatter.free), "K2: an axis that there is not is free");
     body::check(scope, &scatter.body, found);
     // A position outside adds nothing, so none has to be inside.
-    let wrong = wrong_store(scope, &scatter.body, &scatter.add, &[Mode::Update], Bounds::Clamp);
+    let wrong = wrong_store(scope, &scatter.body, &scatter.to, &[Mode::Update], Bounds::Clamp);
     scope.note(found, wrong);
     let written = scope.kernel.args.iter().filter(|arg| arg.mode != Mode::Read).count();
     scope.require(found, written <= 1, "K15: writes more than its target");
@@ -151,6 +153,19 @@ fn scatter(scope: &Scope<'_>, scatter: &Scatter, found: &mut Findings) {
     }
 }
 
+fn sort(scope: &Scope<'_>, sort: &Sort, found: &mut Findings) {
+    scope.require(found, sort.axis < sort.axes.len(), "K28: sorts along an axis that there is not");
+    body::check(scope, &sort.body, found);
+    let wrong = wrong_store(scope, &sort.body, &sort.to, &[Mode::Write], Bounds::Proven);
+    scope.note(found, wrong);
+    let dtype = scope.kernel.args.get(sort.to.arg).map(|arg| arg.dtype);
+    scope.require(found, dtype == Some(DType::I64), "K28: positions are i64");
+    let key = sort.body.insts.get(sort.to.value.index()).map(|inst| inst.dtype);
+    scope.require(found, key.is_none_or(|key| key == key.compute()), "K28: compares in a type that is only stored");
+    let written = scope.kernel.args.iter().filter(|arg| arg.mode != Mode::Read).count();
+    scope.require(found, written <= 1, "K28: writes more than its positions");
+}
+
 /// Whether a launch of it may set the status word.
 pub(super) fn may_fail(kernel: &Kernel) -> bool {
     let checks = |body: &Body| body.insts.iter().any(|inst| matches!(inst.kind, crate::kernel::InstKind::Check { .. }));
@@ -158,6 +173,7 @@ pub(super) fn may_fail(kernel: &Kernel) -> bool {
         KernelBody::Nest(nest) => nest.stages.iter().any(|stage| checks(&stage.body)),
         KernelBody::Contract(contract) => checks(&contract.a.body) || checks(&contract.b.body) || checks(&contract.epilogue),
         KernelBody::Scatter(scatter) => checks(&scatter.body),
+        KernelBody::Sort(sort) => checks(&sort.body),
     }
 }
 

@@ -16,6 +16,7 @@
 //! - K13 A store writes an argument that is not only read, by one index an axis, at the axes visited.
 //! - K14 In a contraction every axis has exactly one role, sides use their own, and give the type of the sum.
 //! - K15 A scatter's target is the only argument that it updates; its condition is a bool.
+//! - K28 A sort compares along an axis that it has, in a compute type; its positions, `i64`, are all that it writes.
 //! - K16 Arguments have one stride an axis, and possible sizes.
 //!
 //! Of an entry:

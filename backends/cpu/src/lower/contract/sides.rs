@@ -134,7 +134,7 @@ fn slope(cx: &Cx<'_>, arg: usize, index: &[Index], axis: usize) -> Option<Dim> {
     for (index, stride) in index.iter().zip(&cx.arg(arg).strides) {
         match index {
             Index::At(dim) => offset = offset + dim * stride,
-            Index::Value(_) => return None,
+            Index::Value(..) => return None,
         }
     }
     offset.along(axis).map(|(slope, _)| slope)

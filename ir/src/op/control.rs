@@ -5,9 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Call, Op};
 use crate::dim::Dim;
 use crate::module::FuncId;
-use crate::op::{Call, Op};
 use crate::ty::Type;
 
 /// Attributes of [`Op::If`].
@@ -66,7 +66,10 @@ impl Op {
             | Self::Size(_)
             | Self::Iota(_)
             | Self::Gather(_)
-            | Self::ScatterAdd(_)
+            | Self::Scatter(_)
+            | Self::DynamicSlice(_)
+            | Self::DynamicUpdate(_)
+            | Self::Sort(_)
             | Self::Reshape(_)
             | Self::Permute(_)
             | Self::Broadcast(_)
@@ -93,48 +96,21 @@ impl Op {
     /// The operation with every function replaced, in the order of [`Op::functions`].
     #[must_use]
     pub fn with_functions(&self, mut replace: impl FnMut(FuncId) -> FuncId) -> Self {
-        match self {
-            Self::Call(call) => {
-                let func = replace(call.func);
-                Self::Call(Call { func, vjp: call.vjp.map(replace), ..call.clone() })
-            }
-            Self::If(op) => {
-                let then = replace(op.then);
-                Self::If(If { then, otherwise: replace(op.otherwise), results: op.results.clone() })
-            }
-            Self::While(op) => {
-                let cond = replace(op.cond);
-                Self::While(While { cond, body: replace(op.body), ..op.clone() })
-            }
-            Self::Scan(op) => Self::Scan(Scan { body: replace(op.body), ..op.clone() }),
-            Self::Map(_)
-            | Self::Cast(_)
-            | Self::Const(_)
-            | Self::Size(_)
-            | Self::Iota(_)
-            | Self::Gather(_)
-            | Self::ScatterAdd(_)
-            | Self::Reshape(_)
-            | Self::Permute(_)
-            | Self::Broadcast(_)
-            | Self::Slice(_)
-            | Self::Pad(_)
-            | Self::Concat(_)
-            | Self::Reverse(_)
-            | Self::Reduce(_)
-            | Self::ArgReduce(_)
-            | Self::Window(_)
-            | Self::WindowArg(_)
-            | Self::WindowTake(_)
-            | Self::WindowPut(_)
-            | Self::Dot(_)
-            | Self::Conv(_)
-            | Self::Philox(_)
-            | Self::Param(_)
-            | Self::Alias
-            | Self::StopGradient
-            | Self::Transform(_) => self.clone(),
+        let mut named = self.functions().into_iter().map(&mut replace);
+        let mut next = || named.next().expect("as many functions as `functions` lists");
+        let mut new = self.clone();
+        if let Self::Call(Call { func, vjp, .. }) = &mut new {
+            *func = next();
+            vjp.iter_mut().for_each(|vjp| *vjp = next());
+        } else if let Self::If(If { then, otherwise, .. }) = &mut new {
+            (*then, *otherwise) = (next(), next());
+        } else if let Self::While(While { cond, body, .. }) = &mut new {
+            (*cond, *body) = (next(), next());
+        } else if let Self::Scan(Scan { body, .. }) = &mut new {
+            *body = next();
         }
+        assert!(named.next().is_none(), "every function that `functions` lists is replaced");
+        new
     }
 }
 
