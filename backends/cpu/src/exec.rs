@@ -81,7 +81,7 @@ impl Kept {
     }
 }
 
-/// Results of the last call, whose memory is used again once the caller has dropped them: what is new to a process costs a
+/// Results of the last two calls, whose memory is used again once the caller has dropped them: what is new to a process costs a
 /// fault a page. A caller that writes to a large result while the workspace lives pays a copy.
 #[derive(Default)]
 struct Results(Vec<Array>);
@@ -89,11 +89,10 @@ struct Results(Vec<Array>);
 impl Results {
     /// Arrays for the results of a call, which writes every element.
     fn arrays(&mut self, types: &[(DType, Vec<usize>)]) -> Result<Vec<Array>, Diag> {
-        let mut old = std::mem::take(&mut self.0);
         let mut array = |(dtype, shape): &(DType, Vec<usize>)| {
             let fits = |array: &Array| array.dtype() == *dtype && array.shape() == shape && !array.is_shared();
-            let mut array = match old.iter().position(fits) {
-                Some(place) => old.swap_remove(place),
+            let mut array = match self.0.iter().position(fits) {
+                Some(place) => self.0.remove(place),
                 None => Array::zeroed(*dtype, shape.clone())?,
             };
             // Whoever leaves an element out is found out by tests.
@@ -102,7 +101,10 @@ impl Results {
             }
             Ok(array)
         };
-        types.iter().map(&mut array).collect()
+        let arrays = types.iter().map(&mut array).collect();
+        // A caller may hold one call's results until it has the next one's.
+        self.0.drain(..self.0.len().saturating_sub(types.len()));
+        arrays
     }
 
     fn remember(&mut self, results: &[Array]) {

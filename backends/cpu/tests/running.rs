@@ -152,5 +152,9 @@ fn a_result_that_is_kept_stays_as_it_was() {
     let place = call(2.0).bytes().as_ptr();
     let again = call(3.0);
     assert_eq!(again.bytes().as_ptr(), place, "what is dropped is used again");
+    // Each is held until the next is there.
+    let mut last = call(4.0);
+    let places: Vec<*const u8> = (0..6).map(|_| std::mem::replace(&mut last, call(5.0)).bytes().as_ptr()).collect();
+    assert_eq!(places[2..4], places[4..6], "two take turns");
     assert!(kept.to_f64().iter().all(|x| *x == -1.0) && again.to_f64().iter().all(|x| *x == -3.0));
 }
