@@ -290,6 +290,12 @@ impl Array {
         Ok(array)
     }
 
+    /// Whether another array shares the elements, which are copied before one of them is written to.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.data) > 1
+    }
+
     /// Tells later whether the elements are still the same.
     ///
     /// ```

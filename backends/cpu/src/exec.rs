@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use graver_ir::kernel::{Place, Program};
-use graver_ir::{Array, Diag, Error, Sizes, Watch};
+use graver_ir::{Array, DType, Diag, Error, Sizes, Watch};
 use graver_runtime::{Executable, Invocation, Profile, Slot, Stage, Working, Workspace};
 
 use crate::bind::{Bound, BoundPhase};
@@ -23,6 +23,8 @@ use crate::steps::Running;
 
 /// Sets of sizes that a workspace remembers.
 const REMEMBERED: usize = 16;
+/// Bytes of a result whose memory is worth keeping.
+const LARGE: usize = 64 << 10;
 /// Parts of a launch at most.
 const MAX_PARTS: usize = 256;
 
@@ -43,6 +45,7 @@ struct Space {
     /// As [`Room`] says.
     memory: Memory,
     kept: Kept,
+    results: Results,
     bound: Vec<Arc<Bound>>,
     pointers: Vec<*mut u8>,
 }
@@ -75,6 +78,37 @@ impl Kept {
                 *fresh = *fresh && !pack.is_of(*slot);
             }
         }
+    }
+}
+
+/// Results of the last two calls, whose memory is used again once the caller has dropped them: what is new to a process costs a
+/// fault a page. A caller that writes to a large result while the workspace lives pays a copy.
+#[derive(Default)]
+struct Results(Vec<Array>);
+
+impl Results {
+    /// Arrays for the results of a call, which writes every element.
+    fn arrays(&mut self, types: &[(DType, Vec<usize>)]) -> Result<Vec<Array>, Diag> {
+        let mut array = |(dtype, shape): &(DType, Vec<usize>)| {
+            let fits = |array: &Array| array.dtype() == *dtype && array.shape() == shape && !array.is_shared();
+            let mut array = match self.0.iter().position(fits) {
+                Some(place) => self.0.remove(place),
+                None => Array::zeroed(*dtype, shape.clone())?,
+            };
+            // Whoever leaves an element out is found out by tests.
+            if cfg!(debug_assertions) {
+                array.bytes_mut().fill(if *dtype == DType::Bool { 1 } else { 0xFF });
+            }
+            Ok(array)
+        };
+        let arrays = types.iter().map(&mut array).collect();
+        // A caller may hold one call's results until it has the next one's.
+        self.0.drain(..self.0.len().saturating_sub(types.len()));
+        arrays
+    }
+
+    fn remember(&mut self, results: &[Array]) {
+        self.0.extend(results.iter().filter(|result| result.bytes().len() >= LARGE).cloned());
     }
 }
 
@@ -281,8 +315,7 @@ impl CpuExecutable {
         self.check_entry(call.entry)?;
         let bound = self.bound(space, call.entry, call.inputs)?;
         self.check_state(call.entry, call.state)?;
-        let zeros = |(dtype, shape): &(graver_ir::DType, Vec<usize>)| Array::zeroed(*dtype, shape.clone());
-        let mut outputs: Vec<Array> = bound.outputs.iter().map(zeros).collect::<Result<_, Diag>>()?;
+        let mut outputs = space.results.arrays(&bound.outputs)?;
         let (start, moved) = Self::working(&bound, space)?;
         space.kept.check(call.entry, &self.packs[call.entry], call.state, moved);
         // SAFETY: the arena lies in the memory, as bound.
@@ -299,7 +332,10 @@ impl CpuExecutable {
             profile,
         };
         match running.all(&bound.steps) {
-            Ok(()) => Ok(outputs),
+            Ok(()) => {
+                space.results.remember(&outputs);
+                Ok(outputs)
+            }
             Err(status) => Err(self.failure(status)),
         }
     }

@@ -132,3 +132,29 @@ fn every_stage_is_shown() {
     assert_eq!(executable.dump(2, Stage::Vector), None);
     assert_eq!(executable.compile_times().len(), 2);
 }
+
+/// Results whose memory is used again are not those that a caller still has.
+#[test]
+fn a_result_that_is_kept_stays_as_it_was() {
+    let mut b = graver_testkit::Build::new("neg");
+    let x = b.arg("x", DType::F32, [200, 200]);
+    let y = b.map(ScalarFn::Neg, [x]);
+    let cpu = Cpu::new(2);
+    let program = graver_passes::pipeline::compile(b.finish([y]), &cpu.describe(), &mut graver_passes::Silent);
+    let executable = cpu.compile(Arc::new(program.expect("it compiles"))).expect("it compiles");
+    let mut workspace = executable.workspace();
+    let mut call = |value: f64| {
+        let x = Array::full([200, 200], graver_ir::Scalar::float(DType::F32, value));
+        let call = Invocation { entry: 0, inputs: &[&x], state: &mut [], workspace: &mut workspace };
+        executable.run(call).expect("it runs").remove(0)
+    };
+    let kept = call(1.0);
+    let place = call(2.0).bytes().as_ptr();
+    let again = call(3.0);
+    assert_eq!(again.bytes().as_ptr(), place, "what is dropped is used again");
+    // Each is held until the next is there.
+    let mut last = call(4.0);
+    let places: Vec<*const u8> = (0..6).map(|_| std::mem::replace(&mut last, call(5.0)).bytes().as_ptr()).collect();
+    assert_eq!(places[2..4], places[4..6], "two take turns");
+    assert!(kept.to_f64().iter().all(|x| *x == -1.0) && again.to_f64().iter().all(|x| *x == -3.0));
+}

@@ -9,6 +9,9 @@ use crate::vector::{Binary, Compare, Elem, Op, Val};
 pub(super) const BLOCK: i64 = 4096;
 /// The same where no other axis is parallel.
 pub(super) const GRAIN: i64 = 1024;
+/// The same where another axis is contiguous for some access: a cache holds a line for each point until its other elements,
+/// which are those of the next parallel points, were visited too.
+pub(super) const NARROW: i64 = 32;
 
 impl Cx<'_> {
     /// The body at every position of the axes, the first outermost; `lane`, if any, innermost and over lanes.

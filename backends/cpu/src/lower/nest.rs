@@ -5,7 +5,7 @@ use graver_ir::Dim;
 use graver_ir::kernel::{AxisSet, Body, Index, Nest, Stage};
 
 use super::cx::{At, Cx};
-use super::loops::{BLOCK, GRAIN};
+use super::loops::{BLOCK, GRAIN, NARROW};
 use super::reduce::Results;
 use super::{Lowered, Phase};
 use crate::vector::{Binary, Op, Val};
@@ -29,8 +29,10 @@ pub(super) fn lower(mut cx: Cx<'_>, nest: &Nest) -> Lowered {
 
 /// How a nest is run.
 struct Plan {
-    /// Outer axes but the one over lanes.
+    /// Outer axes but the one over lanes; a crossed one last.
     rows: Vec<usize>,
+    /// Whether some access that is strided over lanes is contiguous along the last of the rows.
+    crossed: bool,
     outer: AxisSet,
     /// The axis over lanes, if it is an outer one.
     outer_lane: Option<usize>,
@@ -50,28 +52,50 @@ impl Plan {
             Some(_) | None => best_lane(cx, nest, std::slice::from_ref(stage), stage.over.minus(outer), AxisSet::EMPTY),
         };
         let inner_lanes = nest.stages.iter().map(inner).collect();
-        let rows = outer.iter().filter(|axis| Some(*axis) != outer_lane).collect();
-        Self { rows, outer, outer_lane, inner_lanes }
+        let mut rows: Vec<usize> = outer.iter().filter(|axis| Some(*axis) != outer_lane).collect();
+        let crossing = outer_lane.and_then(|lane| rows.iter().copied().find(|row| crosses(cx, nest, lane, *row)));
+        if let Some(crossing) = crossing {
+            rows.retain(|axis| *axis != crossing);
+            rows.push(crossing);
+        }
+        Self { rows, crossed: crossing.is_some(), outer, outer_lane, inner_lanes }
     }
 
     /// The sizes that a parallel point is made of.
     fn points(&self, nest: &Nest) -> Vec<Dim> {
         let mut points: Vec<Dim> = self.rows.iter().map(|axis| nest.axes[*axis].clone()).collect();
-        if let Some(axis) = self.outer_lane {
-            let size = &nest.axes[axis];
-            if self.rows.is_empty() {
-                points.push(size.ceil_div(&Dim::from(GRAIN)));
-            } else if self.is_split(nest) {
-                points.push(size.ceil_div(&Dim::from(BLOCK)));
-            }
+        if let Some(axis) = self.outer_lane
+            && let Some((place, length)) = self.blocks(nest)
+        {
+            points.insert(place, nest.axes[axis].ceil_div(&Dim::from(length)));
         }
         points
     }
 
-    /// Whether the outer axis over lanes is cut into blocks.
-    fn is_split(&self, nest: &Nest) -> bool {
-        self.outer_lane.is_some_and(|axis| nest.axes[axis].as_const().is_none_or(|size| size > BLOCK))
+    /// Where the axis over lanes is cut into blocks: which of the sizes counts them, and their length.
+    fn blocks(&self, nest: &Nest) -> Option<(usize, i64)> {
+        let size = &nest.axes[self.outer_lane?];
+        let longer = |length: i64| size.as_const().is_none_or(|size| size > length);
+        if self.rows.is_empty() {
+            Some((0, GRAIN))
+        } else if self.crossed {
+            longer(NARROW).then_some((self.rows.len() - 1, NARROW))
+        } else {
+            longer(BLOCK).then_some((self.rows.len(), BLOCK))
+        }
     }
+}
+
+/// Whether some access that is strided along `lane` is contiguous along `row`, which is long enough for that to matter.
+fn crosses(cx: &Cx<'_>, nest: &Nest, lane: usize, row: usize) -> bool {
+    let long = nest.axes[row].as_const().is_none_or(|size| size >= i64::try_from(cx.lanes).unwrap_or(i64::MAX));
+    let crossing =
+        |arg: usize, index: &[Index]| access_score(cx, arg, index, lane) == -2 && access_score(cx, arg, index, row) == 3;
+    let in_stage = |stage: &Stage| {
+        stage.body.loads().any(|(_, access)| crossing(access.arg, &access.index))
+            || stage.stores.iter().any(|store| crossing(store.arg, &store.index))
+    };
+    long && nest.stages.iter().any(in_stage)
 }
 
 fn emit(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) {
@@ -84,15 +108,16 @@ fn emit(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) {
             cx.swept(axis, begin, end, unroll, &mut |cx| stages(cx, nest, plan));
         }
         Some(axis) => cx.parallel(&points, &mut |cx, digits| {
-            bind(cx, &plan.rows, digits);
-            let (zero, one) = (cx.b.int(0), cx.b.int(1));
-            let (begin, end) = if plan.is_split(nest) {
-                let place = *digits.last().expect("the block is the last digit");
-                let next = cx.b.add(place, one);
-                block(cx, place, next, BLOCK, &nest.axes[axis])
-            } else {
-                (zero, cx.value(&nest.axes[axis]))
+            let mut rows = digits.to_vec();
+            let (begin, end) = match plan.blocks(nest) {
+                Some((place, length)) => {
+                    let (number, one) = (rows.remove(place), cx.b.int(1));
+                    let next = cx.b.add(number, one);
+                    block(cx, number, next, length, &nest.axes[axis])
+                }
+                None => (cx.b.int(0), cx.value(&nest.axes[axis])),
             };
+            bind(cx, &plan.rows, &rows);
             cx.swept(axis, begin, end, unroll, &mut |cx| stages(cx, nest, plan));
         }),
         None if points.is_empty() => stages(cx, nest, plan),
