@@ -89,9 +89,12 @@ impl Plan {
 /// Whether some access that is strided along `lane` is contiguous along `row`, which is long enough for that to matter.
 fn crosses(cx: &Cx<'_>, nest: &Nest, lane: usize, row: usize) -> bool {
     let long = nest.axes[row].as_const().is_none_or(|size| size >= i64::try_from(cx.lanes).unwrap_or(i64::MAX));
-    let crossing =
-        |arg: usize, index: &[Index]| access_score(cx, arg, index, lane) == -2 && access_score(cx, arg, index, row) == 3;
     let in_stage = |stage: &Stage| {
+        let axes = stage.body.axes();
+        let crossing = |arg: usize, index: &[Index]| {
+            let score = |axis: usize| access_score(cx, arg, (index, &axes), axis);
+            score(lane) == -2 && score(row) == 3
+        };
         stage.body.loads().any(|(_, access)| crossing(access.arg, &access.index))
             || stage.stores.iter().any(|store| crossing(store.arg, &store.index))
     };
