@@ -41,7 +41,11 @@ fn scatter_set(b: &mut Build<'_>, of: Scatter, args: &[Value], slot: usize) -> D
 /// The tangent where the operand is the extreme, divided by how many are.
 fn share_of_extreme(b: &mut Build<'_>, at: GatherAxes, args: &[Value], out: Value, slot: usize) -> Result<Vec<Step>, Diag> {
     let picked = b.add(Op::Gather(at), &[out, args[1]])?;
-    let hits = [b.map(ScalarFn::Eq, &[args[0], out]), b.map(ScalarFn::Eq, &[args[2], picked])];
+    // What is NaN is an extreme, which equals nothing.
+    let hits = [(args[0], out), (args[2], picked)].map(|(x, extreme)| {
+        let (equal, nan) = (b.map(ScalarFn::Eq, &[x, extreme]), b.map(ScalarFn::IsNan, &[x]));
+        b.map(ScalarFn::Or, &[equal, nan])
+    });
     let count = count_at(b, at, args, hits)?;
     let (hit, count) = if slot == 0 { (hits[0], count) } else { (hits[1], b.add(Op::Gather(at), &[count, args[1]])?) };
     let ty = b.ty(args[slot]).clone();

@@ -134,5 +134,6 @@ fn scattered_values_that_meet() {
         of(ScatterKind::Max, &x, &[2.0, 4.0, 2.0, 1.0]),
         [vec![1.0 / 3.0, 1.0, 1.0], vec![1.0 / 3.0, 0.0, 1.0 / 3.0, 0.0]]
     );
+    assert_eq!(of(ScatterKind::Max, &x, &[f64::NAN, 4.0, 2.0, f64::NAN])[1], [0.5, 0.0, 0.0, 0.5]);
     assert_eq!(of(ScatterKind::Min, &x, &[1.0, 5.0, 1.0, 4.0]), [vec![0.0, 0.5, 1.0], vec![0.5, 0.5, 0.5, 0.0]]);
 }
