@@ -94,3 +94,24 @@ impl Numbers {
         compared.iter().find_map(differs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expecting(losses: [f64; 3]) -> Numbers {
+        let losses = Array::from_vec([3], losses.to_vec()).expect("three");
+        let file = Checkpoint { arrays: [("expect.losses".to_owned(), losses)].into(), ..Checkpoint::default() };
+        Numbers { file: Some(file), init: Init::seed(0) }
+    }
+
+    #[test]
+    fn what_differs_from_what_is_expected_is_told() {
+        let numbers = expecting([2.0, 1.9, 1.8]);
+        assert_eq!(numbers.wrong(&[2.000_01, 0.0, 1.801]), None);
+        let first = numbers.wrong(&[2.000_03, 1.9, 1.8]).expect("it differs");
+        assert!(first.contains("the first loss is 2.00003, expected 2"), "{first}");
+        assert!(numbers.wrong(&[2.0, 1.9, 1.79]).is_some_and(|third| third.contains("third")));
+        assert!(numbers.wrong(&[f64::NAN, 1.9, 1.8]).is_some() && numbers.wrong(&[2.0]).is_some());
+    }
+}

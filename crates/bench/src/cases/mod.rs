@@ -10,6 +10,9 @@ use crate::numbers::Numbers;
 
 pub(crate) use runs::{Facts, Runs};
 
+/// Compiles a case for a device, over these numbers.
+type Build = fn(&mut Numbers, &Device) -> Result<Box<dyn Runs>, Error>;
+
 /// Something to be measured.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
@@ -17,15 +20,15 @@ pub(crate) struct Case {
     pub(crate) flops: f64,
     /// Bytes of arguments and results, where a call does little with each; 0 where operations decide.
     pub(crate) bytes: f64,
-    pub(crate) build: fn(&mut Numbers, &Device) -> Result<Box<dyn Runs>, Error>,
+    pub(crate) build: Build,
 }
 
 impl Case {
-    const fn computing(name: &'static str, flops: f64, build: fn(&mut Numbers, &Device) -> Result<Box<dyn Runs>, Error>) -> Self {
+    const fn computing(name: &'static str, flops: f64, build: Build) -> Self {
         Self { name, flops, bytes: 0.0, build }
     }
 
-    const fn moving(name: &'static str, bytes: f64, build: fn(&mut Numbers, &Device) -> Result<Box<dyn Runs>, Error>) -> Self {
+    const fn moving(name: &'static str, bytes: f64, build: Build) -> Self {
         Self { name, flops: 0.0, bytes, build }
     }
 }
@@ -104,4 +107,29 @@ static CASES: [Case; 22] = [
 /// Every case.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
     CASES.iter().chain(&PRODUCTS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_has_a_name_of_its_own() {
+        let names: std::collections::BTreeSet<&str> = all().map(|case| case.name).collect();
+        assert_eq!(names.len(), all().count());
+    }
+
+    #[test]
+    fn a_step_can_be_called_and_profiled() {
+        let case = all().find(|case| case.name == "mlp_train").expect("it is one");
+        let mut numbers = Numbers::open(None, case.name).expect("our own numbers are always there");
+        let mut step = (case.build)(&mut numbers, &graver::cpu_with_threads(1)).expect("it compiles");
+        step.call().expect("it runs");
+        let first = step.seen().expect("it ran");
+        let profile = step.profile().expect("it runs");
+        assert!(step.seen().expect("it ran") == first, "a profile does not count as a call that is seen");
+        step.call().expect("it runs");
+        assert!(step.seen().expect("it ran") < first, "it learns");
+        assert!(profile.launches.len() > 5 && profile.launches.iter().all(|launch| launch.kernel < step.program().kernels.len()));
+    }
 }

@@ -214,7 +214,7 @@ impl Plan {
     /// The other is an odd number of cache lines, so that the elements of a tile do not fall on the same lines' sets.
     pub(super) fn row_strides(&self, tiling: &Tiling<'_>) -> (i64, i64) {
         let line = LINE / tiling.bytes();
-        let apart = |elements: i64| ((elements + line - 1) / line | 1) * line;
+        let apart = |elements: i64| (((elements + line - 1) / line) | 1) * line;
         if tiling.rows.along_own { (1, apart(self.most_rows)) } else { (apart(self.chunk), 1) }
     }
 
