@@ -33,7 +33,7 @@ pub struct ResNetConfig {
     pub depths: Vec<usize>,
     /// Of what a stage is stacked.
     pub layer_type: ResNetLayer,
-    /// The function after norms.
+    /// The function after the first convolution and after every sum.
     #[serde(deserialize_with = "crate::activation::read")]
     pub hidden_act: Activation,
     /// Whether the first stage halves images too.
@@ -109,7 +109,8 @@ struct Block {
 
 impl Block {
     fn new(config: &ResNetConfig, [inputs, outputs]: [usize; 2], stride: i64, init: &mut Init) -> Self {
-        let act = Some(config.hidden_act);
+        // Whatever the configuration says: that is what the models that use it were trained with.
+        let act = Some(Activation::Relu);
         let shortcut = inputs != outputs || stride != 1;
         let layer = match config.layer_type {
             ResNetLayer::Basic => vec![

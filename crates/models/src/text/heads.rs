@@ -155,7 +155,8 @@ impl Module for MaskedLm {
         walk.field(paths.word_hidden, &self.hidden);
         walk.field(paths.word_norm, &self.norm);
         walk.field(paths.words, &self.words);
-        walk.field(paths.word_bias, &self.bias);
+        let is_tied = self.config().tie_word_embeddings;
+        walk.field(if is_tied { paths.word_bias } else { paths.own_word_bias }, &self.bias);
     }
 }
 
@@ -224,6 +225,7 @@ impl Pretrained for MaskedLm {
     }
 
     fn names(&self) -> Names {
-        self.body.names()
+        let paths = self.config().model_type.paths();
+        Names { tied: if self.config().tie_word_embeddings { paths.names.tied } else { paths.untied }, ..paths.names }
     }
 }

@@ -27,7 +27,11 @@ pub(super) struct Paths {
     /// The last layer's weight, where it is not the table of tokens.
     pub(super) words: &'static str,
     pub(super) word_bias: &'static str,
+    /// The last layer's own bias, where it has a weight of its own.
+    pub(super) own_word_bias: &'static str,
     pub(super) names: Names,
+    /// Of a last layer of its own: the other bias is in its file too, and unused.
+    pub(super) untied: &'static [(&'static str, &'static str)],
 }
 
 /// Constants that old files keep.
@@ -50,6 +54,8 @@ const BERT: Paths = Paths {
     word_norm: "cls.predictions.transform.LayerNorm",
     words: "cls.predictions.decoder.weight",
     word_bias: "cls.predictions.bias",
+    own_word_bias: "cls.predictions.decoder.bias",
+    untied: &[("cls.predictions.bias", "cls.predictions.decoder.bias")],
     names: Names {
         body: "bert",
         ignored: &[CONSTANTS, "pooler", "cls.seq_relationship"],
@@ -68,6 +74,8 @@ const ROBERTA: Paths = Paths {
     word_norm: "lm_head.layer_norm",
     words: "lm_head.decoder.weight",
     word_bias: "lm_head.bias",
+    own_word_bias: "lm_head.decoder.bias",
+    untied: &[("lm_head.bias", "lm_head.decoder.bias")],
     names: Names {
         body: "roberta",
         ignored: &[CONSTANTS, "pooler"],
@@ -96,6 +104,8 @@ const DISTILBERT: Paths = Paths {
     word_norm: "vocab_layer_norm",
     words: "vocab_projector.weight",
     word_bias: "vocab_projector.bias",
+    own_word_bias: "vocab_projector.bias",
+    untied: &[],
     names: Names {
         body: "distilbert",
         ignored: &[CONSTANTS],

@@ -46,6 +46,8 @@ fn bodies() -> Result<(), Error> {
 fn language_models() -> Result<(), Error> {
     let forward = |model: &MaskedLm, input| vec![model.forward(input)];
     check("bert_mlm", &["logits"], true, forward)?;
+    // A last layer of its own, weight and bias.
+    check("bert_untied", &["logits"], true, forward)?;
     check("roberta_mlm", &["logits"], false, forward)?;
     check("distilbert_mlm", &["logits"], false, forward)
 }

@@ -206,6 +206,9 @@ BODY = ["last_hidden_state", "pooler_output"]
 CASES = {
     "bert": lambda c: encoder(c, transformers.BertModel(bert()), 1, BODY, types=True),
     "bert_mlm": lambda c: encoder(c, transformers.BertForMaskedLM(bert(hidden_act="gelu_new")), 2, ["logits"], types=True),
+    "bert_untied": lambda c: encoder(
+        c, transformers.BertForMaskedLM(bert(tie_word_embeddings=False)), 26, ["logits"], types=True
+    ),
     "bert_class": lambda c: encoder(
         c, transformers.BertForSequenceClassification(bert(**LABELS)), 3, ["logits"], types=True, max_shard_size="4KB"
     ),
@@ -241,7 +244,7 @@ CASES = {
         c, transformers.ResNetForImageClassification(resnet(layer_type="bottleneck", **LABELS)), 20, 32, ["logits"]
     ),
     "resnet_basic": lambda c: images(
-        c, transformers.ResNetForImageClassification(resnet(layer_type="basic", downsample_in_first_stage=True)), 21, 32, ["logits"]
+        c, transformers.ResNetForImageClassification(resnet(layer_type="basic", downsample_in_first_stage=True, hidden_act="gelu")), 21, 32, ["logits"]
     ),
     "sentence": sentence,
     "classify": classify,
