@@ -2,6 +2,7 @@
 
 use graver_ir::{Dim, Function, Graph, NodeId, Op, ScalarFn, Shape, Type, Value};
 
+use crate::lower::concat::is_wide;
 use crate::lower::index::{is_one_update, splat};
 use crate::lower::name::is_notable_function;
 use crate::lower::window::tiles;
@@ -47,6 +48,7 @@ pub(super) fn class(graph: &Graph, id: NodeId) -> Class {
                 Class::Map
             }
         }
+        Op::Concat(_) if is_wide(graph, id) => Class::Scatter,
         Op::Map(_) | Op::Cast(_) | Op::Concat(_) | Op::Gather(_) | Op::DynamicSlice(_) => Class::Map,
         Op::DynamicUpdate(_) => Class::Scatter,
         Op::Sort(_) => Class::Sort,

@@ -164,6 +164,10 @@ impl Lowering<'_> {
             let views = sources.iter().map(|source| match source {
                 Source::Param(position) => params[*position].clone(),
                 Source::Result(position) => results[*position].clone(),
+                Source::Part(position, start) => {
+                    let View { buffer, offset } = &results[*position];
+                    View { buffer: *buffer, offset: offset + start }
+                }
             });
             let args = views.collect();
             let kernel = self.program.intern(kernel.clone());

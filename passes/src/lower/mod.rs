@@ -6,6 +6,7 @@
 //! good: new values of the state are computed aside and copied at the end, steps are in the graph's order, and buffers
 //! have no place in the arena yet.
 
+pub(crate) mod concat;
 mod contract;
 mod control;
 mod dynamic;
@@ -56,6 +57,9 @@ fn region(function: &Function, traps: &mut Vec<Trap>) -> Kernels {
         let body = sort::lower(&mut region, value, of);
         return vec![(Kernel { name, args: scatter::types(&region), body }, scatter::sources(&region))];
     }
+    if let Some((value, axis)) = wide_concat_of(function) {
+        return concat::lower(function, value, axis, &name, traps);
+    }
     if let Some(update) = update_of(function) {
         return dynamic::update(function, update, &name, traps);
     }
@@ -76,6 +80,13 @@ fn contraction_of(function: &Function) -> Option<Value> {
 fn sort_of(function: &Function) -> Option<(Value, graver_ir::op::Sort)> {
     let value = stores::under_reshapes(&function.graph, function.results.first()?.value);
     if let Op::Sort(of) = function.graph.op(value.node) { Some((value, *of)) } else { None }
+}
+
+/// The result, where it is a concatenation of many operands.
+fn wide_concat_of(function: &Function) -> Option<(Value, usize)> {
+    let value = stores::under_reshapes(&function.graph, function.results.first()?.value);
+    let Op::Concat(axis) = function.graph.op(value.node) else { return None };
+    concat::is_wide(&function.graph, value.node).then_some((value, *axis))
 }
 
 /// The result, where it is an update in place.

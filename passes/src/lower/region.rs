@@ -9,12 +9,14 @@ use graver_ir::{Function, Graph, Loc, NodeId, Shape, Value};
 use super::point::{Condition, Point};
 
 /// Where an argument of a kernel comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     /// This parameter of the region.
     Param(usize),
     /// This result of the region.
     Result(usize),
+    /// This result, from so many elements on.
+    Part(usize, Dim),
 }
 
 /// A reduction that has its stage.

@@ -69,5 +69,5 @@ pub(super) fn types(region: &Region<'_>) -> Vec<Arg> {
 }
 
 pub(super) fn sources(region: &Region<'_>) -> Vec<Source> {
-    region.args.iter().map(|(source, _)| *source).collect()
+    region.args.iter().map(|(source, _)| source.clone()).collect()
 }

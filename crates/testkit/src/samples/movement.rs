@@ -169,6 +169,10 @@ fn concats(cases: &mut Cases, dtype: DType) {
     concat(name("symbol_rows"), 1, &[("n", 3).shape(), ("n", "m").shape()]);
     concat(name("with_empty"), 0, &[[0, 3].shape(), [2, 3].shape(), ("z", 3).shape()]);
     concat(name("all_empty"), 1, &[[0, 3].shape(), [0, 2].shape()]);
+    let many = |shape: &dyn Fn(usize) -> Shape| (0..11).map(shape).collect::<Vec<Shape>>();
+    concat(name("many_rows"), 0, &many(&|place| [1 + place % 2, 3].shape()));
+    concat(name("many_columns"), 1, &many(&|place| (3, if place == 4 { "n" } else { "m" }).shape()));
+    concat(name("many_with_empty"), 1, &many(&|place| (3, if place % 3 == 0 { "z" } else { "m" }).shape()));
 }
 
 fn reverses(cases: &mut Cases, dtype: DType) {
