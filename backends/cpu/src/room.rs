@@ -52,11 +52,11 @@ impl Room {
         let needs = launches(&entry.steps).into_iter().zip(&packs.of_launch);
         let needs = needs.map(|(launch, pack)| Need::of(&kernels[launch.kernel.0 as usize], pack.is_some(), sizes));
         let needs = needs.collect::<Result<Vec<Need>, Error>>()?;
-        let totals: Vec<usize> = needs.iter().map(|need| need.total(threads)).collect();
-        let Layout { working, scratch } = Layout::new(entry, sizes, &totals, ALIGNMENT)?;
-        let scratch = scratch.into_iter().zip(needs).map(|(start, need)| {
-            let shared = arena.saturating_add(start);
-            Scratch { shared, first: shared.saturating_add(need.shared), each: need.each }
+        let pieces: Vec<[usize; 2]> = needs.iter().map(|need| [need.shared, need.each.saturating_mul(threads)]).collect();
+        let Layout { working, scratch } = Layout::new(entry, sizes, &pieces, ALIGNMENT)?;
+        let scratch = scratch.into_iter().zip(needs).map(|(starts, need)| {
+            let [shared, first] = starts.map(|start| arena.saturating_add(start));
+            Scratch { shared, first, each: need.each }
         });
         let (beside, live) = (working.scratch.saturating_add(arena), working.live.saturating_add(arena));
         let scratch = scratch.collect();
@@ -79,10 +79,6 @@ impl Need {
         }
         let shared = if kept { 0 } else { evaluated(&kernel.shared, sizes)? };
         Ok(Self { shared: whole(shared), each: whole(each) })
-    }
-
-    const fn total(&self, threads: usize) -> usize {
-        self.shared.saturating_add(self.each.saturating_mul(threads))
     }
 }
 

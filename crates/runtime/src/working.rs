@@ -34,40 +34,50 @@ impl Working {
 
 /// Where the scratch memory of every launch lies.
 #[derive(Clone, Debug)]
-pub struct Layout {
+pub struct Layout<const N: usize> {
     /// The amounts.
     pub working: Working,
-    /// Where the scratch of each launch begins, from the start of the arena, in the order of [`graver_ir::kernel::launches`].
-    pub scratch: Vec<usize>,
+    /// Where each piece of each launch begins, from the start of the arena, in the order of [`graver_ir::kernel::launches`].
+    pub scratch: Vec<[usize; N]>,
 }
 
-impl Layout {
-    /// For an entry whose launches, in order, need `needs` bytes each besides the arena.
+impl<const N: usize> Layout<N> {
+    /// For an entry whose launches, in order, need `needs` bytes each besides the arena, in `N` pieces.
     ///
     /// # Errors
     /// If a symbol has no size, or the sizes are too large for any memory.
-    pub fn new(entry: &Entry, sizes: &Sizes, needs: &[usize], alignment: usize) -> Result<Self, Error> {
-        let arena = evaluated(&entry.arena, sizes)?.checked_next_multiple_of(alignment).unwrap_or(usize::MAX);
+    pub fn new(entry: &Entry, sizes: &Sizes, needs: &[[usize; N]], alignment: usize) -> Result<Self, Error> {
+        let whole = |bytes: usize| bytes.checked_next_multiple_of(alignment).unwrap_or(usize::MAX);
+        let arena = whole(evaluated(&entry.arena, sizes)?);
         let places = launch_places(&entry.steps);
-        let live = most_live(entry, sizes, &places, needs)?;
+        let totals: Vec<usize> = needs.iter().map(|need| need.iter().copied().fold(0, usize::saturating_add)).collect();
+        let live = most_live(entry, sizes, &places, &totals)?;
         let buffers = placed(entry, sizes)?;
         let (mut scratch, mut total) = (Vec::with_capacity(needs.len()), arena);
         for (place, need) in places.iter().zip(needs) {
             let taken = buffers.iter().filter(|buffer| buffer.first <= *place && *place <= buffer.last);
-            let start = first_gap(taken.map(|buffer| (buffer.start, buffer.end)), *need, alignment);
-            total = total.max(start.saturating_add(*need).checked_next_multiple_of(alignment).unwrap_or(usize::MAX));
-            scratch.push(start);
+            let mut taken: Vec<(usize, usize)> = taken.map(|buffer| (buffer.start, buffer.end)).collect();
+            // The largest piece first: the others find gaps more easily.
+            let (mut starts, mut order) = ([0; N], std::array::from_fn::<usize, N, _>(|piece| piece));
+            order.sort_by_key(|piece| std::cmp::Reverse(need[*piece]));
+            for piece in order {
+                let start = first_gap(&mut taken, need[piece], alignment);
+                let end = start.saturating_add(need[piece]);
+                taken.push((start, end));
+                starts[piece] = start;
+                total = total.max(whole(end));
+            }
+            scratch.push(starts);
         }
         Ok(Self { working: Working { arena, scratch: total - arena, live }, scratch })
     }
 }
 
 /// The lowest multiple of the alignment from which so many bytes are free.
-fn first_gap(taken: impl Iterator<Item = (usize, usize)>, need: usize, alignment: usize) -> usize {
-    let mut taken: Vec<(usize, usize)> = taken.collect();
+fn first_gap(taken: &mut [(usize, usize)], need: usize, alignment: usize) -> usize {
     taken.sort_unstable();
     let mut start = 0usize;
-    for (low, high) in taken {
+    for (low, high) in taken.iter().copied() {
         if start.saturating_add(need) <= low {
             break;
         }
@@ -118,8 +128,7 @@ mod tests {
 
     #[test]
     fn scratch_lies_in_the_first_gap_that_holds_it() {
-        let taken = [(128, 200), (0, 64), (1024, 2048)];
-        let gap = |need: usize| first_gap(taken.into_iter(), need, 64);
+        let gap = |need: usize| first_gap(&mut [(128, 200), (0, 64), (1024, 2048)], need, 64);
         assert_eq!(gap(0), 0);
         assert_eq!(gap(64), 64);
         assert_eq!(gap(65), 256, "behind 200, aligned");
