@@ -1,7 +1,7 @@
 //! How fast compiled kernels are on this machine: `cargo run --release -p graver-cpu --example speed [threads] [level]`.
 //!
-//! Code is generated at run time, so this program's own optimisation hardly matters. Rates of products are also told as a part
-//! of what one thread's multiply-add units do, measured in the same run.
+//! Code is generated at run time, so this program's own optimisation hardly matters. What the machine allows, `graver-bench
+//! --roofline` measures.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ fn main() {
     let threads = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1);
     let isa = words.iter().find_map(|word| word.parse::<Isa>().ok()).unwrap_or_else(Isa::detect);
     let cpu = Cpu::new(threads).with_isa(isa).expect("the machine has the level");
-    println!("level {isa}, {threads} threads, {:.1} GFLOP/s of one thread's multiply-add units", peak());
+    println!("level {isa}, {threads} threads");
     for size in [64, 128, 256, 512, 1024] {
         product(&cpu, "nn", [size, size, size], (1, 0));
     }
@@ -47,48 +47,6 @@ fn main() {
 fn product(cpu: &Cpu, name: &str, [m, n, k]: [i32; 3], (x, y): (usize, usize)) {
     let flops = 2.0 * [m, n, k].map(f64::from).iter().product::<f64>();
     report(cpu, &format!("dot {name} {m}x{n}x{k}"), &dot(m, n, k, x, y), flops, "GFLOP/s");
-}
-
-/// Billions of operations a second of one thread's multiply-add units at their widest; 0 where it is not known how to ask.
-fn peak() -> f64 {
-    #[cfg(target_arch = "x86_64")]
-    {
-        const STEPS: u32 = 200_000;
-        let (run, lanes): (unsafe fn(u32) -> f32, f64) = match Isa::detect() {
-            Isa::V4 => (fused_512, 16.0),
-            Isa::V3 => (fused_256, 8.0),
-            Isa::Baseline => return 0.0,
-        };
-        // SAFETY: the machine has what the function uses.
-        let best = fastest(|| _ = std::hint::black_box(unsafe { run(STEPS) })).as_secs_f64();
-        f64::from(STEPS) * 12.0 * lanes * 2.0 / best / 1e9
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    0.0
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn fused_512(steps: u32) -> f32 {
-    use std::arch::x86_64::{_mm512_fmadd_ps, _mm512_reduce_add_ps, _mm512_set1_ps};
-    let (x, y) = (_mm512_set1_ps(std::hint::black_box(0.5)), _mm512_set1_ps(std::hint::black_box(0.25)));
-    let mut sums = [y; 12];
-    for _ in 0..steps {
-        sums.iter_mut().for_each(|sum| *sum = _mm512_fmadd_ps(x, *sum, y));
-    }
-    sums.into_iter().map(|sum| _mm512_reduce_add_ps(sum)).sum()
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn fused_256(steps: u32) -> f32 {
-    use std::arch::x86_64::{_mm256_cvtss_f32, _mm256_fmadd_ps, _mm256_set1_ps};
-    let (x, y) = (_mm256_set1_ps(std::hint::black_box(0.5)), _mm256_set1_ps(std::hint::black_box(0.25)));
-    let mut sums = [y; 12];
-    for _ in 0..steps {
-        sums.iter_mut().for_each(|sum| *sum = _mm256_fmadd_ps(x, *sum, y));
-    }
-    sums.into_iter().map(|sum| _mm256_cvtss_f32(sum)).sum()
 }
 
 fn report(cpu: &Cpu, name: &str, module: &Module, work: f64, unit: &str) {

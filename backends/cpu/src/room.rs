@@ -7,7 +7,7 @@ use graver_runtime::{Layout, Working, evaluated};
 
 use crate::compile::CompiledKernel;
 use crate::memory::ALIGNMENT;
-use crate::packs::Packs;
+use crate::packs::{Pack, Packs};
 
 /// See the file's header. Places are in bytes from the start of all memory, multiples of [`ALIGNMENT`].
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Room {
         threads: usize,
     ) -> Result<Self, Error> {
         let mut arena = 0usize;
-        let mut place = |pack: &crate::packs::Pack| {
+        let mut place = |pack: &Pack| {
             let start = arena;
             arena = arena.saturating_add(whole(evaluated(&pack.bytes, sizes)?));
             Ok::<_, Error>(start)
@@ -58,9 +58,9 @@ impl Room {
             let [shared, first] = starts.map(|start| arena.saturating_add(start));
             Scratch { shared, first, each: need.each }
         });
+        // Packings that are kept are scratch too, and always in use.
         let (beside, live) = (working.scratch.saturating_add(arena), working.live.saturating_add(arena));
-        let scratch = scratch.collect();
-        Ok(Self { working: Working { scratch: beside, live, ..working }, packs: kept, arena, scratch })
+        Ok(Self { working: Working { scratch: beside, live, ..working }, packs: kept, arena, scratch: scratch.collect() })
     }
 }
 
