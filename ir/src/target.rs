@@ -19,6 +19,8 @@ pub struct Target {
     pub channels_last: bool,
     /// Whether a contraction's epilogue may hold maps.
     pub fused_epilogues: bool,
+    /// Whether attention is a kernel, without the matrix of scores in memory.
+    pub attends: bool,
 }
 
 impl Target {
@@ -33,6 +35,7 @@ impl Target {
             alignment: 64,
             channels_last: true,
             fused_epilogues: true,
+            attends: true,
         }
     }
 }

@@ -19,7 +19,7 @@ pub(crate) fn blocks(module: &Module) -> Vec<FuncId> {
     found.into_iter().collect()
 }
 
-/// Whether the operation calls a region that the fuse pass outlined.
+/// Whether the operation calls a region that the fuse pass outlined, or what a kernel is known for.
 pub(crate) fn is_region(op: &Op) -> bool {
-    if let Op::Call(call) = op { call.tag == Some(Composite::Region) } else { false }
+    if let Op::Call(call) = op { matches!(call.tag, Some(Composite::Region | Composite::Attend(_))) } else { false }
 }

@@ -1,42 +1,96 @@
 //! Puts the bodies of called functions in the place of calls.
 //!
-//! A call with a derivative of its own stays as long as the module holds a derivative to be written out. A region that the
-//! fuse pass outlined stays for ever. Changes no value; places become chains, `callee's line, called from caller's line`.
+//! A call with a derivative of its own stays as long as the module holds a derivative to be written out. Attention that the target
+//! has a kernel for stays for ever, and so does a region that the fuse pass outlined. Changes no value; places become chains, `callee's line, called from caller's line`.
 
 use std::collections::BTreeMap;
 
 use graver_ir::op::{Call, Composite};
 use graver_ir::{Diag, Error, FuncId, Function, Graph, Loc, Module, NodeId, Op, Value};
 
+use crate::attend;
 use crate::dce::callees;
 use crate::{Changed, Cx, Pass};
 
 /// The pass.
 pub(crate) const PASS: Pass = Pass { name: "inline", about: "Puts the bodies of called functions in the place of calls.", run };
 
-fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
-    let keep_custom = module.functions.values().any(has_transform);
+fn run(module: &mut Module, cx: &mut Cx<'_>) -> Result<Changed, Error> {
+    let derives = module.functions.values().any(has_transform);
+    let keep = Keep { derives, attends: attend::may_stay(module, cx.target) };
     let mut changed = Changed::No;
     let order = callees_first(module)?;
-    check_size(module, &order, keep_custom)?;
+    check_size(module, &order, keep)?;
     for id in order {
         let mut function = std::mem::take(module.function_mut(id));
-        changed = changed.or(inline_calls(&mut function, module, keep_custom));
+        changed = changed.or(inline_calls(&mut function, module, keep));
+        if !derives {
+            changed = changed.or(forget_derivatives(&mut function));
+        }
         *module.function_mut(id) = function;
     }
     Ok(changed)
+}
+
+/// Which calls stay.
+#[derive(Clone, Copy)]
+struct Keep {
+    /// The module holds a derivative to be written out.
+    derives: bool,
+    /// Attention is a kernel.
+    attends: bool,
+}
+
+impl Keep {
+    /// What a call applies, if that is to be put in its place.
+    fn inlined<'a>(self, graph: &'a Graph, node: NodeId) -> Option<&'a Call> {
+        let Op::Call(call) = graph.op(node) else { return None };
+        let stays = match call.tag {
+            Some(Composite::Region) => true,
+            // What it means is its body: a derivative of its own is only a better one.
+            Some(Composite::Attend(_)) => self.attends && attend::has_kernel(graph, node),
+            Some(
+                Composite::Softmax
+                | Composite::LogSoftmax
+                | Composite::Gelu
+                | Composite::LayerNorm
+                | Composite::BatchNorm
+                | Composite::CrossEntropy
+                | Composite::Attention,
+            )
+            | None => self.derives && call.vjp.is_some(),
+        };
+        (!stays).then_some(call)
+    }
+}
+
+/// Once all derivatives are written out, two calls are equal whether or not one of them has brought its own.
+fn forget_derivatives(function: &mut Function) -> Changed {
+    let graph = &function.graph;
+    let brings = |node: &NodeId| matches!(graph.op(*node), Op::Call(call) if call.vjp.is_some());
+    let calls: Vec<NodeId> = graph.nodes().filter(brings).collect();
+    for node in &calls {
+        let Op::Call(call) = function.graph.op(*node).clone() else { continue };
+        let (args, loc) = (function.graph.args(*node), function.graph.loc(*node).clone());
+        let plain = Op::Call(Call { vjp: None, ..call.clone() });
+        let new = function.graph.add(plain, &args, loc).expect("the same operands give the same results");
+        for out in (0u16..).take(call.results.len()) {
+            function.replace(node.out(out), new.out(out));
+        }
+        function.graph.remove(*node);
+    }
+    if calls.is_empty() { Changed::No } else { Changed::Yes }
 }
 
 /// The most operations that a program may have when calls are written out: a thousand layers of a large model have a tenth.
 const MOST_OPERATIONS: usize = 1_000_000;
 
 /// Refuses functions that call one another so often that what they stand for fits into no memory.
-fn check_size(module: &Module, order: &[FuncId], keep_custom: bool) -> Result<(), Diag> {
+fn check_size(module: &Module, order: &[FuncId], keep: Keep) -> Result<(), Diag> {
     let mut sizes: BTreeMap<FuncId, usize> = BTreeMap::new();
     for id in order {
         let graph = &module.function(*id).graph;
-        let inlined = |node| as_call(graph.op(node)).filter(|call| is_inlined(call, keep_custom));
-        let size = graph.nodes().map(|node| inlined(node).map_or(1, |call| sizes[&call.func])).fold(0, usize::saturating_add);
+        let size = graph.nodes().map(|node| keep.inlined(graph, node).map_or(1, |call| sizes[&call.func])).fold(0, usize::saturating_add);
         sizes.insert(*id, size);
     }
     let total = sizes.values().copied().fold(0, usize::saturating_add);
@@ -56,15 +110,10 @@ pub(crate) fn has_transform(function: &Function) -> bool {
 }
 
 /// The bodies of callees are inlined already, so one sweep is enough.
-fn inline_calls(function: &mut Function, module: &Module, keep_custom: bool) -> Changed {
-    let calls: Vec<(NodeId, FuncId, Option<Composite>)> = function
-        .graph
-        .topo()
-        .into_iter()
-        .filter_map(|node| Some((node, as_call(function.graph.op(node))?)))
-        .filter(|(_, call)| is_inlined(call, keep_custom))
-        .map(|(node, call)| (node, call.func, call.tag))
-        .collect();
+fn inline_calls(function: &mut Function, module: &Module, keep: Keep) -> Changed {
+    let graph = &function.graph;
+    let inlined = |node| keep.inlined(graph, node).map(|call| (node, call.func, call.tag));
+    let calls: Vec<(NodeId, FuncId, Option<Composite>)> = graph.topo().into_iter().filter_map(inlined).collect();
     for (node, callee, tag) in &calls {
         let (args, mut loc) = (function.graph.args(*node), function.graph.loc(*node).clone());
         if let Some(tag) = tag {
@@ -78,14 +127,6 @@ fn inline_calls(function: &mut Function, module: &Module, keep_custom: bool) -> 
         function.graph.remove(*node);
     }
     if calls.is_empty() { Changed::No } else { Changed::Yes }
-}
-
-fn as_call(op: &Op) -> Option<&Call> {
-    if let Op::Call(call) = op { Some(call) } else { None }
-}
-
-fn is_inlined(call: &Call, keep_custom: bool) -> bool {
-    call.tag != Some(Composite::Region) && !(keep_custom && call.vjp.is_some())
 }
 
 /// Copies a function's body into a graph, its parameters being `args`, and gives its results.

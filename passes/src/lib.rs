@@ -3,6 +3,7 @@
 //! [`PASSES`] is the table, [`pipeline`] the whole compiler on one page, [`runner`] what is done around every pass.
 //! No backend is known here: what passes must know of a machine is [`graver_ir::Target`]. No IO: dumps go to an [`Observer`].
 
+mod attend;
 mod blocks;
 mod bodies;
 mod build;

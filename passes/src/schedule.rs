@@ -13,7 +13,7 @@ use graver_ir::kernel::{BufferId, Carry, Entry, Launch, Mode, Place, Program, St
 use crate::lower::COPY;
 use crate::prune;
 use crate::reuse::are_alike;
-use crate::update::{may_fail, redirected};
+use crate::update::redirected;
 
 /// Orders the steps of every entry.
 pub(crate) fn run(program: &mut Program) {
@@ -341,7 +341,7 @@ fn arguments(program: &Program, launch: &Launch) -> Vec<(BufferId, Mode)> {
 
 fn fails(program: &Program, step: &Step) -> bool {
     let mut found = false;
-    step.for_each_launch(&mut |launch| found |= may_fail(program.kernel(launch.kernel)));
+    step.for_each_launch(&mut |launch| found |= program.kernel(launch.kernel).body.may_fail());
     found
 }
 

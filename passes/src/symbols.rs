@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use graver_ir::Symbol;
 use graver_ir::dim::Dim;
-use graver_ir::kernel::{Body, Index, InstKind, Kernel, KernelBody, Program, Step, Store, Trip};
+use graver_ir::kernel::{Body, Index, InstKind, Kernel, KernelBody, Program, Step, Trip};
 
 /// Every symbol that occurs in kernels or buffers, by name.
 pub(crate) fn of(program: &Program) -> Vec<Symbol> {
@@ -41,21 +41,14 @@ fn in_kernel(kernel: &Kernel, note: &mut dyn FnMut(&Dim)) {
     for arg in &kernel.args {
         arg.shape.iter().chain(&arg.strides).for_each(&mut *note);
     }
-    let (axes, bodies, stores): (&[Dim], Vec<&Body>, Vec<&Store>) = match &kernel.body {
-        KernelBody::Nest(nest) => {
-            (&nest.axes, nest.stages.iter().map(|s| &s.body).collect(), nest.stages.iter().flat_map(|s| &s.stores).collect())
-        }
-        KernelBody::Contract(contract) => {
-            (&contract.axes, vec![&contract.a.body, &contract.b.body, &contract.epilogue], contract.stores.iter().collect())
-        }
-        KernelBody::Scatter(scatter) => (&scatter.axes, vec![&scatter.body], vec![&scatter.to]),
-        KernelBody::Sort(sort) => (&sort.axes, vec![&sort.body], vec![&sort.to]),
-    };
-    axes.iter().for_each(&mut *note);
-    for body in bodies {
+    kernel.body.axes().iter().for_each(&mut *note);
+    if let KernelBody::Attend(attend) = &kernel.body {
+        attend.keep.iter().for_each(&mut *note);
+    }
+    for body in kernel.body.bodies() {
         in_body(body, note);
     }
-    for index in stores.into_iter().flat_map(|store| &store.index) {
+    for index in kernel.body.stores().into_iter().flat_map(|store| &store.index) {
         in_index(index, note);
     }
 }

@@ -50,21 +50,6 @@ fn in_place(kernel: &Kernel, read: &[usize], written: usize) -> Option<Kernel> {
     Some(Kernel { name: kernel.name.clone(), args, body })
 }
 
-/// Whether the kernel may set the status word.
-pub(crate) fn may_fail(kernel: &Kernel) -> bool {
-    let checks = |inst: &Inst| matches!(inst.kind, InstKind::Check { .. });
-    bodies(&kernel.body).into_iter().any(|body| body.insts.iter().any(checks))
-}
-
-fn bodies(body: &KernelBody) -> Vec<&Body> {
-    match body {
-        KernelBody::Nest(nest) => nest.stages.iter().map(|stage| &stage.body).collect(),
-        KernelBody::Contract(contract) => vec![&contract.a.body, &contract.b.body, &contract.epilogue],
-        KernelBody::Scatter(scatter) => vec![&scatter.body],
-        KernelBody::Sort(sort) => vec![&sort.body],
-    }
-}
-
 /// Arguments of a kernel that become one.
 struct Merge<'a> {
     args: &'a [Arg],
@@ -82,6 +67,8 @@ impl Merge<'_> {
             KernelBody::Scatter(_) => None,
             // Positions are stored while others are still compared.
             KernelBody::Sort(_) => None,
+            // A row of columns and what is summed are read by all rows.
+            KernelBody::Attend(_) => None,
         }
     }
 

@@ -90,6 +90,7 @@ impl Backend for Cpu {
             alignment: memory::ALIGNMENT,
             channels_last: true,
             fused_epilogues: true,
+            attends: true,
         }
     }
 

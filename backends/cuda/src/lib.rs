@@ -44,6 +44,7 @@ fn target(name: &str) -> Target {
         alignment: ALIGNMENT,
         channels_last: true,
         fused_epilogues: true,
+        attends: false,
     }
 }
 

@@ -82,6 +82,7 @@ const fn shape(kernel: &Kernel) -> &'static str {
         KernelBody::Contract(_) => "contract",
         KernelBody::Scatter(_) => "scatter",
         KernelBody::Sort(_) => "sort",
+        KernelBody::Attend(_) => "attend",
     }
 }
 

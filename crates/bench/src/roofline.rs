@@ -97,12 +97,7 @@ fn points(axes: &[Dim], set: impl Iterator<Item = usize>, sizes: &Sizes) -> f64 
 
 fn axes(kernel: &Kernel, sizes: &Sizes) -> String {
     let list = |axes: &[Dim]| axes.iter().map(|axis| value(axis, sizes).to_string()).collect::<Vec<_>>().join("x");
-    match &kernel.body {
-        KernelBody::Nest(nest) => list(&nest.axes),
-        KernelBody::Contract(contract) => list(&contract.axes),
-        KernelBody::Scatter(scatter) => list(&scatter.axes),
-        KernelBody::Sort(sort) => list(&sort.axes),
-    }
+    list(kernel.body.axes())
 }
 
 /// Operations: two a product of a contraction, one an instruction of a nest that computes.
@@ -114,7 +109,15 @@ fn flops(kernel: &Kernel, sizes: &Sizes) -> f64 {
         }
         KernelBody::Contract(contract) => 2.0 * points(&contract.axes, 0..contract.axes.len(), sizes),
         KernelBody::Scatter(_) | KernelBody::Sort(_) => 0.0,
+        KernelBody::Attend(attend) => attend_flops(attend, sizes),
     }
+}
+
+/// Two operations a product of every product and sum, at the points that count: where an expression decides, half of them.
+fn attend_flops(attend: &Attend, sizes: &Sizes) -> f64 {
+    let matrix = points(&attend.axes, attend.matrix().iter(), sizes) / if attend.keep.is_empty() { 1.0 } else { 2.0 };
+    let inner = attend.products.iter().map(|product| product.k).chain(attend.sums.iter().map(|sum| sum.free));
+    inner.map(|axis| 2.0 * matrix * value(&attend.axes[axis], sizes)).sum()
 }
 
 fn computing(body: &Body) -> f64 {
@@ -137,12 +140,9 @@ fn bytes(kernel: &Kernel, sizes: &Sizes) -> f64 {
 
 /// Whether an argument is read at positions that are known when it runs: how much of it is not known here.
 fn gathered(kernel: &Kernel, arg: usize) -> bool {
-    let bodies: Vec<&Body> = match &kernel.body {
-        KernelBody::Nest(nest) => nest.stages.iter().map(|stage| &stage.body).collect(),
-        KernelBody::Contract(contract) => vec![&contract.a.body, &contract.b.body, &contract.epilogue],
-        KernelBody::Scatter(_) => return true,
-        KernelBody::Sort(sort) => vec![&sort.body],
-    };
+    if matches!(kernel.body, KernelBody::Scatter(_)) {
+        return true;
+    }
     let at_value = |index: &Index| matches!(index, Index::Value(..));
-    bodies.iter().flat_map(|body| body.loads()).any(|(_, access)| access.arg == arg && access.index.iter().any(at_value))
+    kernel.body.bodies().iter().flat_map(|body| body.loads()).any(|(_, access)| access.arg == arg && access.index.iter().any(at_value))
 }

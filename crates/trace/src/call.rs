@@ -19,17 +19,38 @@ pub(crate) struct Named {
 /// Calls the function of this name and these operands' types, whose `body` is recorded if it is new.
 #[track_caller]
 pub(crate) fn call(named: Named, args: &[Tensor], body: impl FnOnce(&[Tensor]) -> Traced<Vec<Tensor>>) -> Traced<Vec<Tensor>> {
+    call_with(named, None, args, body)
+}
+
+/// The same, with a derivative that the call brings.
+#[track_caller]
+pub(crate) fn call_with(
+    named: Named,
+    vjp: Option<FuncId>,
+    args: &[Tensor],
+    body: impl FnOnce(&[Tensor]) -> Traced<Vec<Tensor>>,
+) -> Traced<Vec<Tensor>> {
     let line = Location::caller();
-    let types: Vec<Type> = args.iter().map(|arg| with(|trace| trace.ty(*arg))).collect::<Traced<_>>()?;
-    let key = (named.name, types);
-    let func = match with(|trace| trace.composites.get(&key).copied()) {
-        Some(func) => func,
-        None => build(&key, line, body)?,
-    };
+    let types = args.iter().map(|arg| arg.ty()).collect::<Traced<_>>()?;
+    let func = function(named.name, types, body)?;
     with(|trace| {
         let results = trace.module.function(func).result_types();
-        trace.emit(Op::Call(Call { func, tag: named.tag, vjp: None, results }), args, line)
+        trace.emit(Op::Call(Call { func, tag: named.tag, vjp, results }), args, line)
     })
+}
+
+/// The function of this name and these operands' types, whose `body` is recorded if it is new.
+#[track_caller]
+pub(crate) fn function(
+    name: String,
+    types: Vec<Type>,
+    body: impl FnOnce(&[Tensor]) -> Traced<Vec<Tensor>>,
+) -> Traced<FuncId> {
+    let (key, line) = ((name, types), Location::caller());
+    match with(|trace| trace.composites.get(&key).copied()) {
+        Some(func) => Ok(func),
+        None => build(&key, line, body),
+    }
 }
 
 /// Records a composite's body as a function of the module.

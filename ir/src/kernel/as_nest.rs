@@ -31,7 +31,7 @@ impl Contract {
 }
 
 /// Adds a body's instructions to another; gives where each went. The sum of products is stage 0's.
-fn append(to: &mut Body, from: &Body) -> Vec<ValueId> {
+pub(super) fn append(to: &mut Body, from: &Body) -> Vec<ValueId> {
     let mut places: Vec<ValueId> = Vec::new();
     for inst in &from.insts {
         let at = |value: &ValueId| places[value.index()];
@@ -46,7 +46,7 @@ fn append(to: &mut Body, from: &Body) -> Vec<ValueId> {
             InstKind::Map(function, operands) => InstKind::Map(*function, operands.iter().map(at).collect()),
             InstKind::Cast(x) => InstKind::Cast(at(x)),
             InstKind::Bitcast(x) => InstKind::Bitcast(at(x)),
-            InstKind::Reduced { .. } => unreachable!("K7: only nests have reductions"),
+            InstKind::Reduced { stage, slot } => InstKind::Reduced { stage: *stage, slot: *slot },
             InstKind::Acc => InstKind::Reduced { stage: 0, slot: 0 },
             InstKind::Check { ok, value, trap } => InstKind::Check { ok: at(ok), value: at(value), trap: *trap },
             InstKind::Philox { key, position, stream } => {

@@ -170,6 +170,12 @@ impl Body {
         axes
     }
 
+    /// Whether it reports failures.
+    #[must_use]
+    pub fn has_checks(&self) -> bool {
+        self.insts.iter().any(|inst| matches!(inst.kind, InstKind::Check { .. }))
+    }
+
     /// Every access, in order.
     pub fn loads(&self) -> impl Iterator<Item = (ValueId, &Access)> {
         (0u32..).map(ValueId).zip(&self.insts).filter_map(|(id, inst)| match &inst.kind {

@@ -1,10 +1,11 @@
 //! The kernel IR: all that a backend sees. A kernel says what, as plain data; how is the backend's.
 //!
 //! A [`Program`] holds kernels, and entries whose steps launch them over buffers. Shapes are closed: [`Nest`] for maps,
-//! reductions, windows and rows; [`Contract`] for sums of products; [`Scatter`] for stores at run-time positions; [`Sort`] for
-//! orders. Attention is to join as a kernel of its own.
+//! reductions, windows and rows; [`Contract`] for sums of products; [`Attend`] for attention and its derivatives; [`Scatter`] for
+//! stores at run-time positions; [`Sort`] for orders.
 
 mod as_nest;
+mod attend;
 mod body;
 mod contract;
 mod lives;
@@ -16,6 +17,7 @@ mod step;
 pub mod text;
 mod verify;
 
+pub use attend::{Attend, Product, Softmax, Sum};
 pub use body::{Access, Body, Bounds, Index, Inst, InstKind, ValueId};
 pub use contract::{Contract, Side};
 pub use lives::{Life, launch_places, live_bytes, lives};

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::attend::Attend;
+use super::body::Body;
 use super::contract::Contract;
-use super::nest::Nest;
+use super::nest::{Nest, Store};
 use super::scatter::Scatter;
 use super::sort::Sort;
 use super::step::Step;
@@ -98,6 +100,52 @@ pub enum KernelBody {
     Scatter(Scatter),
     /// Elements in order.
     Sort(Sort),
+    /// Attention, or a derivative of it.
+    Attend(Attend),
+}
+
+impl KernelBody {
+    /// The size of each axis.
+    #[must_use]
+    pub fn axes(&self) -> &[Dim] {
+        match self {
+            Self::Nest(nest) => &nest.axes,
+            Self::Contract(contract) => &contract.axes,
+            Self::Scatter(scatter) => &scatter.axes,
+            Self::Sort(sort) => &sort.axes,
+            Self::Attend(attend) => &attend.axes,
+        }
+    }
+
+    /// Every scalar body.
+    #[must_use]
+    pub fn bodies(&self) -> Vec<&Body> {
+        match self {
+            Self::Nest(nest) => nest.stages.iter().map(|stage| &stage.body).collect(),
+            Self::Contract(contract) => vec![&contract.a.body, &contract.b.body, &contract.epilogue],
+            Self::Scatter(scatter) => vec![&scatter.body],
+            Self::Sort(sort) => vec![&sort.body],
+            Self::Attend(attend) => attend.bodies().collect(),
+        }
+    }
+
+    /// Everything that is stored.
+    #[must_use]
+    pub fn stores(&self) -> Vec<&Store> {
+        match self {
+            Self::Nest(nest) => nest.stages.iter().flat_map(|stage| &stage.stores).collect(),
+            Self::Contract(contract) => contract.stores.iter().collect(),
+            Self::Scatter(scatter) => vec![&scatter.to],
+            Self::Sort(sort) => vec![&sort.to],
+            Self::Attend(attend) => attend.stores().collect(),
+        }
+    }
+
+    /// Whether running it may set the status word.
+    #[must_use]
+    pub fn may_fail(&self) -> bool {
+        self.bodies().iter().any(|body| body.has_checks())
+    }
 }
 
 /// A function that a caller may run.

@@ -20,15 +20,17 @@ pub enum Composite {
     BatchNorm,
     /// `(logits, labels) -> loss`: the mean over rows of the cross-entropy with integer labels.
     CrossEntropy,
-    /// `(q, k, v) -> y` or `(q, k, v, bias) -> y`: scaled dot-product attention.
+    /// `(q, k, v) -> y`: scaled dot-product attention.
     Attention,
+    /// Attention, or a derivative of it, that a backend may know.
+    Attend(Attend),
     /// A region that the fuse pass outlined: it becomes one kernel.
     Region,
 }
 
 impl Composite {
     /// Every tag.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 14] = [
         Self::Softmax,
         Self::LogSoftmax,
         Self::Gelu,
@@ -36,6 +38,12 @@ impl Composite {
         Self::BatchNorm,
         Self::CrossEntropy,
         Self::Attention,
+        Self::Attend(Attend { part: AttendPart::Forward, causal: false }),
+        Self::Attend(Attend { part: AttendPart::Forward, causal: true }),
+        Self::Attend(Attend { part: AttendPart::Queries, causal: false }),
+        Self::Attend(Attend { part: AttendPart::Queries, causal: true }),
+        Self::Attend(Attend { part: AttendPart::Keys, causal: false }),
+        Self::Attend(Attend { part: AttendPart::Keys, causal: true }),
         Self::Region,
     ];
 
@@ -50,7 +58,46 @@ impl Composite {
             Self::BatchNorm => "batch_norm",
             Self::CrossEntropy => "cross_entropy",
             Self::Attention => "attention",
+            Self::Attend(attend) => attend.name(),
             Self::Region => "region",
+        }
+    }
+}
+
+/// Attention of queries `q [.., h, l, d]` over keys `k [.., g, s, d]` and values `v [.., g, s, e]`, where `h / g` heads in a row share
+/// those of one: shares are `softmax(q k^T + bias)`, of keys that count. A bias, where there is one, is an operand that stretches to `[.., h, l, s]`.
+///
+/// In 16-bit floats, what is a value a row is `f32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Attend {
+    /// What is computed.
+    pub part: AttendPart,
+    /// Whether only keys count that are not later than the query; the last of both are at the same time.
+    pub causal: bool,
+}
+
+/// Attention, and its derivatives under a cotangent `g` of `y`, with `delta = sum over e of g * y`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum AttendPart {
+    /// `(q, k, v, bias?) -> (y, log_sum)`: the shares of values, and the logarithm of the sum of `exp(score)`, `[.., h, l]`.
+    Forward,
+    /// `(q, k, v, bias?, g, log_sum, delta) -> dq`
+    Queries,
+    /// `(q, k, v, bias?, g, log_sum, delta) -> (dk, dv)`
+    Keys,
+}
+
+impl Attend {
+    /// The name in texts.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match (self.part, self.causal) {
+            (AttendPart::Forward, false) => "attend",
+            (AttendPart::Forward, true) => "attend_causal",
+            (AttendPart::Queries, false) => "attend_queries",
+            (AttendPart::Queries, true) => "attend_causal_queries",
+            (AttendPart::Keys, false) => "attend_keys",
+            (AttendPart::Keys, true) => "attend_causal_keys",
         }
     }
 }

@@ -12,7 +12,7 @@ mod movement;
 mod random;
 mod reduce;
 
-pub use call::{Call, Composite, Transform};
+pub use call::{Attend, AttendPart, Call, Composite, Transform};
 pub use contract::{Conv, ConvAxis, DotAxes};
 pub use control::{If, Scan, While, scan_signature, slice_of, stack_of};
 pub use index::{DynamicSlice, GatherAxes, Iota, Scatter, ScatterKind, Sort};

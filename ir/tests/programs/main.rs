@@ -143,7 +143,7 @@ fn texts_that_are_none_say_where() {
     };
     check("program 1", "program 2", "version 2");
     check("kernel k1", "kernel k2", "expected `k1`, found `k2`");
-    check("contract [batch", "contrat [batch", "expected `nest`, `contract`, `scatter` or `sort`, found `contrat`");
+    check("contract [batch", "contrat [batch", "expected `nest`, `contract`, `scatter`, `sort` or `attend`, found `contrat`");
     check("load p0[a0, a1]", "load p0[a0, a2]", "there is no loop axis `a2`");
     check("load p0[a0, a1]", "load p7[a0, a1]", "no such argument");
     check("m [0]", "m [32]", "at most 32 axes");

@@ -2,6 +2,7 @@
 
 use graver_ir::{Dim, Function, Graph, NodeId, Op, ScalarFn, Shape, Type, Value};
 
+use crate::attend::is_attend;
 use crate::lower::concat::is_wide;
 use crate::lower::index::{is_one_update, splat};
 use crate::lower::name::is_notable_function;
@@ -28,6 +29,8 @@ pub(super) enum Class {
     Scatter,
     /// Elements in order: every element is compared with others.
     Sort,
+    /// Attention: every row reads all columns.
+    Attend,
     /// Functions applied: what they take and give is in memory.
     Control,
 }
@@ -67,6 +70,7 @@ pub(super) fn class(graph: &Graph, id: NodeId) -> Class {
         }
         Op::Dot(_) | Op::Conv(_) => Class::Contract,
         Op::If(_) | Op::While(_) | Op::Scan(_) => Class::Control,
+        Op::Call(_) if is_attend(graph.op(id)) => Class::Attend,
         Op::Call(_) | Op::Transform(_) => panic!("F3: calls and derivatives are gone before fusion"),
     }
 }
@@ -77,7 +81,14 @@ pub(super) fn is_cheap(graph: &Graph, id: NodeId) -> bool {
         Class::Move => true,
         Class::Source => !matches!(graph.op(id), Op::Philox(_)),
         Class::Map => is_cheap_map(graph.op(id)),
-        Class::Given | Class::Reduce | Class::Window | Class::Contract | Class::Scatter | Class::Sort | Class::Control => false,
+        Class::Given
+        | Class::Reduce
+        | Class::Window
+        | Class::Contract
+        | Class::Scatter
+        | Class::Sort
+        | Class::Attend
+        | Class::Control => false,
     }
 }
 
@@ -105,7 +116,8 @@ pub(super) fn operand_space(graph: &Graph, id: NodeId) -> Vec<Dim> {
         | Class::Window
         | Class::Contract
         | Class::Scatter
-        | Class::Sort => space(&result(graph, id).shape),
+        | Class::Sort
+        | Class::Attend => space(&result(graph, id).shape),
     }
 }
 

@@ -98,9 +98,14 @@ impl<'a> Facts<'a> {
         match class(self.graph(), id) {
             Class::Source | Class::Move => true,
             Class::Map => is_cheap(self.graph(), id) && self.is_cheap_chain(id),
-            Class::Given | Class::Reduce | Class::Window | Class::Contract | Class::Scatter | Class::Sort | Class::Control => {
-                false
-            }
+            Class::Given
+            | Class::Reduce
+            | Class::Window
+            | Class::Contract
+            | Class::Scatter
+            | Class::Sort
+            | Class::Attend
+            | Class::Control => false,
         }
     }
 

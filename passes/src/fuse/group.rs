@@ -26,6 +26,8 @@ pub(super) enum Kind {
     Scatter,
     /// Elements in order.
     Sort,
+    /// Attention, or a derivative of it.
+    Attend,
     /// Functions applied.
     Control,
 }
@@ -65,6 +67,7 @@ impl Group {
             Class::Contract => Kind::Contract,
             Class::Scatter => Kind::Scatter,
             Class::Sort => Kind::Sort,
+            Class::Attend => Kind::Attend,
             Class::Control => Kind::Control,
         };
         let places = if kind == Kind::Contract { BTreeMap::from([(id, (0..full.len()).collect())]) } else { BTreeMap::new() };

@@ -89,7 +89,7 @@ fn chain(facts: &Facts<'_>, partition: &Partition, id: NodeId, kept: &BTreeSet<V
     let foreign = |reader: &&NodeId| partition.region(**reader) != partition.region(id);
     let readable = facts.readers[id.index()].iter().filter(foreign).all(|reader| {
         let reads = facts.reads[reader.index()].iter().filter(|read| read.source.node == id);
-        !matches!(class(graph, *reader), Class::Contract | Class::Sort | Class::Control)
+        !matches!(class(graph, *reader), Class::Contract | Class::Sort | Class::Attend | Class::Control)
             && reads.into_iter().all(|read| is_affine(&read.relation) && !is_random(&read.relation))
     });
     let (mut nodes, mut sources) = (Vec::new(), BTreeSet::new());

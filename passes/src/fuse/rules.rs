@@ -14,7 +14,7 @@ use super::relation::{is_affine, is_identity, is_prefix, is_random, permutation,
 /// Why two neighbours are two kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// Both are contractions, scatters, sorts or windows.
+    /// Both are contractions, attentions, scatters, sorts or windows.
     OneCoreEach,
     /// Reductions that keep different axes.
     OtherRows,
@@ -22,7 +22,7 @@ pub(super) enum Refusal {
     ReadElsewhere,
     /// It would be computed several times.
     Recomputed,
-    /// A contraction or a sort reads its operands many times.
+    /// A contraction, an attention or a sort reads its operands many times.
     Operand,
     /// A position that is known at run time only.
     RunTimePosition,
@@ -39,11 +39,11 @@ pub(super) enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::OneCoreEach => "a kernel has one contraction, scatter, sort or kind of window",
+            Self::OneCoreEach => "a kernel has one contraction, attention, scatter, sort or kind of window",
             Self::OtherRows => "reductions of one kernel keep the same leading axes",
             Self::ReadElsewhere => "it is read at other places than where it is computed, and needed elsewhere too",
             Self::Recomputed => "fusing would compute it several times",
-            Self::Operand => "a contraction or a sort reads its operands many times: they are computed once, before",
+            Self::Operand => "a contraction, an attention or a sort reads its operands many times: they are computed once, before",
             Self::RunTimePosition => "it is read at positions that are known at run time only",
             Self::Between => "another kernel between them needs one and feeds the other",
             Self::TooLarge => "the kernel would be too large",
@@ -60,8 +60,8 @@ pub(super) fn vertical(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], 
     }
     match (p.kind, c.kind) {
         (Kind::Control, _) | (_, Kind::Control) => Err(Refusal::Control),
-        (_, Kind::Sort) => Err(Refusal::Operand),
-        (Kind::Sort, _) => Err(Refusal::OneCoreEach),
+        (_, Kind::Sort | Kind::Attend) => Err(Refusal::Operand),
+        (Kind::Sort | Kind::Attend, _) => Err(Refusal::OneCoreEach),
         (Kind::Contract, Kind::Map) => epilogue(facts, p, c, reads),
         (Kind::Contract, Kind::Move) => tail_of_sum(facts, p, c, reads),
         (Kind::Map, Kind::Contract) => into_contraction(facts, p, c, reads, private),
@@ -194,7 +194,9 @@ fn maps(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: bool) 
         Kind::Column if over_full && private => Ok(joined(p, c, c)),
         Kind::Window if private && reads_windows_once(facts, reads) => Ok(joined(p, c, c)),
         Kind::Map | Kind::Row | Kind::Column | Kind::Window => inlined(facts, p, c, reads, private),
-        Kind::Move | Kind::Contract | Kind::Scatter | Kind::Sort | Kind::Control => Err(Refusal::OneCoreEach),
+        Kind::Move | Kind::Contract | Kind::Scatter | Kind::Sort | Kind::Attend | Kind::Control => {
+            Err(Refusal::OneCoreEach)
+        },
     }
 }
 

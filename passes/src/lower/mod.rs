@@ -6,6 +6,7 @@
 //! good: new values of the state are computed aside and copied at the end, steps are in the graph's order, and buffers
 //! have no place in the arena yet.
 
+mod attend;
 pub(crate) mod concat;
 mod contract;
 mod control;
@@ -27,8 +28,9 @@ mod stores;
 pub(crate) mod window;
 
 use graver_ir::kernel::{Kernel, Program, Trap};
-use graver_ir::{Function, Module, Op, Value};
+use graver_ir::{Function, Module, NodeId, Op, Value};
 
+use crate::attend::attend_of_op;
 use region::{Region, Source};
 
 /// The name of the kernel that copies an array.
@@ -52,6 +54,11 @@ fn region(function: &Function, traps: &mut Vec<Trap>) -> Kernels {
     if let Some((value, of)) = scatter_of(function) {
         return scatter::lower(function, value, of, name, traps);
     }
+    if let Some((call, of)) = attend_of(function) {
+        let mut region = Region::new(function, traps);
+        let body = attend::lower(&mut region, call, of);
+        return vec![(Kernel { name: of.name().to_owned(), args: scatter::types(&region), body }, scatter::sources(&region))];
+    }
     if let Some((value, of)) = sort_of(function) {
         let mut region = Region::new(function, traps);
         let body = sort::lower(&mut region, value, of);
@@ -74,6 +81,12 @@ fn region(function: &Function, traps: &mut Vec<Trap>) -> Kernels {
 fn contraction_of(function: &Function) -> Option<Value> {
     let graph = &function.graph;
     graph.nodes().find(|id| matches!(graph.op(*id), Op::Dot(_) | Op::Conv(_))).map(Value::from)
+}
+
+/// The attention that the region is of, if it is of one.
+fn attend_of(function: &Function) -> Option<(NodeId, graver_ir::op::Attend)> {
+    let graph = &function.graph;
+    graph.nodes().find_map(|id| Some((id, attend_of_op(graph.op(id))?)))
 }
 
 /// The result, where it is an order.

@@ -16,6 +16,7 @@ pub(crate) fn launches(program: &Program) -> Vec<String> {
             KernelBody::Contract(contract) => format!("contract {} {}", contract.stores.len(), kernel.name),
             KernelBody::Scatter(_) => format!("scatter {}", kernel.name),
             KernelBody::Sort(_) => format!("sort {}", kernel.name),
+            KernelBody::Attend(attend) => format!("attend {} {}", attend.sums.len(), kernel.name),
         }
     };
     graver_ir::kernel::launches(&program.entries[0].steps).into_iter().map(line).collect()

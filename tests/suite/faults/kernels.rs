@@ -54,21 +54,21 @@ fn any_kernel(program: &mut Program, plant: impl Fn(&mut Kernel) -> bool) -> boo
 fn any_stage(program: &mut Program, plant: fn(&mut Stage) -> bool) -> bool {
     any_kernel(program, |kernel| match &mut kernel.body {
         KernelBody::Nest(Nest { stages, .. }) => stages.iter_mut().any(plant),
-        KernelBody::Contract(_) | KernelBody::Scatter(_) | KernelBody::Sort(_) => false,
+        KernelBody::Contract(_) | KernelBody::Scatter(_) | KernelBody::Sort(_) | KernelBody::Attend(_) => false,
     })
 }
 
 fn any_contract(program: &mut Program, plant: fn(&mut Contract) -> bool) -> bool {
     any_kernel(program, |kernel| match &mut kernel.body {
         KernelBody::Contract(contract) => plant(contract),
-        KernelBody::Nest(_) | KernelBody::Scatter(_) | KernelBody::Sort(_) => false,
+        KernelBody::Nest(_) | KernelBody::Scatter(_) | KernelBody::Sort(_) | KernelBody::Attend(_) => false,
     })
 }
 
 fn any_scatter(program: &mut Program, plant: fn(&mut Scatter) -> bool) -> bool {
     any_kernel(program, |kernel| match &mut kernel.body {
         KernelBody::Scatter(scatter) => plant(scatter),
-        KernelBody::Nest(_) | KernelBody::Contract(_) | KernelBody::Sort(_) => false,
+        KernelBody::Nest(_) | KernelBody::Contract(_) | KernelBody::Sort(_) | KernelBody::Attend(_) => false,
     })
 }
 
@@ -82,7 +82,13 @@ fn bodies(body: &mut KernelBody) -> Vec<&mut Body> {
         KernelBody::Contract(contract) => vec![&mut contract.a.body, &mut contract.b.body, &mut contract.epilogue],
         KernelBody::Scatter(scatter) => vec![&mut scatter.body],
         KernelBody::Sort(sort) => vec![&mut sort.body],
+        KernelBody::Attend(attend) => attend_bodies(attend),
     }
+}
+
+fn attend_bodies(attend: &mut Attend) -> Vec<&mut Body> {
+    let sides = attend.products.iter_mut().flat_map(|product| [&mut product.rows.body, &mut product.columns.body]);
+    sides.chain([&mut attend.weights]).chain(attend.sums.iter_mut().map(|sum| &mut sum.side.body)).collect()
 }
 
 fn any(body: &mut Body, plant: fn(&mut Inst) -> bool) -> bool {
@@ -115,6 +121,7 @@ fn stores(body: &mut KernelBody) -> Vec<&mut Store> {
         KernelBody::Contract(contract) => contract.stores.iter_mut().collect(),
         KernelBody::Scatter(scatter) => vec![&mut scatter.to],
         KernelBody::Sort(sort) => vec![&mut sort.to],
+        KernelBody::Attend(attend) => attend.sums.iter_mut().map(|sum| &mut sum.to).collect(),
     }
 }
 
@@ -229,7 +236,7 @@ fn side_shifted(program: &mut Program) -> bool {
         KernelBody::Contract(contract) => {
             load_in(&mut contract.a.body, &kernel.args, |load, args| shifted(load, args, Some(Bounds::Clamp)))
         }
-        KernelBody::Nest(_) | KernelBody::Scatter(_) | KernelBody::Sort(_) => false,
+        KernelBody::Nest(_) | KernelBody::Scatter(_) | KernelBody::Sort(_) | KernelBody::Attend(_) => false,
     })
 }
 
@@ -267,6 +274,7 @@ fn axes(body: &mut KernelBody) -> &mut Vec<Dim> {
         KernelBody::Contract(contract) => &mut contract.axes,
         KernelBody::Scatter(scatter) => &mut scatter.axes,
         KernelBody::Sort(sort) => &mut sort.axes,
+        KernelBody::Attend(attend) => &mut attend.axes,
     }
 }
 
@@ -326,6 +334,13 @@ fn positions(body: &mut KernelBody) -> Vec<&mut Dim> {
         }
         KernelBody::Scatter(scatter) => within(&mut scatter.body).chain(at(&mut scatter.to.index)).collect(),
         KernelBody::Sort(sort) => within(&mut sort.body).chain(at(&mut sort.to.index)).collect(),
+        KernelBody::Attend(attend) => {
+            let Attend { products, weights, sums, softmax, keep, .. } = attend;
+            let sides = products.iter_mut().flat_map(|product| [&mut product.rows.body, &mut product.columns.body]);
+            let log_sum = softmax.iter_mut().filter_map(|softmax| softmax.log_sum.as_mut()).flat_map(|store| at(&mut store.index));
+            let inner = sides.chain([weights]).flat_map(within).chain(keep).chain(log_sum);
+            inner.chain(sums.iter_mut().flat_map(|sum| within(&mut sum.side.body).chain(at(&mut sum.to.index)))).collect()
+        }
     }
 }
 

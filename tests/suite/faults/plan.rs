@@ -152,22 +152,10 @@ fn state_early(kernels: &[Kernel], entry: &mut Entry) -> bool {
     found.map(|(writer, reader)| move_before(entry, writer, reader)).is_some()
 }
 
-fn may_fail(kernel: &Kernel) -> bool {
-    let is_check = |body: &graver_ir::kernel::Body| {
-        body.insts.iter().any(|inst| matches!(inst.kind, graver_ir::kernel::InstKind::Check { .. }))
-    };
-    match &kernel.body {
-        KernelBody::Nest(nest) => nest.stages.iter().any(|stage| is_check(&stage.body)),
-        KernelBody::Contract(contract) => [&contract.a.body, &contract.b.body, &contract.epilogue].into_iter().any(is_check),
-        KernelBody::Scatter(scatter) => is_check(&scatter.body),
-        KernelBody::Sort(sort) => is_check(&sort.body),
-    }
-}
-
 fn state_before_check(kernels: &[Kernel], entry: &mut Entry) -> bool {
     let Some(Step::Launch(last)) = entry.steps.last() else { return false };
     let writes_state = last.args.iter().any(|view| is_state(entry, view.buffer));
-    let fails = |step: &Step| matches!(step, Step::Launch(launch) if may_fail(&kernels[launch.kernel.0 as usize]));
+    let fails = |step: &Step| matches!(step, Step::Launch(launch) if kernels[launch.kernel.0 as usize].body.may_fail());
     let check = entry.steps.iter().position(fails).filter(|_| writes_state);
     check.map(|check| move_before(entry, entry.steps.len() - 1, check)).is_some()
 }

@@ -52,6 +52,7 @@ pub(crate) fn emit(kernel: &Kernel) -> Emitted {
         KernelBody::Contract(contract) => contract::emit(cx, contract),
         KernelBody::Scatter(scatter) => scatter::emit(cx, scatter),
         KernelBody::Sort(sort) => sort::emit(cx, sort),
+        KernelBody::Attend(attend) => nest::emit(cx, &attend.as_nest()),
     }
 }
 

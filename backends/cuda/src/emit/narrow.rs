@@ -2,7 +2,7 @@
 
 use graver_ir::Dim;
 use graver_ir::dim::Atom;
-use graver_ir::kernel::{Arg, Body, Index, InstKind, Kernel, KernelBody, Store};
+use graver_ir::kernel::{Arg, Body, Index, InstKind, Kernel};
 
 /// The greatest magnitude of what is computed; a step beyond it does not overflow.
 const LIMIT: i64 = 1 << 30;
@@ -11,19 +11,7 @@ const MOST_POINTS: i64 = 1 << 25;
 
 /// Whether no position, no number of a point and nothing on the way to them leaves 32 bits, for all declared sizes.
 pub(super) fn fits(kernel: &Kernel) -> bool {
-    let (axes, bodies, stores): (_, Vec<&Body>, Vec<&Store>) = match &kernel.body {
-        KernelBody::Nest(nest) => (
-            &nest.axes,
-            nest.stages.iter().map(|stage| &stage.body).collect(),
-            nest.stages.iter().flat_map(|stage| &stage.stores).collect(),
-        ),
-        KernelBody::Contract(contract) => {
-            let bodies = vec![&contract.a.body, &contract.b.body, &contract.epilogue];
-            (&contract.axes, bodies, contract.stores.iter().collect())
-        }
-        KernelBody::Scatter(scatter) => (&scatter.axes, vec![&scatter.body], vec![&scatter.to]),
-        KernelBody::Sort(sort) => (&sort.axes, vec![&sort.body], vec![&sort.to]),
-    };
+    let (axes, bodies, stores) = (kernel.body.axes(), kernel.body.bodies(), kernel.body.stores());
     let points = axes.iter().try_fold(1i64, |points, axis| points.checked_mul(axis.bounds().hi.max(1)));
     points.is_some_and(|points| points <= MOST_POINTS)
         && axes.iter().all(is_small)

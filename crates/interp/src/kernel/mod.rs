@@ -17,7 +17,7 @@ mod steps;
 use std::sync::Arc;
 use std::time::Duration;
 
-use graver_ir::kernel::{Body, Buffer, BufferId, Entry, InstKind, Kernel, KernelBody, Launch, Place, Program, TrapId};
+use graver_ir::kernel::{Buffer, BufferId, Entry, KernelBody, Launch, Place, Program, TrapId};
 use graver_ir::{Array, Diag, Error, Loc, Shape, Sizes, StateId, Target, Type, bind};
 use graver_runtime::{Backend, Executable, Invocation, Slot, Stage, Working, Workspace};
 
@@ -114,13 +114,14 @@ impl Interpreted {
         let fault = |diag: Diag| diag.op(format!("kernel {}", kernel.name)).at(launch.locs.first().unwrap_or(&Loc::UNKNOWN));
         let mut running = Running::new(kernel, launch, memory, sizes, self.checks).map_err(fault)?;
         if self.checks == Checks::Strict {
-            progress.advance(running.writes_state(), may_fail(kernel)).map_err(fault)?;
+            progress.advance(running.writes_state(), kernel.body.may_fail()).map_err(fault)?;
         }
         let outcome = match &kernel.body {
             KernelBody::Nest(nest) => nest::run(nest, &mut running),
             KernelBody::Contract(contract) => contract::run(contract, &mut running),
             KernelBody::Scatter(scatter) => scatter::run(scatter, &mut running),
             KernelBody::Sort(sort) => sort::run(sort, &mut running),
+            KernelBody::Attend(attend) => nest::run(&attend.as_nest(), &mut running),
         };
         match running.trapped {
             Some(trap) => Err(self.trap(trap)),
@@ -163,16 +164,6 @@ impl Progress {
         }
         Ok(())
     }
-}
-
-fn may_fail(kernel: &Kernel) -> bool {
-    let bodies: Vec<&Body> = match &kernel.body {
-        KernelBody::Nest(nest) => nest.stages.iter().map(|stage| &stage.body).collect(),
-        KernelBody::Contract(contract) => vec![&contract.a.body, &contract.b.body, &contract.epilogue],
-        KernelBody::Scatter(scatter) => vec![&scatter.body],
-        KernelBody::Sort(sort) => vec![&sort.body],
-    };
-    bodies.iter().flat_map(|body| &body.insts).any(|inst| matches!(inst.kind, InstKind::Check { .. }))
 }
 
 fn bind_inputs(entry: &Entry, inputs: &[&Array]) -> Result<Sizes, Error> {

@@ -1,6 +1,7 @@
 //! The methods of [`crate::Tensor`], by family. Every public one records under its own name and the user's line; private
 //! helpers return [`crate::context::Traced`], so that nothing is recorded twice.
 
+mod attend;
 pub(crate) mod attention;
 pub(crate) mod composite;
 pub(crate) mod contract;

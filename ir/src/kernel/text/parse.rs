@@ -9,8 +9,8 @@ use crate::dim::{Dim, MAX_DEPTH};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::kernel::{
-    Access, Arg, AxisSet, Body, Bounds, Branch, Buffer, BufferId, Carry, Combine, Contract, Entry, Index, Inst, InstKind, Kernel,
-    KernelBody, KernelId, Launch, Loop, Mode, Nest, Place, Program, Reduction, Scatter, Side, Sort, Stage, Step, Store, Trap,
+    Access, Arg, Attend, AxisSet, Body, Bounds, Branch, Buffer, BufferId, Carry, Combine, Contract, Entry, Index, Inst, InstKind, Kernel,
+    KernelBody, KernelId, Launch, Loop, Mode, Nest, Place, Product, Program, Reduction, Scatter, Side, Softmax, Sort, Stage, Step, Store, Sum, Trap,
     TrapId, Trip, ValueId, View,
 };
 use crate::location::Loc;
@@ -89,8 +89,10 @@ fn kernel(input: &mut Parser<'_>) -> Parsed<Kernel> {
         KernelBody::Scatter(scatter(input, &args)?)
     } else if input.eat_word("sort") {
         KernelBody::Sort(sort(input, &args)?)
+    } else if input.eat_word("attend") {
+        KernelBody::Attend(attend(input, &args)?)
     } else {
-        return Err(input.expected("`nest`, `contract`, `scatter` or `sort`"));
+        return Err(input.expected("`nest`, `contract`, `scatter`, `sort` or `attend`"));
     };
     input.axes.clear();
     Ok(Kernel { name, args, body })
@@ -233,6 +235,65 @@ fn sort(input: &mut Parser<'_>, args: &[Arg]) -> Parsed<Sort> {
     let to = store(input)?;
     input.mark('}')?;
     Ok(Sort { axes, axis, descending, body, to })
+}
+
+fn attend(input: &mut Parser<'_>, args: &[Arg]) -> Parsed<Attend> {
+    let axes = axes(input)?;
+    let batch = named_set(input, "batch")?;
+    input.word("rows")?;
+    let rows = usize::parse(input)?;
+    let columns = named_set(input, "columns")?;
+    input.word("acc")?;
+    let acc = DType::parse(input)?;
+    input.mark('{')?;
+    let mut products = Vec::new();
+    while input.eat_word("product") {
+        products.push(product(input, args)?);
+    }
+    input.word("weights")?;
+    input.mark('{')?;
+    let weights = body(input, args)?;
+    input.mark('}')?;
+    let softmax = if input.eat_word("softmax") { Some(softmax(input)?) } else { None };
+    let (mut keep, mut sums) = (Vec::new(), Vec::new());
+    while input.eat_word("keep") {
+        keep.push(Dim::parse(input)?);
+    }
+    while input.eat_word("sum") {
+        sums.push(sum(input, args)?);
+    }
+    input.mark('}')?;
+    Ok(Attend { axes, batch, rows, columns, products, weights, softmax, keep, sums, acc })
+}
+
+fn product(input: &mut Parser<'_>, args: &[Arg]) -> Parsed<Product> {
+    input.word("over")?;
+    let k = usize::parse(input)?;
+    input.mark('{')?;
+    let (rows, columns) = (side(input, "rows", args)?, side(input, "columns", args)?);
+    input.mark('}')?;
+    Ok(Product { k, rows, columns })
+}
+
+fn softmax(input: &mut Parser<'_>) -> Parsed<Softmax> {
+    let score = ValueId::parse(input)?;
+    let log_sum = if input.eat_word("log") {
+        input.word("sum")?;
+        Some(store(input)?)
+    } else {
+        None
+    };
+    Ok(Softmax { score, log_sum })
+}
+
+fn sum(input: &mut Parser<'_>, args: &[Arg]) -> Parsed<Sum> {
+    input.word("free")?;
+    let free = usize::parse(input)?;
+    let to = store(input)?;
+    input.mark('{')?;
+    let side = side(input, "summed", args)?;
+    input.mark('}')?;
+    Ok(Sum { free, side, to })
 }
 
 /// `%2: f32 = mul(%0, %1)`, one a line.

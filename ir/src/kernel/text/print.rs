@@ -2,7 +2,7 @@
 
 use super::VERSION;
 use crate::kernel::{
-    Access, Arg, Body, Bounds, Branch, Buffer, Carry, Combine, Contract, Entry, InstKind, Kernel, KernelBody, Launch, Loop, Nest,
+    Access, Arg, Attend, Body, Bounds, Branch, Buffer, Carry, Combine, Contract, Entry, InstKind, Kernel, KernelBody, Launch, Loop, Nest,
     Place, Program, Reduction, Scatter, Side, Sort, Stage, Step, Store, Trip, ValueId, View,
 };
 use crate::name::{Name, Quoted};
@@ -68,6 +68,7 @@ fn kernel(kernel: &Kernel, out: &mut Printer<'_>) {
         KernelBody::Contract(of) => contract(of, out),
         KernelBody::Scatter(of) => scatter(of, out),
         KernelBody::Sort(of) => sort(of, out),
+        KernelBody::Attend(of) => attend(of, out),
     }
 }
 
@@ -182,6 +183,45 @@ fn sort(sort: &Sort, out: &mut Printer<'_>) {
     out.put("    place ");
     store(&sort.to, out);
     out.put("\n}\n");
+}
+
+fn attend(attend: &Attend, out: &mut Printer<'_>) {
+    out.put("attend ");
+    attend.axes.print(out);
+    out.put(" batch ");
+    attend.batch.print(out);
+    out.put(format_args!(" rows {} columns ", attend.rows));
+    attend.columns.print(out);
+    out.put(format_args!(" acc {} {{\n", attend.acc));
+    for product in &attend.products {
+        out.put(format_args!("  product over {} {{\n", product.k));
+        side("rows", &product.rows, out);
+        side("columns", &product.columns, out);
+        out.put("  }\n");
+    }
+    out.put("  weights {\n");
+    body(&attend.weights, out);
+    out.put("  }\n");
+    if let Some(softmax) = &attend.softmax {
+        out.put("  softmax ");
+        softmax.score.print(out);
+        if let Some(to) = &softmax.log_sum {
+            out.put(" log sum ");
+            store(to, out);
+        }
+        out.put("\n");
+    }
+    for keep in &attend.keep {
+        out.put(format_args!("  keep {keep}\n"));
+    }
+    for sum in &attend.sums {
+        out.put(format_args!("  sum free {} ", sum.free));
+        store(&sum.to, out);
+        out.put(" {\n");
+        side("summed", &sum.side, out);
+        out.put("  }\n");
+    }
+    out.put("}\n");
 }
 
 /// `add` of `scatter_add`.

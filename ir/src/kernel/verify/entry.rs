@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::kernel::{extent, may_fail};
+use super::kernel::extent;
 use super::note;
 use super::program::{no_axes, wrong_dim};
 use crate::dim::{Atom, Dim, Symbol};
@@ -125,7 +125,7 @@ impl Steps<'_> {
                 self.writes_state |= matches!(buffer.place, Place::State(_));
             }
         }
-        if self.writes_state && may_fail(kernel) {
+        if self.writes_state && kernel.body.may_fail() {
             return Some("K21: it may set the status word, and state is written before or by it".to_owned());
         }
         let pairs = uses.iter().enumerate().flat_map(|(at, x)| uses[at + 1..].iter().map(move |y| (x, y)));

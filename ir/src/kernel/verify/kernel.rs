@@ -1,5 +1,6 @@
 //! Checks one kernel: K2, K10 to K16.
 
+use super::attend;
 use super::body::{self, Scope};
 use super::note;
 use super::program::{no_axes, wrong_dim};
@@ -19,12 +20,7 @@ pub(super) fn check(program: &Program, id: usize, kernel: &Kernel, found: &mut F
     for (position, arg) in kernel.args.iter().enumerate() {
         note(found, || format!("{place}, p{position}"), wrong_arg(program, arg));
     }
-    let axes = match &kernel.body {
-        KernelBody::Nest(nest) => &nest.axes,
-        KernelBody::Contract(contract) => &contract.axes,
-        KernelBody::Scatter(scatter) => &scatter.axes,
-        KernelBody::Sort(sort) => &sort.axes,
-    };
+    let axes = kernel.body.axes();
     found.require(axes.len() <= AxisSet::MAX, || Diag::new(format!("K2: {place} has {} axes", axes.len())));
     for axis in axes {
         note(found, || format!("{place}, axes"), wrong_dim(program, axis, &no_axes));
@@ -36,6 +32,7 @@ pub(super) fn check(program: &Program, id: usize, kernel: &Kernel, found: &mut F
         KernelBody::Contract(of) => contract(&scope, of, found),
         KernelBody::Scatter(of) => scatter(&scope, of, found),
         KernelBody::Sort(of) => sort(&scope, of, found),
+        KernelBody::Attend(of) => attend::check(&scope, of, found),
     }
 }
 
@@ -94,7 +91,7 @@ fn stores(scope: &Scope<'_>, body: &Body, stores: &[Store], found: &mut Findings
     }
 }
 
-fn wrong_store(scope: &Scope<'_>, body: &Body, store: &Store, modes: &[Mode], bounds: Bounds) -> Option<String> {
+pub(super) fn wrong_store(scope: &Scope<'_>, body: &Body, store: &Store, modes: &[Mode], bounds: Bounds) -> Option<String> {
     let Some(arg) = scope.kernel.args.get(store.arg) else { return Some(format!("K13: there is no argument p{}", store.arg)) };
     if !modes.contains(&arg.mode) {
         return Some(format!("K13: p{} is used as {:?}", store.arg, arg.mode));
@@ -104,7 +101,7 @@ fn wrong_store(scope: &Scope<'_>, body: &Body, store: &Store, modes: &[Mode], bo
 }
 
 /// A value that is no instruction.
-fn missing(body: &Body, value: ValueId) -> Option<String> {
+pub(super) fn missing(body: &Body, value: ValueId) -> Option<String> {
     (value.index() >= body.insts.len()).then(|| format!("%{}, which is no instruction", value.0))
 }
 
@@ -126,12 +123,12 @@ fn contract(scope: &Scope<'_>, contract: &Contract, found: &mut Findings) {
     stores(&epilogue, &contract.epilogue, &contract.stores, found);
 }
 
-fn within<'a>(scope: &Scope<'a>, part: &str, over: AxisSet, acc: Option<DType>) -> Scope<'a> {
+pub(super) fn within<'a>(scope: &Scope<'a>, part: &str, over: AxisSet, acc: Option<DType>) -> Scope<'a> {
     let Scope { program, kernel, axes, .. } = *scope;
     Scope { program, kernel, place: format!("{}, {part}", scope.place), axes, over, reduced: Vec::new(), acc }
 }
 
-fn side(scope: &Scope<'_>, side: &Side, acc: DType, found: &mut Findings) {
+pub(super) fn side(scope: &Scope<'_>, side: &Side, acc: DType, found: &mut Findings) {
     body::check(scope, &side.body, found);
     let missing = missing(&side.body, side.value);
     scope.require(found, missing.is_none(), format!("K1: gives {}", missing.unwrap_or_default()));
@@ -164,17 +161,6 @@ fn sort(scope: &Scope<'_>, sort: &Sort, found: &mut Findings) {
     scope.require(found, key.is_none_or(|key| key == key.compute()), "K28: compares in a type that is only stored");
     let written = scope.kernel.args.iter().filter(|arg| arg.mode != Mode::Read).count();
     scope.require(found, written <= 1, "K28: writes more than its positions");
-}
-
-/// Whether a launch of it may set the status word.
-pub(super) fn may_fail(kernel: &Kernel) -> bool {
-    let checks = |body: &Body| body.insts.iter().any(|inst| matches!(inst.kind, crate::kernel::InstKind::Check { .. }));
-    match &kernel.body {
-        KernelBody::Nest(nest) => nest.stages.iter().any(|stage| checks(&stage.body)),
-        KernelBody::Contract(contract) => checks(&contract.a.body) || checks(&contract.b.body) || checks(&contract.epilogue),
-        KernelBody::Scatter(scatter) => checks(&scatter.body),
-        KernelBody::Sort(sort) => checks(&sort.body),
-    }
 }
 
 /// One more than the greatest distance of an element from the first: 0 dims for no axis give 1.

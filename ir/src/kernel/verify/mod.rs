@@ -17,6 +17,8 @@
 //! - K14 In a contraction every axis has exactly one role, sides use their own, and give the type of the sum.
 //! - K15 A scatter's target is the only argument that it updates; its condition is a bool.
 //! - K28 A sort compares along an axis that it has, in a compute type; its positions, `i64`, are all that it writes.
+//! - K29 In an attention every axis has exactly one role; sides, weights and expressions use their own, and give the type of the sums, a float's;
+//!   nothing reports failures, and a softmax has one score.
 //! - K16 Arguments have one stride an axis, and possible sizes.
 //!
 //! Of an entry:
@@ -40,6 +42,7 @@
 //! What can be told goes by intervals over the declared ranges: an access that is neither proved nor refuted passes.
 //! Verifying therefore does not make a stranger's program safe to run; it finds the mistakes of ours.
 
+mod attend;
 mod body;
 mod control;
 mod entry;
