@@ -55,6 +55,6 @@ pub(crate) fn lower(kernel: &Kernel, symbols: &[Symbol], lanes: usize, lasting: 
         KernelBody::Contract(contract) => contract::lower(cx, contract, lasting),
         KernelBody::Scatter(scatter) => scatter::lower(cx, scatter),
         KernelBody::Sort(sort) => sort::lower(cx, sort),
-        KernelBody::Attend(attend) => nest::lower(cx, &attend.as_nest()),
+        KernelBody::Attend(attend) => contract::attend::lower(cx, attend),
     }
 }

@@ -5,6 +5,7 @@
 //! by each thread, just before use. Packing evaluates the sides' bodies, so windows and transposed operands are packed like
 //! any other, and the tiles see only panels. The order of `k` is fixed, so results do not depend on blocks or threads.
 
+pub(super) mod attend;
 mod pack;
 mod plan;
 mod sides;

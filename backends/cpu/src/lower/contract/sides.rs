@@ -129,7 +129,7 @@ impl<'a> Costs<'a, '_> {
 }
 
 /// How far an access moves from one position of an axis to the next; `None` where that is not always as far.
-fn slope(cx: &Cx<'_>, arg: usize, index: &[Index], axis: usize) -> Option<Dim> {
+pub(super) fn slope(cx: &Cx<'_>, arg: usize, index: &[Index], axis: usize) -> Option<Dim> {
     let mut offset = Dim::ZERO;
     for (index, stride) in index.iter().zip(&cx.arg(arg).strides) {
         match index {

@@ -91,15 +91,8 @@ impl Plan {
             }
         };
         let step = Step { tiling, rows, row_stride, k_stride, columns: column.packed, width: self.width };
-        let (from, steps) = (cx.b.int(0), cx.b.sub(column.span.end, column.span.begin));
-        let whole = if let Some(steps) = cx.b.as_int(steps) {
-            cx.b.int(steps / UNROLL * UNROLL)
-        } else {
-            let mask = cx.b.int(-UNROLL);
-            cx.b.and(steps, mask)
-        };
-        let sums = step.repeat(cx, from, whole, UNROLL, begin);
-        step.repeat(cx, whole, steps, 1, sums)
+        let steps = cx.b.sub(column.span.end, column.span.begin);
+        step.all(cx, steps, begin)
     }
 
     /// The epilogue of a tile.
@@ -207,16 +200,29 @@ struct Tile {
 }
 
 /// Steps of `k`: element `(row, k)` lies at `rows + (row * row_stride + k * k_stride)` elements, and `columns` at `k * width`.
-struct Step<'a> {
-    tiling: &'a Tiling<'a>,
-    rows: Val,
-    row_stride: i64,
-    k_stride: i64,
-    columns: Val,
-    width: i64,
+pub(super) struct Step<'a> {
+    pub(super) tiling: &'a Tiling<'a>,
+    pub(super) rows: Val,
+    pub(super) row_stride: i64,
+    pub(super) k_stride: i64,
+    pub(super) columns: Val,
+    pub(super) width: i64,
 }
 
 impl Step<'_> {
+    /// So many steps, several at a time as long as there are.
+    pub(super) fn all(&self, cx: &mut Cx<'_>, steps: Val, sums: Vec<Val>) -> Vec<Val> {
+        let from = cx.b.int(0);
+        let whole = if let Some(steps) = cx.b.as_int(steps) {
+            cx.b.int(steps / UNROLL * UNROLL)
+        } else {
+            let mask = cx.b.int(-UNROLL);
+            cx.b.and(steps, mask)
+        };
+        let sums = self.repeat(cx, from, whole, UNROLL, sums);
+        self.repeat(cx, whole, steps, 1, sums)
+    }
+
     /// Steps `from..to`, `count` at a time.
     fn repeat(&self, cx: &mut Cx<'_>, from: Val, to: Val, count: i64, sums: Vec<Val>) -> Vec<Val> {
         let open = cx.b.open_loop(from, to, count, sums);
