@@ -1,6 +1,7 @@
 //! End-to-end suites, one binary: what holds of the whole project.
 
 mod arrows;
+mod attention;
 mod cache;
 mod cases;
 mod digits;

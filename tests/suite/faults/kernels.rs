@@ -1,7 +1,7 @@
 //! Mistakes of lowering: kernels that are well formed, or nearly, and compute something else.
 
 use graver_ir::dim::Atom;
-use graver_ir::kernel::{Access, Arg, AxisSet, Body, Bounds, Combine, Contract, Index, Inst, InstKind, Kernel, KernelBody, Mode};
+use graver_ir::kernel::{Access, Arg, Attend, AxisSet, Body, Bounds, Combine, Contract, Index, Inst, InstKind, Kernel, KernelBody, Mode};
 use graver_ir::kernel::{Nest, Program, Scatter, Stage, Store};
 use graver_ir::op::{Extreme, ReduceKind};
 use graver_ir::{Dim, Scalar, ScalarFn};

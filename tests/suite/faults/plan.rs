@@ -1,7 +1,7 @@
 //! Mistakes of scheduling and planning: the right kernels over the wrong memory, or in the wrong order.
 
 use graver_ir::Dim;
-use graver_ir::kernel::{BufferId, Entry, Kernel, KernelBody, Launch, Mode, Place, Program, Step, View, lives};
+use graver_ir::kernel::{BufferId, Entry, Kernel, Launch, Mode, Place, Program, Step, View, lives};
 
 use super::{COMPILED, Compiled, Fault, all_are_caught};
 
