@@ -57,8 +57,8 @@ struct Places {
     /// The lead of queries, and of keys: indices of all axes but the last two.
     queries_lead: Vec<Dim>,
     keys_lead: Vec<Dim>,
-    query: Dim,
-    key: Dim,
+    query: Own,
+    key: Own,
     /// The width of queries and keys, and that of values.
     width: Dim,
     value_width: Dim,
@@ -83,35 +83,31 @@ impl Places {
             }
             keys_lead.push(place);
         }
-        let mut own = |size: &Dim| {
-            region.axes.push(size.clone());
-            axis_of(region.axes.len() - 1, size)
-        };
         let (queries, keys) = (q[rank - 2].clone(), k[rank - 2].clone());
         // Columns come after what is shared, so that neighbours are neighbours along them.
         let (query, key) = match of.part {
             AttendPart::Forward | AttendPart::Queries => {
-                let query = own(&queries);
-                (query, own(&keys))
+                let query = Own::new(region, &queries);
+                (query, Own::new(region, &keys))
             }
             AttendPart::Keys => {
-                let key = own(&keys);
-                (own(&queries), key)
+                let key = Own::new(region, &keys);
+                (Own::new(region, &queries), key)
             }
         };
         let (width, value_width) = (q[rank - 1].clone(), v[rank - 1].clone());
         // The last query sees every key.
-        let keep = if of.causal { vec![&keys - &queries + &query - &key] } else { Vec::new() };
+        let keep = if of.causal { vec![&keys - &queries + &query.place - &key.place] } else { Vec::new() };
         let batch = axes_in(queries_lead.iter().chain(&keys_lead));
         Self { batch, shared, queries_lead, keys_lead, query, key, width, value_width, keep }
     }
 
     fn at_query(&self, last: Option<&Dim>) -> Vec<Index> {
-        exact(self.queries_lead.iter().chain([&self.query]).chain(last).cloned())
+        exact(self.queries_lead.iter().chain([&self.query.place]).chain(last).cloned())
     }
 
     fn at_key(&self, last: &Dim) -> Vec<Index> {
-        exact(self.keys_lead.iter().chain([&self.key, last]).cloned())
+        exact(self.keys_lead.iter().chain([&self.key.place, last]).cloned())
     }
 }
 
@@ -121,20 +117,21 @@ struct Lowering {
     places: Places,
 }
 
-/// One axis that sums are over, or that they have.
+/// An axis of the kernel, be it of one step, and where it stands.
 struct Own {
     axis: usize,
     place: Dim,
 }
 
-impl Lowering {
-    /// An axis of a product or a sum.
-    fn own(region: &mut Region<'_>, size: &Dim) -> Own {
+impl Own {
+    fn new(region: &mut Region<'_>, size: &Dim) -> Self {
         region.axes.push(size.clone());
         let axis = region.axes.len() - 1;
-        Own { axis, place: axis_of(axis, size) }
+        Self { axis, place: axis_of(axis, size) }
     }
+}
 
+impl Lowering {
     fn forward(&self, region: &mut Region<'_>) -> Kernel {
         let scores = self.scores(region, false);
         let (weights, score) = self.score(region);
@@ -143,7 +140,7 @@ impl Lowering {
             self.store(region, position, index, score)
         });
         let sums = self.result(0, region).map(|position| {
-            let own = Self::own(region, &self.places.value_width);
+            let own = Own::new(region, &self.places.value_width);
             let side = side(region, self.operands.v, &self.places.at_key(&own.place));
             let to = self.store(region, position, self.places.at_query(Some(&own.place)), score);
             Sum { free: own.axis, side, to }
@@ -156,7 +153,7 @@ impl Lowering {
         let products = vec![self.scores(region, false), self.cotangents(region, false)];
         let (weights, [_, change]) = self.changes(region);
         let sums = self.result(0, region).map(|position| {
-            let own = Self::own(region, &self.places.width);
+            let own = Own::new(region, &self.places.width);
             let side = side(region, self.operands.k, &self.places.at_key(&own.place));
             let to = self.store(region, position, self.places.at_query(Some(&own.place)), change);
             Sum { free: own.axis, side, to }
@@ -172,7 +169,7 @@ impl Lowering {
         let each = [(0, self.operands.q, &places.width, change), (1, cotangent, &places.value_width, share)];
         let sum = |(out, summed, size, weight): (u16, Value, &Dim, ValueId)| {
             let position = self.result(out, region)?;
-            let own = Self::own(region, size);
+            let own = Own::new(region, size);
             let side = side(region, summed, &places.at_query(Some(&own.place)));
             let to = self.store(region, position, places.at_key(&own.place), weight);
             Some(Sum { free: own.axis, side, to })
@@ -183,14 +180,14 @@ impl Lowering {
 
     /// All but what differs. `by_keys`: rows are keys.
     fn kernel(&self, by_keys: bool) -> Kernel {
-        let [query, key] = [&self.places.query, &self.places.key].map(|place| axes_in([place]));
+        let (query, key) = (self.places.query.axis, self.places.key.axis);
         let (rows, columns) = if by_keys { (key, query) } else { (query, key) };
-        let shared = self.places.shared.filter(|_| by_keys).into_iter().collect();
+        let shared: AxisSet = self.places.shared.filter(|_| by_keys).into_iter().collect();
         Kernel {
             axes: Vec::new(),
             batch: self.places.batch.minus(shared),
-            rows: rows.iter().next().expect("rows have an axis, be it of one step"),
-            columns: columns.union(shared),
+            rows,
+            columns: shared.with(columns),
             products: Vec::new(),
             weights: Body::default(),
             softmax: None,
@@ -217,7 +214,7 @@ impl Lowering {
 
     /// Of an operand that has queries and one that has keys.
     fn product(&self, region: &mut Region<'_>, width: &Dim, [of_query, of_key]: [Value; 2], by_keys: bool) -> Product {
-        let own = Self::own(region, width);
+        let own = Own::new(region, width);
         let of_query = side(region, of_query, &self.places.at_query(Some(&own.place)));
         let of_key = side(region, of_key, &self.places.at_key(&own.place));
         let (rows, columns) = if by_keys { (of_key, of_query) } else { (of_query, of_key) };
@@ -230,7 +227,7 @@ impl Lowering {
         let mut score = at.body.push(InstKind::Reduced { stage: 0, slot: 0 }, ACC);
         if let Some(bias) = self.operands.bias {
             let shape = &region.graph().ty(bias).shape;
-            let full: Vec<&Dim> = self.places.queries_lead.iter().chain([&self.places.query, &self.places.key]).collect();
+            let full: Vec<&Dim> = self.places.queries_lead.iter().chain([&self.places.query.place, &self.places.key.place]).collect();
             let own = full[full.len() - shape.rank()..].iter().zip(shape.iter());
             let index = exact(own.map(|(place, size)| if size.is(1) { Dim::ZERO } else { (*place).clone() }));
             let bias = region.pull(&mut at, bias, &index);
