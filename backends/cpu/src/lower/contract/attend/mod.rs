@@ -97,13 +97,14 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// `None` where a width is no number, or what counts is not a range of columns.
+    /// `None` where a width is no number, an axis is of one step, or what counts is not a range of columns.
     fn new(cx: &Cx<'_>, attend: &'a Attend, contracts: &'a [Contract]) -> Option<Self> {
         let size = |axis: usize| &attend.axes[axis];
         let frees: Vec<i64> = attend.sums.iter().map(|sum| size(sum.free).as_const()).collect::<Option<_>>()?;
-        let known = attend.products.iter().all(|product| size(product.k).as_const().is_some_and(|k| k > 0));
+        let known = attend.products.iter().all(|product| size(product.k).as_const().is_some_and(|k| k > 1));
+        let known = known && !size(attend.rows).is(1) && !size(column(attend)).is(1) && frees.iter().all(|free| *free > 1);
         let keep = attend.keep.iter().map(|keep| Keep::of(keep, attend)).collect::<Option<_>>()?;
-        let widest = frees.iter().copied().max().filter(|free| *free > 0 && known)?;
+        let widest = frees.iter().copied().max().filter(|_| known)?;
         let elem = Some(Elem::of(attend.acc)).filter(|elem| *elem == Elem::F32)?;
         let shape = Shape::best(cx.lanes, false, size(attend.rows), &Dim::from(widest));
         let width = shape.vectors * i64::try_from(cx.lanes).expect("few lanes");
