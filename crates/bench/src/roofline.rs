@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use graver::ir::kernel::{Body, Index, Kernel, KernelBody, Mode, Program};
+use graver::ir::kernel::{Attend, Body, Index, Kernel, KernelBody, Mode, Program};
 use graver::ir::{Dim, Sizes};
 use graver::prelude::*;
 
