@@ -43,7 +43,7 @@ struct Keep {
 
 impl Keep {
     /// What a call applies, if that is to be put in its place.
-    fn inlined<'a>(self, graph: &'a Graph, node: NodeId) -> Option<&'a Call> {
+    fn inlined(self, graph: &Graph, node: NodeId) -> Option<&Call> {
         let Op::Call(call) = graph.op(node) else { return None };
         let stays = match call.tag {
             Some(Composite::Region) => true,
@@ -90,7 +90,10 @@ fn check_size(module: &Module, order: &[FuncId], keep: Keep) -> Result<(), Diag>
     let mut sizes: BTreeMap<FuncId, usize> = BTreeMap::new();
     for id in order {
         let graph = &module.function(*id).graph;
-        let size = graph.nodes().map(|node| keep.inlined(graph, node).map_or(1, |call| sizes[&call.func])).fold(0, usize::saturating_add);
+        let size = graph
+            .nodes()
+            .map(|node| keep.inlined(graph, node).map_or(1, |call| sizes[&call.func]))
+            .fold(0, usize::saturating_add);
         sizes.insert(*id, size);
     }
     let total = sizes.values().copied().fold(0, usize::saturating_add);

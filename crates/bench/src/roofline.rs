@@ -144,5 +144,10 @@ fn gathered(kernel: &Kernel, arg: usize) -> bool {
         return true;
     }
     let at_value = |index: &Index| matches!(index, Index::Value(..));
-    kernel.body.bodies().iter().flat_map(|body| body.loads()).any(|(_, access)| access.arg == arg && access.index.iter().any(at_value))
+    kernel
+        .body
+        .bodies()
+        .iter()
+        .flat_map(|body| body.loads())
+        .any(|(_, access)| access.arg == arg && access.index.iter().any(at_value))
 }

@@ -41,11 +41,7 @@ pub(crate) fn call_with(
 
 /// The function of this name and these operands' types, whose `body` is recorded if it is new.
 #[track_caller]
-pub(crate) fn function(
-    name: String,
-    types: Vec<Type>,
-    body: impl FnOnce(&[Tensor]) -> Traced<Vec<Tensor>>,
-) -> Traced<FuncId> {
+pub(crate) fn function(name: String, types: Vec<Type>, body: impl FnOnce(&[Tensor]) -> Traced<Vec<Tensor>>) -> Traced<FuncId> {
     let (key, line) = ((name, types), Location::caller());
     match with(|trace| trace.composites.get(&key).copied()) {
         Some(func) => Ok(func),

@@ -43,7 +43,9 @@ impl fmt::Display for Refusal {
             Self::OtherRows => "reductions of one kernel keep the same leading axes",
             Self::ReadElsewhere => "it is read at other places than where it is computed, and needed elsewhere too",
             Self::Recomputed => "fusing would compute it several times",
-            Self::Operand => "a contraction, an attention or a sort reads its operands many times: they are computed once, before",
+            Self::Operand => {
+                "a contraction, an attention or a sort reads its operands many times: they are computed once, before"
+            }
             Self::RunTimePosition => "it is read at positions that are known at run time only",
             Self::Between => "another kernel between them needs one and feeds the other",
             Self::TooLarge => "the kernel would be too large",
@@ -194,9 +196,7 @@ fn maps(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: bool) 
         Kind::Column if over_full && private => Ok(joined(p, c, c)),
         Kind::Window if private && reads_windows_once(facts, reads) => Ok(joined(p, c, c)),
         Kind::Map | Kind::Row | Kind::Column | Kind::Window => inlined(facts, p, c, reads, private),
-        Kind::Move | Kind::Contract | Kind::Scatter | Kind::Sort | Kind::Attend | Kind::Control => {
-            Err(Refusal::OneCoreEach)
-        },
+        Kind::Move | Kind::Contract | Kind::Scatter | Kind::Sort | Kind::Attend | Kind::Control => Err(Refusal::OneCoreEach),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Attention and its derivatives: axes and their roles, the sides as operands that are read where they lie, and weights.
 
 use graver_ir::dim::Dim;
-use graver_ir::kernel::{Arg, Attend as Kernel, AxisSet, Body, Index, InstKind, KernelBody, Mode, Product, Side, Softmax, Store, Sum, ValueId};
+use graver_ir::kernel::{
+    Arg, Attend as Kernel, AxisSet, Body, Index, InstKind, KernelBody, Mode, Product, Side, Softmax, Store, Sum, ValueId,
+};
 use graver_ir::op::{Attend, AttendPart};
 use graver_ir::{DType, NodeId, ScalarFn, Value};
 
@@ -227,7 +229,8 @@ impl Lowering {
         let mut score = at.body.push(InstKind::Reduced { stage: 0, slot: 0 }, ACC);
         if let Some(bias) = self.operands.bias {
             let shape = &region.graph().ty(bias).shape;
-            let full: Vec<&Dim> = self.places.queries_lead.iter().chain([&self.places.query.place, &self.places.key.place]).collect();
+            let full: Vec<&Dim> =
+                self.places.queries_lead.iter().chain([&self.places.query.place, &self.places.key.place]).collect();
             let own = full[full.len() - shape.rank()..].iter().zip(shape.iter());
             let index = exact(own.map(|(place, size)| if size.is(1) { Dim::ZERO } else { (*place).clone() }));
             let bias = region.pull(&mut at, bias, &index);

@@ -1,7 +1,9 @@
 //! Mistakes of lowering: kernels that are well formed, or nearly, and compute something else.
 
 use graver_ir::dim::Atom;
-use graver_ir::kernel::{Access, Arg, Attend, AxisSet, Body, Bounds, Combine, Contract, Index, Inst, InstKind, Kernel, KernelBody, Mode};
+use graver_ir::kernel::{
+    Access, Arg, Attend, AxisSet, Body, Bounds, Combine, Contract, Index, Inst, InstKind, Kernel, KernelBody, Mode,
+};
 use graver_ir::kernel::{Nest, Program, Scatter, Stage, Store};
 use graver_ir::op::{Extreme, ReduceKind};
 use graver_ir::{Dim, Scalar, ScalarFn};
@@ -337,7 +339,8 @@ fn positions(body: &mut KernelBody) -> Vec<&mut Dim> {
         KernelBody::Attend(attend) => {
             let Attend { products, weights, sums, softmax, keep, .. } = attend;
             let sides = products.iter_mut().flat_map(|product| [&mut product.rows.body, &mut product.columns.body]);
-            let log_sum = softmax.iter_mut().filter_map(|softmax| softmax.log_sum.as_mut()).flat_map(|store| at(&mut store.index));
+            let log_sum =
+                softmax.iter_mut().filter_map(|softmax| softmax.log_sum.as_mut()).flat_map(|store| at(&mut store.index));
             let inner = sides.chain([weights]).flat_map(within).chain(keep).chain(log_sum);
             inner.chain(sums.iter_mut().flat_map(|sum| within(&mut sum.side.body).chain(at(&mut sum.to.index)))).collect()
         }

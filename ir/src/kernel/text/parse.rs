@@ -9,9 +9,9 @@ use crate::dim::{Dim, MAX_DEPTH};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::kernel::{
-    Access, Arg, Attend, AxisSet, Body, Bounds, Branch, Buffer, BufferId, Carry, Combine, Contract, Entry, Index, Inst, InstKind, Kernel,
-    KernelBody, KernelId, Launch, Loop, Mode, Nest, Place, Product, Program, Reduction, Scatter, Side, Softmax, Sort, Stage, Step, Store, Sum, Trap,
-    TrapId, Trip, ValueId, View,
+    Access, Arg, Attend, AxisSet, Body, Bounds, Branch, Buffer, BufferId, Carry, Combine, Contract, Entry, Index, Inst, InstKind,
+    Kernel, KernelBody, KernelId, Launch, Loop, Mode, Nest, Place, Product, Program, Reduction, Scatter, Side, Softmax, Sort,
+    Stage, Step, Store, Sum, Trap, TrapId, Trip, ValueId, View,
 };
 use crate::location::Loc;
 use crate::module::StateId;

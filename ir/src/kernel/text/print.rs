@@ -2,8 +2,8 @@
 
 use super::VERSION;
 use crate::kernel::{
-    Access, Arg, Attend, Body, Bounds, Branch, Buffer, Carry, Combine, Contract, Entry, InstKind, Kernel, KernelBody, Launch, Loop, Nest,
-    Place, Program, Reduction, Scatter, Side, Sort, Stage, Step, Store, Trip, ValueId, View,
+    Access, Arg, Attend, Body, Bounds, Branch, Buffer, Carry, Combine, Contract, Entry, InstKind, Kernel, KernelBody, Launch,
+    Loop, Nest, Place, Program, Reduction, Scatter, Side, Sort, Stage, Step, Store, Trip, ValueId, View,
 };
 use crate::name::{Name, Quoted};
 use crate::op::ScatterKind;

@@ -55,7 +55,8 @@ impl Steps<'_> {
             found.require(written, || crate::Diag::new(format!("K27: {place}: an iteration does not write b{}", carry.next.0)));
         }
         let inside = launches(of.trip.test()).into_iter().chain(launches(&of.body));
-        let fails = inside.filter_map(|launch| self.program.kernels.get(launch.kernel.0 as usize)).any(|kernel| kernel.body.may_fail());
+        let fails =
+            inside.filter_map(|launch| self.program.kernels.get(launch.kernel.0 as usize)).any(|kernel| kernel.body.may_fail());
         found.require(!(self.writes_state && fails), || {
             crate::Diag::new(format!("K21: {place}: an iteration writes state, and may set the status word"))
         });

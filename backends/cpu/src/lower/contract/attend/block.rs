@@ -122,7 +122,7 @@ impl Plan<'_> {
     fn sums(&self, cx: &mut Cx<'_>, memory: &Memory, columns: &Columns) {
         for (number, packed) in self.sums.iter().enumerate() {
             let stride = self.sum_stride(packed);
-            let (zero, one) = (cx.b.int(0), cx.b.int(1));
+            let zero = cx.b.int(0);
             let panels = cx.value(&packed.panels);
             let open = cx.b.open_loop(zero, panels, 1, Vec::new());
             let panel = packed.at(cx, open.var);
@@ -130,7 +130,6 @@ impl Plan<'_> {
             let before = cx.b.mul(columns.begin, bytes);
             let panel = cx.b.add(panel, before);
             let place = cx.b.mul(open.var, bytes);
-            let _ = one;
             self.each_tile(cx, columns, &mut |cx, row| {
                 let rows = self.offset(cx, memory.matrices[number], row, self.matrix_stride());
                 let at = self.offset(cx, memory.sums[number], row, stride);

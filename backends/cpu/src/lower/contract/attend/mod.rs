@@ -131,7 +131,8 @@ impl<'a> Plan<'a> {
 
     fn lower(&self, cx: Cx<'_>) -> Lowered {
         let packs = self.products.iter().chain(&self.sums).enumerate();
-        let mut phases: Vec<Phase> = packs.map(|(number, packed)| packed.pack(cx.again(&format!("pack{number}")), self.width)).collect();
+        let mut phases: Vec<Phase> =
+            packs.map(|(number, packed)| packed.pack(cx.again(&format!("pack{number}")), self.width)).collect();
         phases.push(self.blocks(cx));
         Lowered { phases, shared: self.shared.clone(), prepared: None }
     }

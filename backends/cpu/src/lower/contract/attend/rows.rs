@@ -44,7 +44,7 @@ impl Given for Products<'_> {
 impl Plan<'_> {
     /// Nothing is summed yet.
     pub(super) fn begin_rows(&self, cx: &mut Cx<'_>, memory: &Memory) {
-        let (zero, nothing) = (cx.b.int(0), cx.b.number(Elem::F32, 0));
+        let nothing = cx.b.number(Elem::F32, 0);
         for (packed, base) in self.sums.iter().zip(&memory.sums) {
             self.fill(cx, *base, self.height * self.sum_stride(packed), nothing);
         }
@@ -53,7 +53,6 @@ impl Plan<'_> {
             self.fill(cx, memory.most, self.height, least);
             self.fill(cx, memory.all, self.height, nothing);
         }
-        let _ = zero;
     }
 
     /// A number in so many elements.
@@ -84,7 +83,11 @@ impl Plan<'_> {
         };
         let bases = memory.matrices.iter().map(|matrix| base(cx, matrix)).collect();
         let row = Row { number: open.var, bases, begin, end, first, last };
-        if self.attend.softmax.is_some() { self.shares(cx, memory, &row) } else { self.plain(cx, &row) }
+        if self.attend.softmax.is_some() {
+            self.shares(cx, memory, &row)
+        } else {
+            self.plain(cx, &row)
+        }
         if !self.keep.is_empty() {
             self.clear(cx, &row);
         }
@@ -147,7 +150,13 @@ impl Plan<'_> {
     }
 
     /// The body over the columns that count; what it gives is combined, if that is asked for.
-    fn swept(&self, cx: &mut Cx<'_>, row: &Row, combine: Option<Combine>, body: &mut dyn FnMut(&mut Cx<'_>) -> Val) -> Option<Val> {
+    fn swept(
+        &self,
+        cx: &mut Cx<'_>,
+        row: &Row,
+        combine: Option<Combine>,
+        body: &mut dyn FnMut(&mut Cx<'_>) -> Val,
+    ) -> Option<Val> {
         let open = cx.b.open_sweep(row.first, row.last, 1);
         cx.at[self.column] = At::Lane(open.var);
         let value = body(cx);
