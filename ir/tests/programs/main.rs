@@ -1,5 +1,6 @@
 //! Kernel programs: their text there and back, planted violations, hostile texts.
 
+mod attend;
 mod loops;
 
 use graver_ir::kernel::text::{parse, print, print_kernel};
