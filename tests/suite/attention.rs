@@ -71,6 +71,8 @@ fn cases() -> Vec<Case> {
         Case { heads: 4, shared: 1, bias: Bias::Full, ..causal(square(20)) },
         Case { queries: 33, keys: 270, bias: Bias::Keys, ..PLAIN },
         Case { queries: 3, keys: 1, ..PLAIN },
+        Case { queries: 3, keys: 0, ..PLAIN },
+        Case { queries: 0, keys: 3, ..PLAIN },
         Case { dtype: DType::BF16, ..causal(square(31)) },
         Case { dtype: DType::F16, heads: 4, ..square(31) },
     ]

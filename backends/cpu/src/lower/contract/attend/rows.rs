@@ -183,11 +183,19 @@ impl Plan<'_> {
         cx.b.store(ptr, Elem::F32.dtype(), pattern, value);
     }
 
+    /// Whether there is no column, counting or not.
+    fn is_empty(&self, cx: &mut Cx<'_>) -> Val {
+        let columns = self.attend.columns.iter().map(|axis| self.attend.axes[axis].clone()).product::<Dim>();
+        let (columns, zero) = (cx.value(&columns), cx.b.int(0));
+        cx.b.compare(Compare::Eq, columns, zero)
+    }
+
     /// The results of the rows `begin..end`.
     pub(super) fn end_rows(&self, cx: &mut Cx<'_>, memory: &Memory, begin: Val, end: Val) {
         let open = cx.b.open_loop(begin, end, 1, Vec::new());
         cx.at[self.attend.rows] = At::One(open.var);
         let row = cx.b.sub(open.var, begin);
+        let empty = self.is_empty(cx);
         for (number, (packed, sum)) in self.sums.iter().zip(&self.attend.sums).enumerate() {
             let base = self.offset(cx, memory.sums[number], row, self.sum_stride(packed));
             let all = self.attend.softmax.is_some().then(|| self.load_row(cx, memory.all, row));
@@ -197,7 +205,8 @@ impl Plan<'_> {
                 let axis = Dim::axis(free, &self.attend.axes[sum.free]);
                 let (ptr, pattern) = cx.place(base, &axis, None, Elem::F32.dtype());
                 let value = cx.b.load_now(Load { ptr, dtype: Elem::F32.dtype(), pattern, mask: None });
-                let value = all.map_or(value, |all| cx.b.binary(Binary::Div, value, all));
+                let share = all.map_or(value, |all| cx.b.binary(Binary::Div, value, all));
+                let value = cx.b.select(empty, value, share);
                 cx.store(&Store { value: ValueId(0), ..sum.to.clone() }, &[value]);
             });
         }
@@ -205,10 +214,11 @@ impl Plan<'_> {
             let (most, all) = (self.load_row(cx, memory.most, row), self.load_row(cx, memory.all, row));
             let log = expand::map(&mut cx.b, ScalarFn::Log, &[all]);
             let value = cx.b.add(most, log);
-            // As primitives have it: where no score is more than minus infinity, shares are 0 / 0.
+            // As primitives have it: where no score is more than minus infinity, shares are 0 / 0. The sum of nothing is 0.
             let (least, nan) = (cx.b.f32(f32::NEG_INFINITY), cx.b.f32(f32::NAN));
             let none = cx.b.compare(Compare::Eq, most, least);
-            let value = cx.b.select(none, nan, value);
+            let unseen = cx.b.select(empty, value, nan);
+            let value = cx.b.select(none, unseen, value);
             cx.store(&Store { value: ValueId(0), ..to.clone() }, &[value]);
         }
         cx.at[self.attend.rows] = At::Unbound;
