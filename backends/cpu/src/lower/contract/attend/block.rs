@@ -7,7 +7,7 @@ use super::super::pack::Panel;
 use super::super::tile::Step;
 use super::keep::Keep;
 use super::{APART, Packed, Plan};
-use crate::vector::{Binary, Elem, Load, Pattern, Val};
+use crate::vector::{Binary, Compare, Elem, Load, Pattern, Val};
 
 /// Bytes of what is computed.
 pub(super) const BYTES: i64 = 4;
@@ -25,6 +25,9 @@ pub(super) struct Memory {
     pub(super) all: Val,
     pub(super) factor: Val,
 }
+
+/// From the first row of a tile, and the columns that count there.
+type Tile<'a> = dyn FnMut(&mut Cx<'_>, Val, (Val, Val)) + 'a;
 
 /// A block of columns, and how many rows are against it.
 pub(super) struct Columns {
@@ -101,7 +104,12 @@ impl Plan<'_> {
             let panel = cx.b.binary(Binary::Div, open.var, width);
             let panel = packed.at(cx, panel);
             let place = cx.b.sub(open.var, columns.begin);
-            self.each_tile(cx, columns, &mut |cx, row| {
+            let last = cx.b.add(open.var, width);
+            self.each_tile(cx, columns, &mut |cx, row, counting| {
+                let begins = cx.b.compare(Compare::Lt, open.var, counting.1);
+                let ends = cx.b.compare(Compare::Lt, counting.0, last);
+                let counts = cx.b.and(begins, ends);
+                let open = cx.b.open_if(counts);
                 let row_stride = Self::k_of(packed) + APART;
                 let rows = self.offset(cx, memory.rows[number], row, row_stride);
                 let step = Step { tiling: &packed.tiling, rows, row_stride, k_stride: 1, columns: panel, width: self.width };
@@ -109,10 +117,9 @@ impl Plan<'_> {
                 let zero = cx.b.lanes(zero);
                 let sums = step.all(cx, steps, vec![zero; self.tile_vectors()]);
                 let to = self.offset(cx, memory.matrices[number], row, self.matrix_stride());
-                let bytes = cx.b.int(BYTES);
-                let shift = cx.b.mul(place, bytes);
-                let to = cx.b.add(to, shift);
+                let to = self.offset(cx, to, place, 1);
                 self.store_tile(cx, to, self.matrix_stride(), &sums);
+                cx.b.close_if(open);
             });
             cx.b.close_loop(open, Vec::new());
         }
@@ -130,14 +137,17 @@ impl Plan<'_> {
             let before = cx.b.mul(columns.begin, bytes);
             let panel = cx.b.add(panel, before);
             let place = cx.b.mul(open.var, bytes);
-            self.each_tile(cx, columns, &mut |cx, row| {
+            self.each_tile(cx, columns, &mut |cx, row, (first, last)| {
+                let before = cx.b.sub(first, columns.begin);
                 let rows = self.offset(cx, memory.matrices[number], row, self.matrix_stride());
+                let rows = self.offset(cx, rows, before, 1);
+                let columns = self.offset(cx, panel, before, self.width);
                 let at = self.offset(cx, memory.sums[number], row, stride);
                 let at = cx.b.add(at, place);
                 let sums = self.load_tile(cx, memory, at, row, stride);
                 let row_stride = self.matrix_stride();
-                let step = Step { tiling: &packed.tiling, rows, row_stride, k_stride: 1, columns: panel, width: self.width };
-                let steps = cx.b.sub(columns.end, columns.begin);
+                let step = Step { tiling: &packed.tiling, rows, row_stride, k_stride: 1, columns, width: self.width };
+                let steps = cx.b.sub(last, first);
                 let sums = step.all(cx, steps, sums);
                 self.store_tile(cx, at, stride, &sums);
             });
@@ -145,12 +155,28 @@ impl Plan<'_> {
         }
     }
 
-    /// The body for the first row of every tile, counted from the block's.
-    fn each_tile(&self, cx: &mut Cx<'_>, columns: &Columns, body: &mut dyn FnMut(&mut Cx<'_>, Val)) {
+    /// The body for the first row of every tile, counted from the block's, and the columns that count in some row of it.
+    fn each_tile(&self, cx: &mut Cx<'_>, columns: &Columns, body: &mut Tile<'_>) {
         let zero = cx.b.int(0);
         let open = cx.b.open_loop(zero, columns.count, self.shape.rows, Vec::new());
-        body(cx, open.var);
+        let counting = self.counting(cx, columns, open.var);
+        body(cx, open.var, counting);
         cx.b.close_loop(open, Vec::new());
+    }
+
+    fn counting(&self, cx: &mut Cx<'_>, columns: &Columns, row: Val) -> (Val, Val) {
+        let range = (columns.begin, columns.end);
+        if self.keep.is_empty() {
+            return range;
+        }
+        let height = cx.b.int(self.shape.rows);
+        let end = cx.b.add(row, height);
+        let end = cx.b.binary(Binary::Min, end, columns.count);
+        let rows = [row, end].map(|row| cx.b.add(columns.first, row));
+        let (first, last) = Keep::of_block(&self.keep, cx, (rows[0], rows[1]), range);
+        cx.at[self.attend.rows] = At::Unbound;
+        let first = cx.b.binary(Binary::Min, first, columns.end);
+        (first, cx.b.binary(Binary::Max, last, first))
     }
 
     fn tile_vectors(&self) -> usize {
