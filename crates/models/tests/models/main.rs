@@ -3,6 +3,7 @@
 mod causal;
 mod common;
 mod files;
+mod generate;
 mod image;
 mod pipeline;
 mod text;

@@ -94,6 +94,35 @@ def causal(case, model, seed):
         logits = model(input_ids=ids, attention_mask=mask).logits
         expected |= {f"{call}.ids": ids, f"{call}.mask": mask, f"{call}.logits": logits}
     write(case, model, expected)
+    continued(case, model)
+
+
+def generated(model, prompts, padding=0, **more):
+    """What `generate` makes of prompts, the shorter ones behind padding: the likeliest tokens and their scores, step by step."""
+    length = max(map(len, prompts))
+    ids = torch.tensor([[padding] * (length - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    result = model.generate(
+        input_ids=ids, attention_mask=mask, do_sample=False, pad_token_id=padding, output_logits=True,
+        return_dict_in_generate=True, **more,
+    )
+    return {"tokens": result.sequences[:, -len(result.logits):], "scores": torch.stack(result.logits, 1)}
+
+
+# What the tests say too: prompts of one text and of several, and how many tokens follow.
+PROMPTS = {"alone": [[7, 3, 19, 4]], "beside": [[5, 30, 11, 8, 22], [9, 14], [3, 3, 25]]}
+MORE = 7
+
+
+def continued(case, model):
+    """Beside a case that is there: how its model goes on, and how it does with a penalty."""
+    results = {}
+    for call, prompts in PROMPTS.items():
+        for kind, more in {"plain": {}, "penalised": dict(repetition_penalty=1.7)}.items():
+            found = generated(model, prompts, max_new_tokens=MORE, eos_token_id=None, **more)
+            results |= {f"{call}.{kind}.{name}": value for name, value in found.items()}
+    save_file({name: value.contiguous() for name, value in results.items()}, HERE / case / "generated.safetensors")
+    print(case, {name: value.tolist() for name, value in results.items() if "tokens" in name})
 
 
 def llama(kind=transformers.LlamaConfig, **more):
