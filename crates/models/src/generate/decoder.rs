@@ -14,7 +14,7 @@ type Entry = StepFn<(TensorSpec, TensorSpec), Tensor>;
 pub struct Room {
     /// How many texts go on at once.
     pub texts: usize,
-    /// The most tokens of a text, its prompt among them.
+    /// The most tokens of a text, its prompt among them; no more than the model reads.
     pub tokens: usize,
 }
 
@@ -35,13 +35,11 @@ impl Decoder {
     /// A model with room for so much.
     ///
     /// # Errors
-    /// If the model does not read so many tokens, or does not compile.
+    /// If there is room for nothing, or the model does not compile.
     pub fn new<B: CausalBody>(model: &CausalLm<B>, room: Room, device: &Device) -> Result<Self, Error> {
-        let longest = model.body().longest();
-        if room.texts == 0 || !(1..=longest).contains(&room.tokens) {
-            let Room { texts, tokens } = room;
-            let message = format!("there cannot be room for {texts} texts of {tokens} tokens: the model reads 1 to {longest}");
-            return Err(Diag::new(message).op("generate").into());
+        let room = Room { tokens: room.tokens.min(model.body().longest()), ..room };
+        if room.texts == 0 || room.tokens == 0 {
+            return Err(Diag::new("there must be room for a text and a token").op("generate").into());
         }
         let caches = model.body().caches(room.texts, room.tokens);
         let length = symbol("length", 1..=room.tokens);

@@ -34,7 +34,7 @@ impl Generator {
     /// The model of a folder, with room for so much.
     ///
     /// # Errors
-    /// If files are missing or malformed, or the model is not supported or does not read so many tokens.
+    /// If files are missing or malformed, or the model is not supported.
     pub fn of_folder(folder: &Folder, room: Room, device: &Device) -> Result<Self, Error> {
         let (family, _) = model_type(folder)?;
         let decoder = match family.as_str() {

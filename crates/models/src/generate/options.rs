@@ -136,6 +136,16 @@ impl Generation {
         broken.map(|(name, value, _, wanted)| Diag::new(format!("`{name}` is {value}, and must be {wanted}"))).collect()
     }
 
+    /// How many tokens a text has at most in the end, a prompt of so many among them.
+    #[must_use]
+    pub fn longest(&self, prompt: usize) -> usize {
+        match (self.max_new_tokens, self.max_length) {
+            (Some(added), _) => prompt.saturating_add(added),
+            (None, Some(length)) => length.max(prompt),
+            (None, None) => prompt.saturating_add(USUAL),
+        }
+    }
+
     /// How many tokens are added behind a prompt.
     pub(super) fn most(&self, limits: Limits) -> Result<usize, Error> {
         let Limits { prompt, room } = limits;
@@ -150,8 +160,7 @@ impl Generation {
             (None, Some(length)) if length <= prompt => {
                 wrong(format!("a prompt has {prompt} tokens, and `max_length` is {length}: say how many to add"))
             }
-            (None, Some(length)) => Ok((length - prompt).min(left)),
-            (None, None) => Ok(USUAL.min(left)),
+            (None, _) => Ok((self.longest(prompt) - prompt).min(left)),
         }
     }
 }

@@ -4,6 +4,7 @@ mod causal;
 mod common;
 mod files;
 mod generate;
+mod generator;
 mod image;
 mod pipeline;
 mod text;
