@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use graver::cpu_with_threads;
+use graver::ir::Sizes;
 use graver::prelude::*;
 use graver_models::{CausalLm, Configuration, Decoder, Gpt2, Gpt2Config, Pretrained, Room};
 
@@ -19,6 +20,11 @@ fn main() -> Result<(), Error> {
     let start = Instant::now();
     let mut decoder = Decoder::new(&model, Room { texts: 1, tokens: PROMPT + 2 * TOKENS }, &device)?;
     println!("both functions compiled in {:.2} s", start.elapsed().as_secs_f64());
+    for (what, working) in
+        [("prompt", decoder.prefill().working_bytes(&sizes())?), ("token", decoder.decode().working_bytes(&sizes())?)]
+    {
+        println!("a {what}: {:.1} MiB to work in", working.total() as f64 / f64::from(1 << 20));
+    }
 
     let prompt: Vec<u32> = (0..PROMPT as u32).map(|place| place * 97 % 50_000).collect();
     for run in ["first", "second"] {
@@ -37,6 +43,10 @@ fn main() -> Result<(), Error> {
         println!("{run} run on {threads} threads: prompt of {PROMPT} {first:.3} s; {rate:.1} tokens/s, median {median:.1} ms");
     }
     Ok(())
+}
+
+fn sizes() -> Sizes {
+    [("length".to_owned(), PROMPT as i64)].into()
 }
 
 fn likeliest(scores: &Array) -> u32 {
