@@ -24,7 +24,7 @@ pub use graver_hub as hub;
 pub use image::{ResNet, ResNetClassifier, ResNetConfig, ResNetLayer, Vit, VitClassifier, VitConfig};
 pub use pipeline::{Classifier, Embedder, Scored};
 pub use pretrained::{Pretrained, model_type};
-pub use t5::{T5, T5Config};
+pub use t5::{T5, T5Cache, T5Config};
 pub use text::{
     MaskedLm, Pooling, QuestionAnswering, SentenceEncoder, SequenceClassifier, TextConfig, TextEncoder, TextFamily, TextInput,
     TokenClassifier,

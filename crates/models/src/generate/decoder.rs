@@ -1,13 +1,14 @@
 //! A language model with its cache: a prompt at once, then a token at a time.
 
 use graver_ir::{Diag, Error};
-use graver_trace::{Array, Device, DimArg, StepFn, Tensor, TensorSpec, TrainState, spec, step, symbol};
+use graver_trace::{Array, Device, DimArg, Step, StepFn, Tensor, TensorSpec, TrainState, spec, step, symbol};
 
 use super::options::{Generation, Limits};
 use crate::causal::{CausalBody, CausalLm};
+use crate::t5::T5;
 
-/// A function of ids and their mask.
-type Entry = StepFn<(TensorSpec, TensorSpec), Tensor>;
+/// A function of tokens and masks.
+type Entry = StepFn<Vec<TensorSpec>, Tensor>;
 
 /// How much a [`Decoder`] has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,16 @@ pub struct Decoder {
     room: Room,
     /// For each text and place, whether there is a token.
     masks: Vec<Vec<i64>>,
+    kind: Kind,
+}
+
+/// How prompts are read.
+#[derive(Debug)]
+enum Kind {
+    /// A text begins with its prompt.
+    Continued,
+    /// An encoder reads the prompt, and a text begins with this token; the mask of the prompts.
+    Encoded { start: u32, prompts: Option<Array> },
 }
 
 impl Decoder {
@@ -38,18 +49,43 @@ impl Decoder {
     /// If there is room for nothing, or the model does not compile.
     pub fn new<B: CausalBody>(model: &CausalLm<B>, room: Room, device: &Device) -> Result<Self, Error> {
         let room = Room { tokens: room.tokens.min(model.body().longest()), ..room };
-        if room.texts == 0 || room.tokens == 0 {
-            return Err(Diag::new("there must be room for a text and a token").op("generate").into());
-        }
+        room.check()?;
         let caches = model.body().caches(room.texts, room.tokens);
-        let length = symbol("length", 1..=room.tokens);
-        let entry = |new: &dyn DimArg| {
-            let tokens = |length: &dyn DimArg, name| spec::<i64>((room.texts, length)).named(name);
-            let next = step((tokens(new, "ids"), tokens(&length, "mask")), |(ids, mask)| model.next(ids, mask, &caches));
+        let entry = |inputs| {
+            let next = step(inputs, |inputs: Vec<Tensor>| model.next(inputs[0], inputs[1], &caches));
             next.model("", model).model("cache", &caches).eval().compile(device)
         };
-        let ((prefill, state), (decode, _)) = (entry(&length)?.split(), entry(&1usize)?.split());
-        Ok(Self { prefill, decode, state, room, masks: Vec::new() })
+        let length = symbol("length", 1..=room.tokens);
+        let prefill = entry(vec![room.spec(&length, "ids"), room.spec(&length, "mask")])?;
+        let decode = entry(vec![room.spec(&1usize, "ids"), room.spec(&length, "mask")])?;
+        Ok(Self::of(prefill, decode, room, Kind::Continued))
+    }
+
+    /// An encoder and a decoder with room for so much: for prompts, and for what follows each.
+    ///
+    /// # Errors
+    /// As [`Decoder::new`].
+    pub fn of_t5(model: &T5, room: Room, device: &Device) -> Result<Self, Error> {
+        room.check()?;
+        let caches = model.caches(room.texts, room.tokens);
+        let (source, length) = (symbol("source", 1..=room.tokens), symbol("length", 1..=room.tokens));
+        let prefill = step(vec![room.spec(&1usize, "ids"), room.spec(&source, "source"), room.spec(&source, "mask")], |inputs| {
+            let (ids, source, mask) = (inputs[0], inputs[1], inputs[2]);
+            model.decode_into(&caches, ids, model.encode(source, mask), mask).select(1, -1)
+        });
+        let decode = step(vec![room.spec(&1usize, "ids"), room.spec(&length, "text"), room.spec(&source, "mask")], |inputs| {
+            let (ids, text, mask) = (inputs[0], inputs[1], inputs[2]);
+            model.decode_from(&caches, text.dim(1) - 1, ids, mask).select(1, -1)
+        });
+        let prefill = prefill.model("", model).model("cache", &caches).eval().compile(device)?;
+        let decode = decode.model("", model).model("cache", &caches).eval().compile(device)?;
+        let kind = Kind::Encoded { start: model.config().decoder_start_token_id, prompts: None };
+        Ok(Self::of(prefill, decode, room, kind))
+    }
+
+    fn of(prefill: Step<Vec<TensorSpec>, Tensor>, decode: Step<Vec<TensorSpec>, Tensor>, room: Room, kind: Kind) -> Self {
+        let ((prefill, state), (decode, _)) = (prefill.split(), decode.split());
+        Self { prefill, decode, state, room, masks: Vec::new(), kind }
     }
 
     /// How much there is room for.
@@ -76,6 +112,15 @@ impl Decoder {
         &self.state
     }
 
+    /// With what a text begins that follows a prompt.
+    #[must_use]
+    pub fn beginning(&self, prompt: &[u32]) -> Vec<u32> {
+        match self.kind {
+            Kind::Continued => prompt.to_vec(),
+            Kind::Encoded { start, .. } => vec![start],
+        }
+    }
+
     /// Begins with prompts, forgetting what was before. Scores of the token to come after each, `[texts, vocabulary]`.
     ///
     /// # Errors
@@ -85,10 +130,21 @@ impl Decoder {
         check(&rows, self.room)?;
         let length = rows.iter().map(|row| row.len()).max().unwrap_or(0);
         let before = |row: &[u32]| std::iter::repeat_n(0, length - row.len());
-        let ids = rows.iter().flat_map(|row| before(row).chain(row.iter().map(|id| i64::from(*id))));
-        let ids = Array::from_vec([rows.len(), length], ids.collect::<Vec<i64>>())?;
-        self.masks = rows.iter().map(|row| before(row).chain(row.iter().map(|_| 1)).collect()).collect();
-        self.run(&ids)
+        let ids = table(rows.iter().map(|row| before(row).chain(row.iter().map(|id| i64::from(*id))).collect()).collect())?;
+        let masks: Vec<Vec<i64>> = rows.iter().map(|row| before(row).chain(row.iter().map(|_| 1)).collect()).collect();
+        let mask = table(masks.clone())?;
+        match &mut self.kind {
+            Kind::Continued => {
+                self.masks = masks;
+                self.run(Which::Prefill, &[&ids, &mask])
+            }
+            Kind::Encoded { start, prompts } => {
+                let begun = Array::from_vec([rows.len(), 1], vec![i64::from(*start); rows.len()])?;
+                *prompts = Some(mask.clone());
+                self.masks = vec![vec![1]; rows.len()];
+                self.run(Which::Prefill, &[&begun, &ids, &mask])
+            }
+        }
     }
 
     /// Goes on with a token for each text: scores of the token to come after it, `[texts, vocabulary]`.
@@ -107,9 +163,15 @@ impl Decoder {
             }
             Some(_) => {}
         }
-        let ids = Array::from_vec([tokens.len(), 1], tokens.iter().map(|id| i64::from(*id)).collect::<Vec<i64>>())?;
+        let ids = table(tokens.iter().map(|id| vec![i64::from(*id)]).collect())?;
         self.masks.iter_mut().for_each(|mask| mask.push(1));
-        let scores = self.run(&ids);
+        let text = table(self.masks.clone())?;
+        let prompts = match &self.kind {
+            Kind::Continued => None,
+            Kind::Encoded { prompts, .. } => prompts.clone(),
+        };
+        let inputs: Vec<&Array> = [&ids, &text].into_iter().chain(&prompts).collect();
+        let scores = self.run(Which::Decode, &inputs);
         if scores.is_err() {
             self.masks.iter_mut().for_each(|mask| mask.truncate(mask.len() - 1));
         }
@@ -122,29 +184,52 @@ impl Decoder {
     /// As [`Decoder::begin`]; if the options make no sense, or there is no room for as many tokens as they ask for.
     pub fn generate<P: AsRef<[u32]>>(&mut self, prompts: &[P], options: &Generation) -> Result<Continuation<'_>, Error> {
         options.check()?;
-        let longest = prompts.iter().map(|prompt| prompt.as_ref().len()).max().unwrap_or(0);
+        let begun = prompts.iter().map(|prompt| Text { tokens: self.beginning(prompt.as_ref()), has_ended: false });
+        let texts: Vec<Text> = begun.collect();
+        let longest = texts.iter().map(|text| text.tokens.len()).max().unwrap_or(0);
         let left = options.most(Limits { prompt: longest, room: self.room.tokens })?;
         let scores = self.begin(prompts)?;
-        let texts = prompts.iter().map(|prompt| Text { tokens: prompt.as_ref().to_vec(), has_ended: false }).collect();
         Ok(Continuation { decoder: self, options: options.clone(), texts, scores, count: 0, left })
     }
 
-    /// Reads tokens as the masks say: the prompt, or one more.
-    fn run(&mut self, ids: &Array) -> Result<Array, Error> {
-        let length = self.masks.first().map_or(0, Vec::len);
-        let mask = Array::from_vec([self.masks.len(), length], self.masks.concat())?;
-        let entry = if ids.shape() == mask.shape() { &self.prefill } else { &self.decode };
-        match entry.call(std::mem::take(&mut self.state), (ids, &mask)) {
-            Ok((state, scores)) => {
-                self.state = state;
-                Ok(scores)
-            }
-            Err((state, error)) => {
-                self.state = state;
-                Err(error)
-            }
-        }
+    fn run(&mut self, which: Which, inputs: &[&Array]) -> Result<Array, Error> {
+        let entry = match which {
+            Which::Prefill => &self.prefill,
+            Which::Decode => &self.decode,
+        };
+        let (state, scores) = match entry.call(std::mem::take(&mut self.state), inputs.to_vec()) {
+            Ok((state, scores)) => (state, Ok(scores)),
+            Err((state, error)) => (state, Err(error)),
+        };
+        self.state = state;
+        scores
     }
+}
+
+/// One of a decoder's two functions.
+#[derive(Clone, Copy)]
+enum Which {
+    Prefill,
+    Decode,
+}
+
+impl Room {
+    fn check(self) -> Result<(), Error> {
+        if self.texts > 0 && self.tokens > 0 {
+            return Ok(());
+        }
+        Err(Diag::new("there must be room for a text and a token").op("generate").into())
+    }
+
+    /// So many numbers for each text.
+    fn spec(self, length: &dyn DimArg, name: &str) -> TensorSpec {
+        spec::<i64>((self.texts, length)).named(name)
+    }
+}
+
+/// Rows of the same length.
+fn table(rows: Vec<Vec<i64>>) -> Result<Array, Diag> {
+    Array::from_vec([rows.len(), rows.first().map_or(0, Vec::len)], rows.concat())
 }
 
 fn check(prompts: &[&[u32]], room: Room) -> Result<(), Error> {

@@ -7,6 +7,7 @@ use graver_trace::Device;
 use super::{Continuation, Decoder, Generation, Room};
 use crate::causal::{CausalLm, Gpt2, Llama};
 use crate::pretrained::{Pretrained, model_type};
+use crate::t5::T5;
 
 /// Texts that go on.
 ///
@@ -28,7 +29,7 @@ pub struct Generator {
 }
 
 /// What `model_type` may be.
-const FAMILIES: [&str; 4] = ["gpt2", "llama", "mistral", "qwen2"];
+const FAMILIES: [&str; 5] = ["gpt2", "llama", "mistral", "qwen2", "t5"];
 
 impl Generator {
     /// The model of a folder, with room for so much.
@@ -40,6 +41,7 @@ impl Generator {
         let decoder = match family.as_str() {
             "gpt2" => Decoder::new(&CausalLm::<Gpt2>::of_folder(folder)?, room, device)?,
             "llama" | "mistral" | "qwen2" => Decoder::new(&CausalLm::<Llama>::of_folder(folder)?, room, device)?,
+            "t5" => Decoder::of_t5(&T5::of_folder(folder)?, room, device)?,
             _ => {
                 let message = format!("the model type `{family}` does not generate text; known: {}", FAMILIES.join(", "));
                 return Err(Diag::new(message).op(folder.path().display().to_string()).into());
@@ -78,7 +80,7 @@ impl Generator {
     /// If there is room for several texts, or as [`Decoder::generate`]; each piece may be an error, which is the last.
     pub fn stream(&mut self, prompt: &str, options: &Generation) -> Result<Pieces<'_>, Error> {
         let ids = self.tokenizer.ids(prompt)?;
-        let text = self.tokenizer.growing(&ids);
+        let text = self.tokenizer.growing(&self.decoder.beginning(&ids));
         let tokens = self.decoder.generate(&[ids], options)?;
         Ok(Pieces { text, tokens })
     }
@@ -89,7 +91,8 @@ impl Generator {
     /// As [`Decoder::generate`].
     pub fn generate<T: AsRef<str>>(&mut self, prompts: &[T], options: &Generation) -> Result<Vec<String>, Error> {
         let ids = prompts.iter().map(|prompt| self.tokenizer.ids(prompt.as_ref())).collect::<Result<Vec<_>, _>>()?;
-        let mut growing: Vec<Growing<'_>> = ids.iter().map(|ids| self.tokenizer.growing(ids)).collect();
+        let grow = |ids: &Vec<u32>| self.tokenizer.growing(&self.decoder.beginning(ids));
+        let mut growing: Vec<Growing<'_>> = ids.iter().map(grow).collect();
         let mut texts = vec![String::new(); ids.len()];
         for step in self.decoder.generate(&ids, options)? {
             for ((token, growing), text) in step?.into_iter().zip(&mut growing).zip(&mut texts) {

@@ -1,7 +1,7 @@
 //! Texts that go on: transformers' tokens and scores, the cache against the whole text, and what a step writes.
 
 use graver_ir::kernel::{KernelBody, Mode, Place, Program, launches};
-use graver_models::{CausalBody, CausalLm, Decoder, Generation, Gpt2, Llama, Pretrained, Room};
+use graver_models::{CausalBody, CausalLm, Decoder, Generation, Gpt2, Llama, Pretrained, Room, T5};
 use graver_runtime::Checkpoint;
 use graver_trace::{Array, Error, compile, spec};
 
@@ -32,12 +32,11 @@ fn close(got: &[f64], expected: &[f64], what: &str) {
     }
 }
 
-fn as_transformers<B: CausalBody>(case: &str) -> Result<(), Error> {
-    let model = model::<B>(case);
+fn as_transformers(case: &str, decoder: impl Fn(Room) -> Result<Decoder, Error>) -> Result<(), Error> {
     let expected = Checkpoint::read(path(case).join("generated.safetensors"))?.arrays;
     for (call, prompts) in PROMPTS {
         let room = Room { texts: prompts.len(), tokens: 12 };
-        let mut decoder = Decoder::new(&model, room, &cpu())?;
+        let mut decoder = decoder(room)?;
         for (kind, repetition_penalty) in [("plain", 1.0), ("penalised", 1.7)] {
             let options = Generation { max_new_tokens: Some(MORE), repetition_penalty, ..Generation::default() };
             let (found, wanted) = (tokens(&mut decoder, prompts, &options)?, &expected[&format!("{call}.{kind}.tokens")]);
@@ -61,13 +60,26 @@ fn as_transformers<B: CausalBody>(case: &str) -> Result<(), Error> {
 
 #[test]
 fn gpt2_as_in_transformers() -> Result<(), Error> {
-    as_transformers::<Gpt2>("gpt2")
+    let model = model::<Gpt2>("gpt2");
+    as_transformers("gpt2", |room| Decoder::new(&model, room, &cpu()))
+}
+
+/// An encoder reads the prompt, and its rows are kept as the decoder takes them.
+#[test]
+fn t5_as_in_transformers() -> Result<(), Error> {
+    ["t5", "t5_gated"].into_iter().try_for_each(|case| {
+        let model = T5::of_folder(&Reference::of(case).folder)?;
+        as_transformers(case, |room| Decoder::of_t5(&model, room, &cpu()))
+    })
 }
 
 /// Shared heads, turned positions, windows narrower than the text.
 #[test]
 fn the_llama_family_as_in_transformers() -> Result<(), Error> {
-    ["llama", "llama3", "mistral", "qwen2"].into_iter().try_for_each(as_transformers::<Llama>)
+    ["llama", "llama3", "mistral", "qwen2"].into_iter().try_for_each(|case| {
+        let model = model::<Llama>(case);
+        as_transformers(case, |room| Decoder::new(&model, room, &cpu()))
+    })
 }
 
 /// Scores of the last token of every prefix, with the cache and without, whatever the prompt's length and the number of texts.
@@ -130,6 +142,13 @@ fn a_step_writes_what_is_new() -> Result<(), Error> {
     let (keys, values) = (2 * 2 * 4, 2 * 2 * 4);
     assert_eq!(stored(decoder.prefill().program(), 5), [keys * 5, values * 5, keys * 5, values * 5]);
     assert_eq!(stored(decoder.decode().program(), 9), [keys, values, keys, values]);
+    // What the decoder of T5 takes of the prompts is written once.
+    let t5 = Decoder::of_t5(&T5::of_folder(&Reference::of("t5").folder)?, Room { texts: 2, tokens: 16 }, &cpu())?;
+    assert_eq!(stored(t5.decode().program(), 9), [2 * 3 * 6; 2]);
+    // Nothing that a step works in grows with the room.
+    let bytes = |decoder: &Decoder| decoder.decode().peak_bytes(&[("length".to_owned(), 9)].into());
+    let narrow = Decoder::new(&model::<Llama>("llama"), Room { texts: 2, tokens: 9 }, &cpu())?;
+    assert_eq!(bytes(&narrow)?, bytes(&decoder)?);
     decoder.begin(&[[1u32, 2, 3], [4, 5, 6]])?;
     let places = |decoder: &Decoder| {
         let caches = decoder.state().entries().filter(|entry| entry.path.starts_with("cache."));

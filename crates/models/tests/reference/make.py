@@ -167,6 +167,7 @@ def t5(case, seed, **more):
         logits = model(input_ids=ids, attention_mask=mask, decoder_input_ids=decoded).logits
         expected |= {f"{call}.ids": ids, f"{call}.mask": mask, f"{call}.decoded": decoded, f"{call}.logits": logits}
     write(case, model, expected)
+    continued(case, model)
 
 
 # What the tests say too.

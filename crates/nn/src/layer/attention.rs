@@ -108,6 +108,21 @@ impl Heads {
         let start = past.map_or(0.into(), |past| past.length);
         let (q, k) = (self.turned(q, k.dim(-2) - q.dim(-2) + start), self.turned(k, start));
         let (k, v) = past.map_or((k, v), |past| past.extend(k, v));
+        self.attend_heads(q, k, v, mask)
+    }
+
+    /// Attention of `q: [batch, queries, heads * d]` over the positions that a cache holds, and no others: those of another sequence.
+    #[must_use]
+    #[track_caller]
+    pub fn attend_over(&self, past: Past<'_>, q: Tensor, mask: Mask) -> Tensor {
+        let q = split(q, self.queries);
+        let q = self.turned(q, past.length - q.dim(-2));
+        let (k, v) = past.read();
+        self.attend_heads(q, k, v, mask)
+    }
+
+    #[track_caller]
+    fn attend_heads(&self, q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor {
         let mut options = self.scale.map_or(Attention::new(), |scale| Attention::new().scale(scale));
         if mask.causal {
             options = options.causal();

@@ -42,6 +42,14 @@ impl Past<'_> {
     pub(super) fn extend(self, keys: Tensor, values: Tensor) -> (Tensor, Tensor) {
         self.cache.extend(keys, values, self.length)
     }
+
+    /// Keys and values of those that live.
+    #[track_caller]
+    pub(super) fn read(self) -> (Tensor, Tensor) {
+        let _scope = enter(self.cache, crate::SOURCES);
+        let read = |buffer: &Buffer| buffer.get().narrow(POSITIONS, 0, self.length);
+        (read(&self.cache.keys), read(&self.cache.values))
+    }
 }
 
 impl KvCache {
