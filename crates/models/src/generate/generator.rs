@@ -13,8 +13,7 @@ use crate::t5::T5;
 ///
 /// ```no_run
 /// use graver_models::{Generation, Generator, Room, hub::Folder};
-/// # let device: graver_trace::Device = unimplemented!();
-/// let mut generator = Generator::of_folder(&Folder::open("gpt2")?, Room { texts: 1, tokens: 200 }, &device)?;
+/// let mut generator = Generator::of_folder(&Folder::open("gpt2")?, Room { texts: 1, tokens: 200 }, &graver::cpu())?;
 /// let options = Generation { max_new_tokens: Some(40), do_sample: true, seed: 1, ..generator.options().clone() };
 /// for piece in generator.stream("A graver is a tool", &options)? {
 ///     print!("{}", piece?);
