@@ -5,11 +5,11 @@ use std::sync::Arc;
 use graver_hub::{Names, Weights};
 use graver_ir::{Diag, Error};
 use graver_nn::{Activation, Dropout, Embedding, Heads, Init, KvCache, Linear, Mask, Past, RmsNorm};
-use graver_trace::{Array, DType, Module, Param, Size, Tensor, Walk, arange, constant_array, enter};
+use graver_trace::{Array, DType, Module, Param, Size, Tensor, Walk, arange, constant_array, enter, fail};
 use serde::Deserialize;
 
 use crate::config::{Configuration, positive, require};
-use crate::parts::{table, unbiased};
+use crate::parts::{table, unbiased, unlike_blocks};
 use crate::pretrained::{Pretrained, stack};
 
 /// `config.json` of T5.
@@ -403,6 +403,9 @@ impl T5 {
     #[track_caller]
     pub fn decode_into(&self, caches: &[T5Cache], ids: Tensor, memory: Tensor, mask: Tensor) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
+        if let Some(diag) = unlike_blocks(caches, self.decoder.block.len()) {
+            return fail(diag);
+        }
         self.scores(ids, Around { caches, ..Around::new(Mask::causal(), Memory::Rows(memory, Mask::none().keep(mask))) })
     }
 
@@ -411,6 +414,9 @@ impl T5 {
     #[track_caller]
     pub fn decode_from(&self, caches: &[T5Cache], past: Size, ids: Tensor, mask: Tensor) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
+        if let Some(diag) = unlike_blocks(caches, self.decoder.block.len()) {
+            return fail(diag);
+        }
         let memory = Memory::Kept(mask.dim(1), Mask::none().keep(mask));
         self.scores(ids, Around { caches, past, ..Around::new(Mask::causal(), memory) })
     }

@@ -192,6 +192,10 @@ impl CausalBody for Gpt2 {
         self.h.iter().map(|block| block.attn.cache(texts, tokens)).collect()
     }
 
+    fn blocks(&self) -> usize {
+        self.h.len()
+    }
+
     fn longest(&self) -> usize {
         self.wpe.weight.value().shape()[0]
     }

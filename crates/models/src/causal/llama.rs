@@ -265,6 +265,10 @@ impl CausalBody for Llama {
         self.layers.iter().map(|block| block.self_attn.cache(texts, tokens)).collect()
     }
 
+    fn blocks(&self) -> usize {
+        self.layers.len()
+    }
+
     fn longest(&self) -> usize {
         self.longest
     }

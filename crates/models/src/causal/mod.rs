@@ -7,14 +7,14 @@ mod rope;
 use graver_hub::{Names, Weights};
 use graver_ir::Error;
 use graver_nn::{Embedding, Init, KvCache, Past};
-use graver_trace::{DType, Module, Param, Tensor, Walk, arange, enter};
+use graver_trace::{DType, Module, Param, Tensor, Walk, arange, enter, fail};
 
 pub use gpt2::{Gpt2, Gpt2Config};
 pub use llama::{Llama, LlamaConfig};
 pub use rope::RopeScaling;
 
 use crate::config::Configuration;
-use crate::parts::unbiased;
+use crate::parts::{unbiased, unlike_blocks};
 use crate::pretrained::Pretrained;
 
 /// What a [`CausalLm`] is made of.
@@ -28,6 +28,9 @@ pub trait CausalBody: Pretrained {
 
     /// A cache for each block: room for so many texts of so many tokens.
     fn caches(&self, texts: usize, tokens: usize) -> Vec<KvCache>;
+
+    /// How many blocks there are.
+    fn blocks(&self) -> usize;
 
     /// The most tokens of a text.
     fn longest(&self) -> usize;
@@ -62,6 +65,9 @@ impl<B: CausalBody> CausalLm<B> {
     #[track_caller]
     pub fn next(&self, ids: Tensor, mask: Tensor, caches: &[KvCache]) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
+        if let Some(diag) = unlike_blocks(caches, self.body.blocks()) {
+            return fail(diag);
+        }
         self.scores(self.body.hidden(ids, mask, caches).select(1, -1))
     }
 

@@ -3,7 +3,7 @@
 use graver_ir::kernel::{KernelBody, Mode, Place, Program, launches};
 use graver_models::{CausalBody, CausalLm, Decoder, Generation, Gpt2, Llama, Pretrained, Room, T5};
 use graver_runtime::Checkpoint;
-use graver_trace::{Array, Error, compile, spec};
+use graver_trace::{Array, Error, compile, spec, step, symbol};
 
 use crate::common::{Reference, cpu, path};
 
@@ -160,5 +160,18 @@ fn a_step_writes_what_is_new() -> Result<(), Error> {
         decoder.next(&[token, token + 1])?;
         assert_eq!(places(&decoder), before, "the caches stay where they are");
     }
+    Ok(())
+}
+
+#[test]
+fn caches_of_another_model_are_an_error() -> Result<(), Error> {
+    let model = model::<Gpt2>("gpt2");
+    let caches = &model.body().caches(1, 12)[..1];
+    let ids = || spec::<i64>((1, symbol("length", 1..=12)));
+    let wrong = step((ids(), ids()), |(ids, mask)| model.next(ids, mask, caches)).trace().expect_err("one is missing");
+    assert!(wrong.to_string().contains("1 caches are given for 2 blocks"), "{wrong}");
+    let t5 = T5::of_folder(&Reference::of("t5").folder)?;
+    let wrong = step((ids(), ids()), |(ids, mask)| t5.decode_from(&[], 0.into(), ids, mask)).trace().expect_err("none is there");
+    assert!(wrong.to_string().contains("0 caches are given for 1 blocks"), "{wrong}");
     Ok(())
 }
