@@ -41,6 +41,8 @@ enum Command {
     Embed(Embed),
     /// Print the classes of texts, by a pretrained model's folder.
     Classify(Classify),
+    /// Print what follows a text, as it comes, by a pretrained model's folder.
+    Generate(Generate),
     /// Print the table of passes.
     Passes,
     /// Print which operation runs with which element type on which device, as the tests found it.
@@ -177,6 +179,33 @@ struct Classify {
     machine: Machine,
 }
 
+#[derive(Debug, clap::Args)]
+struct Generate {
+    #[command(flatten)]
+    model: Pretrained,
+    /// The text to go on from.
+    #[arg(long)]
+    prompt: String,
+    /// How many tokens are added at most; what `generation_config.json` says if not given, or 20.
+    #[arg(long, value_name = "N")]
+    max_new_tokens: Option<usize>,
+    /// Draw tokens, after dividing scores by this; 0 takes the likeliest. What is not given of these four is as the model's folder says,
+    /// and without any of them it also says whether tokens are drawn at all.
+    #[arg(long, value_name = "T")]
+    temperature: Option<f64>,
+    /// Draw from so many of the likeliest tokens, 0 for all.
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Draw from the likeliest tokens whose probabilities together come to this.
+    #[arg(long, value_name = "P")]
+    top_p: Option<f64>,
+    /// Draw by this seed, 0 if not given: the same seed gives the same text.
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    #[command(flatten)]
+    machine: Machine,
+}
+
 /// An instruction-set level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Isa {
@@ -249,6 +278,7 @@ fn main() -> ExitCode {
         Command::Import(args) => model::import(&args),
         Command::Embed(args) => text::embed(&args),
         Command::Classify(args) => text::classify(&args),
+        Command::Generate(args) => text::generate(&args),
         Command::Passes => matrix::passes(),
         Command::Ops => matrix::ops(),
     };

@@ -1,15 +1,15 @@
-//! `graver embed` and `graver classify`: texts over a pretrained model's folder.
+//! `graver embed`, `graver classify` and `graver generate`: texts over a pretrained model's folder.
 
 use std::fmt::Write;
 use std::sync::Arc;
 
 use graver_data::npy;
 use graver_models::hub::Folder;
-use graver_models::{Classifier, Configuration, Embedder, Scored, TextConfig, model_type};
+use graver_models::{Classifier, Configuration, Embedder, Generation, Generator, Room, Scored, TextConfig, model_type};
 
 use crate::failure::{Failure, print};
 use crate::run::device;
-use crate::{Classify, Embed, Machine, Pretrained};
+use crate::{Classify, Embed, Generate, Machine, Pretrained};
 
 /// `graver embed`: a line of JSON for each text, or one array for all.
 pub(crate) fn embed(args: &Embed) -> Result<(), Failure> {
@@ -38,17 +38,50 @@ pub(crate) fn classify(args: &Classify) -> Result<(), Failure> {
     print(&out)
 }
 
+/// `graver generate`: what follows the prompt, piece by piece.
+pub(crate) fn generate(args: &Generate) -> Result<(), Failure> {
+    let folder = of_family(&args.model, "generate text", Generator::families())?;
+    let options = wanted(args, Generation::of_folder(&folder)?);
+    // Checked before the model is compiled.
+    options.check()?;
+    let prompt = folder.tokenizer()?.ids(&args.prompt)?.len();
+    let room = Room { texts: 1, tokens: options.longest(prompt) };
+    let mut generator = Generator::of_folder(&folder, room, &on(&args.machine)?)?;
+    for piece in generator.stream(&args.prompt, &options)? {
+        print(&piece?)?;
+    }
+    print("\n")
+}
+
+/// What the folder says, changed by what was asked for.
+fn wanted(args: &Generate, said: Generation) -> Generation {
+    let is_drawn = args.temperature.is_some() || args.top_k.is_some() || args.top_p.is_some() || args.seed.is_some();
+    Generation {
+        max_new_tokens: args.max_new_tokens.or(said.max_new_tokens),
+        do_sample: said.do_sample || is_drawn,
+        temperature: args.temperature.unwrap_or(said.temperature),
+        top_k: args.top_k.unwrap_or(said.top_k),
+        top_p: args.top_p.unwrap_or(said.top_p),
+        seed: args.seed.unwrap_or(said.seed),
+        ..said
+    }
+}
+
 /// The model's folder, if its family is one that reads texts.
 fn folder(args: &Pretrained) -> Result<Folder, Failure> {
+    let known: Vec<&str> = TextConfig::DEFAULTS.iter().map(|(known, _)| *known).collect();
+    of_family(args, "encode texts", &known)
+}
+
+/// The model's folder, if its family is one of these.
+fn of_family(args: &Pretrained, what: &str, known: &[&str]) -> Result<Folder, Failure> {
     let folder = found(args)?;
     let (family, _) = model_type(&folder)?;
-    let known: Vec<&str> = TextConfig::DEFAULTS.iter().map(|(known, _)| *known).collect();
     if known.contains(&family.as_str()) {
-        Ok(folder)
-    } else {
-        let path = folder.path().display();
-        Err(Failure::Unsupported(format!("{path}: the model type `{family}` does not encode texts; known: {}", known.join(", "))))
+        return Ok(folder);
     }
+    let (path, known) = (folder.path().display(), known.join(", "));
+    Err(Failure::Unsupported(format!("{path}: the model type `{family}` does not {what}; known: {known}")))
 }
 
 #[cfg(feature = "download")]

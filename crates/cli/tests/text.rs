@@ -58,3 +58,39 @@ fn bad_input_ends_with_2_and_other_families_with_3() {
     assert!(err.contains("the model type `gpt2` does not encode texts; known: bert, roberta"), "{err}");
     ends(&["embed", "--model", &model("sentence")], 2);
 }
+
+/// The prompt, what follows it, and how it begins, of `make.py`.
+const PROMPT: &str = "A graver cuts lines into copper.";
+
+#[test]
+fn what_follows_a_prompt_is_drawn_by_the_seed() {
+    let generate = |more: &[&str]| ends(&[&["generate", "--model", &model("generate"), "--prompt", PROMPT], more].concat(), 0).0;
+    // As the folder says: the likeliest, until one of its two stop tokens.
+    let (said, longer) = (generate(&[]), generate(&["--max-new-tokens", "3", "--threads", "1"]));
+    assert!(said.ends_with('\n') && said.starts_with(longer.trim_end()), "{said:?} {longer:?}");
+    assert_eq!(generate(&["--temperature", "0", "--seed", "5"]), said);
+    let drawn = |seed: &str, threads: &str| generate(&["--seed", seed, "--top-k", "0", "--threads", threads]);
+    assert_eq!(drawn("5", "1"), drawn("5", "2"));
+    assert!(drawn("5", "1") != drawn("6", "1") && drawn("5", "1") != said);
+    assert_eq!(generate(&["--top-k", "1"]), said);
+    assert_eq!(generate(&["--top-p", "0.000001"]), said);
+}
+
+#[test]
+fn what_cannot_be_generated_is_told() {
+    let generate = |case: &str, more: &[&str], code| ends(&[&["generate", "--model", &model(case)], more].concat(), code).1;
+    let told = generate("generate", &["--prompt", ""], 2);
+    assert!(told.contains("a prompt has no tokens"), "{told}");
+    let told = generate("generate", &["--prompt", PROMPT, "--max-new-tokens", "100"], 2);
+    assert!(
+        told.contains("100 tokens behind a prompt of") && told.contains("are more than the 48 that there is room for"),
+        "{told}"
+    );
+    let told = generate("generate", &["--prompt", &PROMPT.repeat(9)], 2);
+    assert!(told.contains("that there is room for"), "{told}");
+    let told = generate("generate", &["--prompt", PROMPT, "--temperature=-1", "--top-p", "2"], 2);
+    assert!(told.contains("`temperature` is -1") && told.contains("`top_p` is 2"), "{told}");
+    let told = generate("bert", &["--prompt", PROMPT], 3);
+    assert!(told.contains("the model type `bert` does not generate text; known: gpt2, llama"), "{told}");
+    generate("generate", &[], 2);
+}

@@ -14,5 +14,5 @@ mod weights;
 pub use folder::Folder;
 pub use load::Names;
 pub use tokenizers;
-pub use tokens::{Tokenizer, Tokens};
+pub use tokens::{Growing, Tokenizer, Tokens};
 pub use weights::Weights;

@@ -88,6 +88,20 @@ impl Tokenizer {
         self.batch(&pairs.iter().map(one).collect::<Result<Vec<_>, _>>()?)
     }
 
+    /// The numbers of a text's tokens.
+    ///
+    /// # Errors
+    /// If the tokeniser fails.
+    pub fn ids(&self, text: &str) -> Result<Vec<u32>, Error> {
+        quietly(|| self.inner.encode(text, true)).map(|encoding| encoding.get_ids().to_vec())
+    }
+
+    /// A text that begins with these tokens and grows.
+    #[must_use]
+    pub fn growing(&self, ids: &[u32]) -> Growing<'_> {
+        Growing { tokenizer: self, ids: ids.to_vec(), start: 0, shown: ids.len() }
+    }
+
     /// The text of tokens, without the special ones.
     ///
     /// # Errors
@@ -109,6 +123,60 @@ impl Tokenizer {
             mask: table(Encoding::get_attention_mask, 0)?,
             types: table(Encoding::get_type_ids, 0)?,
         })
+    }
+}
+
+/// A text that grows by tokens: what each adds, in whole characters.
+///
+/// A token's text depends on what is before it, and a character may take several tokens. So the tokens that were shown last are decoded
+/// again with those that were not, and nothing is shown while the end is no whole character.
+#[derive(Clone, Debug)]
+pub struct Growing<'t> {
+    tokenizer: &'t Tokenizer,
+    ids: Vec<u32>,
+    /// The first token that is decoded again.
+    start: usize,
+    /// How many tokens were shown.
+    shown: usize,
+}
+
+/// What stands for bytes that are no character.
+const NO_CHARACTER: char = '\u{FFFD}';
+
+impl Growing<'_> {
+    /// Adds a token; gives the characters that are whole with it, perhaps none.
+    ///
+    /// # Errors
+    /// If the tokeniser fails.
+    pub fn push(&mut self, id: u32) -> Result<String, Error> {
+        self.ids.push(id);
+        let text = self.unseen()?;
+        Ok(if text.ends_with(NO_CHARACTER) { String::new() } else { self.show(text) })
+    }
+
+    /// What is left at the end, whole or not.
+    ///
+    /// # Errors
+    /// If the tokeniser fails.
+    pub fn rest(&mut self) -> Result<String, Error> {
+        let text = self.unseen()?;
+        Ok(self.show(text))
+    }
+
+    /// The text of the tokens that were not shown, behind those that were shown last.
+    fn unseen(&self) -> Result<String, Error> {
+        let text = |ids: &[u32]| self.tokenizer.decode(ids);
+        let (before, all) = (text(&self.ids[self.start..self.shown])?, text(&self.ids[self.start..])?);
+        // Not all of what was before, where it ends within a character that is whole now.
+        let same = before.chars().zip(all.chars()).take_while(|(x, y)| x == y).map(|(x, _)| x.len_utf8()).sum::<usize>();
+        Ok(all[same..].to_owned())
+    }
+
+    fn show(&mut self, text: String) -> String {
+        if !text.is_empty() {
+            (self.start, self.shown) = (self.shown, self.ids.len());
+        }
+        text
     }
 }
 

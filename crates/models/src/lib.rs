@@ -6,6 +6,7 @@
 mod activation;
 mod causal;
 mod config;
+mod generate;
 mod image;
 mod parts;
 mod pipeline;
@@ -18,11 +19,12 @@ const SOURCES: &str = file!().split_at(file!().len() - "lib.rs".len()).0;
 
 pub use causal::{CausalBody, CausalLm, Gpt2, Gpt2Config, Llama, LlamaConfig, RopeScaling};
 pub use config::{Configuration, Labels};
+pub use generate::{Continuation, Decoder, Generation, Generator, Pieces, Room};
 pub use graver_hub as hub;
 pub use image::{ResNet, ResNetClassifier, ResNetConfig, ResNetLayer, Vit, VitClassifier, VitConfig};
 pub use pipeline::{Classifier, Embedder, Scored};
 pub use pretrained::{Pretrained, model_type};
-pub use t5::{T5, T5Config};
+pub use t5::{T5, T5Cache, T5Config};
 pub use text::{
     MaskedLm, Pooling, QuestionAnswering, SentenceEncoder, SequenceClassifier, TextConfig, TextEncoder, TextFamily, TextInput,
     TokenClassifier,

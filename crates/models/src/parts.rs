@@ -1,5 +1,6 @@
 //! Layers as pretrained models are initialised: normal weights of deviation 0.02, biases 0.
 
+use graver_ir::Diag;
 use graver_nn::{Embedding, Fill, Init, Linear};
 use graver_trace::Param;
 
@@ -27,4 +28,10 @@ pub(crate) fn weights(shape: &[usize], init: &mut Init) -> Param {
 
 pub(crate) fn zeros(size: usize, init: &mut Init) -> Param {
     Param::new(init.array(Fill::Constant(0.0), [size]))
+}
+
+/// That caches are not one for each block.
+pub(crate) fn unlike_blocks<C>(caches: &[C], blocks: usize) -> Option<Diag> {
+    let message = || format!("{} caches are given for {blocks} blocks: the model's own `caches` makes them", caches.len());
+    (caches.len() != blocks).then(|| Diag::new(message()).op("cache"))
 }

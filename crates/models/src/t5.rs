@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use graver_hub::{Names, Weights};
 use graver_ir::{Diag, Error};
-use graver_nn::{Activation, Dropout, Embedding, Heads, Init, Linear, Mask, RmsNorm};
-use graver_trace::{Array, DType, Module, Param, Tensor, Walk, arange, constant_array, enter};
+use graver_nn::{Activation, Dropout, Embedding, Heads, Init, KvCache, Linear, Mask, Past, RmsNorm};
+use graver_trace::{Array, DType, Module, Param, Size, Tensor, Walk, arange, constant_array, enter, fail};
 use serde::Deserialize;
 
 use crate::config::{Configuration, positive, require};
-use crate::parts::{table, unbiased};
+use crate::parts::{table, unbiased, unlike_blocks};
 use crate::pretrained::{Pretrained, stack};
 
 /// `config.json` of T5.
@@ -41,6 +41,8 @@ pub struct T5Config {
     pub feed_forward_proj: String,
     /// Whether the table of tokens is the last layer too, which then is scaled.
     pub tie_word_embeddings: bool,
+    /// The token that a decoded text begins with.
+    pub decoder_start_token_id: u32,
     /// Whether it is scaled, where a file says.
     pub scale_decoder_outputs: Option<bool>,
     /// Whether the file has a last layer of its own.
@@ -54,7 +56,8 @@ impl Configuration for T5Config {
         r#"{
             "vocab_size": 32128, "d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8,
             "relative_attention_num_buckets": 32, "relative_attention_max_distance": 128, "dropout_rate": 0.1,
-            "layer_norm_epsilon": 1e-6, "feed_forward_proj": "relu", "tie_word_embeddings": true
+            "layer_norm_epsilon": 1e-6, "feed_forward_proj": "relu", "tie_word_embeddings": true,
+            "decoder_start_token_id": 0
         }"#,
     )];
 
@@ -107,6 +110,38 @@ pub struct T5 {
     decoder: Stack,
     head: Option<Param>,
     config: T5Config,
+}
+
+/// What a block of the decoder keeps of the tokens before, and of the encoder's rows.
+#[derive(Debug, Module)]
+pub struct T5Cache {
+    own: KvCache,
+    other: KvCache,
+}
+
+/// What a stack's blocks see besides the tokens that they are given.
+#[derive(Clone, Copy)]
+struct Around<'c> {
+    mask: Mask,
+    /// How many tokens came before, which the caches hold.
+    past: Size,
+    memory: Memory,
+    /// One a block, or none.
+    caches: &'c [T5Cache],
+}
+
+/// The encoder's rows: themselves, or how many of them the caches hold.
+#[derive(Clone, Copy)]
+enum Memory {
+    None,
+    Rows(Tensor, Mask),
+    Kept(Size, Mask),
+}
+
+impl Around<'_> {
+    fn new(mask: Mask, memory: Memory) -> Self {
+        Self { mask, past: 0.into(), memory, caches: &[] }
+    }
 }
 
 /// A stack of blocks.
@@ -176,11 +211,11 @@ impl Distances {
         Self { numbers: (-farthest..=farthest).map(number).collect(), farthest }
     }
 
-    /// The number of every key's distance from every query, `i64[queries, keys]`.
+    /// The number of every key's distance from every query, `i64[queries, keys]`; there are `past` keys more, before the others.
     #[track_caller]
-    fn of(&self, queries: Tensor, keys: Tensor) -> Tensor {
-        let times = |x: Tensor| arange(x.dim(1), DType::I64);
-        let distance = (times(keys) - times(queries).unsqueeze(-1)).clamp(-self.farthest, self.farthest);
+    fn of(&self, queries: Size, past: Size) -> Tensor {
+        let now = arange(queries, DType::I64) + past;
+        let distance = (arange(queries + past, DType::I64) - now.unsqueeze(-1)).clamp(-self.farthest, self.farthest);
         let numbers = Array::from_vec([self.numbers.len()], self.numbers.to_vec()).expect("as many as there are");
         constant_array(&numbers).index_select(0, distance + self.farthest)
     }
@@ -210,10 +245,23 @@ impl Attention {
         }
     }
 
+    /// Over these rows, and what a cache holds before them.
     #[track_caller]
-    fn forward(&self, x: Tensor, memory: Tensor, mask: Mask) -> Tensor {
+    fn forward(&self, x: Tensor, rows: Tensor, mask: Mask, past: Option<Past<'_>>) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
-        self.o.forward(self.heads.attend(self.q.forward(x), self.k.forward(memory), self.v.forward(memory), mask))
+        self.o.forward(self.heads.attend_from(past, self.q.forward(x), self.k.forward(rows), self.v.forward(rows), mask))
+    }
+
+    /// Over what a cache holds.
+    #[track_caller]
+    fn forward_over(&self, x: Tensor, mask: Mask, past: Past<'_>) -> Tensor {
+        let _scope = enter(self, crate::SOURCES);
+        self.o.forward(self.heads.attend_over(past, self.q.forward(x), mask))
+    }
+
+    fn cache(&self, texts: usize, tokens: usize) -> KvCache {
+        let weight = self.k.weight.value();
+        self.heads.cache(texts, tokens, weight.shape()[0], weight.dtype())
     }
 }
 
@@ -289,11 +337,18 @@ impl Block {
     }
 
     #[track_caller]
-    fn forward(&self, x: Tensor, mask: Mask, memory: Option<(Tensor, Mask)>) -> Tensor {
+    fn forward(&self, x: Tensor, around: Around<'_>, cache: Option<&T5Cache>) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
-        let mut x = self.own.add(x, |attention, y| attention.forward(y, y, mask));
-        if let (Some(other), Some((memory, mask))) = (&self.other, memory) {
-            x = other.add(x, |attention, y| attention.forward(y, memory, mask));
+        let own = cache.map(|cache| cache.own.after(around.past));
+        let mut x = self.own.add(x, |attention, y| attention.forward(y, y, around.mask, own));
+        if let Some(other) = &self.other {
+            x = other.add(x, |attention, y| match (around.memory, cache) {
+                (Memory::Rows(rows, mask), _) => attention.forward(y, rows, mask, cache.map(|cache| cache.other.after(0))),
+                (Memory::Kept(rows, mask), Some(cache)) => attention.forward_over(y, mask, cache.other.after(rows)),
+                (Memory::None, _) | (Memory::Kept(..), None) => {
+                    unreachable!("a decoder has an encoder's rows, or caches that hold them")
+                }
+            });
         }
         self.dense.add(x, |dense, y| dense.forward(y))
     }
@@ -313,12 +368,15 @@ impl Stack {
 
     /// The first block's biases of distances serve all.
     #[track_caller]
-    fn forward(&self, x: Tensor, mask: Mask, memory: Option<(Tensor, Mask)>) -> Tensor {
+    fn forward(&self, x: Tensor, around: Around<'_>) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
         let table = self.block.first().and_then(|block| block.own.inner.relative_attention_bias.as_ref());
-        let bias = table.map(|table| table.forward(self.distances.of(x, x)).permute([2, 0, 1]).unsqueeze(0));
-        let mask = bias.map_or(mask, |bias| mask.bias(bias));
-        let x = self.block.iter().fold(self.dropout.forward(x), |x, block| block.forward(x, mask, memory));
+        let distances = || self.distances.of(x.dim(1), around.past);
+        let bias = table.map(|table| table.forward(distances()).permute([2, 0, 1]).unsqueeze(0));
+        let around = Around { mask: bias.map_or(around.mask, |bias| around.mask.bias(bias)), ..around };
+        let caches = around.caches.iter().map(Some).chain(std::iter::repeat(None));
+        let blocks = self.block.iter().zip(caches);
+        let x = blocks.fold(self.dropout.forward(x), |x, (block, cache)| block.forward(x, around, cache));
         self.dropout.forward(self.final_layer_norm.forward(x))
     }
 }
@@ -329,7 +387,7 @@ impl T5 {
     #[track_caller]
     pub fn encode(&self, ids: Tensor, mask: Tensor) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
-        self.encoder.forward(self.shared.forward(ids), Mask::none().keep(mask), None)
+        self.encoder.forward(self.shared.forward(ids), Around::new(Mask::none().keep(mask), Memory::None))
     }
 
     /// Scores of the tokens that follow each of `ids`, over an encoder's rows where `mask` is 1: `[batch, length, vocabulary]`.
@@ -337,7 +395,43 @@ impl T5 {
     #[track_caller]
     pub fn decode(&self, ids: Tensor, memory: Tensor, mask: Tensor) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
-        let x = self.decoder.forward(self.shared.forward(ids), Mask::causal(), Some((memory, Mask::none().keep(mask))));
+        self.scores(ids, Around::new(Mask::causal(), Memory::Rows(memory, Mask::none().keep(mask))))
+    }
+
+    /// As [`T5::decode`]; caches then hold the tokens, and what the decoder takes of the encoder's rows.
+    #[must_use]
+    #[track_caller]
+    pub fn decode_into(&self, caches: &[T5Cache], ids: Tensor, memory: Tensor, mask: Tensor) -> Tensor {
+        let _scope = enter(self, crate::SOURCES);
+        if let Some(diag) = unlike_blocks(caches, self.decoder.block.len()) {
+            return fail(diag);
+        }
+        self.scores(ids, Around { caches, ..Around::new(Mask::causal(), Memory::Rows(memory, Mask::none().keep(mask))) })
+    }
+
+    /// As [`T5::decode_into`] for tokens behind the first `past`, over the encoder's rows that the caches hold.
+    #[must_use]
+    #[track_caller]
+    pub fn decode_from(&self, caches: &[T5Cache], past: Size, ids: Tensor, mask: Tensor) -> Tensor {
+        let _scope = enter(self, crate::SOURCES);
+        if let Some(diag) = unlike_blocks(caches, self.decoder.block.len()) {
+            return fail(diag);
+        }
+        let memory = Memory::Kept(mask.dim(1), Mask::none().keep(mask));
+        self.scores(ids, Around { caches, past, ..Around::new(Mask::causal(), memory) })
+    }
+
+    /// A cache for each of the decoder's blocks: room for so many texts, of so many tokens before and after.
+    #[must_use]
+    pub fn caches(&self, texts: usize, tokens: usize) -> Vec<T5Cache> {
+        let cache = |part: &Part<Attention>| part.inner.cache(texts, tokens);
+        let both = |block: &Block| Some(T5Cache { own: cache(&block.own), other: cache(block.other.as_ref()?) });
+        self.decoder.block.iter().filter_map(both).collect()
+    }
+
+    #[track_caller]
+    fn scores(&self, ids: Tensor, around: Around<'_>) -> Tensor {
+        let x = self.decoder.forward(self.shared.forward(ids), around);
         #[expect(clippy::cast_precision_loss, reason = "a width is far below 2^53")]
         let x = if self.config.is_scaled() { x * (1.0 / (self.config.d_model as f64).sqrt()) } else { x };
         x.matmul(self.head.as_ref().unwrap_or(&self.shared.weight).get().t())

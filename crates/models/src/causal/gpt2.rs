@@ -2,11 +2,11 @@
 
 use graver_hub::Names;
 use graver_ir::Error;
-use graver_nn::{Activation, Dropout, Embedding, Heads, Init, LayerNorm, Mask};
+use graver_nn::{Activation, Dropout, Embedding, Heads, Init, KvCache, LayerNorm, Mask, Past};
 use graver_trace::{DType, Module, Param, Tensor, arange, enter};
 use serde::Deserialize;
 
-use super::CausalBody;
+use super::{CausalBody, pasts, positions};
 use crate::config::{Configuration, positive, require, splits};
 use crate::parts::{table, weights, zeros};
 use crate::pretrained::{Pretrained, stack};
@@ -140,9 +140,9 @@ impl Block {
     }
 
     #[track_caller]
-    fn forward(&self, x: Tensor, mask: Mask) -> Tensor {
+    fn forward(&self, x: Tensor, mask: Mask, past: Option<Past<'_>>) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
-        let x = x + self.dropout.forward(self.attn.forward(self.ln_1.forward(x), mask));
+        let x = x + self.dropout.forward(self.attn.forward(self.ln_1.forward(x), mask, past));
         x + self.dropout.forward(self.mlp.forward(self.ln_2.forward(x)))
     }
 }
@@ -156,10 +156,15 @@ fn scale(config: &Gpt2Config, place: usize) -> f64 {
 
 impl Attention {
     #[track_caller]
-    fn forward(&self, x: Tensor, mask: Mask) -> Tensor {
+    fn forward(&self, x: Tensor, mask: Mask, past: Option<Past<'_>>) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
         let parts = self.c_attn.forward(x).chunk(3, -1);
-        self.c_proj.forward(self.heads.attend(parts[0], parts[1], parts[2], mask))
+        self.c_proj.forward(self.heads.attend_from(past, parts[0], parts[1], parts[2], mask))
+    }
+
+    fn cache(&self, texts: usize, tokens: usize) -> KvCache {
+        let weight = self.c_proj.weight.value();
+        self.heads.cache(texts, tokens, weight.shape()[0], weight.dtype())
     }
 }
 
@@ -175,11 +180,24 @@ impl CausalBody for Gpt2 {
     const PATH: &'static str = "transformer";
 
     #[track_caller]
-    fn hidden(&self, ids: Tensor, mask: Tensor) -> Tensor {
+    fn hidden(&self, ids: Tensor, mask: Tensor, caches: &[KvCache]) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
-        let x = self.wte.forward(ids) + self.wpe.forward(arange(ids.dim(1), DType::I64));
-        let mask = Mask::causal().keep(mask);
-        self.ln_f.forward(self.h.iter().fold(self.dropout.forward(x), |x, block| block.forward(x, mask)))
+        let places = if caches.is_empty() { arange(ids.dim(1), DType::I64) } else { positions(ids, mask) };
+        let x = self.dropout.forward(self.wte.forward(ids) + self.wpe.forward(places));
+        let (pasts, mask) = (pasts(ids, mask, caches), Mask::causal().keep(mask));
+        self.ln_f.forward(self.h.iter().zip(pasts).fold(x, |x, (block, past)| block.forward(x, mask, past)))
+    }
+
+    fn caches(&self, texts: usize, tokens: usize) -> Vec<KvCache> {
+        self.h.iter().map(|block| block.attn.cache(texts, tokens)).collect()
+    }
+
+    fn blocks(&self) -> usize {
+        self.h.len()
+    }
+
+    fn longest(&self) -> usize {
+        self.wpe.weight.value().shape()[0]
     }
 
     fn words(&self) -> &Embedding {

@@ -2,12 +2,12 @@
 
 use graver_hub::Names;
 use graver_ir::Error;
-use graver_nn::{Activation, Embedding, Heads, Init, Linear, Mask, RmsNorm};
-use graver_trace::{DType, Module, Tensor, arange, enter};
+use graver_nn::{Activation, Embedding, Heads, Init, KvCache, Linear, Mask, Past, RmsNorm};
+use graver_trace::{DType, Module, Size, Tensor, arange, enter};
 use serde::Deserialize;
 
-use super::CausalBody;
 use super::rope::RopeScaling;
+use super::{CausalBody, pasts};
 use crate::config::{Configuration, positive, require, splits};
 use crate::parts::{linear_if, table};
 use crate::pretrained::{Pretrained, stack};
@@ -144,6 +144,8 @@ pub struct Llama {
     norm: RmsNorm,
     #[module(skip)]
     window: Option<usize>,
+    #[module(skip)]
+    longest: usize,
 }
 
 #[derive(Debug, Module)]
@@ -193,9 +195,9 @@ impl Block {
     }
 
     #[track_caller]
-    fn forward(&self, x: Tensor, mask: Mask) -> Tensor {
+    fn forward(&self, x: Tensor, mask: Mask, past: Option<Past<'_>>) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
-        let x = x + self.self_attn.forward(self.input_layernorm.forward(x), mask);
+        let x = x + self.self_attn.forward(self.input_layernorm.forward(x), mask, past);
         x + self.mlp.forward(self.post_attention_layernorm.forward(x))
     }
 }
@@ -216,10 +218,15 @@ impl Attention {
     }
 
     #[track_caller]
-    fn forward(&self, x: Tensor, mask: Mask) -> Tensor {
+    fn forward(&self, x: Tensor, mask: Mask, past: Option<Past<'_>>) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
-        let y = self.heads.attend(self.q_proj.forward(x), self.k_proj.forward(x), self.v_proj.forward(x), mask);
-        self.o_proj.forward(y)
+        let (q, k, v) = (self.q_proj.forward(x), self.k_proj.forward(x), self.v_proj.forward(x));
+        self.o_proj.forward(self.heads.attend_from(past, q, k, v, mask))
+    }
+
+    fn cache(&self, texts: usize, tokens: usize) -> KvCache {
+        let weight = self.k_proj.weight.value();
+        self.heads.cache(texts, tokens, weight.shape()[0], weight.dtype())
     }
 }
 
@@ -231,11 +238,11 @@ impl Mlp {
     }
 }
 
-/// A bias that hides keys this many tokens back, and further.
+/// A bias that hides keys this many tokens back, and further; the last of the queries `x` is the last of so many keys.
 #[track_caller]
-fn window_bias(x: Tensor, window: usize) -> Tensor {
-    let times = arange(x.dim(1), DType::I64);
-    let age = times.unsqueeze(-1) - times;
+fn window_bias(x: Tensor, keys: Size, window: usize) -> Tensor {
+    let now = arange(x.dim(1), DType::I64) + (keys - x.dim(1));
+    let age = now.unsqueeze(-1) - arange(keys, DType::I64);
     let seen = age.cast(x.dtype()).zeros_like();
     let window = i64::try_from(window).expect("sizes in configurations are below 2^31");
     seen.masked_fill(age.ge(window), f64::from(f32::MIN)).unsqueeze(0).unsqueeze(0)
@@ -245,12 +252,25 @@ impl CausalBody for Llama {
     const PATH: &'static str = "model";
 
     #[track_caller]
-    fn hidden(&self, ids: Tensor, mask: Tensor) -> Tensor {
+    fn hidden(&self, ids: Tensor, mask: Tensor, caches: &[KvCache]) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
         let x = self.embed_tokens.forward(ids);
-        let mask = Mask::causal().keep(mask);
-        let mask = self.window.map_or(mask, |window| mask.bias(window_bias(x, window)));
-        self.norm.forward(self.layers.iter().fold(x, |x, block| block.forward(x, mask)))
+        let (pasts, keys, mask) = (pasts(ids, mask, caches), mask.dim(1), Mask::causal().keep(mask));
+        let mask = self.window.map_or(mask, |window| mask.bias(window_bias(x, keys, window)));
+        self.norm.forward(self.layers.iter().zip(pasts).fold(x, |x, (block, past)| block.forward(x, mask, past)))
+    }
+
+    /// Positions are distances here: where a text begins does not matter.
+    fn caches(&self, texts: usize, tokens: usize) -> Vec<KvCache> {
+        self.layers.iter().map(|block| block.self_attn.cache(texts, tokens)).collect()
+    }
+
+    fn blocks(&self) -> usize {
+        self.layers.len()
+    }
+
+    fn longest(&self) -> usize {
+        self.longest
     }
 
     fn words(&self) -> &Embedding {
@@ -273,6 +293,7 @@ impl Pretrained for Llama {
             norm: RmsNorm::new(config.hidden_size).eps(config.rms_norm_eps).init(init),
             // A window as wide as any text hides nothing.
             window: config.window().filter(|window| *window < config.max_position_embeddings),
+            longest: config.max_position_embeddings,
         })
     }
 

@@ -1,11 +1,13 @@
 //! The references: models' folders, inputs, and what transformers makes of them.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use graver_models::hub::Folder;
 use graver_runtime::Checkpoint;
 use graver_trace::{Array, Device};
+use serde_json::Value;
 
 /// What transformers was given and gave, by `<call>.<name>`.
 pub(crate) struct Reference {
@@ -48,4 +50,56 @@ impl Reference {
 
 pub(crate) fn cpu() -> Device {
     Device::new(Arc::new(graver_cpu::Cpu::new(1)))
+}
+
+/// A copy of a reference that may be damaged.
+pub(crate) struct Copy(PathBuf);
+
+impl Copy {
+    pub(crate) fn of(case: &str, test: &str) -> Self {
+        let to = std::env::temp_dir().join(format!("graver-models-{}-{test}-{case}", std::process::id()));
+        copy(&path(case), &to);
+        Self(to)
+    }
+
+    pub(crate) fn folder(&self) -> Folder {
+        Folder::open(&self.0).expect("just made")
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Changes a JSON file.
+    pub(crate) fn edit(&self, name: &str, change: impl FnOnce(&mut Value)) {
+        let mut value = serde_json::from_slice(&std::fs::read(self.file(name)).expect("copied")).expect("JSON");
+        change(&mut value);
+        std::fs::write(self.file(name), value.to_string()).expect("writable");
+    }
+
+    /// Changes the weights.
+    pub(crate) fn reweigh(&self, change: impl FnOnce(&mut BTreeMap<String, Array>)) {
+        let mut weights = Checkpoint::read(self.file("model.safetensors")).expect("copied");
+        change(&mut weights.arrays);
+        weights.write(self.file("model.safetensors")).expect("writable");
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("the temporary folder is writable");
+    for entry in std::fs::read_dir(from).expect("the reference is kept beside the tests") {
+        let entry = entry.expect("readable");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("readable");
+        }
+    }
 }

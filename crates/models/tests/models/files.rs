@@ -1,8 +1,4 @@
 //! Folders that are wrong, each in its way: everything is told at once, and nothing panics.
-
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
 use graver_models::hub::{Folder, Names};
 use graver_models::{
     CausalLm, Embedder, Gpt2, Llama, MaskedLm, Pretrained, ResNetClassifier, SentenceEncoder, SequenceClassifier, T5,
@@ -13,59 +9,7 @@ use graver_runtime::Checkpoint;
 use graver_trace::{Array, DType, Error, Module};
 use serde_json::{Value, json};
 
-use crate::common::{cpu, path};
-
-/// A copy of a reference that may be damaged.
-struct Copy(PathBuf);
-
-impl Copy {
-    fn of(case: &str, test: &str) -> Self {
-        let to = std::env::temp_dir().join(format!("graver-models-{}-{test}-{case}", std::process::id()));
-        copy(&path(case), &to);
-        Self(to)
-    }
-
-    fn folder(&self) -> Folder {
-        Folder::open(&self.0).expect("just made")
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    /// Changes a JSON file.
-    fn edit(&self, name: &str, change: impl FnOnce(&mut Value)) {
-        let mut value = serde_json::from_slice(&std::fs::read(self.file(name)).expect("copied")).expect("JSON");
-        change(&mut value);
-        std::fs::write(self.file(name), value.to_string()).expect("writable");
-    }
-
-    /// Changes the weights.
-    fn reweigh(&self, change: impl FnOnce(&mut BTreeMap<String, Array>)) {
-        let mut weights = Checkpoint::read(self.file("model.safetensors")).expect("copied");
-        change(&mut weights.arrays);
-        weights.write(self.file("model.safetensors")).expect("writable");
-    }
-}
-
-impl Drop for Copy {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("the temporary folder is writable");
-    for entry in std::fs::read_dir(from).expect("the reference is kept beside the tests") {
-        let entry = entry.expect("readable");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("readable");
-        }
-    }
-}
+use crate::common::{Copy, cpu, path};
 
 fn zeros(shape: [usize; 2]) -> Array {
     Array::zeroed(DType::F32, shape).expect("small")

@@ -3,6 +3,8 @@
 mod causal;
 mod common;
 mod files;
+mod generate;
+mod generator;
 mod image;
 mod pipeline;
 mod text;

@@ -94,6 +94,35 @@ def causal(case, model, seed):
         logits = model(input_ids=ids, attention_mask=mask).logits
         expected |= {f"{call}.ids": ids, f"{call}.mask": mask, f"{call}.logits": logits}
     write(case, model, expected)
+    continued(case, model)
+
+
+def generated(model, prompts, padding=0, **more):
+    """What `generate` makes of prompts, the shorter ones behind padding: the likeliest tokens and their scores, step by step."""
+    length = max(map(len, prompts))
+    ids = torch.tensor([[padding] * (length - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    result = model.generate(
+        input_ids=ids, attention_mask=mask, do_sample=False, pad_token_id=padding, output_logits=True,
+        return_dict_in_generate=True, **more,
+    )
+    return {"tokens": result.sequences[:, -len(result.logits):], "scores": torch.stack(result.logits, 1)}
+
+
+# What the tests say too: prompts of one text and of several, and how many tokens follow.
+PROMPTS = {"alone": [[7, 3, 19, 4]], "beside": [[5, 30, 11, 8, 22], [9, 14], [3, 3, 25]]}
+MORE = 7
+
+
+def continued(case, model):
+    """Beside a case that is there: how its model goes on, and how it does with a penalty."""
+    results = {}
+    for call, prompts in PROMPTS.items():
+        for kind, more in {"plain": {}, "penalised": dict(repetition_penalty=1.7)}.items():
+            found = generated(model, prompts, max_new_tokens=MORE, eos_token_id=None, **more)
+            results |= {f"{call}.{kind}.{name}": value for name, value in found.items()}
+    save_file({name: value.contiguous() for name, value in results.items()}, HERE / case / "generated.safetensors")
+    print(case, {name: value.tolist() for name, value in results.items() if "tokens" in name})
 
 
 def llama(kind=transformers.LlamaConfig, **more):
@@ -138,6 +167,7 @@ def t5(case, seed, **more):
         logits = model(input_ids=ids, attention_mask=mask, decoder_input_ids=decoded).logits
         expected |= {f"{call}.ids": ids, f"{call}.mask": mask, f"{call}.decoded": decoded, f"{call}.logits": logits}
     write(case, model, expected)
+    continued(case, model)
 
 
 # What the tests say too.
@@ -201,6 +231,59 @@ def classify(case):
     tokenizer.save(str(HERE / case / "tokenizer.json"))
 
 
+def generate(case):
+    """A GPT-2 with its tokeniser and its options, and the texts that follow some prompts."""
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=290, special_tokens=["<|end|>"], show_progress=False,
+        initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
+    )
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    size = dict(vocab_size=tokenizer.get_vocab_size(), n_positions=48, n_embd=16, n_layer=1, n_head=2)
+    model = randomised(transformers.GPT2LMHeadModel(transformers.GPT2Config(**size, bos_token_id=0, eos_token_id=0)), 27)
+    with torch.no_grad():
+        # Wider than usual: other tokens at every place, not one again and again.
+        model.transformer.wpe.weight.mul_(6)
+    write(case, model, {})
+    tokenizer.save(str(HERE / case / "tokenizer.json"))
+    texts = []
+    for prompt in TEXTS[:2]:
+        tokens = generated(model, [tokenizer.encode(prompt).ids], max_new_tokens=24, eos_token_id=0)["tokens"][0].tolist()
+        texts.append(dict(prompt=prompt, tokens=tokens, text=tokenizer.decode(tokens)))
+    # A token that comes along the way ends the text.
+    end = texts[0]["tokens"][9]
+    options = dict(max_new_tokens=24, eos_token_id=[0, end], do_sample=False, temperature=0.9, top_k=None, top_p=0.95)
+    (HERE / case / "generation_config.json").write_text(json.dumps(options, indent=2))
+    (HERE / case / "generated.json").write_text(json.dumps(dict(end=end, texts=texts), indent=2))
+    (HERE / case / "expected.safetensors").unlink()
+    print(case, texts, end)
+
+
+def picking(case):
+    """The probabilities by which tokens are drawn, as the options say."""
+    shutil.rmtree(HERE / case, ignore_errors=True)
+    (HERE / case).mkdir()
+    torch.manual_seed(28)
+    scores, tokens = torch.randn(3, 40) * 3, torch.randint(0, 40, (3, 6))
+    found = {"scores": scores, "tokens": tokens}
+    for name, options in PICKING.items():
+        config = transformers.GenerationConfig(do_sample=True, **dict(top_k=0) | options)
+        model = transformers.GPT2LMHeadModel(transformers.GPT2Config(vocab_size=40, n_embd=8, n_layer=1, n_head=1))
+        processors = model._get_logits_processor(config, input_ids_seq_length=6, device="cpu")
+        found[name] = processors(tokens, scores.clone()).softmax(-1)
+    save_file({name: value.contiguous() for name, value in found.items()}, HERE / case / "expected.safetensors")
+    print(case, {name: (value > 0).sum(1).tolist() for name, value in found.items()})
+
+
+# What the tests say too.
+PICKING = {
+    "plain": {}, "cold": dict(temperature=0.5), "hot": dict(temperature=2.5), "few": dict(top_k=5), "share": dict(top_p=0.8),
+    "penalised": dict(repetition_penalty=1.4), "all": dict(temperature=1.6, top_k=12, top_p=0.7, repetition_penalty=1.3),
+}
+
+
 LABELS = dict(id2label={0: "bad", 1: "fair", 2: "good"}, label2id={"bad": 0, "fair": 1, "good": 2})
 BODY = ["last_hidden_state", "pooler_output"]
 CASES = {
@@ -248,6 +331,8 @@ CASES = {
     ),
     "sentence": sentence,
     "classify": classify,
+    "generate": generate,
+    "picking": picking,
     "t5": lambda c: t5(c, 22),
     "t5_gated": lambda c: t5(c, 23, feed_forward_proj="gated-gelu", tie_word_embeddings=False),
 }

@@ -1,8 +1,8 @@
 //! Attention of several heads.
 
-use graver_trace::{Attention, DType, Module, Param, Tensor, arange, enter};
+use graver_trace::{Attention, DType, Module, Param, Size, Tensor, arange, enter};
 
-use super::{Linear, Rotary};
+use super::{KvCache, Linear, Past, Rotary};
 use crate::init::{Fill, Init};
 
 /// What a query does not see, and what is added to scores. All of it together holds.
@@ -95,12 +95,34 @@ impl Heads {
     #[must_use]
     #[track_caller]
     pub fn attend(&self, q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor {
+        self.attend_from(None, q, k, v, mask)
+    }
+
+    /// [`Heads::attend`] over the positions of a cache too, those of `k` and `v` behind them, which the cache then holds. The mask is of
+    /// all of them.
+    #[must_use]
+    #[track_caller]
+    pub fn attend_from(&self, past: Option<Past<'_>>, q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor {
         let (q, k, v) = (split(q, self.queries), split(k, self.keys), split(v, self.keys));
-        let (q, k) = match &self.rotary {
-            // The last of both are at the same time.
-            Some(rotary) => (rotary.forward(q, times(q) + (k.dim(-2) - q.dim(-2))), rotary.forward(k, times(k))),
-            None => (q, k),
-        };
+        // The last of both are at the same time.
+        let start = past.map_or(0.into(), |past| past.length);
+        let (q, k) = (self.turned(q, k.dim(-2) - q.dim(-2) + start), self.turned(k, start));
+        let (k, v) = past.map_or((k, v), |past| past.extend(k, v));
+        self.attend_heads(q, k, v, mask)
+    }
+
+    /// Attention of `q: [batch, queries, heads * d]` over the positions that a cache holds, and no others: those of another sequence.
+    #[must_use]
+    #[track_caller]
+    pub fn attend_over(&self, past: Past<'_>, q: Tensor, mask: Mask) -> Tensor {
+        let q = split(q, self.queries);
+        let q = self.turned(q, past.length - q.dim(-2));
+        let (k, v) = past.read();
+        self.attend_heads(q, k, v, mask)
+    }
+
+    #[track_caller]
+    fn attend_heads(&self, q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor {
         let mut options = self.scale.map_or(Attention::new(), |scale| Attention::new().scale(scale));
         if mask.causal {
             options = options.causal();
@@ -110,12 +132,21 @@ impl Heads {
             None => q.attention(k, v, options),
         })
     }
-}
 
-/// `0, 1, ..` for the rows of heads.
-#[track_caller]
-fn times(x: Tensor) -> Tensor {
-    arange(x.dim(-2), DType::I64)
+    /// Room for the keys and values of so many sequences of so many positions, each a row of so many features.
+    #[must_use]
+    pub fn cache(&self, batch: usize, capacity: usize, features: usize, dtype: DType) -> KvCache {
+        KvCache::new(batch, self.keys, capacity, features / self.keys, dtype)
+    }
+
+    /// Heads turned by their positions, the first of which is `start`.
+    #[track_caller]
+    fn turned(&self, x: Tensor, start: Size) -> Tensor {
+        match &self.rotary {
+            Some(rotary) => rotary.forward(x, arange(x.dim(-2), DType::I64) + start),
+            None => x,
+        }
+    }
 }
 
 /// `[batch, time, heads * width]` as `[batch, heads, time, width]`.
@@ -176,12 +207,25 @@ impl MultiHeadAttention {
     #[must_use]
     #[track_caller]
     pub fn forward(&self, x: Tensor, mask: Mask) -> Tensor {
+        self.forward_from(None, x, mask)
+    }
+
+    /// `x: [batch, time, width]` behind what a cache has seen, which then holds `x` too. The mask is of all positions.
+    #[must_use]
+    #[track_caller]
+    pub fn forward_from(&self, past: Option<Past<'_>>, x: Tensor, mask: Mask) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
         let (queries, keys) = self.rows();
         let parts = self.project(x, 0, queries + 2 * keys);
         let part = |start: usize, size: usize| parts.narrow(-1, start, size);
-        let y = self.heads.attend(part(0, queries), part(queries, keys), part(queries + keys, keys), mask);
-        self.out_proj.forward(y)
+        let (q, k, v) = (part(0, queries), part(queries, keys), part(queries + keys, keys));
+        self.out_proj.forward(self.heads.attend_from(past, q, k, v, mask))
+    }
+
+    /// Room for the keys and values of so many sequences of so many positions.
+    #[must_use]
+    pub fn cache(&self, batch: usize, capacity: usize) -> KvCache {
+        self.heads.cache(batch, capacity, self.rows().1, self.in_proj_weight.value().dtype())
     }
 
     /// `x: [batch, queries, width]` over `memory: [batch, keys, width]`.

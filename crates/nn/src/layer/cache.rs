@@ -27,6 +27,31 @@ pub struct KvCache {
 /// The axis of positions.
 const POSITIONS: usize = 2;
 
+/// What attention has seen before the positions of a call: a cache, and how many of its positions live.
+#[derive(Clone, Copy, Debug)]
+pub struct Past<'c> {
+    /// Where keys and values are kept.
+    pub cache: &'c KvCache,
+    /// How many positions there are already.
+    pub length: Size,
+}
+
+impl Past<'_> {
+    /// [`KvCache::extend`] behind those that live.
+    #[track_caller]
+    pub(super) fn extend(self, keys: Tensor, values: Tensor) -> (Tensor, Tensor) {
+        self.cache.extend(keys, values, self.length)
+    }
+
+    /// Keys and values of those that live.
+    #[track_caller]
+    pub(super) fn read(self) -> (Tensor, Tensor) {
+        let _scope = enter(self.cache, crate::SOURCES);
+        let read = |buffer: &Buffer| buffer.get().narrow(POSITIONS, 0, self.length);
+        (read(&self.cache.keys), read(&self.cache.values))
+    }
+}
+
 impl KvCache {
     /// Room for so many positions, all zero.
     #[must_use]
@@ -39,6 +64,11 @@ impl KvCache {
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.keys.value().shape()[POSITIONS]
+    }
+
+    /// The cache with so many positions that live: what attention goes on from.
+    pub fn after(&self, length: impl Into<Size>) -> Past<'_> {
+        Past { cache: self, length: length.into() }
     }
 
     /// Puts `[batch, heads, t, width]` behind the first `past` positions, and gives all `past + t` of them, keys and values. More than there is

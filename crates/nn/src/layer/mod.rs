@@ -24,7 +24,7 @@ use graver_trace::{Module, Tensor};
 pub use activation::Activation;
 pub use attention::{Heads, Mask, MultiHeadAttention, MultiHeadAttentionOptions};
 pub use batch_norm::{BatchNorm1d, BatchNorm2d, BatchNormOptions};
-pub use cache::KvCache;
+pub use cache::{KvCache, Past};
 pub use conv::{Conv2d, Conv2dOptions};
 pub use dropout::Dropout;
 pub use embedding::{Embedding, EmbeddingOptions};

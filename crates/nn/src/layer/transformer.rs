@@ -3,7 +3,7 @@
 
 use graver_trace::{Module, Tensor, enter};
 
-use super::{Activation, Dropout, LayerNorm, Linear, Mask, MultiHeadAttention};
+use super::{Activation, Dropout, LayerNorm, Linear, Mask, MultiHeadAttention, Past};
 use crate::init::Init;
 
 /// Attention over the sequence itself, then two dense layers, each added to what it is of.
@@ -107,8 +107,15 @@ impl TransformerEncoderLayer {
     #[must_use]
     #[track_caller]
     pub fn forward(&self, x: Tensor, mask: Mask) -> Tensor {
+        self.forward_from(None, x, mask)
+    }
+
+    /// The block applied behind what a cache has seen: [`MultiHeadAttention::forward_from`].
+    #[must_use]
+    #[track_caller]
+    pub fn forward_from(&self, past: Option<Past<'_>>, x: Tensor, mask: Mask) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
-        let x = self.residual.add(x, &self.norm1, |x| self.self_attn.forward(x, mask));
+        let x = self.residual.add(x, &self.norm1, |x| self.self_attn.forward_from(past, x, mask));
         self.residual.dense(x, &self.norm2, [&self.linear1, &self.linear2])
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use graver_interp::Interp;
 use graver_ir::kernel::{KernelBody, Mode, Place, Program, launches};
-use graver_nn::KvCache;
+use graver_nn::{Init, KvCache, Mask, MultiHeadAttention, Rotary};
 use graver_trace::{Array, DType, Device, Module, Size, Tensor, scalar, spec, step, symbol};
 
 use crate::common::{close, floats, ramp};
@@ -140,4 +140,30 @@ fn a_prompt_that_may_not_fit_is_an_error_of_tracing() {
     let prompt = spec::<f32>((2, "prompt", WIDTH));
     let error = step(prompt, |x| model.last(x, 0.into())).model("", &model).trace().expect_err("it may not fit").to_string();
     assert!(error.contains("a block of prompt along axis 2 of f32[2, 1, 8, 3] is not known to fit"), "{error}");
+}
+
+/// Shared heads and turned positions: a layer that goes on from a cache, two positions at a time, gives what it gives for all at once.
+#[test]
+fn a_layer_goes_on_from_a_cache() {
+    let attention = MultiHeadAttention::new(8, 4).kv_heads(2).rotary(Rotary::new(2, 100.0)).init(&mut Init::seed(3));
+    let cache = attention.cache(2, CAPACITY);
+    assert_eq!(cache.keys.value().shape(), [2, 2, CAPACITY, 2]);
+    let x = |from: usize, to: usize| {
+        let rows = [0, 1].map(|row| ramp(2 * 6 * 8)[(row * 6 + from) * 8..(row * 6 + to) * 8].to_vec());
+        floats([2, to - from, 8], rows.concat())
+    };
+    let whole = crate::common::run(|x| attention.forward(x, Mask::causal()), spec::<f32>((2, "time", 8)), &x(0, 6));
+    let whole = whole.expect("a good model").to_f64();
+
+    let inputs = (spec::<f32>((2, 2, 8)), spec::<bool>([symbol("length", 2..=CAPACITY)]));
+    let go_on = step(inputs, |(x, all)| attention.forward_from(Some(cache.after(all.dim(0) - 2)), x, Mask::causal()));
+    let models = go_on.model("", &attention).model("cache", &cache);
+    let (go_on, mut state) = models.eval().compile(&device()).expect("compiles").split();
+    for past in [0, 2, 4] {
+        let all = Array::from_vec([past + 2], vec![true; past + 2]).expect("as many");
+        let (next, y) = go_on.call(state, (&x(past, past + 2), &all)).expect("runs");
+        let expected = [0, 1].map(|row| whole[(row * 6 + past) * 8..(row * 6 + past + 2) * 8].to_vec());
+        close(&y, &expected.concat(), 1e-6);
+        state = next;
+    }
 }

@@ -1,0 +1,311 @@
+//! A language model with its cache: a prompt at once, then a token at a time.
+
+use graver_ir::{Diag, Error};
+use graver_trace::{Array, Device, DimArg, Step, StepFn, Tensor, TensorSpec, TrainState, spec, step, symbol};
+
+use super::options::{Generation, Limits};
+use crate::causal::{CausalBody, CausalLm};
+use crate::t5::T5;
+
+/// A function of tokens and masks.
+type Entry = StepFn<Vec<TensorSpec>, Tensor>;
+
+/// How much a [`Decoder`] has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// How many texts go on at once.
+    pub texts: usize,
+    /// The most tokens of a text, its prompt among them; no more than the model reads.
+    pub tokens: usize,
+}
+
+/// A language model with the keys and values of the tokens that it has seen.
+///
+/// Texts of different lengths begin behind what is no token, so that all of them end at the same place.
+#[derive(Debug)]
+pub struct Decoder {
+    prefill: Entry,
+    decode: Entry,
+    state: TrainState,
+    room: Room,
+    /// For each text and place, whether there is a token.
+    masks: Vec<Vec<i64>>,
+    kind: Kind,
+}
+
+/// How prompts are read.
+#[derive(Debug)]
+enum Kind {
+    /// A text begins with its prompt.
+    Continued,
+    /// An encoder reads the prompt, and a text begins with this token; the mask of the prompts.
+    Encoded { start: u32, prompts: Option<Array> },
+}
+
+impl Decoder {
+    /// A model with room for so much.
+    ///
+    /// # Errors
+    /// If there is room for nothing, or the model does not compile.
+    pub fn new<B: CausalBody>(model: &CausalLm<B>, room: Room, device: &Device) -> Result<Self, Error> {
+        let room = Room { tokens: room.tokens.min(model.body().longest()), ..room };
+        room.check()?;
+        let caches = model.body().caches(room.texts, room.tokens);
+        let entry = |inputs| {
+            let next = step(inputs, |inputs: Vec<Tensor>| model.next(inputs[0], inputs[1], &caches));
+            next.model("", model).model("cache", &caches).eval().compile(device)
+        };
+        let length = symbol("length", 1..=room.tokens);
+        let prefill = entry(vec![room.spec(&length, "ids"), room.spec(&length, "mask")])?;
+        let decode = entry(vec![room.spec(&1usize, "ids"), room.spec(&length, "mask")])?;
+        Ok(Self::of(prefill, decode, room, Kind::Continued))
+    }
+
+    /// An encoder and a decoder with room for so much: for prompts, and for what follows each.
+    ///
+    /// # Errors
+    /// As [`Decoder::new`].
+    pub fn of_t5(model: &T5, room: Room, device: &Device) -> Result<Self, Error> {
+        room.check()?;
+        let caches = model.caches(room.texts, room.tokens);
+        let (source, length) = (symbol("source", 1..=room.tokens), symbol("length", 1..=room.tokens));
+        let prefill = step(vec![room.spec(&1usize, "ids"), room.spec(&source, "source"), room.spec(&source, "mask")], |inputs| {
+            let (ids, source, mask) = (inputs[0], inputs[1], inputs[2]);
+            model.decode_into(&caches, ids, model.encode(source, mask), mask).select(1, -1)
+        });
+        let decode = step(vec![room.spec(&1usize, "ids"), room.spec(&length, "text"), room.spec(&source, "mask")], |inputs| {
+            let (ids, text, mask) = (inputs[0], inputs[1], inputs[2]);
+            model.decode_from(&caches, text.dim(1) - 1, ids, mask).select(1, -1)
+        });
+        let prefill = prefill.model("", model).model("cache", &caches).eval().compile(device)?;
+        let decode = decode.model("", model).model("cache", &caches).eval().compile(device)?;
+        let kind = Kind::Encoded { start: model.config().decoder_start_token_id, prompts: None };
+        Ok(Self::of(prefill, decode, room, kind))
+    }
+
+    fn of(prefill: Step<Vec<TensorSpec>, Tensor>, decode: Step<Vec<TensorSpec>, Tensor>, room: Room, kind: Kind) -> Self {
+        let ((prefill, state), (decode, _)) = (prefill.split(), decode.split());
+        Self { prefill, decode, state, room, masks: Vec::new(), kind }
+    }
+
+    /// How much there is room for.
+    #[must_use]
+    pub const fn room(&self) -> Room {
+        self.room
+    }
+
+    /// What reads a prompt.
+    #[must_use]
+    pub const fn prefill(&self) -> &Entry {
+        &self.prefill
+    }
+
+    /// What reads one token more.
+    #[must_use]
+    pub const fn decode(&self) -> &Entry {
+        &self.decode
+    }
+
+    /// Parameters and caches.
+    #[must_use]
+    pub const fn state(&self) -> &TrainState {
+        &self.state
+    }
+
+    /// With what a text begins that follows a prompt.
+    #[must_use]
+    pub fn beginning(&self, prompt: &[u32]) -> Vec<u32> {
+        match self.kind {
+            Kind::Continued => prompt.to_vec(),
+            Kind::Encoded { start, .. } => vec![start],
+        }
+    }
+
+    /// Begins with prompts, forgetting what was before. Scores of the token to come after each, `[texts, vocabulary]`.
+    ///
+    /// # Errors
+    /// If there are not as many as there is room for, if one is empty or too long, or if the call fails.
+    pub fn begin<P: AsRef<[u32]>>(&mut self, prompts: &[P]) -> Result<Array, Error> {
+        let rows: Vec<&[u32]> = prompts.iter().map(AsRef::as_ref).collect();
+        check(&rows, self.room)?;
+        let length = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+        let before = |row: &[u32]| std::iter::repeat_n(0, length - row.len());
+        let ids = table(rows.iter().map(|row| before(row).chain(row.iter().map(|id| i64::from(*id))).collect()).collect())?;
+        let masks: Vec<Vec<i64>> = rows.iter().map(|row| before(row).chain(row.iter().map(|_| 1)).collect()).collect();
+        let mask = table(masks.clone())?;
+        match &mut self.kind {
+            Kind::Continued => {
+                self.masks = masks;
+                self.run(Which::Prefill, &[&ids, &mask])
+            }
+            Kind::Encoded { start, prompts } => {
+                let begun = Array::from_vec([rows.len(), 1], vec![i64::from(*start); rows.len()])?;
+                *prompts = Some(mask.clone());
+                self.masks = vec![vec![1]; rows.len()];
+                self.run(Which::Prefill, &[&begun, &ids, &mask])
+            }
+        }
+    }
+
+    /// Goes on with a token for each text: scores of the token to come after it, `[texts, vocabulary]`.
+    ///
+    /// # Errors
+    /// If nothing has begun, if there is no room for another token or not one for each text, or if the call fails.
+    pub fn next(&mut self, tokens: &[u32]) -> Result<Array, Error> {
+        let wrong = |message: String| Err(Diag::new(message).op("generate").into());
+        if tokens.len() != self.masks.len() {
+            return wrong(format!("{} texts have begun, and {} tokens are given", self.masks.len(), tokens.len()));
+        }
+        match self.masks.first() {
+            None => return wrong("no text has begun".to_owned()),
+            Some(mask) if mask.len() == self.room.tokens => {
+                return wrong(format!("there is room for {} tokens, and no more", self.room.tokens));
+            }
+            Some(_) => {}
+        }
+        let ids = table(tokens.iter().map(|id| vec![i64::from(*id)]).collect())?;
+        self.masks.iter_mut().for_each(|mask| mask.push(1));
+        let text = table(self.masks.clone())?;
+        let prompts = match &self.kind {
+            Kind::Continued => None,
+            Kind::Encoded { prompts, .. } => prompts.clone(),
+        };
+        let inputs: Vec<&Array> = [&ids, &text].into_iter().chain(&prompts).collect();
+        let scores = self.run(Which::Decode, &inputs);
+        if scores.is_err() {
+            self.masks.iter_mut().for_each(|mask| mask.truncate(mask.len() - 1));
+        }
+        scores
+    }
+
+    /// Goes on from prompts until every text has ended.
+    ///
+    /// # Errors
+    /// As [`Decoder::begin`]; if the options make no sense, or there is no room for as many tokens as they ask for.
+    pub fn generate<P: AsRef<[u32]>>(&mut self, prompts: &[P], options: &Generation) -> Result<Continuation<'_>, Error> {
+        options.check()?;
+        let begun = prompts.iter().map(|prompt| Text { tokens: self.beginning(prompt.as_ref()), has_ended: false });
+        let texts: Vec<Text> = begun.collect();
+        let longest = texts.iter().map(|text| text.tokens.len()).max().unwrap_or(0);
+        let left = options.most(Limits { prompt: longest, room: self.room.tokens })?;
+        let scores = self.begin(prompts)?;
+        Ok(Continuation { decoder: self, options: options.clone(), texts, scores, count: 0, left })
+    }
+
+    fn run(&mut self, which: Which, inputs: &[&Array]) -> Result<Array, Error> {
+        let entry = match which {
+            Which::Prefill => &self.prefill,
+            Which::Decode => &self.decode,
+        };
+        let (state, scores) = match entry.call(std::mem::take(&mut self.state), inputs.to_vec()) {
+            Ok((state, scores)) => (state, Ok(scores)),
+            Err((state, error)) => (state, Err(error)),
+        };
+        self.state = state;
+        scores
+    }
+}
+
+/// One of a decoder's two functions.
+#[derive(Clone, Copy)]
+enum Which {
+    Prefill,
+    Decode,
+}
+
+impl Room {
+    fn check(self) -> Result<(), Error> {
+        if self.texts > 0 && self.tokens > 0 {
+            return Ok(());
+        }
+        Err(Diag::new("there must be room for a text and a token").op("generate").into())
+    }
+
+    /// So many numbers for each text.
+    fn spec(self, length: &dyn DimArg, name: &str) -> TensorSpec {
+        spec::<i64>((self.texts, length)).named(name)
+    }
+}
+
+/// Rows of the same length.
+fn table(rows: Vec<Vec<i64>>) -> Result<Array, Diag> {
+    Array::from_vec([rows.len(), rows.first().map_or(0, Vec::len)], rows.concat())
+}
+
+fn check(prompts: &[&[u32]], room: Room) -> Result<(), Error> {
+    let wrong = |message: String| Err(Diag::new(message).op("generate").into());
+    if prompts.len() != room.texts {
+        return wrong(format!("there is room for {} texts at once, and {} prompts are given", room.texts, prompts.len()));
+    }
+    match prompts.iter().max_by_key(|prompt| prompt.len()) {
+        _ if prompts.iter().any(|prompt| prompt.is_empty()) => {
+            wrong("a prompt has no tokens: there is nothing to go on from".to_owned())
+        }
+        Some(longest) if longest.len() > room.tokens => {
+            wrong(format!("a prompt has {} tokens, and there is room for {}", longest.len(), room.tokens))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A text that goes on.
+#[derive(Debug)]
+struct Text {
+    /// Its prompt's, and those that were picked.
+    tokens: Vec<u32>,
+    has_ended: bool,
+}
+
+/// Texts as they go on: for each step one token a text, or `None` for a text that has ended. A stop token is given, too.
+#[derive(Debug)]
+#[must_use]
+pub struct Continuation<'d> {
+    decoder: &'d mut Decoder,
+    options: Generation,
+    texts: Vec<Text>,
+    /// Of the token to come; those of the step before are read first.
+    scores: Array,
+    count: usize,
+    left: usize,
+}
+
+impl Continuation<'_> {
+    fn step(&mut self) -> Result<Vec<Option<u32>>, Error> {
+        if self.count > 0 {
+            // What follows a text that has ended is never looked at.
+            let last: Vec<u32> = self.texts.iter().map(|text| *text.tokens.last().expect("prompts have tokens")).collect();
+            self.scores = self.decoder.next(&last)?;
+        }
+        let scores = self.scores.to_f64();
+        let vocabulary = scores.len() / self.texts.len();
+        let mut picked = Vec::new();
+        for (place, (text, scores)) in self.texts.iter_mut().zip(scores.chunks(vocabulary)).enumerate() {
+            if text.has_ended {
+                picked.push(None);
+                continue;
+            }
+            let token = self.options.pick(scores, &text.tokens, (place, self.count))?;
+            text.has_ended = self.options.eos_token_id.contains(&token);
+            text.tokens.push(token);
+            picked.push(Some(token));
+        }
+        self.count += 1;
+        self.left -= 1;
+        Ok(picked)
+    }
+}
+
+impl Iterator for Continuation<'_> {
+    type Item = Result<Vec<Option<u32>>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 || self.texts.iter().all(|text| text.has_ended) {
+            return None;
+        }
+        let step = self.step();
+        if step.is_err() {
+            self.left = 0;
+        }
+        Some(step)
+    }
+}

@@ -1,0 +1,194 @@
+//! How texts go on: what `generation_config.json` says, or what of it `config.json` has.
+
+use graver_hub::Folder;
+use graver_ir::{Diag, Error};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value, json};
+
+/// How tokens are picked, and when a text ends. Fields have the names and defaults of transformers' `GenerationConfig`.
+///
+/// ```
+/// use graver_models::Generation;
+/// let drawn = Generation { do_sample: true, temperature: 0.7, top_k: 20, seed: 1, ..Generation::default() };
+/// assert_eq!(drawn.top_p, 1.0);
+/// ```
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Generation {
+    /// The most tokens that are added.
+    pub max_new_tokens: Option<usize>,
+    /// Where nothing says how many are added: the most tokens of a text, its prompt among them. Without it 20 are added.
+    pub max_length: Option<usize>,
+    /// Whether tokens are drawn by their probabilities; else the likeliest is taken.
+    pub do_sample: bool,
+    /// What scores are divided by before a token is drawn; at 0 the likeliest is taken.
+    pub temperature: f64,
+    /// From how many of the likeliest a token is drawn; 0 for all.
+    pub top_k: usize,
+    /// A token is drawn from the likeliest whose probabilities together come to this.
+    pub top_p: f64,
+    /// What positive scores of tokens that the text has are divided by, and negative ones multiplied: Keskar et al. (2019), "CTRL".
+    pub repetition_penalty: f64,
+    /// The tokens at which a text ends.
+    #[serde(deserialize_with = "one_or_several")]
+    pub eos_token_id: Vec<u32>,
+    /// Draws are a function of this, of the text's place and of the token's.
+    #[serde(skip)]
+    pub seed: u64,
+}
+
+impl Default for Generation {
+    fn default() -> Self {
+        Self {
+            max_new_tokens: None,
+            max_length: None,
+            do_sample: false,
+            temperature: 1.0,
+            top_k: 50,
+            top_p: 1.0,
+            repetition_penalty: 1.0,
+            eos_token_id: Vec::new(),
+            seed: 0,
+        }
+    }
+}
+
+/// What would be generated otherwise than the file says, with the value at which it changes nothing.
+fn unsupported() -> [(&'static str, Value); 16] {
+    [
+        ("num_beams", json!(1)),
+        ("num_return_sequences", json!(1)),
+        ("min_length", json!(0)),
+        ("min_new_tokens", json!(0)),
+        ("typical_p", json!(1.0)),
+        ("min_p", json!(0.0)),
+        ("epsilon_cutoff", json!(0.0)),
+        ("eta_cutoff", json!(0.0)),
+        ("penalty_alpha", json!(0.0)),
+        ("no_repeat_ngram_size", json!(0)),
+        ("encoder_no_repeat_ngram_size", json!(0)),
+        ("encoder_repetition_penalty", json!(1.0)),
+        ("guidance_scale", json!(1.0)),
+        ("bad_words_ids", json!([])),
+        ("suppress_tokens", json!([])),
+        ("forced_eos_token_id", json!([])),
+    ]
+}
+
+/// How long a prompt is, and how many tokens there is room for.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) prompt: usize,
+    pub(super) room: usize,
+}
+
+/// How many tokens are added where nothing says so.
+const USUAL: usize = 20;
+
+impl Generation {
+    /// What a folder says: `generation_config.json`, and where there is none, `config.json` with what is usual in its family.
+    ///
+    /// # Errors
+    /// If the file cannot be read, makes no sense, or asks for what is not supported, all of it at once.
+    pub fn of_folder(folder: &Folder) -> Result<Self, Error> {
+        let is_own = folder.has("generation_config.json");
+        let name = if is_own { "generation_config.json" } else { "config.json" };
+        let mut fields: Map<String, Value> = folder.json(name)?;
+        let at = |diag: Diag| diag.op(folder.path().join(name).display().to_string());
+        if !is_own && !fields.contains_key("eos_token_id") {
+            let family = fields.get("model_type").and_then(Value::as_str).unwrap_or_default();
+            fields.insert("eos_token_id".to_owned(), usual_end(family));
+        }
+        fields.retain(|_, value| !value.is_null());
+        let differs =
+            |(field, neutral): &(&'static str, Value)| fields.get(*field).filter(|value| !equal(value, neutral)).cloned();
+        let asked = unsupported().into_iter().filter_map(|wish| Some((wish.0, differs(&wish)?)));
+        let asked = asked.map(|(field, value)| at(Diag::new(format!("`{field}` is {value}, which is not supported")))).collect();
+        if let Some(error) = Error::from_diags(asked) {
+            return Err(error);
+        }
+        let options: Self = serde_json::from_value(Value::Object(fields)).map_err(|error| at(Diag::new(error.to_string())))?;
+        let found = options.wrong().into_iter().map(at).collect();
+        Error::from_diags(found).map_or(Ok(options), Err)
+    }
+
+    /// What makes no sense.
+    ///
+    /// # Errors
+    /// All of it.
+    pub fn check(&self) -> Result<(), Error> {
+        let found = self.wrong().into_iter().map(|diag| diag.op("generate"));
+        Error::from_diags(found.collect()).map_or(Ok(()), Err)
+    }
+
+    fn wrong(&self) -> Vec<Diag> {
+        let conditions = [
+            ("temperature", self.temperature, self.temperature >= 0.0 && self.temperature.is_finite(), "a number of 0 or more"),
+            ("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "above 0 and at most 1"),
+            (
+                "repetition_penalty",
+                self.repetition_penalty,
+                self.repetition_penalty > 0.0 && self.repetition_penalty.is_finite(),
+                "a number above 0",
+            ),
+        ];
+        let broken = conditions.into_iter().filter(|(_, _, holds, _)| !holds);
+        broken.map(|(name, value, _, wanted)| Diag::new(format!("`{name}` is {value}, and must be {wanted}"))).collect()
+    }
+
+    /// How many tokens a text has at most in the end, a prompt of so many among them.
+    #[must_use]
+    pub fn longest(&self, prompt: usize) -> usize {
+        match (self.max_new_tokens, self.max_length) {
+            (Some(added), _) => prompt.saturating_add(added),
+            (None, Some(length)) => length.max(prompt),
+            (None, None) => prompt.saturating_add(USUAL),
+        }
+    }
+
+    /// How many tokens are added behind a prompt.
+    pub(super) fn most(&self, limits: Limits) -> Result<usize, Error> {
+        let Limits { prompt, room } = limits;
+        // The last token is not read any more.
+        let left = (room + 1).saturating_sub(prompt);
+        let wrong = |message: String| Err(Diag::new(message).op("generate").into());
+        match (self.max_new_tokens, self.max_length) {
+            (Some(most), _) if most > left => {
+                wrong(format!("{most} tokens behind a prompt of {prompt} are more than the {room} that there is room for"))
+            }
+            (Some(most), _) => Ok(most),
+            (None, Some(length)) if length <= prompt => {
+                wrong(format!("a prompt has {prompt} tokens, and `max_length` is {length}: say how many to add"))
+            }
+            (None, _) => Ok((self.longest(prompt) - prompt).min(left)),
+        }
+    }
+}
+
+/// The token at which texts of a family end, where a file does not say.
+fn usual_end(family: &str) -> Value {
+    match family {
+        "gpt2" => json!(50256),
+        "llama" | "mistral" => json!(2),
+        "t5" => json!(1),
+        _ => Value::Null,
+    }
+}
+
+/// Whether two values are the same, `1` and `1.0` too.
+fn equal(x: &Value, y: &Value) -> bool {
+    x == y || x.as_f64().is_some_and(|x| Some(x) == y.as_f64())
+}
+
+fn one_or_several<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u32>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Ids {
+        One(u32),
+        Several(Vec<u32>),
+    }
+    Ok(match Ids::deserialize(from)? {
+        Ids::One(id) => vec![id],
+        Ids::Several(ids) => ids,
+    })
+}
