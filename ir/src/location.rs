@@ -25,6 +25,9 @@ pub struct Place {
     pub caller: Loc,
 }
 
+/// The part of a module path that is another one in every call of a block.
+const ANY: &str = "*";
+
 /// The most callers that a place read from outside may have: chains are walked by recursion.
 pub(crate) const MAX_CALLERS: usize = 64;
 
@@ -98,6 +101,32 @@ impl Loc {
             Some(place) if place.scope.is_empty() => Self::new(Place { scope: name.to_owned(), ..place.clone() }),
             Some(place) => Self::new(Place { scope: format!("{}.{name}", place.scope), ..place.clone() }),
         }
+    }
+
+    /// This place of a block that is kept once, as one call of it has it: `blocks.*.attn` of the call in `blocks.3` is `blocks.3.attn`.
+    #[must_use]
+    pub fn of_call(&self, call: &Self) -> Self {
+        let (Some(place), Some(call)) = (self.place(), call.place()) else { return self.clone() };
+        let (own, known): (Vec<&str>, Vec<&str>) = (place.scope.split('.').collect(), call.scope.split('.').collect());
+        let agrees = own.len() >= known.len() && own.iter().zip(&known).all(|(own, known)| own == known || *own == ANY);
+        if !agrees || !own.contains(&ANY) {
+            return self.clone();
+        }
+        let scope: Vec<&str> = known.iter().chain(&own[known.len()..]).copied().collect();
+        Self::new(Place { scope: scope.join("."), ..place.clone() })
+    }
+
+    /// The place that both are, but for parts of their module paths: those are `*`. `None` if they are different places.
+    #[must_use]
+    pub fn common(&self, other: &Self) -> Option<Self> {
+        let (Some(x), Some(y)) = (self.place(), other.place()) else { return (self == other).then(|| self.clone()) };
+        let (xs, ys): (Vec<&str>, Vec<&str>) = (x.scope.split('.').collect(), y.scope.split('.').collect());
+        let caller = x.caller.common(&y.caller)?;
+        if (&x.file, x.line, x.column, xs.len()) != (&y.file, y.line, y.column, ys.len()) {
+            return None;
+        }
+        let scope: Vec<&str> = xs.iter().zip(&ys).map(|(x, y)| if x == y { *x } else { ANY }).collect();
+        Some(Self::new(Place { scope: scope.join("."), caller, ..x.clone() }))
     }
 
     /// This place, reached through a call at `caller`; innermost first, outermost caller last.

@@ -17,6 +17,7 @@ fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
     let mut order = callees_first(module)?;
     // Callers first: what they do not need of a loop, its body need not compute.
     while let Some(id) = order.pop() {
+        changed = changed.or(narrow::block(module, id));
         let mut function = std::mem::take(module.function_mut(id));
         changed = changed.or(remove_dead_nodes(&mut function));
         let before: BTreeSet<FuncId> = module.functions.keys().copied().collect();

@@ -1,7 +1,7 @@
 //! Puts the bodies of called functions in the place of calls.
 //!
 //! A call with a derivative of its own stays as long as the module holds a derivative to be written out. Attention that the target
-//! has a kernel for stays for ever, and so does a region that the fuse pass outlined. Changes no value; places become chains, `callee's line, called from caller's line`.
+//! has a kernel for stays for ever, and so do a block that is kept once and a region that the fuse pass outlined. Changes no value; places become chains, `callee's line, called from caller's line`.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use graver_ir::op::{Call, Composite};
 use graver_ir::{Diag, Error, FuncId, Function, Graph, Loc, Module, NodeId, Op, Value};
 
 use crate::attend;
+use crate::blocks::block_of;
 use crate::dce::callees;
 use crate::{Changed, Cx, Pass};
 
@@ -46,7 +47,7 @@ impl Keep {
     fn inlined(self, graph: &Graph, node: NodeId) -> Option<&Call> {
         let Op::Call(call) = graph.op(node) else { return None };
         let stays = match call.tag {
-            Some(Composite::Region) => true,
+            Some(Composite::Block | Composite::Region) => true,
             // What it means is its body: a derivative of its own is only a better one.
             Some(Composite::Attend(_)) => self.attends && attend::has_kernel(graph, node),
             Some(
@@ -90,10 +91,9 @@ fn check_size(module: &Module, order: &[FuncId], keep: Keep) -> Result<(), Diag>
     let mut sizes: BTreeMap<FuncId, usize> = BTreeMap::new();
     for id in order {
         let graph = &module.function(*id).graph;
-        let size = graph
-            .nodes()
-            .map(|node| keep.inlined(graph, node).map_or(1, |call| sizes[&call.func]))
-            .fold(0, usize::saturating_add);
+        // Blocks too: every call of one is as many launches.
+        let block = |node| block_of(graph.op(node)).or_else(|| Some(keep.inlined(graph, node)?.func));
+        let size = graph.nodes().map(|node| block(node).map_or(1, |func| sizes[&func])).fold(0, usize::saturating_add);
         sizes.insert(*id, size);
     }
     let total = sizes.values().copied().fold(0, usize::saturating_add);

@@ -1,11 +1,14 @@
-//! Takes out of control flow what nobody needs: results, what is carried for nothing, operands that bodies do not use.
+//! Takes out of control flow and of blocks what nobody needs: results, what is carried for nothing, operands that bodies do not use.
 //!
-//! A part of dce. A scan of no slices goes whole. A carried value is needed if its result is, or if a result that is needed depends on it. Changes no value.
+//! A part of dce. A block stays one function: it loses what none of its calls needs. A scan of no slices goes whole. A carried value is needed if its result is, or if a result that is needed depends on it. Changes no value.
 
-use graver_ir::op::{If, Scan, While};
+use std::collections::BTreeMap;
+
+use graver_ir::op::{Call, Composite, If, Scan, While};
 use graver_ir::{FuncId, Function, Module, NodeId, Op, Value};
 
 use crate::Changed;
+use crate::blocks::block_of;
 use crate::bodies::{add, marked, outs, param_values, set_params, set_results};
 use crate::build::Build;
 use crate::dce::remove_dead_nodes;
@@ -39,6 +42,50 @@ pub(crate) fn run(module: &mut Module, function: &mut Function) -> Changed {
         }
     }
     changed
+}
+
+/// Narrows a block and all calls of it, whose callers are narrowed already.
+pub(crate) fn block(module: &mut Module, func: FuncId) -> Changed {
+    let calls = calls_of(module, func);
+    let mut used = vec![false; module.function(func).results.len()];
+    for (caller, node) in &calls {
+        used = either(&used, &used_results(module.function(*caller), *node));
+    }
+    merge_params(module, func, &calls);
+    let params = needed_params(module.function(func), &used);
+    if calls.is_empty() || (all(&used) && all(&params)) {
+        return Changed::No;
+    }
+    restrict(module.function_mut(func), &params, &used);
+    let results = module.function(func).result_types();
+    for (caller, node) in calls {
+        let op = Op::Call(Call { func, tag: Some(Composite::Block), vjp: None, results: results.clone() });
+        replace(module.function_mut(caller), node, Narrowed { op, operands: params.clone(), results: used.clone() });
+    }
+    Changed::Yes
+}
+
+/// Lets one parameter stand for others that are the same value in every call.
+fn merge_params(module: &mut Module, func: FuncId, calls: &[(FuncId, NodeId)]) {
+    let args: Vec<Vec<Value>> = calls.iter().map(|(caller, node)| module.function(*caller).graph.args(*node)).collect();
+    let function = module.function_mut(func);
+    let mut first: BTreeMap<Vec<Value>, Value> = BTreeMap::new();
+    for (place, param) in param_values(function).into_iter().enumerate() {
+        let given = args.iter().map(|args| args[place]).collect();
+        let known = *first.entry(given).or_insert(param);
+        if known != param && !calls.is_empty() {
+            function.replace(param, known);
+        }
+    }
+}
+
+/// Every call of a block, by caller.
+fn calls_of(module: &Module, func: FuncId) -> Vec<(FuncId, NodeId)> {
+    let of = |(id, function): (&FuncId, &Function)| {
+        let calls = function.graph.nodes().filter(|node| block_of(function.graph.op(*node)) == Some(func));
+        calls.map(|node| (*id, node)).collect::<Vec<_>>()
+    };
+    module.functions.iter().flat_map(of).collect()
 }
 
 /// An operation with fewer operands and results, and which of the old ones those are.
@@ -107,13 +154,18 @@ fn count(marks: &[bool]) -> usize {
 /// The function with these parameters and results, as another one of the module.
 fn part(module: &mut Module, func: FuncId, params: &[bool], results: &[bool]) -> FuncId {
     let mut function = module.function(func).clone();
-    let given: Vec<Value> = function.results.iter().map(|result| result.value).collect();
-    set_results(&mut function, &marked(&given, results));
-    let order = marked(&param_values(&function), params);
-    set_params(&mut function, &order);
-    let _ = remove_dead_nodes(&mut function);
+    restrict(&mut function, params, results);
     let name = function.name.clone();
     add(module, function, &name, "n")
+}
+
+/// Leaves these parameters and results.
+fn restrict(function: &mut Function, params: &[bool], results: &[bool]) {
+    let given: Vec<Value> = function.results.iter().map(|result| result.value).collect();
+    set_results(function, &marked(&given, results));
+    let order = marked(&param_values(function), params);
+    set_params(function, &order);
+    let _ = remove_dead_nodes(function);
 }
 
 fn branch(module: &mut Module, op: &If, used: &[bool]) -> Option<Narrowed> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{cse, dce, fold, fuse, grad, hoist, inline, layout, simplify};
+use crate::{cse, dce, fold, fuse, grad, hoist, inline, join, layout, repeat, simplify};
 use graver_ir::{Error, Module, Target};
 
 /// A pass over the graph IR.
@@ -77,5 +77,16 @@ impl Observer for Silent {
 }
 
 /// Every pass, once.
-pub const PASSES: &[Pass] =
-    &[inline::PASS, hoist::PASS, grad::PASS, simplify::PASS, fold::PASS, cse::PASS, dce::PASS, layout::PASS, fuse::PASS];
+pub const PASSES: &[Pass] = &[
+    repeat::PASS,
+    inline::PASS,
+    hoist::PASS,
+    grad::PASS,
+    join::PASS,
+    simplify::PASS,
+    fold::PASS,
+    cse::PASS,
+    dce::PASS,
+    layout::PASS,
+    fuse::PASS,
+];

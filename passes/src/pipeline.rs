@@ -6,15 +6,18 @@ use graver_ir::kernel::{self, Program};
 use graver_ir::{Error, Module, Target};
 
 use crate::{Cx, Observer, Pass, layout, lower, plan, reuse, runner, schedule};
-use crate::{cse, dce, fold, fuse, grad, hoist, inline, simplify};
+use crate::{cse, dce, fold, fuse, grad, hoist, inline, join, repeat, simplify};
 
-/// From a traced module to one without derivatives and calls, simplified.
+/// From a traced module to one without derivatives, and without calls but those of what is repeated, simplified.
 pub const GRAPH: &[Pass] = &[
+    repeat::PASS,   // before everything else, which then costs a block once, however often it is called
     inline::PASS,   // grad differentiates bodies, not calls
     simplify::PASS, // less to differentiate
     cse::PASS,      // equal work is differentiated once
     hoist::PASS,    // one product before a loop has one product as its derivative
     grad::PASS,
+    dce::PASS,      // what a derivative has made anew has no part in pairs
+    join::PASS,     // a gradient is used where it is made, not kept for the update
     inline::PASS,   // calls that brought their own derivative
     simplify::PASS, // names and stops have no meaning any more
     fold::PASS,

@@ -33,12 +33,11 @@ fn plan(entry: &mut Entry, alignment: i64) {
         Some(Item { buffer, life: life?, size, start: Dim::ZERO })
     };
     let mut items: Vec<Item<Dim>> = lives(entry).into_iter().enumerate().filter_map(unplaced).collect();
-    let total: i64 = items.iter().map(|item| item.size.nominal()).fold(0, i64::saturating_add);
-    for item in &mut items {
-        item.size = aligned(&item.size, alignment, total / WASTE);
-    }
+    align(&mut items, alignment);
     items.sort_by_key(|item| (std::cmp::Reverse(item.size.nominal()), item.buffer));
-    let chosen = [best_order(&items), items].map(|order| placed(&order, &Dim::is_at_least));
+    // Every pair of buffers that live at once is proved apart: of many, only what little work proves.
+    let not_below = if items.len() > MANY { Dim::is_plainly_at_least } else { Dim::is_at_least };
+    let chosen = [best_order(&items), items].map(|order| placed(&order, &not_below));
     let [searched, by_size] = chosen.map(|placed| (top(&placed).nominal(), placed));
     let placed = if by_size.0 < searched.0 { by_size.1 } else { searched.1 };
     entry.arena = top(&placed);
@@ -47,26 +46,47 @@ fn plan(entry: &mut Entry, alignment: i64) {
     }
 }
 
-/// The size rounded up: every coefficient, which keeps it a polynomial that proofs are easy of, where that wastes little; else
-/// the value.
-fn aligned(bytes: &Dim, alignment: i64, allowed: i64) -> Dim {
+/// Rounds sizes up: every coefficient, which keeps them polynomials that proofs are easy of, where that wastes little of a buffer or
+/// of all bytes; else the value. Least waste first, equal sizes alike.
+fn align(items: &mut [Item<Dim>], alignment: i64) {
+    let total: i64 = items.iter().map(|item| item.size.nominal()).fold(0, i64::saturating_add);
+    let mut sizes: BTreeMap<(i64, Dim), i64> = BTreeMap::new();
+    for item in items.iter() {
+        let rounded = rounded(&item.size, alignment);
+        let waste = rounded.map_or(i64::MAX, |rounded| rounded.nominal() - item.size.nominal());
+        *sizes.entry((waste, item.size.clone())).or_default() += 1;
+    }
+    let (mut left, mut aligned) = (total / WASTE, BTreeMap::new());
+    for ((waste, size), count) in sizes {
+        let small = waste <= size.nominal() / OWN_WASTE;
+        let all = waste.saturating_mul(count);
+        let exact = size.round_up(alignment);
+        let new = if small || all <= left { rounded(&size, alignment).unwrap_or(exact) } else { exact };
+        left -= if small { 0 } else { all.min(left) };
+        aligned.insert(size, new);
+    }
+    items.iter_mut().for_each(|item| item.size = aligned[&item.size].clone());
+}
+
+/// Every coefficient of a polynomial rounded up, if the result is never less.
+fn rounded(bytes: &Dim, alignment: i64) -> Option<Dim> {
     let round = |term: Term| {
         let coeff = term.coeff.checked_add(alignment - 1).map_or(term.coeff, |coeff| coeff / alignment * alignment);
         term.atoms.into_iter().fold(Dim::from(coeff), |product, atom| product * Dim::atom(atom))
     };
     let terms = bytes.terms();
     let grows = terms.iter().all(|term| term.coeff > 0 && term.atoms.iter().all(|atom| matches!(atom, Atom::Sym(_))));
-    let rounded: Dim = terms.into_iter().map(round).sum();
-    if grows && rounded.nominal() - bytes.nominal() <= allowed.max(bytes.nominal() / OWN_WASTE) {
-        rounded
-    } else {
-        bytes.round_up(alignment)
-    }
+    grows.then(|| terms.into_iter().map(round).sum())
 }
 
-/// One part in so many of all bytes may be lost to a buffer's alignment.
-const WASTE: i64 = 400;
-/// Or one part in so many of its own.
+/// So many buffers are many.
+const MANY: usize = 256;
+/// So many that live at once are.
+const MANY_AT_ONCE: usize = 64;
+
+/// One part in so many of all bytes may be lost to alignment.
+const WASTE: i64 = 24;
+/// Or one part in so many of a buffer's own.
 const OWN_WASTE: i64 = 16;
 
 fn top(placed: &[Item<Dim>]) -> Dim {
@@ -150,6 +170,12 @@ impl Bytes for Dim {
     }
 
     fn greater(&self, other: &Self) -> Self {
+        if self.is_plainly_at_least(other) {
+            return self.clone();
+        }
+        if other.is_plainly_at_least(self) {
+            return other.clone();
+        }
         let exact = self.max_with(other);
         if nesting(&exact) <= DEEPEST { exact } else { bound(&flat(self), &flat(other)) }
     }
@@ -180,11 +206,12 @@ impl Bytes for i64 {
 /// Every item at the lowest place where it is proved to meet none of those before it.
 fn placed<T: Bytes>(items: &[Item<T>], not_below: &dyn Fn(&T, &T) -> bool) -> Vec<Item<T>> {
     let mut placed: Vec<Item<T>> = Vec::with_capacity(items.len());
-    let mut all: Vec<Taken<T>> = Vec::with_capacity(items.len());
+    let (mut all, mut top): (Vec<Taken<T>>, T) = (Vec::with_capacity(items.len()), T::zero());
     for item in items {
         let taken: Vec<&Taken<T>> = all.iter().filter(|other| other.life.meets(item.life)).collect();
-        let item = Item { start: lowest(&taken, &item.size, not_below), ..item.clone() };
+        let item = Item { start: lowest(&taken, &top, &item.size, not_below), ..item.clone() };
         let own = Taken::of(&item);
+        top = top.greater(&own.end);
         all.insert(all.partition_point(|other| (other.low, other.high) <= (own.low, own.high)), own);
         placed.push(item);
     }
@@ -208,8 +235,8 @@ impl<T: Bytes> Taken<T> {
 }
 
 /// The first gap between what is taken (ascending for usual sizes) that is proved large enough for all sizes. Where it is not
-/// even for usual sizes, nothing is tried.
-fn lowest<T: Bytes>(taken: &[&Taken<T>], size: &T, not_below: &dyn Fn(&T, &T) -> bool) -> T {
+/// even for usual sizes, nothing is tried. Where none is proved, the place is above all of them; of many, above everything, which is known.
+fn lowest<T: Bytes>(taken: &[&Taken<T>], top: &T, size: &T, not_below: &dyn Fn(&T, &T) -> bool) -> T {
     let (needed, zero) = (size.rank(), T::zero());
     let (mut cursor, mut start) = (0, &zero);
     let free = |cursor: i64, start: &T| {
@@ -227,5 +254,11 @@ fn lowest<T: Bytes>(taken: &[&Taken<T>], size: &T, not_below: &dyn Fn(&T, &T) ->
             (cursor, start) = (other.high, &other.end);
         }
     }
-    if free(cursor, start) { start.clone() } else { taken.iter().fold(zero.clone(), |top, other| top.greater(&other.end)) }
+    if free(cursor, start) {
+        start.clone()
+    } else if taken.len() > MANY_AT_ONCE {
+        top.clone()
+    } else {
+        taken.iter().fold(zero.clone(), |top, other| top.greater(&other.end))
+    }
 }

@@ -24,13 +24,15 @@ pub enum Composite {
     Attention,
     /// Attention, or a derivative of it, that a backend may know.
     Attend(Attend),
+    /// Operations that the module repeats, kept as one function: its values have memory of their own.
+    Block,
     /// A region that the fuse pass outlined: it becomes one kernel.
     Region,
 }
 
 impl Composite {
     /// Every tag.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Softmax,
         Self::LogSoftmax,
         Self::Gelu,
@@ -44,6 +46,7 @@ impl Composite {
         Self::Attend(Attend { part: AttendPart::Queries, causal: true }),
         Self::Attend(Attend { part: AttendPart::Keys, causal: false }),
         Self::Attend(Attend { part: AttendPart::Keys, causal: true }),
+        Self::Block,
         Self::Region,
     ];
 
@@ -59,6 +62,7 @@ impl Composite {
             Self::CrossEntropy => "cross_entropy",
             Self::Attention => "attention",
             Self::Attend(attend) => attend.name(),
+            Self::Block => "block",
             Self::Region => "region",
         }
     }

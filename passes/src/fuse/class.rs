@@ -3,6 +3,7 @@
 use graver_ir::{Dim, Function, Graph, NodeId, Op, ScalarFn, Shape, Type, Value};
 
 use crate::attend::is_attend;
+use crate::blocks::is_block;
 use crate::lower::concat::is_wide;
 use crate::lower::index::{is_one_update, splat};
 use crate::lower::name::is_notable_function;
@@ -71,6 +72,7 @@ pub(super) fn class(graph: &Graph, id: NodeId) -> Class {
         Op::Dot(_) | Op::Conv(_) => Class::Contract,
         Op::If(_) | Op::While(_) | Op::Scan(_) => Class::Control,
         Op::Call(_) if is_attend(graph.op(id)) => Class::Attend,
+        op @ Op::Call(_) if is_block(op) => Class::Control,
         Op::Call(_) | Op::Transform(_) => panic!("F3: calls and derivatives are gone before fusion"),
     }
 }

@@ -6,7 +6,7 @@ use graver_ir::op::{Call, Composite};
 use graver_ir::{FuncId, Function, Graph, Module, NodeId, Op, Param, Role, Sink, Value};
 
 use super::partition::Partition;
-use crate::blocks::is_region;
+use crate::blocks::{is_block, is_region};
 use crate::lower::name::name;
 
 /// Whether the function holds nothing but parameters, arrays, control flow and calls of regions already.
@@ -17,7 +17,7 @@ pub(super) fn is_outlined(function: &Function) -> bool {
 
 /// Whether the operation stands outside of regions.
 fn stays(op: &Op) -> bool {
-    matches!(op, Op::Param(_) | Op::Const(_) | Op::If(_) | Op::While(_) | Op::Scan(_))
+    matches!(op, Op::Param(_) | Op::Const(_) | Op::If(_) | Op::While(_) | Op::Scan(_)) || is_block(op)
 }
 
 /// Replaces the function by calls of its regions.

@@ -91,14 +91,15 @@ pub(super) fn given(graph: &mut Graph, values: &[Value], known: &[Option<Value>]
 }
 
 /// Values and tangents of a function: its results, then the tangents of those that are marked.
-struct Pushed {
-    function: Function,
+pub(super) struct Pushed {
+    pub(super) function: Function,
     /// Values, then tangents of those that are marked.
-    params: (Vec<Value>, Vec<Value>),
-    results: (Vec<Value>, Vec<Value>),
+    pub(super) params: (Vec<Value>, Vec<Value>),
+    pub(super) results: (Vec<Value>, Vec<Value>),
 }
 
-fn pushed(module: &mut Module, func: FuncId, params: &[bool], results: &[bool]) -> Result<Pushed, Diag> {
+/// The function that computes tangents beside values.
+pub(super) fn pushed(module: &mut Module, func: FuncId, params: &[bool], results: &[bool]) -> Result<Pushed, Diag> {
     let mut function = module.function(func).clone();
     let values = param_values(&function);
     let x = marked(&values, params);
@@ -110,7 +111,8 @@ fn pushed(module: &mut Module, func: FuncId, params: &[bool], results: &[bool]) 
     Ok(Pushed { function, params: (values, tangents), results: (y, dy) })
 }
 
-fn some(values: &[Option<Value>]) -> Vec<bool> {
+/// Which are known.
+pub(super) fn some(values: &[Option<Value>]) -> Vec<bool> {
     values.iter().map(Option::is_some).collect()
 }
 
@@ -142,7 +144,7 @@ fn push_branch(
 }
 
 /// The number of each place that is marked, with a result of the node from `first` on.
-fn numbered(marks: &[bool], first: usize, node: NodeId) -> Vec<(usize, Value)> {
+pub(super) fn numbered(marks: &[bool], first: usize, node: NodeId) -> Vec<(usize, Value)> {
     let places: Vec<usize> = (0..marks.len()).filter(|place| marks[*place]).collect();
     let values = outs(node, first..first + places.len());
     places.into_iter().zip(values).collect()
@@ -264,7 +266,7 @@ fn pull_branch(
 }
 
 /// The operands that either function uses; parameters that neither does go away.
-fn needed_operands(functions: &mut [Function], operands: &[Value]) -> Vec<Value> {
+pub(super) fn needed_operands<T: Clone>(functions: &mut [Function], operands: &[T]) -> Vec<T> {
     let used = |function: &Function, place: usize| {
         let param = function.params[place].node;
         function.graph.has_users(param) || function.results.iter().any(|result| result.value.node == param)

@@ -4,10 +4,11 @@
 //! applies to tangents, and reverse mode transposes onto cotangents. Rules build ordinary operations, so that derivatives nest:
 //! inner ones are written out first, and differentiated like everything else.
 //!
-//! Invariants: G1, steps are linear operations; G2, calls without a derivative of their own are inlined before; only nodes on a
+//! Invariants: G1, steps are linear operations; G2, calls without a derivative of their own, but for blocks, are inlined before; only nodes on a
 //! path from `x` to `y` are differentiated; cotangents are added in the order of the graph, users before operands; new nodes
 //! have the place of the node that they differentiate.
 
+mod block;
 mod contract;
 mod control;
 mod forward;
@@ -26,6 +27,7 @@ mod total;
 use graver_ir::op::Transform;
 use graver_ir::{Diag, Error, Function, Graph, Module, NodeId, Op, Value};
 
+use crate::blocks::is_block;
 use crate::build::Build;
 use crate::inline::callees_first;
 use crate::{Changed, Cx, Pass};
@@ -86,10 +88,11 @@ fn all_refusals(graph: &Graph, transform: Transform, x: &[Value], y: &[Value], f
     let mut scratch = graph.clone();
     let path = path::Path::between(graph, x, y);
     let mut refused: Vec<Diag> = Vec::new();
-    // A call brings its own derivative, for reverse mode; branches and loops have one each.
+    // A call brings its own derivative, for reverse mode; blocks, branches and loops have one each.
     let asked = |node: &&NodeId| {
         let op = graph.op(**node);
-        if matches!(op, Op::Call(_)) { matches!(transform, Transform::Jvp { .. }) } else { op.functions().is_empty() }
+        let brings = matches!(op, Op::Call(_)) && !is_block(op);
+        if brings { matches!(transform, Transform::Jvp { .. }) } else { op.functions().is_empty() }
     };
     for node in path.order.iter().filter(asked) {
         let answers = path.operands(graph, *node).into_iter().filter_map(|(slot, _)| derivative(&mut scratch, *node, slot).err());

@@ -1,7 +1,7 @@
 //! Which values of an iteration are kept for its derivative, and which are computed again.
 //!
 //! Kept are values that a late node uses and that an iteration alone can tell. What is cheap to compute from values that are kept
-//! anyway, or from one other value of no more bytes, is computed again: comparisons, factors of derivatives, movement, random bits.
+//! anyway, or from others of no more bytes, is computed again: comparisons, factors of derivatives, movement, random bits.
 //! What depends on closed-over values alone is computed again, and slices of what is scanned are there.
 
 use std::collections::BTreeSet;
@@ -86,16 +86,28 @@ fn used_early(graph: &Graph, times: &Times, roots: &[Value]) -> BTreeSet<Value> 
     found
 }
 
-/// What must be kept besides to compute the value again, if that is worth it.
+/// The most operations that are computed again for one value.
+const AGAIN: usize = 8;
+
+/// What must be kept besides to compute the value again, if that is worth it: through what is cheap, as far as what is there.
 fn sources(graph: &Graph, times: &Times, value: Value, saved: &BTreeSet<Value>) -> Option<Vec<Value>> {
     if !is_cheap(graph.op(value.node)) {
         return None;
     }
-    let args: BTreeSet<Value> = graph.args(value.node).into_iter().filter(|arg| !times.is_there(*arg)).collect();
-    let fresh: Vec<Value> = args.into_iter().filter(|arg| !saved.contains(arg)).collect();
+    let (mut fresh, mut open, mut again) = (BTreeSet::new(), vec![value], 0);
+    while let Some(next) = open.pop() {
+        again += 1;
+        for arg in graph.args(next.node).into_iter().filter(|arg| !times.is_there(*arg) && !saved.contains(arg)) {
+            if is_cheap(graph.op(arg.node)) {
+                open.push(arg);
+            } else {
+                fresh.insert(arg);
+            }
+        }
+    }
     let bytes = |value: &Value| graph.ty(*value).bytes().nominal();
-    let worth = fresh.len() <= 1 && fresh.iter().all(|source| bytes(source) <= bytes(&value));
-    worth.then_some(fresh)
+    let worth = again <= AGAIN && fresh.iter().map(bytes).sum::<i64>() <= bytes(&value);
+    worth.then(|| fresh.into_iter().collect())
 }
 
 fn is_cheap(op: &Op) -> bool {

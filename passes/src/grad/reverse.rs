@@ -7,7 +7,8 @@ use graver_ir::{Diag, Function, Graph, Module, NodeId, Op, Value};
 
 use super::linear::transpose;
 use super::path::Path;
-use super::{control, derivative, loops};
+use super::{block, control, derivative, loops};
+use crate::blocks::is_block;
 use crate::bodies::outs;
 use crate::build::Build;
 
@@ -20,7 +21,13 @@ pub(super) fn expand(
     x: &[Value],
 ) -> Result<Vec<Value>, Diag> {
     let graph = &mut function.graph;
-    let mut sweep = Sweep { module, path: Path::between(graph, x, y), sums: BTreeMap::new(), replaced: Vec::new() };
+    let mut sweep = Sweep {
+        module,
+        path: Path::between(graph, x, y),
+        sums: BTreeMap::new(),
+        replaced: Vec::new(),
+        blocks: block::Known::default(),
+    };
     for (y, cotangent) in y.iter().zip(cotangents) {
         sweep.collect(graph, y.node, *y, *cotangent);
     }
@@ -39,8 +46,9 @@ struct Sweep<'a> {
     path: Path,
     /// The cotangent of every value that has one so far. Looked up, never iterated.
     sums: BTreeMap<Value, Value>,
-    /// Results of control flow, and what gives them and saves residuals too.
+    /// Results of control flow and of blocks, and what gives them and saves residuals too.
     replaced: Vec<(Value, Value)>,
+    blocks: block::Known,
 }
 
 impl Sweep<'_> {
@@ -56,11 +64,11 @@ impl Sweep<'_> {
 
     /// From a node's cotangent to those of its operands.
     fn pull_back(&mut self, graph: &mut Graph, node: NodeId) -> Result<(), Diag> {
+        if loops::is_control(graph.op(node)) || is_block(graph.op(node)) {
+            return self.pull_back_control(graph, node);
+        }
         if let Op::Call(call) = graph.op(node).clone() {
             return self.pull_back_call(graph, node, &call);
-        }
-        if loops::is_control(graph.op(node)) {
-            return self.pull_back_control(graph, node);
         }
         let Some(cotangent) = self.sums.get(&node.out(0)).copied() else { return Ok(()) };
         for (slot, arg) in self.path.operands(graph, node) {
@@ -95,7 +103,11 @@ impl Sweep<'_> {
         }
         let args = graph.args(node);
         let wanted: Vec<bool> = args.iter().map(|arg| self.path.carries(graph, *arg)).collect();
-        let pulled = loops::pull(self.module, graph, node, &cotangents, &wanted)?;
+        let pulled = if is_block(graph.op(node)) {
+            block::pull(self.module, &mut self.blocks, (graph, node), &cotangents, &wanted)?
+        } else {
+            loops::pull(self.module, graph, node, &cotangents, &wanted)?
+        };
         for (slot, cotangent) in pulled.derivatives {
             if wanted[slot] {
                 self.collect(graph, node, args[slot], cotangent);

@@ -1,4 +1,4 @@
-//! Control flow to steps around the steps of the functions that it applies.
+//! Control flow to steps around the steps of the functions that it applies, and calls of blocks to steps.
 //!
 //! The functions' results are computed where they must be: what is stacked in its slice, what is carried in the second of two
 //! buffers that exchange their memory, what both lists of a branch give in one buffer. A copy is left where a result is a
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use graver_ir::dim::Dim;
 use graver_ir::kernel::{Branch, BufferId, Carry, Kernel, KernelBody, Loop, Mode, Place, Step, Store, Trip, View};
-use graver_ir::op::{If, Scan, While, slice_of};
+use graver_ir::op::{Call, If, Scan, While, slice_of};
 use graver_ir::{FuncId, Function, Loc, Module, NodeId, Op, Type, Value};
 
 use super::entry::{Block, Lowering};
@@ -42,9 +42,9 @@ impl Counters {
 
 impl Lowering<'_> {
     /// The steps of a function over these parameters, its results at these places.
-    fn block(&mut self, func: FuncId, params: &[View], places: &[View], loc: &Loc) -> Vec<Step> {
+    fn block(&mut self, func: FuncId, params: &[View], places: &[View], (loc, call): (&Loc, &Loc)) -> Vec<Step> {
         let function = self.module.function(func);
-        let mut block = Block::of(function);
+        let mut block = Block::of(function, call);
         block.values.extend(function.params.iter().map(|param| Value::from(param.node)).zip(params.iter().cloned()));
         for (result, place) in function.results.iter().zip(places) {
             if is_computed(function, result.value) {
@@ -88,14 +88,23 @@ impl Lowering<'_> {
         block.function.graph.args(node).iter().map(|arg| block.values[arg].clone()).collect()
     }
 
+    /// The steps of what is kept once, for one call of it.
+    pub(super) fn call(&mut self, block: &mut Block<'_>, node: NodeId, op: &Call) {
+        let (args, loc) = (Self::args(block, node), block.function.graph.loc(node).of_call(&block.call));
+        let outs = (0u16..).take(op.results.len());
+        let places: Vec<View> = outs.map(|out| self.place(block, node.out(out), &loc)).collect();
+        let steps = self.block(op.func, &args, &places, (&loc, &loc));
+        block.steps.extend(steps);
+    }
+
     /// Both functions leave their results at the same places.
     pub(super) fn branch(&mut self, block: &mut Block<'_>, node: NodeId, op: &If) {
         let (args, loc) = (Self::args(block, node), block.function.graph.loc(node).clone());
         let (cond, operands) = args.split_first().expect("I9: an `if` has a condition");
         let outs = (0u16..).take(op.results.len());
         let places: Vec<View> = outs.map(|out| self.place(block, node.out(out), &loc)).collect();
-        let then = self.block(op.then, operands, &places, &loc);
-        let otherwise = self.block(op.otherwise, operands, &places, &loc);
+        let then = self.block(op.then, operands, &places, (&loc, &block.call));
+        let otherwise = self.block(op.otherwise, operands, &places, (&loc, &block.call));
         block.steps.push(Step::If(Branch { cond: cond.clone(), then, otherwise }));
     }
 
@@ -105,11 +114,11 @@ impl Lowering<'_> {
         let carried = self.carried(block, node, (body, op.carried), &args);
         let params: Vec<View> = carried.iter().map(|own| own.now.clone()).chain(args[op.carried..].iter().cloned()).collect();
         let holds = View::whole(self.buffer(Place::Unplaced, &Type::scalar(graver_ir::DType::Bool), &loc));
-        let test = self.block(op.cond, &params, std::slice::from_ref(&holds), &loc);
+        let test = self.block(op.cond, &params, std::slice::from_ref(&holds), (&loc, &block.call));
         let trip = Trip::While { test, holds, most: op.most.clone() };
         let counter = trip.counter(self.counters.next());
         let places: Vec<View> = carried.iter().map(|own| own.next.clone()).collect();
-        let inner = self.block(op.body, &params, &places, &loc);
+        let inner = self.block(op.body, &params, &places, (&loc, &block.call));
         let carry = carried.iter().filter_map(|own| own.pair).collect();
         block.steps.push(Step::Loop(Loop { trip, counter, carry, body: inner }));
         self.leave(block, node, &carried);
@@ -137,7 +146,7 @@ impl Lowering<'_> {
         for (out, ty) in (0u16..).zip(&op.results).skip(op.carried) {
             places.push(slice(&self.place(block, node.out(out), &loc), ty));
         }
-        let inner = self.block(op.body, &params, &places, &loc);
+        let inner = self.block(op.body, &params, &places, (&loc, &block.call));
         let carry = carried.iter().filter_map(|own| own.pair).collect();
         block.steps.push(Step::Loop(Loop { trip, counter, carry, body: inner }));
         self.leave(block, node, &carried);

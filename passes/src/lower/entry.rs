@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use graver_ir::dim::Dim;
 use graver_ir::kernel::{
-    Access, Arg, AxisSet, Body, Bounds, Buffer, BufferId, Entry, InstKind, Kernel, KernelBody, Launch, Mode, Nest, Place,
-    Program, Stage, Step, Store, View,
+    Access, Arg, AxisSet, Body, Bounds, Buffer, BufferId, Entry, InstKind, Kernel, KernelBody, KernelId, Launch, Mode, Nest,
+    Place, Program, Stage, Step, Store, View,
 };
 use graver_ir::{FuncId, Function, Loc, Module, NodeId, Op, Role, Sink, StateId, Type, Value};
 
+use super::COPY;
 use super::control::Counters;
 use super::point::at as exact;
 use super::region::{Source, axis_of};
-use super::{COPY, Kernels};
+use crate::blocks::is_region;
 
 /// The program of a fused module.
 pub(super) fn lower(module: &Module) -> Program {
@@ -26,7 +27,7 @@ pub(super) fn lower(module: &Module) -> Program {
         carried: BTreeSet::new(),
         counters: Counters::of(module),
     };
-    let mut block = Block::of(function);
+    let mut block = Block::of(function, &Loc::UNKNOWN);
     lowering.params(&mut block);
     lowering.nodes(&mut block);
     lowering.results(&mut block);
@@ -48,7 +49,7 @@ fn empty_entry(function: &Function) -> Entry {
     }
 }
 
-/// A function on its way to steps: the entry, or one that control flow applies.
+/// A function on its way to steps: the entry, one that control flow applies, or one call of what is kept once.
 pub(super) struct Block<'a> {
     pub(super) function: &'a Function,
     /// Where values are.
@@ -56,12 +57,23 @@ pub(super) struct Block<'a> {
     /// Where values must come to be.
     pub(super) places: BTreeMap<Value, View>,
     pub(super) steps: Vec<Step>,
+    /// The call that it is written out for, if it is kept once.
+    pub(super) call: Loc,
 }
 
 impl<'a> Block<'a> {
-    pub(super) fn of(function: &'a Function) -> Self {
-        Self { function, values: BTreeMap::new(), places: BTreeMap::new(), steps: Vec::new() }
+    pub(super) fn of(function: &'a Function, call: &Loc) -> Self {
+        Self { function, values: BTreeMap::new(), places: BTreeMap::new(), steps: Vec::new(), call: call.clone() }
     }
+}
+
+/// A region's kernels in order of launch, each with the source of every argument, and the lines that they compute.
+#[derive(Clone)]
+struct Lowered {
+    launches: Vec<(KernelId, Vec<Source>)>,
+    locs: Vec<Loc>,
+    /// Whether a message names one of the lines.
+    may_fail: bool,
 }
 
 /// What all blocks of a program share.
@@ -69,7 +81,7 @@ pub(super) struct Lowering<'a> {
     pub(super) module: &'a Module,
     pub(super) program: Program,
     pub(super) entry: Entry,
-    regions: BTreeMap<FuncId, Kernels>,
+    regions: BTreeMap<FuncId, Lowered>,
     /// Buffers whose memory is exchanged.
     pub(super) carried: BTreeSet<BufferId>,
     pub(super) counters: Counters,
@@ -123,7 +135,7 @@ impl Lowering<'_> {
             let buffer = self.buffer(place, &array.ty(), graph.loc(node));
             block.values.insert(node.into(), View::whole(buffer));
         } else if let Op::Call(call) = op {
-            self.region(block, node, call.func);
+            if is_region(op) { self.region(block, node, call.func) } else { self.call(block, node, call) }
         } else if let Op::If(op) = op {
             self.branch(block, node, op);
         } else if let Op::While(op) = op {
@@ -148,10 +160,7 @@ impl Lowering<'_> {
 
     fn region(&mut self, block: &mut Block<'_>, node: NodeId, func: FuncId) {
         let function = self.module.function(func);
-        if !self.regions.contains_key(&func) {
-            let kernels = super::region(function, &mut self.program.traps);
-            self.regions.insert(func, kernels);
-        }
+        let lowered = self.lowered(func, &block.call);
         let graph = &block.function.graph;
         let params: Vec<View> = graph.args(node).iter().map(|arg| block.values[arg].clone()).collect();
         let mut results = Vec::new();
@@ -159,8 +168,8 @@ impl Lowering<'_> {
             let loc = function.graph.loc(function.results[usize::from(out)].value.node).clone();
             results.push(self.place(block, node.out(out), &loc));
         }
-        let locs = locations(function);
-        for (kernel, sources) in &self.regions[&func] {
+        let locs: Vec<Loc> = lowered.locs.iter().map(|loc| loc.of_call(&block.call)).collect();
+        for (kernel, sources) in &lowered.launches {
             let views = sources.iter().map(|source| match source {
                 Source::Param(position) => params[*position].clone(),
                 Source::Result(position) => results[*position].clone(),
@@ -169,10 +178,23 @@ impl Lowering<'_> {
                     View { buffer: *buffer, offset: offset + start }
                 }
             });
-            let args = views.collect();
-            let kernel = self.program.intern(kernel.clone());
-            block.steps.push(Step::Launch(Launch { kernel, args, locs: locs.clone() }));
+            block.steps.push(Step::Launch(Launch { kernel: *kernel, args: views.collect(), locs: locs.clone() }));
         }
+    }
+
+    /// The region's kernels, made once; those whose messages name lines are made for every call of their block.
+    fn lowered(&mut self, func: FuncId, call: &Loc) -> Lowered {
+        let known = self.regions.get(&func).filter(|known| !known.may_fail || *call == Loc::UNKNOWN);
+        if let Some(known) = known {
+            return known.clone();
+        }
+        let function = of_call(self.module.function(func), call);
+        let kernels = super::region(&function, &mut self.program.traps);
+        let may_fail = kernels.iter().any(|(kernel, _)| kernel.body.may_fail());
+        let launches = kernels.into_iter().map(|(kernel, sources)| (self.program.intern(kernel), sources)).collect();
+        let lowered = Lowered { launches, locs: locations(self.module.function(func)), may_fail };
+        self.regions.insert(func, lowered.clone());
+        lowered
     }
 
     /// Outputs first: they may show the state as it was.
@@ -262,6 +284,16 @@ pub(super) fn copy(ty: &Type) -> Kernel {
         args: vec![arg(Mode::Read), arg(Mode::Write)],
         body: KernelBody::Nest(Nest { axes, stages: vec![stage] }),
     }
+}
+
+/// The function with the lines of one call.
+fn of_call(function: &Function, call: &Loc) -> Function {
+    let mut function = function.clone();
+    for node in function.graph.topo() {
+        let loc = function.graph.loc(node).of_call(call);
+        function.graph.set_loc(node, loc);
+    }
+    function
 }
 
 /// The user's lines that a region computes, each once, in order. A parameter's line is another region's.

@@ -52,13 +52,20 @@ fn indices(graph: &Graph, contraction: Value, index: &[Index]) -> BTreeMap<Value
     known
 }
 
-/// A value that does not follow from the sum, and that maps of the sum read, is computed at their point: its index is theirs.
+/// A value that does not follow from the sum, and that maps of the sum read, is computed at their point: its index is theirs. So
+/// is that of a map of such values, which the region gives because it has computed what the map needs.
 fn beside(graph: &Graph, known: &mut BTreeMap<Value, Vec<Index>>) {
     for id in graph.topo().into_iter().rev() {
         let (Op::Map(_) | Op::Cast(_)) = graph.op(id) else { continue };
         let Some(index) = known.get(&id.into()).cloned() else { continue };
         for arg in graph.args(id) {
             known.entry(arg).or_insert_with(|| index.clone());
+        }
+    }
+    for id in graph.topo() {
+        let (Op::Map(_) | Op::Cast(_)) = graph.op(id) else { continue };
+        if let Some(index) = graph.args(id).iter().find_map(|arg| known.get(arg)).cloned() {
+            known.entry(id.into()).or_insert(index);
         }
     }
 }

@@ -67,6 +67,22 @@ fn a_sum_of_everything_is_not_fused_with_what_follows_everywhere() {
 }
 
 #[test]
+fn a_contraction_may_give_what_stands_beside_its_sum() {
+    let mut b = Build::new("main");
+    let (x, w) = (b.arg("x", F64, ("n", 32)), b.arg("w", F64, (32, 16)));
+    let (u, v) = (b.arg("u", F64, ("n", 16)), b.arg("v", F64, ("n", 16)));
+    let sum = b.matmul(x, w);
+    let (left, right) = (b.map(ScalarFn::Exp, [u]), b.map(ScalarFn::Tanh, [v]));
+    let first = b.map(ScalarFn::Mul, [sum, left]);
+    let second = b.map(ScalarFn::Mul, [first, right]);
+    // Does not follow from the sum, and shares both factors with what does.
+    let beside = b.map(ScalarFn::Add, [left, right]);
+    let module = b.finish([second, beside]);
+    check_meaning("beside", &module);
+    check(&module, &["contract 2 dot_exp_tanh"]);
+}
+
+#[test]
 fn an_expensive_map_is_not_repeated_along_a_broadcast() {
     let mut b = Build::new("main");
     let (x, y) = (b.arg("x", F32, ["n"]), b.arg("y", F32, ("n", 32)));

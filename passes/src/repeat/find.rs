@@ -1,0 +1,148 @@
+//! Where a function repeats itself: its operations as a sequence of labels, and stretches of it that agree with themselves
+//! some places later.
+
+use std::collections::{BTreeMap, HashMap};
+
+use graver_ir::{DType, FuncId, Function, Graph, Loc, Module, NodeId, Op, Role, Type};
+
+/// The operations of a function that may go to blocks, operands before users, and what they look like from outside.
+pub(super) struct Sequence {
+    pub(super) nodes: Vec<NodeId>,
+    /// Equal for equal operations. `None`: in no block.
+    pub(super) labels: Vec<Option<u32>>,
+}
+
+/// Copies of so many operations, one behind another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) start: usize,
+    pub(super) period: usize,
+    pub(super) count: usize,
+}
+
+/// What makes two operations look alike. Never iterated over, so a hash map's order is not seen.
+type Key<'a> = (What<'a>, &'a [Type], Line<'a>, Vec<Option<&'a str>>);
+
+#[derive(PartialEq, Eq, Hash)]
+enum What<'a> {
+    /// A number, whichever.
+    Number(DType),
+    Op(&'a Op),
+}
+
+/// File, line, column, and the module path without numbers; callers behind.
+type Line<'a> = Vec<(&'a str, u32, u32, String)>;
+
+/// The sequence of a function.
+pub(super) fn sequence(module: &Module, id: FuncId) -> Sequence {
+    let function = module.function(id);
+    let graph = &function.graph;
+    let nodes: Vec<NodeId> = graph.topo().into_iter().filter(|node| !is_given(graph, *node)).collect();
+    let slots = slots(module, function);
+    let mut known: HashMap<Key<'_>, u32> = HashMap::new();
+    let mut label = |node: &NodeId| {
+        let what = what(graph.op(*node))?;
+        let slots = graph.args(*node).iter().map(|arg| slots.get(&arg.node).map(String::as_str)).collect();
+        let next = u32::try_from(known.len()).expect("fewer than 2^32 operations");
+        Some(*known.entry((what, &graph.node(*node).outs, line(graph.loc(*node)), slots)).or_insert(next))
+    };
+    let labels = nodes.iter().map(&mut label).collect();
+    Sequence { nodes, labels }
+}
+
+/// Whether a node is there without computing: it is never in a block, and always an operand.
+fn is_given(graph: &Graph, node: NodeId) -> bool {
+    if let Op::Const(array) = graph.op(node) { !array.shape().is_empty() } else { matches!(graph.op(node), Op::Param(_)) }
+}
+
+/// Derivatives name values of the function around them; convolutions belong to chains.
+fn what(op: &Op) -> Option<What<'_>> {
+    if let Op::Const(array) = op {
+        return Some(What::Number(array.dtype()));
+    }
+    (!matches!(op, Op::Alias | Op::Transform(_) | Op::Conv(_))).then(|| What::Op(op))
+}
+
+/// The paths of state without numbers, of parameters and of their other names: they tell where a layer of the model begins.
+fn slots(module: &Module, function: &Function) -> BTreeMap<NodeId, String> {
+    let mut slots = BTreeMap::new();
+    for param in &function.params {
+        if let Role::State(id) = param.role {
+            let path = without_numbers(&module.state_decl(id).path);
+            let users = function.graph.users(param.node).into_iter().map(|user| user.node);
+            let names = users.filter(|user| matches!(function.graph.op(*user), Op::Alias));
+            slots.extend(names.chain([param.node]).map(|node| (node, path.clone())));
+        }
+    }
+    slots
+}
+
+fn without_numbers(path: &str) -> String {
+    if path.is_empty() {
+        return String::new();
+    }
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    path.split('.').filter(|part| !is_number(part)).collect::<Vec<_>>().join(".")
+}
+
+fn line(loc: &Loc) -> Line<'_> {
+    let chain = std::iter::successors(loc.place(), |place| place.caller.place());
+    chain.map(|place| (place.file.as_str(), place.line, place.column, without_numbers(&place.scope))).collect()
+}
+
+/// The least operations that are worth a block: as many as a small layer.
+const SMALLEST: usize = 12;
+/// The fewest copies.
+pub(super) const FEWEST: usize = 3;
+/// The fewest operations that fewer copies must save.
+const LEAST_SAVED: usize = 128;
+/// So many operations in a row tell one place from another.
+const WORD: usize = 6;
+/// The most distances that are looked at.
+const DISTANCES: usize = 16;
+
+/// The stretches that repeat themselves, none meeting another, in order; where several would, the one that saves the most.
+pub(super) fn runs(labels: &[Option<u32>]) -> Vec<Run> {
+    let mut all: Vec<Run> = distances(labels).into_iter().flat_map(|distance| stretches(labels, distance)).collect();
+    all.sort_by_key(|run| (std::cmp::Reverse((run.count - 1) * run.period), run.period, run.start));
+    let (mut taken, mut chosen) = (vec![false; labels.len()], Vec::new());
+    for run in all {
+        let places = run.start..run.start + run.count * run.period;
+        if !taken[places.clone()].contains(&true) {
+            taken[places].fill(true);
+            chosen.push(run);
+        }
+    }
+    chosen.sort_by_key(|run| run.start);
+    chosen
+}
+
+/// The distances at which words come again, the most frequent first.
+fn distances(labels: &[Option<u32>]) -> Vec<usize> {
+    let (mut last, mut votes): (HashMap<&[Option<u32>], usize>, BTreeMap<usize, usize>) = (HashMap::new(), BTreeMap::new());
+    for (place, word) in labels.windows(WORD).enumerate().filter(|(_, word)| !word.contains(&None)) {
+        if let Some(before) = last.insert(word, place) {
+            *votes.entry(place - before).or_default() += 1;
+        }
+    }
+    let mut found: Vec<(usize, usize)> = votes.into_iter().filter(|(distance, _)| *distance >= SMALLEST).collect();
+    found.sort_by_key(|(distance, votes)| (std::cmp::Reverse(*votes), *distance));
+    found.into_iter().map(|(distance, _)| distance).take(DISTANCES).collect()
+}
+
+/// The stretches that agree with what comes a distance later.
+fn stretches(labels: &[Option<u32>], distance: usize) -> Vec<Run> {
+    let (mut found, mut start) = (Vec::new(), 0);
+    let ends = labels.len().saturating_sub(distance);
+    for place in 0..=ends {
+        let agrees = place < ends && labels[place].is_some() && labels[place] == labels[place + distance];
+        if !agrees {
+            let count = (place - start) / distance + 1;
+            if count >= FEWEST && (count - 1) * distance >= LEAST_SAVED {
+                found.push(Run { start, period: distance, count });
+            }
+            start = place + 1;
+        }
+    }
+    found
+}
