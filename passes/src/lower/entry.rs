@@ -165,7 +165,7 @@ impl Lowering<'_> {
         let params: Vec<View> = graph.args(node).iter().map(|arg| block.values[arg].clone()).collect();
         let mut results = Vec::new();
         for out in 0..u16::try_from(graph.node(node).outs.len()).expect("I8: a node has fewer than 65536 results") {
-            let loc = function.graph.loc(function.results[usize::from(out)].value.node).clone();
+            let loc = function.graph.loc(function.results[usize::from(out)].value.node).of_call(&block.call);
             results.push(self.place(block, node.out(out), &loc));
         }
         let locs: Vec<Loc> = lowered.locs.iter().map(|loc| loc.of_call(&block.call)).collect();

@@ -50,9 +50,14 @@ pub(super) fn sequence(module: &Module, id: FuncId) -> Sequence {
     Sequence { nodes, labels }
 }
 
-/// Whether a node is there without computing: it is never in a block, and always an operand.
+/// Whether a node is there without computing, an array, a parameter or its other name: it is never in a block, and always an operand.
 fn is_given(graph: &Graph, node: NodeId) -> bool {
-    if let Op::Const(array) = graph.op(node) { !array.shape().is_empty() } else { matches!(graph.op(node), Op::Param(_)) }
+    if let Op::Const(array) = graph.op(node) {
+        return !array.shape().is_empty();
+    }
+    let is_param = |node: NodeId| matches!(graph.op(node), Op::Param(_));
+    let is_alias = matches!(graph.op(node), Op::Alias);
+    is_param(node) || (is_alias && graph.args(node).iter().all(|arg| is_param(arg.node)))
 }
 
 /// Derivatives name values of the function around them; convolutions belong to chains.

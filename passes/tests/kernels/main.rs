@@ -4,6 +4,8 @@ mod common;
 mod layouts;
 mod limits;
 mod plans;
+
+mod repeated;
 mod reuse;
 mod samples;
 mod structure;
