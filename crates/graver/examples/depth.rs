@@ -70,20 +70,6 @@ fn main() -> Result<(), Error> {
             step.kernels().len(),
             step.program().entries[0].steps.len()
         );
-        if depth == 12 {
-            let v: Vec<_> = step.program().entries[0]
-                .steps
-                .iter()
-                .map(|s| {
-                    if let graver::ir::kernel::Step::Launch(l) = s {
-                        format!("{} {}", step.program().kernel(l.kernel).name, l.args.len())
-                    } else {
-                        String::new()
-                    }
-                })
-                .collect();
-            println!("{}", v[150..260].join(", "));
-        }
         let passes = report.passes.iter().map(|pass| (pass.pass, pass.took));
         let stages = report.stages.iter().map(|(stage, took)| (*stage, *took));
         for (what, took) in [("trace", report.trace)].into_iter().chain(passes).chain(stages).chain([("codegen", report.codegen)])

@@ -65,7 +65,8 @@ fn what(op: &Op) -> Option<What<'_>> {
     if let Op::Const(array) = op {
         return Some(What::Number(array.dtype()));
     }
-    (!matches!(op, Op::Alias | Op::Transform(_) | Op::Conv(_))).then(|| What::Op(op))
+    let stays = matches!(op, Op::Alias | Op::Transform(_) | Op::Conv(_));
+    (!stays).then_some(What::Op(op))
 }
 
 /// The paths of state without numbers, of parameters and of their other names: they tell where a layer of the model begins.
@@ -124,7 +125,8 @@ pub(super) fn runs(labels: &[Option<u32>]) -> Vec<Run> {
 
 /// The distances at which words come again, the most frequent first.
 fn distances(labels: &[Option<u32>]) -> Vec<usize> {
-    let (mut last, mut votes): (HashMap<&[Option<u32>], usize>, BTreeMap<usize, usize>) = (HashMap::new(), BTreeMap::new());
+    let mut last: HashMap<&[Option<u32>], usize> = HashMap::new();
+    let mut votes: BTreeMap<usize, usize> = BTreeMap::new();
     for (place, word) in labels.windows(WORD).enumerate().filter(|(_, word)| !word.contains(&None)) {
         if let Some(before) = last.insert(word, place) {
             *votes.entry(place - before).or_default() += 1;
