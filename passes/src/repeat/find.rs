@@ -145,11 +145,19 @@ fn stretches(labels: &[Option<u32>], distance: usize) -> Vec<Run> {
         let agrees = place < ends && labels[place].is_some() && labels[place] == labels[place + distance];
         if !agrees {
             let count = (place - start) / distance + 1;
-            if count >= FEWEST && (count - 1) * distance >= LEAST_SAVED {
+            // What repeats itself inside of a copy is a run of its own, unless it is too small for one.
+            let is_whole = count < FEWEST || is_primitive(&labels[start..start + distance]);
+            if count >= FEWEST && is_whole && (count - 1) * distance >= LEAST_SAVED {
                 found.push(Run { start, period: distance, count });
             }
             start = place + 1;
         }
     }
     found
+}
+
+/// Whether a word is no repetition of a shorter one.
+fn is_primitive(word: &[Option<u32>]) -> bool {
+    let repeats = |part: usize| word.len().is_multiple_of(part) && word.iter().zip(&word[part..]).all(|(x, y)| x == y);
+    !(1..=word.len() / 2).any(repeats)
 }
