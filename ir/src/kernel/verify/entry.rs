@@ -71,7 +71,8 @@ fn wrong_arena(entry: &Entry, buffer: &Buffer, offset: &Dim) -> Option<String> {
 
 /// Whether the value is below zero for all sizes of one or more.
 fn is_negative(dim: &Dim) -> bool {
-    (-nonempty(dim) - Dim::ONE).is_nonneg()
+    // Most are plainly not, which takes little to see.
+    dim.bounds().lo < 0 && (-nonempty(dim) - Dim::ONE).is_nonneg()
 }
 
 /// With every symbol at least one: what is wrong then is wrong, although nothing happens where a size is zero.
