@@ -23,8 +23,7 @@ fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
 type Key = (Op, Vec<Value>, Vec<Type>);
 
 fn merge(function: &mut Function) -> Changed {
-    let mut changed = Changed::No;
-    let mut seen = HashMap::new();
+    let (mut seen, mut moved) = (HashMap::new(), HashMap::new());
     for node in function.graph.topo() {
         if is_a_name(function.graph.op(node)) {
             continue;
@@ -32,13 +31,17 @@ fn merge(function: &mut Function) -> Changed {
         let first = *seen.entry(key(function, node)).or_insert(node);
         if first != node {
             for out in (0u16..).take(function.graph.node(node).outs.len()) {
-                function.replace(node.out(out), first.out(out));
+                function.graph.replace_uses(node.out(out), first.out(out));
+                moved.insert(node.out(out), first.out(out));
             }
             function.graph.remove(node);
-            changed = Changed::Yes;
         }
     }
-    changed
+    // Once for all: a program may have as many results as it has parameters to train.
+    for result in &mut function.results {
+        result.value = moved.get(&result.value).copied().unwrap_or(result.value);
+    }
+    if moved.is_empty() { Changed::No } else { Changed::Yes }
 }
 
 fn key(function: &Function, node: graver_ir::NodeId) -> Key {
