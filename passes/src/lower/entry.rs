@@ -1,5 +1,6 @@
 //! The entry and the blocks inside: buffers for values, a launch for every kernel, and copies where results are not computed in place.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use graver_ir::dim::Dim;
@@ -188,7 +189,8 @@ impl Lowering<'_> {
         if let Some(known) = known {
             return known.clone();
         }
-        let function = of_call(self.module.function(func), call);
+        let function = self.module.function(func);
+        let function = if *call == Loc::UNKNOWN { Cow::Borrowed(function) } else { Cow::Owned(of_call(function, call)) };
         let kernels = super::region(&function, &mut self.program.traps);
         let may_fail = kernels.iter().any(|(kernel, _)| kernel.body.may_fail());
         let launches = kernels.into_iter().map(|(kernel, sources)| (self.program.intern(kernel), sources)).collect();

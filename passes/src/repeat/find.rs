@@ -146,8 +146,8 @@ fn stretches(labels: &[Option<u32>], distance: usize) -> Vec<Run> {
         if !agrees {
             let count = (place - start) / distance + 1;
             // What repeats itself inside of a copy is a run of its own, unless it is too small for one.
-            let is_whole = count < FEWEST || is_primitive(&labels[start..start + distance]);
-            if count >= FEWEST && is_whole && (count - 1) * distance >= LEAST_SAVED {
+            let is_worth = count >= FEWEST && (count - 1) * distance >= LEAST_SAVED;
+            if is_worth && is_primitive(&labels[start..start + distance]) {
                 found.push(Run { start, period: distance, count });
             }
             start = place + 1;

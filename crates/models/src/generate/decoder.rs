@@ -237,15 +237,14 @@ fn check(prompts: &[&[u32]], room: Room) -> Result<(), Error> {
     if prompts.len() != room.texts {
         return wrong(format!("there is room for {} texts at once, and {} prompts are given", room.texts, prompts.len()));
     }
-    match prompts.iter().max_by_key(|prompt| prompt.len()) {
-        _ if prompts.iter().any(|prompt| prompt.is_empty()) => {
-            wrong("a prompt has no tokens: there is nothing to go on from".to_owned())
-        }
-        Some(longest) if longest.len() > room.tokens => {
-            wrong(format!("a prompt has {} tokens, and there is room for {}", longest.len(), room.tokens))
-        }
-        _ => Ok(()),
+    if prompts.iter().any(|prompt| prompt.is_empty()) {
+        return wrong("a prompt has no tokens: there is nothing to go on from".to_owned());
     }
+    let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
+    if longest > room.tokens {
+        return wrong(format!("a prompt has {longest} tokens, and there is room for {}", room.tokens));
+    }
+    Ok(())
 }
 
 /// A text that goes on.
