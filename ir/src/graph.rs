@@ -201,6 +201,14 @@ impl Graph {
         uses
     }
 
+    /// Which results of the node some node uses.
+    #[must_use]
+    pub fn used_outs(&self, id: NodeId) -> Vec<bool> {
+        let mut used = vec![false; self.node(id).outs.len()];
+        self.dag.edges_directed(id.raw(), Direction::Outgoing).for_each(|edge| used[usize::from(edge.weight().out)] = true);
+        used
+    }
+
     /// Whether any node uses any result of the node. Takes no longer for more users.
     #[must_use]
     pub fn has_users(&self, id: NodeId) -> bool {

@@ -94,6 +94,15 @@ impl Function {
         }
     }
 
+    /// As [`Function::replace`], of many values, none of them by another that is replaced: the results are looked through once.
+    pub fn replace_all(&mut self, pairs: &[(Value, Value)]) {
+        let new: BTreeMap<Value, Value> = pairs.iter().copied().collect();
+        pairs.iter().for_each(|(old, new)| self.graph.replace_uses(*old, *new));
+        for result in &mut self.results {
+            result.value = new.get(&result.value).copied().unwrap_or(result.value);
+        }
+    }
+
     /// The result types.
     #[must_use]
     pub fn result_types(&self) -> Vec<Type> {

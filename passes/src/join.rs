@@ -125,9 +125,8 @@ fn join(module: &mut Module, id: FuncId, pair: &Pair, known: &mut Known) {
     let node = function.graph.add(op, &args, loc).expect("J1: a pair takes what its calls took");
     let counts = [pair.first, pair.second].map(|old| function.graph.node(old).outs.len());
     let old = [outs(pair.first, 0..counts[0]), outs(pair.second, 0..counts[1])].concat();
-    for (old, new) in old.into_iter().zip(outs(node, 0..counts[0] + counts[1])) {
-        function.replace(old, new);
-    }
+    let pairs: Vec<(Value, Value)> = old.into_iter().zip(outs(node, 0..counts[0] + counts[1])).collect();
+    function.replace_all(&pairs);
     [pair.second, pair.first].into_iter().for_each(|old| function.graph.remove(old));
 }
 

@@ -18,8 +18,11 @@ pub(crate) fn run(module: &mut Module, function: &mut Function) -> Changed {
     let mut changed = Changed::No;
     // Reversed: what a later loop gives up, an earlier one need not compute.
     for node in function.graph.topo().into_iter().rev() {
-        let used = used_results(function, node);
-        let op = function.graph.op(node).clone();
+        let op = function.graph.op(node);
+        if !matches!(op, Op::If(_) | Op::While(_) | Op::Scan(_)) {
+            continue;
+        }
+        let (op, used) = (op.clone(), used_results(function, node));
         if let Op::Scan(op) = &op
             && op.trip.is(0)
         {
@@ -37,7 +40,7 @@ pub(crate) fn run(module: &mut Module, function: &mut Function) -> Changed {
             None
         };
         if let Some(narrowed) = narrowed {
-            replace(function, node, narrowed);
+            replace(function, &[node], &narrowed);
             changed = Changed::Yes;
         }
     }
@@ -58,9 +61,12 @@ pub(crate) fn block(module: &mut Module, func: FuncId) -> Changed {
     }
     restrict(module.function_mut(func), &params, &used);
     let results = module.function(func).result_types();
-    for (caller, node) in calls {
-        let op = Op::Call(Call { func, tag: Some(Composite::Block), vjp: None, results: results.clone() });
-        replace(module.function_mut(caller), node, Narrowed { op, operands: params.clone(), results: used.clone() });
+    let op = Op::Call(Call { func, tag: Some(Composite::Block), vjp: None, results });
+    let narrowed = Narrowed { op, operands: params, results: used };
+    let mut callers: BTreeMap<FuncId, Vec<NodeId>> = BTreeMap::new();
+    calls.into_iter().for_each(|(caller, node)| callers.entry(caller).or_default().push(node));
+    for (caller, nodes) in callers {
+        replace(module.function_mut(caller), &nodes, &narrowed);
     }
     Changed::Yes
 }
@@ -96,20 +102,25 @@ struct Narrowed {
 }
 
 fn used_results(function: &Function, node: NodeId) -> Vec<bool> {
-    let is_used =
-        |value: &Value| !function.graph.uses(*value).is_empty() || function.results.iter().any(|result| result.value == *value);
-    outs(node, 0..function.graph.node(node).outs.len()).iter().map(is_used).collect()
+    let mut used = function.graph.used_outs(node);
+    let given = function.results.iter().filter(|result| result.value.node == node);
+    given.for_each(|result| used[usize::from(result.value.out)] = true);
+    used
 }
 
-fn replace(function: &mut Function, node: NodeId, narrowed: Narrowed) {
-    let (args, loc) = (function.graph.args(node), function.graph.loc(node).clone());
-    let old = marked(&outs(node, 0..narrowed.results.len()), &narrowed.results);
-    let new = function.graph.add(narrowed.op, &marked(&args, &narrowed.operands), loc);
-    let new = new.expect("N1: what is left of control flow is well typed");
-    for (old, new) in old.iter().zip(outs(new, 0..old.len())) {
-        function.replace(*old, new);
+/// Puts what is left in the place of nodes of one operation.
+fn replace(function: &mut Function, nodes: &[NodeId], narrowed: &Narrowed) {
+    let mut pairs: Vec<(Value, Value)> = Vec::new();
+    for node in nodes {
+        let (args, loc) = (function.graph.args(*node), function.graph.loc(*node).clone());
+        let new = function.graph.add(narrowed.op.clone(), &marked(&args, &narrowed.operands), loc);
+        let new = new.expect("N1: what is left of control flow is well typed");
+        let old = marked(&outs(*node, 0..narrowed.results.len()), &narrowed.results);
+        pairs.extend(old.iter().copied().zip(outs(new, 0..old.len())));
     }
-    function.graph.remove(node);
+    // What one node gives, the next may take: nobody uses the old ones once all are replaced.
+    function.replace_all(&pairs);
+    nodes.iter().rev().for_each(|node| function.graph.remove(*node));
 }
 
 /// A scan of no slices is what it starts from, and stacks of nothing.

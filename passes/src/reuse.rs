@@ -15,7 +15,7 @@ use graver_ir::kernel::{Buffer, BufferId, Entry, Launch, Life, Mode, Place, Prog
 
 use crate::lower::COPY;
 use crate::prune;
-use crate::update::redirected;
+use crate::update::Redirect;
 
 /// Merges buffers of every entry.
 pub(crate) fn run(program: &mut Program) {
@@ -28,7 +28,8 @@ pub(crate) fn run(program: &mut Program) {
 fn merge(program: &mut Program, entry: usize) {
     let lives = lives(&program.entries[entry]);
     let mut steps = std::mem::take(&mut program.entries[entry].steps);
-    let mut merge = Merge { program, entry, lives, carried: BTreeSet::new(), at: 0, merges: Vec::new() };
+    let mut merge =
+        Merge { program, redirect: Redirect::default(), entry, lives, carried: BTreeSet::new(), at: 0, merges: Vec::new() };
     carried(&steps, &mut merge.carried);
     merge.all(&mut steps);
     let merges = merge.merges;
@@ -49,6 +50,7 @@ fn carried(steps: &[Step], found: &mut BTreeSet<BufferId>) {
 
 struct Merge<'a> {
     program: &'a mut Program,
+    redirect: Redirect,
     entry: usize,
     lives: Vec<Option<Life>>,
     carried: BTreeSet<BufferId>,
@@ -75,7 +77,8 @@ impl Merge<'_> {
         for heir in born(self.program, self.entry, launch, &self.lives, place) {
             let mut candidates = dying(self.program, self.entry, launch, &self.lives, (place, heir));
             candidates.retain(|from| !self.carried.contains(from));
-            let taken = candidates.into_iter().find_map(|from| Some((from, redirected(self.program, launch, heir, from)?)));
+            let mut merged = |from| self.redirect.launch(self.program, launch, heir, from);
+            let taken = candidates.into_iter().find_map(|from| Some((from, merged(from)?)));
             if let Some((from, merged)) = taken {
                 self.merges.push((from, heir));
                 let first = life(&self.lives, from).map(|life| life.first);

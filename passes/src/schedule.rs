@@ -13,7 +13,7 @@ use graver_ir::kernel::{BufferId, Carry, Entry, Launch, Mode, Place, Program, St
 use crate::lower::COPY;
 use crate::prune;
 use crate::reuse::are_alike;
-use crate::update::redirected;
+use crate::update::Redirect;
 
 /// Orders the steps of every entry.
 pub(crate) fn run(program: &mut Program) {
@@ -68,6 +68,7 @@ fn ordered(program: &mut Program, entry: usize, mut steps: Vec<Step>, list: List
 
 /// Steps of one list and what must come before what.
 struct Schedule {
+    redirect: Redirect,
     entry: usize,
     /// `None`: a copy that was not needed.
     steps: Vec<Option<Step>>,
@@ -89,7 +90,7 @@ impl Schedule {
         }
         let steps = steps.into_iter().map(Some).collect();
         let edges = || vec![BTreeSet::new(); count];
-        let mut schedule = Self { entry, steps, failing, users, after: edges(), before: edges() };
+        let mut schedule = Self { redirect: Redirect::default(), entry, steps, failing, users, after: edges(), before: edges() };
         schedule.depend(program);
         schedule
     }
@@ -112,10 +113,6 @@ impl Schedule {
             }
         }
         edges.into_iter().for_each(|(from, to)| self.edge(from, to));
-    }
-
-    fn step(&self, place: usize) -> &Step {
-        self.steps[place].as_ref().expect("S1: a step that is named is there")
     }
 
     fn edge(&mut self, from: usize, to: usize) {
@@ -207,11 +204,11 @@ impl Schedule {
         if first.iter().any(|place| later.contains(place) || writers.contains(place)) {
             return false;
         }
-        let redirect = |place: &usize| match self.step(*place) {
-            Step::Launch(launch) => redirected(program, launch, from, to).map(Step::Launch),
+        let mut redirect = |place: &usize| match self.steps[*place].as_ref().expect("S1: a step that is named is there") {
+            Step::Launch(launch) => self.redirect.launch(program, launch, from, to).map(Step::Launch),
             Step::If(_) | Step::Loop(_) => None,
         };
-        let Some(steps) = writers.iter().map(redirect).collect::<Option<Vec<_>>>() else { return false };
+        let Some(steps) = writers.iter().map(&mut redirect).collect::<Option<Vec<_>>>() else { return false };
         for (place, step) in writers.iter().zip(steps) {
             self.steps[*place] = Some(step);
         }

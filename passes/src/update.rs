@@ -4,34 +4,49 @@
 //! A point here is a position of a nest's axes, in all stages: a stage may read what a later one overwrites at the same
 //! point, since stages that are fused run in order. Never changes what a kernel computes.
 
+use std::collections::BTreeMap;
+
 use graver_ir::dim::Dim;
 use graver_ir::kernel::{
-    Access, Arg, Body, Bounds, BufferId, Contract, Index, Inst, InstKind, Kernel, KernelBody, Launch, Mode, Nest, Program, Stage,
-    Store,
+    Access, Arg, Body, Bounds, BufferId, Contract, Index, Inst, InstKind, Kernel, KernelBody, KernelId, Launch, Mode, Nest,
+    Program, Stage, Store,
 };
 
-/// The launch with `to` written instead of `from`; if the kernel reads `to`, only at the element that it writes.
-///
-/// `None` if the kernel reads more of `to`, or it cannot be told.
-pub(crate) fn redirected(program: &mut Program, launch: &Launch, from: BufferId, to: BufferId) -> Option<Launch> {
-    let written = launch.args.iter().position(|view| view.buffer == from)?;
-    let read: Vec<usize> = (0..launch.args.len()).filter(|arg| launch.args[*arg].buffer == to).collect();
-    let aligned = |arg: &usize| launch.args[*arg].offset == launch.args[written].offset;
-    if !read.iter().all(aligned) {
-        return None;
+/// Redirects launches, making every kernel that this takes once.
+#[derive(Default)]
+pub(crate) struct Redirect {
+    /// By kernel, what it reads and what it writes; `None` where that is not possible. Looked up, never iterated.
+    known: BTreeMap<(KernelId, Vec<usize>, usize), Option<KernelId>>,
+}
+
+impl Redirect {
+    /// The launch with `to` written instead of `from`; if the kernel reads `to`, only at the element that it writes.
+    ///
+    /// `None` if the kernel reads more of `to`, or it cannot be told.
+    pub(crate) fn launch(&mut self, program: &mut Program, launch: &Launch, from: BufferId, to: BufferId) -> Option<Launch> {
+        let written = launch.args.iter().position(|view| view.buffer == from)?;
+        let read: Vec<usize> = (0..launch.args.len()).filter(|arg| launch.args[*arg].buffer == to).collect();
+        let aligned = |arg: &usize| launch.args[*arg].offset == launch.args[written].offset;
+        if !read.iter().all(aligned) {
+            return None;
+        }
+        let mut launch = launch.clone();
+        launch.args[written].buffer = to;
+        if !read.is_empty() {
+            launch.kernel = self.kernel(program, launch.kernel, &read, written)?;
+            let mut arg = 0;
+            launch.args.retain(|_| {
+                arg += 1;
+                !read.contains(&(arg - 1))
+            });
+        }
+        Some(launch)
     }
-    let mut launch = launch.clone();
-    launch.args[written].buffer = to;
-    if !read.is_empty() {
-        let kernel = in_place(program.kernel(launch.kernel), &read, written)?;
-        launch.kernel = program.intern(kernel);
-        let mut arg = 0;
-        launch.args.retain(|_| {
-            arg += 1;
-            !read.contains(&(arg - 1))
-        });
+
+    fn kernel(&mut self, program: &mut Program, kernel: KernelId, read: &[usize], written: usize) -> Option<KernelId> {
+        let make = || in_place(program.kernel(kernel), read, written).map(|kernel| program.intern(kernel));
+        *self.known.entry((kernel, read.to_vec(), written)).or_insert_with(make)
     }
-    Some(launch)
 }
 
 /// The kernel with the arguments `read` (all of them the same memory) and `written` as one, which is updated in place. The

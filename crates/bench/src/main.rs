@@ -1,4 +1,4 @@
-//! How fast compiled programs are: `cargo run --release -p graver-bench -- CASE.. [--json] [--roofline]`.
+//! How fast compiled programs are: `cargo run --release -p graver-bench -- CASE.. [--json] [--roofline] [--vs DIR] [--landings FILE]`.
 //!
 //! Cases are models and operations as PyTorch, JAX and ONNX Runtime are measured on; batch and length are symbols, so that what
 //! is timed is code for any size. Each case runs in a process of its own: memory and first calls are nobody else's.
@@ -6,23 +6,27 @@
 //! Exit codes: 0 ran; 1 a result differs from what is expected; 2 bad usage, or a case failed.
 
 mod cases;
+mod landing;
 mod machine;
 mod measure;
 mod models;
 mod numbers;
 mod roofline;
 mod row;
+mod vs;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use clap::Parser;
 use graver::Isa;
 use graver::prelude::*;
 
-use crate::cases::Case;
+use crate::cases::{Case, Kind};
+use crate::landing::Landing;
 use crate::numbers::Numbers;
 use crate::row::Row;
+use crate::vs::Versus;
 
 /// Time models and operations on this machine.
 #[derive(Debug, Parser)]
@@ -49,6 +53,18 @@ struct Args {
     /// Write every stage of a case's compilation into `DIR/CASE`.
     #[arg(long, value_name = "DIR")]
     dump: Option<PathBuf>,
+    /// Run other engines on the same work in turn with ours, from the environments that `peers/setup.sh DIR` makes, and print ratios.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["data", "dump", "roofline"])]
+    vs: Option<PathBuf>,
+    /// How often everybody runs; medians of medians are compared.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99), requires = "vs")]
+    rounds: u16,
+    /// Compare with the last landing that FILE tells of, and warn of what is slower by more than a tenth.
+    #[arg(long, value_name = "FILE", conflicts_with = "vs")]
+    landings: Option<PathBuf>,
+    /// Add this run to the file of landings.
+    #[arg(long, requires = "landings")]
+    record: bool,
     /// Run in this process: the one case that is named.
     #[arg(long, hide = true)]
     here: bool,
@@ -65,21 +81,72 @@ fn main() -> ExitCode {
 
 /// Every case that is asked for, one process after the other.
 fn each(args: &Args) -> Result<ExitCode, String> {
-    let mut worst = 0;
+    if let Some(dir) = &args.vs {
+        return versus(args, dir);
+    }
+    let (mut worst, mut rows) = (0, Vec::new());
     for (place, case) in chosen(&args.cases)?.into_iter().enumerate() {
-        let program = std::env::current_exe().map_err(|error| error.to_string())?;
-        let mut command = Command::new(program);
-        command.args([case.name, "--here", "--json"]).args(args.isa.map(|isa| format!("--isa={isa}")));
-        command.args(args.threads.map(|threads| format!("--threads={threads}")));
-        command.args(args.data.iter().flat_map(|folder| ["--data".as_ref(), folder.as_os_str()]));
-        command.args(args.dump.iter().flat_map(|folder| ["--dump".as_ref(), folder.as_os_str()]));
-        command.args(args.roofline.then_some("--roofline"));
-        let output = command.stderr(Stdio::inherit()).output().map_err(|error| error.to_string())?;
-        let text = String::from_utf8_lossy(&output.stdout);
+        let (code, text) = apart(args, case, args.data.as_deref())?;
         row::print(&text, args.json, place == 0);
-        worst = worst.max(output.status.code().unwrap_or(2));
+        rows.extend(text.lines().filter_map(|line| serde_json::from_str::<Row>(line).ok()));
+        worst = worst.max(code);
+    }
+    if let Some(file) = &args.landings {
+        landed(args, file, &rows)?;
     }
     Ok(ExitCode::from(u8::try_from(worst).unwrap_or(2)))
+}
+
+/// Runs a case in a process of its own: its exit code, and what it printed.
+fn apart(args: &Args, case: &Case, data: Option<&Path>) -> Result<(i32, String), String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut command = Command::new(program);
+    command.args([case.name, "--here", "--json"]).args(args.isa.map(|isa| format!("--isa={isa}")));
+    command.args(args.threads.map(|threads| format!("--threads={threads}")));
+    command.args(data.iter().flat_map(|folder| ["--data".as_ref(), folder.as_os_str()]));
+    command.args(args.dump.iter().flat_map(|folder| ["--dump".as_ref(), folder.as_os_str()]));
+    command.args(args.roofline.then_some("--roofline"));
+    let output = command.stderr(Stdio::inherit()).output().map_err(|error| error.to_string())?;
+    Ok((output.status.code().unwrap_or(2), String::from_utf8_lossy(&output.stdout).into_owned()))
+}
+
+/// Every case beside other engines.
+fn versus(args: &Args, dir: &Path) -> Result<ExitCode, String> {
+    let versus =
+        Versus { dir, threads: args.threads.map_or_else(machine::threads, usize::from), rounds: args.rounds, json: args.json };
+    let mut code = ExitCode::SUCCESS;
+    for case in chosen(&args.cases)? {
+        let wrong = std::cell::Cell::new(false);
+        versus.case(case, &|data| {
+            let (code, text) = apart(args, case, (case.kind() != Kind::Operation).then_some(data))?;
+            wrong.set(wrong.get() || code == 1);
+            if code < 2 { Ok(text) } else { Err(format!("{} failed", case.name)) }
+        })?;
+        if wrong.get() {
+            code = ExitCode::FAILURE;
+        }
+    }
+    Ok(code)
+}
+
+/// Warns of what became slower since the last landing, and records this one if that is asked for.
+fn landed(args: &Args, file: &Path, rows: &[Row]) -> Result<(), String> {
+    let fractions = rows.iter().filter_map(Row::fraction).collect();
+    let isa = args.isa.unwrap_or_else(Isa::detect).to_string();
+    let threads = args.threads.map_or_else(machine::threads, usize::from);
+    let now = Landing { commit: landing::commit(), cpu: landing::cpu(), isa, threads, fractions };
+    let all = Landing::read(file)?;
+    match now.last(&all) {
+        None => row::say(&format!("no landing of {threads} threads at {} to compare with", now.isa)),
+        Some(last) => {
+            let warnings = now.warnings(last);
+            warnings.iter().for_each(|warning| row::say(&format!("warning: {warning}")));
+            if warnings.is_empty() {
+                row::say(&format!("no case is slower than on {} by more than a tenth", last.commit));
+            }
+        }
+    }
+    if args.record { now.append(file) } else { Ok(()) }
 }
 
 /// The cases that words name, in the order of the words.

@@ -71,6 +71,11 @@ impl Row {
         }
     }
 
+    /// The case and how much of what the machine allows its fastest call reached, if it is known what that is.
+    pub(crate) fn fraction(&self) -> Option<(String, f64)> {
+        (self.floor_ms > 0.0).then(|| (self.case.clone(), rounded(self.floor_ms / self.min_ms, 3)))
+    }
+
     pub(crate) fn json(&self) -> String {
         serde_json::to_string(self).expect("numbers and texts are JSON")
     }

@@ -1,7 +1,9 @@
-//! Compile time against depth: the training step of a transformer of 12, 24 and 48 blocks, with where the time goes.
+//! Compile time against depth: the training step of a transformer of 12, 24 and 48 blocks, or of as many as the arguments say, with
+//! where the time goes.
 
 use std::time::Instant;
 
+use graver::ir::Sizes;
 use graver::nn::{AdamW, Init, LayerNorm, Linear, train_step};
 use graver::trace::{Tensor, spec};
 use graver::{Error, Module, cpu};
@@ -54,7 +56,8 @@ impl Block {
 }
 
 fn main() -> Result<(), Error> {
-    for depth in [12, 24, 48] {
+    let asked: Vec<usize> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
+    for depth in if asked.is_empty() { vec![12, 24, 48] } else { asked } {
         let mut init = Init::seed(1);
         let net =
             Net { blocks: (0..depth).map(|_| Block::new(&mut init)).collect(), head: Linear::new(WIDTH, 10).init(&mut init) };
@@ -65,10 +68,12 @@ fn main() -> Result<(), Error> {
         });
         let step = step.compile(&cpu())?;
         let (took, report) = (start.elapsed(), step.report());
+        let sizes = Sizes::from([("batch".to_owned(), 8), ("time".to_owned(), 64)]);
         println!(
-            "{depth} blocks: {took:.0?}, {} kernels for {} launches",
+            "{depth} blocks: {took:.0?}, {} kernels for {} launches; 8 x 64 take {:.1} MB to work in",
             step.kernels().len(),
-            step.program().entries[0].steps.len()
+            step.program().entries[0].steps.len(),
+            step.working_bytes(&sizes)?.arena as f64 / 1e6
         );
         let passes = report.passes.iter().map(|pass| (pass.pass, pass.took));
         let stages = report.stages.iter().map(|(stage, took)| (*stage, *took));

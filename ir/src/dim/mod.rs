@@ -10,6 +10,7 @@ mod prove;
 mod read;
 
 pub use limit::{MAX_DEPTH, MAX_NODES};
+pub use prove::Bounds;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

@@ -75,9 +75,8 @@ fn expand(module: &mut Module, function: &mut Function, node: NodeId, transform:
         }
     };
     let results = results.map_err(|first| all_refusals(&function.graph, transform, x, y, first))?;
-    for (out, result) in (0u16..).zip(results) {
-        function.replace(node.out(out), result);
-    }
+    let pairs: Vec<(Value, Value)> = (0u16..).map(|out| node.out(out)).zip(results).collect();
+    function.replace_all(&pairs);
     function.graph.remove(node);
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use graver_ir::{DType, FuncId, Function, Graph, Loc, Module, NodeId, Op, Role, Type};
+use graver_ir::{DType, FuncId, Function, Graph, Loc, Module, NodeId, Op, Place, Role, Type};
 
 /// The operations of a function that may go to blocks, operands before users, and what they look like from outside.
 pub(super) struct Sequence {
@@ -20,8 +20,8 @@ pub(super) struct Run {
     pub(super) count: usize,
 }
 
-/// What makes two operations look alike. Never iterated over, so a hash map's order is not seen.
-type Key<'a> = (What<'a>, &'a [Type], Line<'a>, Vec<Option<&'a str>>);
+/// What makes two operations look alike, lines by number. Never iterated over, so a hash map's order is not seen.
+type Key<'a> = (What<'a>, &'a [Type], usize, Vec<Option<&'a str>>);
 
 #[derive(PartialEq, Eq, Hash)]
 enum What<'a> {
@@ -39,12 +39,12 @@ pub(super) fn sequence(module: &Module, id: FuncId) -> Sequence {
     let graph = &function.graph;
     let nodes: Vec<NodeId> = graph.topo().into_iter().filter(|node| !is_given(graph, *node)).collect();
     let slots = slots(module, function);
-    let mut known: HashMap<Key<'_>, u32> = HashMap::new();
+    let (mut known, mut lines): (HashMap<Key<'_>, u32>, Lines<'_>) = (HashMap::new(), Lines::default());
     let mut label = |node: &NodeId| {
         let what = what(graph.op(*node))?;
         let slots = graph.args(*node).iter().map(|arg| slots.get(&arg.node).map(String::as_str)).collect();
         let next = u32::try_from(known.len()).expect("fewer than 2^32 operations");
-        Some(*known.entry((what, &graph.node(*node).outs, line(graph.loc(*node)), slots)).or_insert(next))
+        Some(*known.entry((what, &graph.node(*node).outs, lines.number(graph.loc(*node)), slots)).or_insert(next))
     };
     let labels = nodes.iter().map(&mut label).collect();
     Sequence { nodes, labels }
@@ -89,6 +89,22 @@ fn without_numbers(path: &str) -> String {
     }
     let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     path.split('.').filter(|part| !is_number(part)).collect::<Vec<_>>().join(".")
+}
+
+/// Lines by number, and of the places that were asked for.
+#[derive(Default)]
+struct Lines<'a> {
+    numbers: HashMap<Line<'a>, usize>,
+    /// Many operations have one place.
+    places: HashMap<*const Place, usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn number(&mut self, loc: &'a Loc) -> usize {
+        let next = self.numbers.len();
+        let place = loc.place().map_or(std::ptr::null(), std::ptr::from_ref);
+        *self.places.entry(place).or_insert_with(|| *self.numbers.entry(line(loc)).or_insert(next))
+    }
 }
 
 fn line(loc: &Loc) -> Line<'_> {

@@ -12,8 +12,6 @@
 mod cut;
 mod find;
 
-use std::collections::BTreeMap;
-
 use graver_ir::op::{Call, Composite};
 use graver_ir::{Error, FuncId, Module, NodeId, Op, Value};
 
@@ -58,17 +56,17 @@ fn outline(module: &mut Module, id: FuncId) -> Changed {
 /// Puts calls in the place of the copies.
 fn call(module: &mut Module, id: FuncId, op: &Op, cut: &Cut) {
     let function = module.function_mut(id);
-    // What one copy gives, the next may read.
-    let mut moved: BTreeMap<Value, Value> = BTreeMap::new();
+    let mut pairs: Vec<(Value, Value)> = Vec::new();
     for copy in &cut.copies {
-        let args: Vec<Value> = copy.reads.iter().map(|read| moved.get(read).copied().unwrap_or(*read)).collect();
-        let node = function.graph.add(op.clone(), &args, copy.loc.clone()).expect("R1: a copy reads values of the block's types");
+        let node = function.graph.add(op.clone(), &copy.reads, copy.loc.clone());
+        let node = node.expect("R1: a copy reads values of the block's types");
         let gives = cut.gives.iter().map(|(place, out)| copy.nodes[*place].out(*out));
-        for (old, new) in gives.zip(outs(node, 0..cut.gives.len())) {
-            function.replace(old, new);
-            moved.insert(old, new);
-        }
-        // Reversed: a user goes before its operands. Numbers stay, for others may use them.
+        pairs.extend(gives.zip(outs(node, 0..cut.gives.len())));
+    }
+    // What one copy gives, the next may read.
+    function.replace_all(&pairs);
+    // Reversed: a user goes before its operands. Numbers stay, for others may use them.
+    for copy in cut.copies.iter().rev() {
         let is_number = |node: &NodeId| matches!(function.graph.op(*node), Op::Const(_));
         let inside: Vec<NodeId> = cut.inside().map(|place| copy.nodes[place]).filter(|node| !is_number(node)).collect();
         inside.into_iter().rev().for_each(|node| function.graph.remove(node));

@@ -31,6 +31,25 @@ impl Case {
     const fn moving(name: &'static str, bytes: f64, build: Build) -> Self {
         Self { name, flops: 0.0, bytes, build }
     }
+
+    pub(crate) fn kind(&self) -> Kind {
+        match self.name {
+            name if name.ends_with("_train") => Kind::Train,
+            name if name.contains("_infer") => Kind::Infer,
+            _ => Kind::Operation,
+        }
+    }
+}
+
+/// What a case is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Steps of a model's training.
+    Train,
+    /// A model's results.
+    Infer,
+    /// Single operations.
+    Operation,
 }
 
 const MLP: f64 = 2.0 * (784.0 * 512.0 + 512.0 * 512.0 + 512.0 * 10.0);

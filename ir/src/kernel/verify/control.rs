@@ -1,6 +1,6 @@
 //! Checks steps around other steps: K25 to K27, and K21 in loops.
 
-use super::entry::{Steps, overlap};
+use super::entry::{Span, Steps};
 use super::note;
 use super::program::{no_axes, wrong_dim};
 use crate::dim::{Atom, Dim};
@@ -12,14 +12,14 @@ impl Steps<'_> {
     /// Every step in order, numbered after `place`.
     pub(super) fn all(&mut self, steps: &[Step], place: &str, found: &mut Findings) {
         for (at, step) in steps.iter().enumerate() {
-            let place = format!("{place}{at}");
+            let place = || format!("{place}{at}");
             match step {
                 Step::Launch(launch) => {
                     let wrong = self.wrong_launch(launch);
-                    note(found, || place, wrong);
+                    note(found, place, wrong);
                 }
-                Step::If(branch) => self.branch(branch, &place, found),
-                Step::Loop(of) => self.repeat(of, &place, found),
+                Step::If(branch) => self.branch(branch, &place(), found),
+                Step::Loop(of) => self.repeat(of, &place(), found),
             }
         }
     }
@@ -83,7 +83,7 @@ impl Steps<'_> {
         let alike = x.dtype == y.dtype && x.shape == y.shape && computed(&x.place) && computed(&y.place);
         let numel: Dim = x.shape.iter().product();
         let (view_x, view_y) = (View::whole(now), View::whole(next));
-        if !alike || overlap((&view_x, x, &numel), (&view_y, y, &numel)) {
+        if !alike || Span::of(&view_x, x, &numel).meets(&Span::of(&view_y, y, &numel)) {
             return Some(format!("K27: b{} and b{} are not two computed buffers of one type", now.0, next.0));
         }
         if !self.written[now.0 as usize] {
@@ -106,6 +106,9 @@ impl Steps<'_> {
 
     /// What is wrong with an offset, in which counters may occur, if anything: K9, K23, K26.
     pub(super) fn wrong_offset(&self, offset: &Dim) -> Option<String> {
+        if offset.as_const().is_some() {
+            return None;
+        }
         let is_counter = |atom: &Atom| if let Atom::Sym(symbol) = atom { self.counters.contains(symbol) } else { false };
         for term in offset.terms() {
             let counted = term.atoms.iter().filter(|atom| is_counter(atom)).count();

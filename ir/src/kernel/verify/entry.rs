@@ -28,6 +28,8 @@ pub(super) fn check(program: &Program, entry: &Entry, found: &mut Findings) {
         let mut walk = Steps {
             program,
             entry,
+            reaches: program.kernels.iter().map(|kernel| kernel.args.iter().map(extent).collect()).collect(),
+            numels: entry.buffers.iter().map(|buffer| buffer.shape.iter().product()).collect(),
             written: vec![false; entry.buffers.len()],
             writes_state: false,
             counters: Vec::new(),
@@ -90,6 +92,10 @@ fn nonempty(dim: &Dim) -> Dim {
 pub(super) struct Steps<'a> {
     pub(super) program: &'a Program,
     pub(super) entry: &'a Entry,
+    /// How far each argument of each kernel reaches.
+    reaches: Vec<Vec<Dim>>,
+    /// The elements of each buffer.
+    numels: Vec<Dim>,
     /// By buffer.
     pub(super) written: Vec<bool>,
     pub(super) writes_state: bool,
@@ -108,13 +114,12 @@ impl Steps<'_> {
             return Some(format!("K3: {} views for the {} arguments of `{}`", launch.args.len(), kernel.args.len(), kernel.name));
         }
         let mut uses = Vec::new();
-        for (arg, view) in kernel.args.iter().zip(&launch.args) {
+        let reaches = &self.reaches[launch.kernel.0 as usize];
+        for ((arg, view), reach) in kernel.args.iter().zip(&launch.args).zip(reaches) {
             let Some(buffer) = self.entry.buffers.get(view.buffer.0 as usize) else {
                 return Some(format!("K4: there is no buffer b{}", view.buffer.0));
             };
-            let reach = extent(arg);
-            if let Some(wrong) =
-                self.wrong_view(view, buffer, arg.dtype, &reach).or_else(|| self.wrong_use(view.buffer, arg.mode))
+            if let Some(wrong) = self.wrong_view(view, buffer, arg.dtype, reach).or_else(|| self.wrong_use(view.buffer, arg.mode))
             {
                 return Some(wrong);
             }
@@ -129,10 +134,12 @@ impl Steps<'_> {
         if self.writes_state && kernel.body.may_fail() {
             return Some("K21: it may set the status word, and state is written before or by it".to_owned());
         }
-        let pairs = uses.iter().enumerate().flat_map(|(at, x)| uses[at + 1..].iter().map(move |y| (x, y)));
-        pairs.filter(|(x, y)| x.2 != Mode::Read || y.2 != Mode::Read).find_map(|(x, y)| {
-            let overlap = overlap((x.0, x.1, &x.3), (y.0, y.1, &y.3));
-            overlap.then(|| format!("K17: b{} and b{} overlap, and one is written", x.0.buffer.0, y.0.buffer.0))
+        let spans: Vec<Span<'_>> = uses.iter().map(|(view, buffer, _, reach)| Span::of(view, buffer, reach)).collect();
+        let written = |at: usize| uses[at].2 != Mode::Read;
+        let pairs = (0..uses.len()).flat_map(|x| (x + 1..uses.len()).map(move |y| (x, y)));
+        pairs.filter(|(x, y)| written(*x) || written(*y)).find_map(|(x, y)| {
+            let [x, y] = [&spans[x], &spans[y]];
+            x.meets(y).then(|| format!("K17: b{} and b{} overlap, and one is written", x.view.buffer.0, y.view.buffer.0))
         })
     }
 
@@ -140,8 +147,8 @@ impl Steps<'_> {
         if dtype != buffer.dtype {
             return Some(format!("K3: b{} holds {}, the kernel takes {dtype}", view.buffer.0, buffer.dtype));
         }
-        let numel: Dim = buffer.shape.iter().product();
-        let outside = is_negative(&view.offset) || is_negative(&(&numel - &view.offset - reach));
+        let numel = &self.numels[view.buffer.0 as usize];
+        let outside = is_negative(&view.offset) || is_negative(&(numel - &view.offset - reach));
         let outside =
             outside.then(|| format!("K4: {reach} elements from {} on leave b{} of {numel}", view.offset, view.buffer.0));
         self.wrong_offset(&view.offset).or(outside)
@@ -161,17 +168,41 @@ impl Steps<'_> {
     }
 }
 
-/// Whether two views are known to share an element: from the same element on, or in the same bytes of the arena.
-pub(super) fn overlap((x, in_x, x_reach): (&View, &Buffer, &Dim), (y, in_y, y_reach): (&View, &Buffer, &Dim)) -> bool {
-    let known = |dim: &Dim| nonempty(dim).is_positive();
-    if x.buffer == y.buffer {
-        return x.offset == y.offset && known(x_reach) && known(y_reach);
+/// What a view reaches.
+pub(super) struct Span<'a> {
+    view: &'a View,
+    place: &'a Place,
+    reach: &'a Dim,
+    /// The bytes of the arena, if they are there: the first, and the first after them.
+    bytes: Option<(Dim, Dim)>,
+}
+
+impl<'a> Span<'a> {
+    /// So many elements from the view's first on.
+    pub(super) fn of(view: &'a View, buffer: &'a Buffer, reach: &'a Dim) -> Self {
+        let size = Dim::from(buffer.dtype.size());
+        let bytes = match &buffer.place {
+            Place::Arena(from) => {
+                let start = from + &view.offset * &size;
+                let end = &start + reach * &size;
+                Some((start, end))
+            }
+            Place::Input(_) | Place::Output(_) | Place::State(_) | Place::Const(_) | Place::Unplaced => None,
+        };
+        Self { view, place: &buffer.place, reach, bytes }
     }
-    let (Place::Arena(from_x), Place::Arena(from_y)) = (&in_x.place, &in_y.place) else {
-        return in_x.place == in_y.place && in_x.place != Place::Unplaced;
-    };
-    let start = |from: &Dim, view: &View, buffer: &Buffer| from + &view.offset * &Dim::from(buffer.dtype.size());
-    let (start_x, start_y) = (start(from_x, x, in_x), start(from_y, y, in_y));
-    let end = |start: &Dim, reach: &Dim, buffer: &Buffer| start + reach * &Dim::from(buffer.dtype.size());
-    known(&(end(&start_x, x_reach, in_x) - &start_y)) && known(&(end(&start_y, y_reach, in_y) - &start_x))
+
+    /// Whether both are known to share an element: from the same element on, or in the same bytes of the arena.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        let known = |dim: &Dim| nonempty(dim).is_positive();
+        if self.view.buffer == other.view.buffer {
+            return self.view.offset == other.view.offset && known(self.reach) && known(other.reach);
+        }
+        let (Some((start, end)), Some((other_start, other_end))) = (&self.bytes, &other.bytes) else {
+            return self.place == other.place && *self.place != Place::Unplaced;
+        };
+        // Most are plainly apart, which takes little to see.
+        let apart = other_start.is_plainly_at_least(end) || start.is_plainly_at_least(other_end);
+        !apart && known(&(end - other_start)) && known(&(other_end - start))
+    }
 }

@@ -4,11 +4,15 @@
 //! placed first, each at the lowest offset where it is *proved*, for all sizes of symbols, to overlap no buffer that
 //! lives at the same time. Never changes steps or kernels.
 
+mod bytes;
+
 use std::collections::BTreeMap;
 
 use graver_ir::Target;
 use graver_ir::dim::{Atom, Dim, Term};
 use graver_ir::kernel::{Entry, Life, Place, Program, lives};
+
+use bytes::{Basis, Bytes, Plain};
 
 /// A buffer to be placed, or with its place.
 #[derive(Clone)]
@@ -17,6 +21,12 @@ struct Item<T> {
     life: Life,
     size: T,
     start: T,
+}
+
+impl<T> Item<T> {
+    fn map<U>(&self, of: impl Fn(&T) -> U) -> Item<U> {
+        Item { buffer: self.buffer, life: self.life, size: of(&self.size), start: of(&self.start) }
+    }
 }
 
 /// Gives every unplaced buffer its place.
@@ -35,13 +45,16 @@ fn plan(entry: &mut Entry, alignment: i64) {
     let mut items: Vec<Item<Dim>> = lives(entry).into_iter().enumerate().filter_map(unplaced).collect();
     align(&mut items, alignment);
     items.sort_by_key(|item| (std::cmp::Reverse(item.size.nominal()), item.buffer));
-    // Every pair of buffers that live at once is proved apart: of many, only what little work proves.
-    let not_below = if items.len() > MANY { Dim::is_plainly_at_least } else { Dim::is_at_least };
-    let chosen = [best_order(&items), items].map(|order| placed(&order, &not_below));
-    let [searched, by_size] = chosen.map(|placed| (top(&placed).nominal(), placed));
-    let placed = if by_size.0 < searched.0 { by_size.1 } else { searched.1 };
-    entry.arena = top(&placed);
-    for item in placed {
+    // Every pair of buffers that live at once is proved apart: of many, only what coefficients prove.
+    let (places, arena) = if items.len() > MANY {
+        let basis = Basis::of(items.iter().map(|item| &item.size));
+        let (places, top) = best(&items.iter().map(|item| item.map(|dim| basis.plain(dim))).collect::<Vec<_>>(), &basis.zero());
+        (places.iter().map(|item| item.map(Plain::dim)).collect(), top.dim())
+    } else {
+        best(&items, &Dim::ZERO)
+    };
+    entry.arena = arena;
+    for item in places {
         entry.buffers[item.buffer].place = Place::Arena(item.start);
     }
 }
@@ -81,32 +94,29 @@ fn rounded(bytes: &Dim, alignment: i64) -> Option<Dim> {
 
 /// So many buffers are many.
 const MANY: usize = 256;
-/// So many that live at once are.
-const MANY_AT_ONCE: usize = 64;
 
 /// One part in so many of all bytes may be lost to alignment.
 const WASTE: i64 = 24;
 /// Or one part in so many of a buffer's own.
 const OWN_WASTE: i64 = 16;
 
-fn top(placed: &[Item<Dim>]) -> Dim {
-    placed.iter().fold(Dim::ZERO, |top, item| top.greater(&(&item.start + &item.size)))
+/// The lower of two plans, with its height: by size, and in the order that was found for usual sizes.
+fn best<T: Bytes>(items: &[Item<T>], zero: &T) -> (Vec<Item<T>>, T) {
+    let [searched, by_size] = [best_order(items), items.to_vec()].map(|order| placed(&order, zero));
+    if by_size.1.nominal() < searched.1.nominal() { by_size } else { searched }
 }
 
 /// Plans for usual sizes, with what stood highest placed first the next time: the order of the lowest plan.
-fn best_order(items: &[Item<Dim>]) -> Vec<Item<Dim>> {
+fn best_order<T: Bytes>(items: &[Item<T>]) -> Vec<Item<T>> {
     let mut order: Vec<usize> = (0..items.len()).collect();
-    let sizes: Vec<Item<i64>> = items
-        .iter()
-        .enumerate()
-        .map(|(place, item)| Item { buffer: place, life: item.life, size: item.size.nominal(), start: 0 })
-        .collect();
+    let sizes: Vec<Item<i64>> =
+        items.iter().enumerate().map(|(place, item)| Item { buffer: place, ..item.map(T::nominal) }).collect();
     let mut best = (i64::MAX, order.clone());
-    for _ in 0..ROUNDS.min(WORK / (items.len() + 1)) {
+    let work = items.len() * items.len();
+    for _ in 0..ROUNDS.min(WORK / (work + 1)) {
         let ordered: Vec<Item<i64>> = order.iter().map(|place| sizes[*place].clone()).collect();
-        let placed = placed(&ordered, &|to, from| to >= from);
+        let (placed, height) = placed(&ordered, &0);
         let Some(highest) = placed.iter().max_by_key(|item| (item.start + item.size, item.buffer)) else { break };
-        let height = highest.start + highest.size;
         if height < best.0 {
             best = (height, order.clone());
         }
@@ -118,104 +128,22 @@ fn best_order(items: &[Item<Dim>]) -> Vec<Item<Dim>> {
 
 /// How often a plan is tried.
 const ROUNDS: usize = 32;
-/// Bounds the rounds for many buffers.
-const WORK: usize = 20_000;
+/// Pairs of buffers that all tries together look at.
+const WORK: usize = 8_000_000;
 
-/// How deep maxima may nest in an offset: proofs look into both sides of each, so their cost doubles with every level.
-const DEEPEST: usize = 2;
-
-fn nesting(dim: &Dim) -> usize {
-    let of = |atom: &Atom| match atom {
-        Atom::Max(x, y) => 1 + nesting(x).max(nesting(y)),
-        Atom::Min(x, y) | Atom::FloorDiv(x, y) | Atom::Mod(x, y) => nesting(x).max(nesting(y)),
-        Atom::Sym(_) | Atom::Axis(_) => 0,
-    };
-    dim.terms().iter().flat_map(|term| &term.atoms).map(of).max().unwrap_or(0)
-}
-
-/// An offset, of positive terms, without maxima: not below it.
-fn flat(dim: &Dim) -> Dim {
-    dim.substitute(&|atom| match atom {
-        Atom::Max(x, y) => Some(bound(&flat(x), &flat(y))),
-        Atom::Sym(_) | Atom::Axis(_) | Atom::Min(..) | Atom::FloorDiv(..) | Atom::Mod(..) => None,
-    })
-}
-
-/// The greater coefficient of every term: not below either, since sizes are not negative.
-fn bound(x: &Dim, y: &Dim) -> Dim {
-    let mut greatest: BTreeMap<Vec<Atom>, i64> = BTreeMap::new();
-    for term in x.terms().into_iter().chain(y.terms()) {
-        let coeff = greatest.entry(term.atoms).or_insert(0);
-        *coeff = term.coeff.max(*coeff);
-    }
-    let product = |(atoms, coeff): (Vec<Atom>, i64)| atoms.into_iter().fold(Dim::from(coeff), |x, atom| x * Dim::atom(atom));
-    greatest.into_iter().map(product).sum()
-}
-
-/// A size as the plan computes with it.
-trait Bytes: Clone {
-    fn zero() -> Self;
-    fn plus(&self, other: &Self) -> Self;
-    fn greater(&self, other: &Self) -> Self;
-    fn rank(&self) -> i64;
-}
-
-impl Bytes for Dim {
-    fn zero() -> Self {
-        Self::ZERO
-    }
-
-    fn plus(&self, other: &Self) -> Self {
-        self + other
-    }
-
-    fn greater(&self, other: &Self) -> Self {
-        if self.is_plainly_at_least(other) {
-            return self.clone();
-        }
-        if other.is_plainly_at_least(self) {
-            return other.clone();
-        }
-        let exact = self.max_with(other);
-        if nesting(&exact) <= DEEPEST { exact } else { bound(&flat(self), &flat(other)) }
-    }
-
-    fn rank(&self) -> i64 {
-        self.nominal()
-    }
-}
-
-impl Bytes for i64 {
-    fn zero() -> Self {
-        0
-    }
-
-    fn plus(&self, other: &Self) -> Self {
-        self.saturating_add(*other)
-    }
-
-    fn greater(&self, other: &Self) -> Self {
-        *self.max(other)
-    }
-
-    fn rank(&self) -> i64 {
-        *self
-    }
-}
-
-/// Every item at the lowest place where it is proved to meet none of those before it.
-fn placed<T: Bytes>(items: &[Item<T>], not_below: &dyn Fn(&T, &T) -> bool) -> Vec<Item<T>> {
+/// Every item at the lowest place where it is proved to meet none of those before it, and the height of all.
+fn placed<T: Bytes>(items: &[Item<T>], zero: &T) -> (Vec<Item<T>>, T) {
     let mut placed: Vec<Item<T>> = Vec::with_capacity(items.len());
-    let (mut all, mut top): (Vec<Taken<T>>, T) = (Vec::with_capacity(items.len()), T::zero());
+    let (mut all, mut top): (Vec<Taken<T>>, T) = (Vec::with_capacity(items.len()), zero.clone());
     for item in items {
         let taken: Vec<&Taken<T>> = all.iter().filter(|other| other.life.meets(item.life)).collect();
-        let item = Item { start: lowest(&taken, &top, &item.size, not_below), ..item.clone() };
+        let item = Item { start: lowest(&taken, zero, &item.size), ..item.clone() };
         let own = Taken::of(&item);
         top = top.greater(&own.end);
         all.insert(all.partition_point(|other| (other.low, other.high) <= (own.low, own.high)), own);
         placed.push(item);
     }
-    placed
+    (placed, top)
 }
 
 /// A range that is taken, and where it lies for usual sizes.
@@ -230,19 +158,22 @@ struct Taken<T> {
 impl<T: Bytes> Taken<T> {
     fn of(item: &Item<T>) -> Self {
         let end = item.start.plus(&item.size);
-        Self { life: item.life, start: item.start.clone(), low: item.start.rank(), high: end.rank(), end }
+        Self { life: item.life, start: item.start.clone(), low: item.start.nominal(), high: end.nominal(), end }
     }
 }
 
 /// The first gap between what is taken (ascending for usual sizes) that is proved large enough for all sizes. Where it is not
-/// even for usual sizes, nothing is tried. Where none is proved, the place is above all of them; of many, above everything, which is known.
-fn lowest<T: Bytes>(taken: &[&Taken<T>], top: &T, size: &T, not_below: &dyn Fn(&T, &T) -> bool) -> T {
-    let (needed, zero) = (size.rank(), T::zero());
-    let (mut cursor, mut start) = (0, &zero);
+/// even for usual sizes, nothing is tried. Where none is proved, the place is above all of them.
+fn lowest<T: Bytes>(taken: &[&Taken<T>], zero: &T, size: &T) -> T {
+    let needed = size.nominal();
+    let (mut cursor, mut start) = (0, zero);
     let free = |cursor: i64, start: &T| {
+        if T::IS_NOMINAL {
+            return true;
+        }
         let end = start.plus(size);
         let apart = |other: &&Taken<T>| {
-            if other.low >= cursor.saturating_add(needed) { not_below(&other.start, &end) } else { not_below(start, &other.end) }
+            if other.low >= cursor.saturating_add(needed) { other.start.is_at_least(&end) } else { start.is_at_least(&other.end) }
         };
         taken.iter().all(apart)
     };
@@ -254,11 +185,5 @@ fn lowest<T: Bytes>(taken: &[&Taken<T>], top: &T, size: &T, not_below: &dyn Fn(&
             (cursor, start) = (other.high, &other.end);
         }
     }
-    if free(cursor, start) {
-        start.clone()
-    } else if taken.len() > MANY_AT_ONCE {
-        top.clone()
-    } else {
-        taken.iter().fold(zero.clone(), |top, other| top.greater(&other.end))
-    }
+    if free(cursor, start) { start.clone() } else { taken.iter().fold(zero.clone(), |top, other| top.greater(&other.end)) }
 }

@@ -1,0 +1,185 @@
+"""The bench's cases as PyTorch modules: models, their data, their optimisers. Seeds are fixed."""
+
+import math
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+WIDTH, HEADS, LAYERS = 768, 12, 12
+
+
+class Mlp(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1, self.fc2, self.fc3 = nn.Linear(784, 512), nn.Linear(512, 512), nn.Linear(512, 10)
+
+    def forward(self, x):
+        return self.fc3(F.relu(self.fc2(F.relu(self.fc1(x)))))
+
+
+class Cnn(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.c1, self.c2 = nn.Conv2d(3, 32, 3, padding=1), nn.Conv2d(32, 64, 3, padding=1)
+        self.fc1, self.fc2 = nn.Linear(64 * 36, 128), nn.Linear(128, 10)
+
+    def forward(self, x):
+        for conv in (self.c1, self.c2):
+            x = F.max_pool2d(F.relu(conv(x)), 2)
+        return self.fc2(F.relu(self.fc1(x.flatten(1))))
+
+
+class Sequence(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.fc = nn.LSTM(128, 256, batch_first=True), nn.Linear(256, 10)
+
+    def forward(self, x):
+        return self.fc(self.rnn(x)[0][:, -1])
+
+
+class Block(nn.Module):
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.conv2, self.bn2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs)
+        shortcut = lambda: nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        self.down = shortcut() if inputs != outputs else None
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + (x if self.down is None else self.down(x)))
+
+
+class ResNet18(nn.Module):
+    def __init__(self, classes, small):
+        super().__init__()
+        self.small = small
+        self.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False) if small else nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        inputs = 64
+        for stage, outputs in enumerate((64, 128, 256, 512), 1):
+            blocks = (Block(inputs, outputs, 1 if stage == 1 else 2), Block(outputs, outputs, 1))
+            setattr(self, f"layer{stage}", nn.Sequential(*blocks))
+            inputs = outputs
+        self.fc = nn.Linear(512, classes)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        if not self.small:
+            x = F.max_pool2d(x, 3, 2, 1)
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+        return self.fc(x.mean((2, 3)))
+
+
+def heads(x):
+    return x.view(*x.shape[:2], HEADS, WIDTH // HEADS).transpose(1, 2)
+
+
+def merged(x):
+    return x.transpose(1, 2).flatten(2)
+
+
+class BertLayer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
+        self.up, self.down = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+        self.ln1, self.ln2 = nn.LayerNorm(WIDTH, 1e-12), nn.LayerNorm(WIDTH, 1e-12)
+
+    def forward(self, x):
+        seen = F.scaled_dot_product_attention(*(heads(part(x)) for part in (self.q, self.k, self.v)))
+        x = self.ln1(x + self.o(merged(seen)))
+        return self.ln2(x + self.down(F.gelu(self.up(x))))
+
+
+class Bert(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.word, self.pos, self.typ = nn.Embedding(30522, WIDTH), nn.Embedding(512, WIDTH), nn.Embedding(2, WIDTH)
+        self.ln, self.layers = nn.LayerNorm(WIDTH, 1e-12), nn.ModuleList(BertLayer() for _ in range(LAYERS))
+
+    def forward(self, tokens):
+        x = self.ln(self.word(tokens) + self.pos.weight[: tokens.shape[1]] + self.typ.weight[0])
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class GptLayer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.ln1, self.ln2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.attn, self.proj = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.up, self.down = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+
+    def forward(self, x):
+        parts = (heads(part) for part in self.attn(self.ln1(x)).chunk(3, -1))
+        x = x + self.proj(merged(F.scaled_dot_product_attention(*parts, is_causal=True)))
+        return x + self.down(F.gelu(self.up(self.ln2(x)), approximate="tanh"))
+
+
+class Gpt2(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.wte, self.wpe = nn.Embedding(50257, WIDTH), nn.Embedding(1024, WIDTH)
+        self.h, self.lnf = nn.ModuleList(GptLayer() for _ in range(LAYERS)), nn.LayerNorm(WIDTH)
+
+    def forward(self, tokens):
+        x = self.wte(tokens) + self.wpe.weight[: tokens.shape[1]]
+        for layer in self.h:
+            x = layer(x)
+        return F.linear(self.lnf(x), self.wte.weight)
+
+
+def images(batch, side, classes):
+    return torch.randn(batch, 3, side, side), torch.randint(classes, (batch,))
+
+
+def sgd(momentum=0.0):
+    return lambda params: torch.optim.SGD(params, 0.01, momentum=momentum)
+
+
+# case: the model, its data, the optimiser of a training case, the standard deviation of its weights
+CASES = {
+    "mlp_train": (Mlp, lambda: (torch.randn(128, 784), torch.randint(10, (128,))), sgd(), None),
+    "cnn_train": (Cnn, lambda: images(64, 24, 10), sgd(0.9), None),
+    "cnn_infer_b1": (Cnn, lambda: images(1, 24, 10)[:1], None, None),
+    "cnn_infer_b64": (Cnn, lambda: images(64, 24, 10)[:1], None, None),
+    "lstm_train": (
+        Sequence,
+        lambda: (torch.randn(32, 64, 128), torch.randint(10, (32,))),
+        lambda params: torch.optim.Adam(params, 1e-3),
+        None,
+    ),
+    "resnet18_infer_b1": (lambda: ResNet18(1000, False), lambda: images(1, 224, 1000)[:1], None, None),
+    "resnet18_infer_b8": (lambda: ResNet18(1000, False), lambda: images(8, 224, 1000)[:1], None, None),
+    "resnet18_train": (lambda: ResNet18(10, True), lambda: images(32, 32, 10), sgd(0.9), None),
+    "bert_base_infer_b1": (Bert, lambda: (torch.randint(30522, (1, 128)),), None, 0.02),
+    "bert_base_infer_b8": (Bert, lambda: (torch.randint(30522, (8, 128)),), None, 0.02),
+    "gpt2_small_train": (
+        Gpt2,
+        lambda: (torch.randint(50257, (4, 129)),),
+        lambda params: torch.optim.AdamW(params, 1e-4, weight_decay=0.01),
+        0.02,
+    ),
+}
+
+
+def fill(model, std):
+    """Normal weights, biases of zero, norms that change nothing."""
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() > 1:
+                weight.normal_(std=std or 1 / math.sqrt(weight[0].numel()))
+            else:
+                weight.fill_(1.0 if name.endswith("weight") else 0.0)
+
+
+def loss_of(model, data):
+    if isinstance(model, Gpt2):
+        (tokens,) = data
+        return F.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
+    return F.cross_entropy(model(data[0]), data[1])

@@ -1,0 +1,203 @@
+//! Our cases beside the same work of others in the same minutes: PyTorch, JAX and ONNX Runtime, from the environments that
+//! `peers/setup.sh DIR` makes.
+//!
+//! Every engine reads the same weights and data, which PyTorch writes once. In the first round every mode of every engine runs, in
+//! later ones each engine's best; ours runs between them, so that whatever else the machine does meets all alike. PyTorch runs as it
+//! comes and with an allocator that keeps its memory (`+retain`), which matters where results are large.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::cases::{Case, Kind};
+use crate::row::say;
+
+/// Another engine.
+struct Peer {
+    name: &'static str,
+    /// The environment that it lives in.
+    home: &'static str,
+    script: &'static str,
+    modes: fn(Kind) -> &'static [&'static str],
+}
+
+const PEERS: [Peer; 3] = [
+    Peer {
+        name: "torch",
+        home: "torch",
+        script: "peer_torch.py",
+        modes: |kind| match kind {
+            Kind::Train => &["eager", "eager+retain", "eager_fused", "eager_fused+retain", "compile"],
+            Kind::Infer => &["eager", "eager+retain", "compile", "freeze"],
+            Kind::Operation => &["eager", "eager+retain", "compile"],
+        },
+    },
+    Peer { name: "jax", home: "jax", script: "peer_jax.py", modes: |_| &["jit"] },
+    Peer {
+        name: "ort",
+        home: "jax",
+        script: "peer_ort.py",
+        modes: |kind| match kind {
+            Kind::Train => &[],
+            Kind::Infer | Kind::Operation => &["ort"],
+        },
+    },
+];
+
+/// glibc keeps what is freed instead of giving it back.
+const RETAIN: [(&str, &str); 3] =
+    [("MALLOC_MMAP_MAX_", "0"), ("MALLOC_TRIM_THRESHOLD_", "17179869184"), ("MALLOC_TOP_PAD_", "268435456")];
+
+/// How a comparison is run.
+pub(crate) struct Versus<'a> {
+    /// Where `setup.sh` put the environments; weights and data come to lie there too.
+    pub(crate) dir: &'a Path,
+    pub(crate) threads: usize,
+    pub(crate) rounds: u16,
+    pub(crate) json: bool,
+}
+
+/// The medians of every mode of every engine, one a round, in milliseconds.
+type Medians = BTreeMap<(&'static str, &'static str), Vec<f64>>;
+
+impl Versus<'_> {
+    /// Runs a case of everybody's; `ours` runs it here and gives the row that it printed.
+    pub(crate) fn case(&self, case: &Case, ours: &dyn Fn(&Path) -> Result<String, String>) -> Result<(), String> {
+        let data = self.dir.join("data");
+        self.prepare(case, &data)?;
+        let (mut own, mut peers, mut seen): (Vec<f64>, Medians, BTreeMap<&str, f64>) = Default::default();
+        for round in 0..self.rounds {
+            for peer in &PEERS {
+                let best = (round > 0).then(|| best(&peers, Some(peer.name))).flatten();
+                let modes = (peer.modes)(case.kind()).iter().filter(|mode| best.is_none_or(|((_, best), _)| best == **mode));
+                for mode in modes {
+                    let Some(row) = self.peer(peer, mode, case, &data) else { continue };
+                    peers.entry((peer.name, mode)).or_default().push(number(&row, "median_ms")?);
+                    seen.entry(peer.name).or_insert(row["check"].as_f64().unwrap_or(f64::NAN));
+                }
+                let row = ours(&data)?;
+                if self.json {
+                    say(row.trim());
+                }
+                let row = serde_json::from_str(&row).map_err(|error| format!("{}: {error}", case.name))?;
+                own.push(number(&row, "median_ms")?);
+                seen.insert("graver", number(&row, "check")?);
+            }
+        }
+        summary(case, &mut own, &peers, &seen);
+        Ok(())
+    }
+
+    /// Weights, data and the ONNX file of a case, made once.
+    fn prepare(&self, case: &Case, data: &Path) -> Result<(), String> {
+        let python = self.dir.join("torch/bin/python");
+        if !python.exists() {
+            return Err(format!("{} is not there; `{}` makes it", python.display(), scripts().join("setup.sh").display()));
+        }
+        let make = |file: String, script: &str, words: &[&str]| {
+            if data.join(&file).exists() {
+                return Ok(());
+            }
+            let mut command = Command::new(&python);
+            command.arg(scripts().join(script)).args(words);
+            let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{}: {error}", python.display()))?;
+            if output.status.success() { Ok(()) } else { Err(format!("{script}: {}", last_lines(&output.stderr))) }
+        };
+        std::fs::create_dir_all(data).map_err(|error| format!("{}: {error}", data.display()))?;
+        let folder = data.to_string_lossy();
+        if case.kind() != Kind::Operation {
+            make(format!("{}.safetensors", case.name), "dump.py", &[&folder, case.name])?;
+        }
+        let has_onnx = case.kind() == Kind::Infer || case.name.starts_with("micro") || case.name == "tiny50";
+        let file = format!("{}.onnx", case.name);
+        if has_onnx {
+            make(file.clone(), "export_onnx.py", &[case.name, &folder, &data.join(file).to_string_lossy()])
+        } else {
+            Ok(())
+        }
+    }
+
+    /// What an engine printed of a case; where it cannot, that is said, and nothing comes of it.
+    fn peer(&self, peer: &Peer, mode: &str, case: &Case, data: &Path) -> Option<Value> {
+        let (plain, retains) = mode.strip_suffix("+retain").map_or((mode, false), |plain| (plain, true));
+        let python = self.dir.join(peer.home).join("bin/python");
+        let mut command = Command::new(&python);
+        command
+            .arg(scripts().join(peer.script))
+            .args([case.name, plain, &self.threads.to_string()])
+            .arg(data)
+            .stdin(Stdio::null());
+        if retains {
+            command.envs(RETAIN);
+        }
+        let output = command.output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let row = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).next_back();
+        match row {
+            Some(mut row) if output.status.success() => {
+                row["mode"] = mode.into();
+                if self.json {
+                    say(&row.to_string());
+                }
+                Some(row)
+            }
+            _ => {
+                eprintln!("graver-bench: {}: {} {mode}: {}", case.name, peer.name, last_lines(&output.stderr));
+                None
+            }
+        }
+    }
+}
+
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
+}
+
+fn number(row: &Value, key: &str) -> Result<f64, String> {
+    row[key].as_f64().ok_or_else(|| format!("a row has no number `{key}`: {row}"))
+}
+
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// The engine and mode of the least median, of one engine or of all.
+fn best(medians: &Medians, engine: Option<&str>) -> Option<((&'static str, &'static str), f64)> {
+    let of = medians.iter().filter(|((name, _), _)| engine.is_none_or(|engine| engine == *name));
+    of.map(|(key, times)| (*key, median(&mut times.clone()))).min_by(|x, y| x.1.total_cmp(&y.1))
+}
+
+/// The end of what a program said.
+fn last_lines(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(3)..].join("; ")
+}
+
+/// One line a case: ours, the best of the others, how many times its time ours is, and what everybody computed.
+fn summary(case: &Case, own: &mut [f64], peers: &Medians, seen: &BTreeMap<&str, f64>) {
+    let ours = median(own);
+    let range = format!("{:.4}..{:.4}", own[0], own[own.len() - 1]);
+    let Some(((engine, mode), theirs)) = best(peers, None) else {
+        return say(&format!("{:<22} {ours:>10.4} ms ({range}); no other engine ran it", case.name));
+    };
+    let others: Vec<String> = PEERS
+        .iter()
+        .filter_map(|peer| best(peers, Some(peer.name)))
+        .map(|((engine, mode), time)| format!("{engine} {mode} {time:.4}"))
+        .collect();
+    let differ = seen.values().any(|value| (value - seen["graver"]).abs() > DIFFERENT * value.abs().max(1e-30));
+    say(&format!(
+        "{:<22} {ours:>10.4} ms ({range}); {engine} {mode} {theirs:.4}: {:.2}x; all: {}{}",
+        case.name,
+        theirs / ours,
+        others.join(", "),
+        if differ && case.kind() != Kind::Operation { format!("; RESULTS DIFFER: {seen:?}") } else { String::new() }
+    ));
+}
+
+/// How far first losses and mean magnitudes may lie apart, relatively.
+const DIFFERENT: f64 = 1e-4;
