@@ -1,5 +1,9 @@
-//! Dense arrays on the host: constants of programs, inputs and outputs of calls.
+//! Dense arrays: constants of programs, inputs and outputs of calls, state. Their elements are the host's, or a device's until
+//! somebody reads them.
 
+mod storage;
+
+use std::any::Any;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Weak};
@@ -11,6 +15,9 @@ use crate::base64;
 use crate::dtype::{DType, Scalar};
 use crate::error::Diag;
 use crate::ty::{Shape, Type};
+
+pub use storage::Remote;
+use storage::Storage;
 
 /// A dense row-major array. Cloning shares the elements; writing to shared elements copies them first.
 ///
@@ -25,12 +32,12 @@ use crate::ty::{Shape, Type};
 #[serde(try_from = "RawArray", into = "RawArray")]
 pub struct Array {
     shape: Vec<usize>,
-    data: Arc<Data>,
+    data: Arc<Storage>,
 }
 
 /// Knows whether an array still has the elements that it had, without keeping them alive.
 #[derive(Clone, Debug)]
-pub struct Watch(Weak<Data>);
+pub struct Watch(Weak<Storage>);
 
 impl Watch {
     /// Whether this is the array that was watched, or shares its elements, and nothing was written to them since.
@@ -81,12 +88,12 @@ pub trait Element: Copy + Send + Sync + 'static + private::Sealed + fmt::Debug +
 use data::Data;
 
 mod private {
-    use super::{Arc, Data};
+    use super::Data;
 
     pub trait Sealed: Sized {
         fn wrap(data: Vec<Self>) -> Data;
         fn slice(data: &Data) -> Option<&[Self]>;
-        fn slice_mut(data: &mut Arc<Data>) -> Option<&mut [Self]>;
+        fn slice_mut(data: &mut Data) -> Option<&mut [Self]>;
     }
 }
 
@@ -127,9 +134,7 @@ macro_rules! elements {
             impl private::Sealed for $ty {
                 fn wrap(data: Vec<Self>) -> Data { Data::$variant(data) }
                 fn slice(data: &Data) -> Option<&[Self]> { match data { Data::$variant(data) => Some(data), _ => None } }
-                fn slice_mut(data: &mut Arc<Data>) -> Option<&mut [Self]> {
-                    match Arc::make_mut(data) { Data::$variant(data) => Some(data), _ => None }
-                }
+                fn slice_mut(data: &mut Data) -> Option<&mut [Self]> { match data { Data::$variant(data) => Some(data), _ => None } }
             }
             impl Element for $ty {
                 const DTYPE: DType = DType::$variant;
@@ -183,6 +188,27 @@ fn retype(scalar: Scalar, dtype: DType) -> Scalar {
     }
 }
 
+impl Data {
+    /// A `bool` must stay 0 or 1.
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        let len = self.len();
+        let (pointer, size) = match self {
+            Data::F64(x) => (x.as_mut_ptr().cast(), 8),
+            Data::F32(x) => (x.as_mut_ptr().cast(), 4),
+            Data::F16(x) => (x.as_mut_ptr().cast(), 2),
+            Data::BF16(x) => (x.as_mut_ptr().cast(), 2),
+            Data::I64(x) => (x.as_mut_ptr().cast(), 8),
+            Data::I32(x) => (x.as_mut_ptr().cast(), 4),
+            Data::U32(x) => (x.as_mut_ptr().cast(), 4),
+            Data::U8(x) => (x.as_mut_ptr().cast(), 1),
+            Data::Bool(x) => (x.as_mut_ptr().cast::<u8>(), 1),
+        };
+        // SAFETY: the pointer covers `len` elements of `size` bytes, borrowed mutably through `self`; every element type
+        // but bool admits every bit pattern, and for bool the caller's contract keeps 0 and 1.
+        unsafe { std::slice::from_raw_parts_mut(pointer, len * size) }
+    }
+}
+
 impl PartialEq for Data {
     /// By bits: NaN equals itself.
     fn eq(&self, other: &Self) -> bool {
@@ -208,7 +234,7 @@ impl Array {
         let shape = shape.into();
         let numel = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
         if numel == Some(data.len()) {
-            Ok(Self { shape, data: Arc::new(E::wrap(data)) })
+            Ok(Self { shape, data: Arc::new(E::wrap(data).into()) })
         } else {
             Err(Diag::new(format!("an array of shape {shape:?} cannot be made of {} elements", data.len())).op("array"))
         }
@@ -217,7 +243,7 @@ impl Array {
     /// A scalar.
     #[must_use]
     pub fn scalar<E: Element>(value: E) -> Self {
-        Self { shape: Vec::new(), data: Arc::new(E::wrap(vec![value])) }
+        Self { shape: Vec::new(), data: Arc::new(E::wrap(vec![value]).into()) }
     }
 
     /// An array of `shape` with every element `value`.
@@ -225,7 +251,7 @@ impl Array {
     pub fn full(shape: impl Into<Vec<usize>>, value: Scalar) -> Self {
         let shape = shape.into();
         let numel = shape.iter().product();
-        Self { shape, data: Arc::new(Data::splat(value, numel)) }
+        Self { shape, data: Arc::new(Data::splat(value, numel).into()) }
     }
 
     /// An array of zeros, of sizes that the caller does not vouch for.
@@ -243,7 +269,7 @@ impl Array {
         let shape = shape.into();
         let numel = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
         match numel.and_then(|numel| Data::zeroed(dtype, numel)) {
-            Some(data) => Ok(Self { shape, data: Arc::new(data) }),
+            Some(data) => Ok(Self { shape, data: Arc::new(data.into()) }),
             None => Err(Diag::new(format!("no memory for an array {dtype}{shape:?}"))),
         }
     }
@@ -252,7 +278,7 @@ impl Array {
     #[must_use]
     pub fn from_fn(dtype: DType, shape: impl Into<Vec<usize>>, mut element: impl FnMut(usize) -> Scalar) -> Self {
         let mut array = Self::full(shape, Scalar::zero(dtype));
-        let data = Arc::make_mut(&mut array.data);
+        let data = array.host_mut();
         for position in 0..data.len() {
             data.set(position, element(position));
         }
@@ -311,6 +337,43 @@ impl Array {
         Watch(Arc::downgrade(&self.data))
     }
 
+    /// An array whose elements are a device's until somebody reads them; it has as many as `remote` holds.
+    #[must_use]
+    pub fn from_remote(dtype: DType, shape: impl Into<Vec<usize>>, remote: Box<dyn Remote>) -> Self {
+        let shape = shape.into();
+        let numel = shape.iter().product();
+        Self { shape, data: Arc::new(Storage::remote_only(dtype, numel, remote)) }
+    }
+
+    /// The device's memory that holds the elements, if some of this kind does.
+    #[must_use]
+    pub fn remote<R: Remote>(&self) -> Option<&R> {
+        let remote: &dyn Any = self.data.remote()?;
+        remote.downcast_ref()
+    }
+
+    /// Remembers a device's copy of the elements, for as long as nobody writes to them here; no other, if one is remembered already.
+    pub fn set_remote(&self, remote: Box<dyn Remote>) {
+        self.data.set_remote(remote);
+    }
+
+    /// The elements are what the device's memory holds by now: what the host knew of them is forgotten. Nothing, if no device has them.
+    ///
+    /// Whoever writes there makes sure that nobody shares the elements.
+    pub fn remote_written(&mut self) {
+        Arc::make_mut(&mut self.data).forget_host();
+    }
+
+    /// Whether the host has the elements, so that reading them copies nothing.
+    #[must_use]
+    pub fn is_on_host(&self) -> bool {
+        self.data.has_host()
+    }
+
+    fn host_mut(&mut self) -> &mut Data {
+        Arc::make_mut(&mut self.data).host_mut()
+    }
+
     /// The element type.
     #[must_use]
     pub fn dtype(&self) -> DType {
@@ -332,43 +395,29 @@ impl Array {
     /// The number of elements.
     #[must_use]
     pub fn numel(&self) -> usize {
-        self.data.len()
+        self.data.numel()
     }
 
     /// The elements, if they are of type `E`.
     #[must_use]
     pub fn as_slice<E: Element>(&self) -> Option<&[E]> {
-        E::slice(&self.data)
+        E::slice(self.data.host())
     }
 
     /// The elements for writing, if they are of type `E`.
     pub fn as_mut_slice<E: Element>(&mut self) -> Option<&mut [E]> {
-        E::slice_mut(&mut self.data)
+        E::slice_mut(self.host_mut())
     }
 
     /// The elements as bytes in the machine's order.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        self.data.bytes()
+        self.data.host().bytes()
     }
 
     /// The elements as bytes for writing. A `bool` must stay 0 or 1.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        let (data, len) = (Arc::make_mut(&mut self.data), self.shape.iter().product::<usize>());
-        let (pointer, size) = match data {
-            Data::F64(x) => (x.as_mut_ptr().cast(), 8),
-            Data::F32(x) => (x.as_mut_ptr().cast(), 4),
-            Data::F16(x) => (x.as_mut_ptr().cast(), 2),
-            Data::BF16(x) => (x.as_mut_ptr().cast(), 2),
-            Data::I64(x) => (x.as_mut_ptr().cast(), 8),
-            Data::I32(x) => (x.as_mut_ptr().cast(), 4),
-            Data::U32(x) => (x.as_mut_ptr().cast(), 4),
-            Data::U8(x) => (x.as_mut_ptr().cast(), 1),
-            Data::Bool(x) => (x.as_mut_ptr().cast::<u8>(), 1),
-        };
-        // SAFETY: the pointer covers `len` elements of `size` bytes, borrowed mutably through `self`; every element type
-        // but bool admits every bit pattern, and for bool the caller's contract keeps 0 and 1.
-        unsafe { std::slice::from_raw_parts_mut(pointer, len * size) }
+        self.host_mut().bytes_mut()
     }
 
     /// The element at a row-major position.
@@ -377,13 +426,13 @@ impl Array {
     /// If the position is not below [`Array::numel`].
     #[must_use]
     pub fn get(&self, position: usize) -> Scalar {
-        self.data.get(position)
+        self.data.host().get(position)
     }
 
     /// The elements as floats.
     #[must_use]
     pub fn to_f64(&self) -> Vec<f64> {
-        self.data.to_f64()
+        self.data.host().to_f64()
     }
 
     /// The only element.

@@ -1,6 +1,7 @@
 //! Attention as a kernel, forward and backward: near what its primitives give in `f64`, bit for bit the same for any number of
 //! threads at every level, and never with an array of queries and keys both.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use graver::ir::kernel::{KernelBody, Program};
@@ -10,6 +11,7 @@ use graver::prelude::*;
 use graver::runtime::{Backend, Executable, Invocation, Slot};
 use graver::trace::{Attention, spec_of, trace};
 use graver_cpu::Cpu;
+use graver_cuda::{Order, Shim};
 use graver_interp::{Precision, eval};
 use graver_testkit::{Bound, check_close};
 
@@ -224,6 +226,31 @@ fn numbers_for_sizes_are_as_good_and_kernels_mean_the_same() {
             case.check(&expected, &results).unwrap_or_else(|error| panic!("{case:?}: {error}"));
         }
     }
+}
+
+/// Kernels of a GPU, on the CPU: with a block's threads in either order, and on any number of blocks.
+#[test]
+fn kernels_of_a_gpu_are_as_good() {
+    let shim = Shim::new(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("shim")).expect("a C++ compiler");
+    let guises = [shim.clone(), shim.with_order(Order::Descending).with_blocks(3)];
+    let compiled: Vec<_> = cases()
+        .into_iter()
+        .flat_map(|case| [true, false].map(|symbolic| (case, case.graph(symbolic))))
+        .map(|(case, graph)| (case, guises.each_ref().map(|guise| compiled(guise, &graph)), graph))
+        .collect();
+    let mut wrong = Vec::new();
+    for (case, guises, graph) in compiled {
+        let (inputs, [(program, one), (_, other)]) = (case.inputs(), guises);
+        let texts: Vec<String> =
+            (0..program.kernels.len()).map(|kernel| graver_cuda::cuda_text(&program, kernel).expect("there is one")).collect();
+        assert_eq!(texts.iter().filter(|text| text.contains("weights_0[")).count(), 3, "{case:?}");
+        let results = run(one.as_ref(), &inputs);
+        let failed = case.check(&reference(&graph, &inputs), &results).err();
+        wrong.extend(failed.map(|error| format!("{case:?}: {error}")));
+        let same = run(other.as_ref(), &inputs).iter().zip(&results).all(|(again, once)| again.bytes() == once.bytes());
+        assert!(same, "{case:?}: other bits in another order");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

@@ -12,4 +12,5 @@ mod levels;
 mod nets;
 mod ops;
 mod packs;
+mod resident;
 mod tidy;

@@ -1,9 +1,8 @@
 //! Sizes become numbers: every offset, extent and amount of memory of an entry for one set of input shapes.
 
-use graver_ir::kernel::{Entry, Launch, Loop, Place, Program, Step, Trip, View};
-use graver_ir::{Array, DType, Diag, Dim, Error, Shape, Sizes, Type};
-
-use graver_runtime::evaluated;
+use graver_ir::kernel::{Entry, Launch, Loop, Program, Step, Trip, View};
+use graver_ir::{Array, Diag, Dim, Error, Sizes};
+use graver_runtime::Binding;
 
 use crate::compile::CompiledKernel;
 use crate::emit::jit::{Code, Entry as Function};
@@ -16,15 +15,10 @@ const WORK_PER_THREAD: i64 = 40_000;
 /// An entry for one set of sizes.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    /// The input shapes that it is for.
-    shapes: Vec<Vec<usize>>,
-    pub(crate) entry: usize,
+    pub(crate) binding: Binding,
     /// The program's symbols.
     pub(crate) dims: Vec<i64>,
     pub(crate) room: Room,
-    /// Where arena buffers lie, by buffer.
-    pub(crate) offsets: Vec<usize>,
-    pub(crate) outputs: Vec<(DType, Vec<usize>)>,
     pub(crate) steps: Vec<BoundStep>,
 }
 
@@ -78,13 +72,6 @@ pub(crate) struct BoundPhase {
 }
 
 impl Bound {
-    /// Whether it is for these inputs.
-    pub(crate) fn fits(&self, entry: usize, inputs: &[&Array]) -> bool {
-        self.entry == entry
-            && self.shapes.len() == inputs.len()
-            && self.shapes.iter().zip(inputs).all(|(shape, input)| shape == input.shape())
-    }
-
     /// Everything evaluated for these inputs.
     pub(crate) fn new(
         program: &Program,
@@ -95,48 +82,26 @@ impl Bound {
         inputs: &[&Array],
         threads: usize,
     ) -> Result<Self, Error> {
+        let binding = Binding::new(program, entry, inputs)?;
         let description = &program.entries[entry];
-        let sizes = sizes(description, inputs)?;
-        let room = Room::new(description, kernels, packs, &sizes, threads)?;
+        let room = Room::new(description, kernels, packs, &binding.sizes, threads)?;
         let mut binder = Binder {
             kernels,
             packs,
             code,
             entry: description,
-            sizes,
+            sizes: binding.sizes.clone(),
             threads,
             scratch: &room.scratch,
             counters: Vec::new(),
             launches: 0,
             loops: 0,
         };
-        let (steps, offsets, outputs) = (binder.steps(&description.steps)?, binder.offsets()?, binder.outputs()?);
-        let symbols = program.symbols.iter();
-        Ok(Self {
-            shapes: inputs.iter().map(|input| input.shape().to_vec()).collect(),
-            entry,
-            // A symbol that no input of this entry has is used by no launch of it.
-            dims: symbols.map(|symbol| binder.sizes.get(symbol.name()).copied().unwrap_or(0)).collect(),
-            offsets,
-            outputs,
-            steps,
-            room,
-        })
+        let steps = binder.steps(&description.steps)?;
+        // A symbol that no input of this entry has is used by no launch of it.
+        let dims = program.symbols.iter().map(|symbol| binding.sizes.get(symbol.name()).copied().unwrap_or(0)).collect();
+        Ok(Self { binding, dims, room, steps })
     }
-}
-
-/// The values of symbols from the inputs, which are checked.
-fn sizes(entry: &Entry, inputs: &[&Array]) -> Result<Sizes, Error> {
-    let types: Vec<(&str, Type)> = entry
-        .inputs
-        .iter()
-        .map(|(buffer, name)| {
-            let buffer = entry.buffer(*buffer);
-            (name.as_str(), Type::new(buffer.dtype, Shape(buffer.shape.clone())))
-        })
-        .collect();
-    let params: Vec<(&str, &Type)> = types.iter().map(|(name, ty)| (*name, ty)).collect();
-    graver_ir::bind(&params, inputs)
 }
 
 struct Binder<'a> {
@@ -158,26 +123,6 @@ struct Binder<'a> {
 }
 
 impl Binder<'_> {
-    /// Where arena buffers lie, by buffer.
-    fn offsets(&self) -> Result<Vec<usize>, Error> {
-        let offset = |buffer: &graver_ir::kernel::Buffer| match &buffer.place {
-            // Of an empty buffer elements may be read that do not exist: where the arena begins, there is something to read.
-            Place::Arena(_) if self.size(&buffer.bytes())? == 0 => Ok(0),
-            Place::Arena(offset) => self.size(offset),
-            Place::Input(_) | Place::Output(_) | Place::State(_) | Place::Const(_) | Place::Unplaced => Ok(0),
-        };
-        self.entry.buffers.iter().map(offset).collect()
-    }
-
-    fn outputs(&self) -> Result<Vec<(DType, Vec<usize>)>, Error> {
-        let output = |output: &graver_ir::kernel::BufferId| {
-            let buffer = self.entry.buffer(*output);
-            let shape = buffer.shape.iter().map(|dim| self.size(dim)).collect::<Result<Vec<usize>, Error>>()?;
-            Ok((buffer.dtype, shape))
-        };
-        self.entry.outputs.iter().map(output).collect()
-    }
-
     fn steps(&mut self, steps: &[Step]) -> Result<Vec<BoundStep>, Error> {
         let mut bound = Vec::with_capacity(steps.len());
         for step in steps {
@@ -251,9 +196,5 @@ impl Binder<'_> {
 
     fn value(&self, dim: &Dim) -> Result<i64, Error> {
         dim.eval(&self.sizes).map_err(|error| Error::from(Diag::new(error.to_string())))
-    }
-
-    fn size(&self, dim: &Dim) -> Result<usize, Error> {
-        evaluated(dim, &self.sizes)
     }
 }

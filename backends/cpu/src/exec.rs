@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use graver_ir::kernel::{Place, Program};
 use graver_ir::{Array, DType, Diag, Error, Sizes, Watch};
-use graver_runtime::{Executable, Invocation, Profile, Slot, Stage, Working, Workspace};
+use graver_runtime::{Executable, Invocation, Profile, Slot, Stage, Working, Workspace, failure};
 
 use crate::bind::{Bound, BoundPhase};
 use crate::compile::CompiledKernel;
@@ -146,10 +146,7 @@ impl CpuExecutable {
     }
 
     fn bound(&self, space: &mut Space, entry: usize, inputs: &[&Array]) -> Result<Arc<Bound>, Error> {
-        let description = &self.program.entries[entry];
-        let typed =
-            description.inputs.iter().zip(inputs).all(|((buffer, _), input)| description.buffer(*buffer).dtype == input.dtype());
-        if let Some(bound) = space.bound.iter().find(|bound| typed && bound.fits(entry, inputs)) {
+        if let Some(bound) = space.bound.iter().find(|bound| bound.binding.fits(&self.program, entry, inputs)) {
             return Ok(Arc::clone(bound));
         }
         let bound = Bound::new(&self.program, &self.kernels, &self.packs[entry], &self.code, entry, inputs, self.threads())?;
@@ -157,25 +154,6 @@ impl CpuExecutable {
         space.bound.truncate(REMEMBERED - 1);
         space.bound.insert(0, Arc::clone(&bound));
         Ok(bound)
-    }
-
-    /// Whether every slot is of its type and may be written where it is.
-    fn check_state(&self, entry: usize, state: &[Slot<'_>]) -> Result<(), Error> {
-        if state.len() != self.program.state.len() {
-            return Err(Error::new(format!("takes {} slots of state, got {}", self.program.state.len(), state.len())));
-        }
-        let mismatch = |(declared, slot): (&graver_ir::StateDecl, &Slot<'_>)| {
-            let ty = slot.array().ty();
-            (ty != declared.ty).then(|| Diag::new(format!("`{}` must be {}, got {ty}", declared.path, declared.ty)))
-        };
-        let mut diags: Vec<Diag> = self.program.state.iter().zip(state).filter_map(mismatch).collect();
-        for written in &self.packs[entry].written {
-            if matches!(state[*written], Slot::Read(_)) {
-                let path = &self.program.state[*written].path;
-                diags.push(Diag::new(format!("`{path}` is written by this call, but lent for reading")));
-            }
-        }
-        Error::from_diags(diags).map_or(Ok(()), Err)
     }
 
     /// The address of every buffer.
@@ -189,9 +167,9 @@ impl CpuExecutable {
     ) -> Result<Vec<*mut u8>, Error> {
         // Of an empty array elements may be read that do not exist: where the arena begins, there is something to read.
         let or_guard = |pointer: *mut u8, bytes: usize| if bytes == 0 { arena } else { pointer };
-        let written = &self.packs[bound.entry].written;
-        let mut pointers = Vec::with_capacity(bound.offsets.len());
-        for (buffer, offset) in self.program.entries[bound.entry].buffers.iter().zip(&bound.offsets) {
+        let binding = &bound.binding;
+        let mut pointers = Vec::with_capacity(binding.offsets.len());
+        for (buffer, offset) in self.program.entries[binding.entry].buffers.iter().zip(&binding.offsets) {
             pointers.push(match &buffer.place {
                 Place::Input(input) => or_guard(inputs[*input].bytes().as_ptr().cast_mut(), inputs[*input].bytes().len()),
                 Place::Output(output) => {
@@ -201,7 +179,7 @@ impl CpuExecutable {
                 Place::State(slot) => match &mut state[slot.0 as usize] {
                     Slot::Read(array) => or_guard(array.bytes().as_ptr().cast_mut(), array.bytes().len()),
                     // What is only read stays shared, and is known to be the same at the next call.
-                    Slot::Write(array) if !written.contains(&(slot.0 as usize)) => {
+                    Slot::Write(array) if !binding.writes(slot.0 as usize) => {
                         or_guard(array.bytes().as_ptr().cast_mut(), array.bytes().len())
                     }
                     Slot::Write(array) => {
@@ -314,8 +292,8 @@ impl CpuExecutable {
         };
         self.check_entry(call.entry)?;
         let bound = self.bound(space, call.entry, call.inputs)?;
-        self.check_state(call.entry, call.state)?;
-        let mut outputs = space.results.arrays(&bound.outputs)?;
+        bound.binding.check_state(&self.program, call.state)?;
+        let mut outputs = space.results.arrays(&bound.binding.outputs)?;
         let (start, moved) = Self::working(&bound, space)?;
         space.kept.check(call.entry, &self.packs[call.entry], call.state, moved);
         // SAFETY: the arena lies in the memory, as bound.
@@ -336,15 +314,9 @@ impl CpuExecutable {
                 space.results.remember(&outputs);
                 Ok(outputs)
             }
-            Err(status) => Err(self.failure(status)),
+            // Traps are numbered from 1 in a status word.
+            Err(status) => Err(failure(&self.program, usize::try_from(status - 1).unwrap_or(usize::MAX))),
         }
-    }
-
-    /// What the user is told of a status word.
-    fn failure(&self, status: u64) -> Error {
-        let trap = usize::try_from(status - 1).ok().and_then(|place| self.program.traps.get(place));
-        let trap = trap.expect("K9: a kernel reports traps of its program");
-        Error::from(Diag::new(trap.message.clone()).at(&trap.loc))
     }
 }
 

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use graver_ir::kernel::{BufferId, Entry, KernelId, Launch, Loop, Place, Program, Step, View, launches};
+use graver_ir::kernel::{BufferId, Entry, KernelId, Launch, Loop, Place, Program, Step, View};
 use graver_ir::{Dim, Symbol};
-use graver_runtime::writes;
+use graver_runtime::{writes, written_state};
 
 use crate::compile::CompiledKernel;
 
@@ -16,12 +16,10 @@ use crate::compile::CompiledKernel;
 pub(crate) struct Packs {
     /// Those for all calls first, so that they lie at the same places whatever the sizes.
     pub(crate) packs: Vec<Pack>,
-    /// By launch, in the order of [`launches`].
+    /// By launch, in the order of [`graver_ir::kernel::launches`].
     pub(crate) of_launch: Vec<Option<usize>>,
     /// What each loop packs anew, in the order in which loops begin.
     pub(crate) of_loop: Vec<Vec<usize>>,
-    /// Slots of the state that the entry writes, ascending.
-    pub(crate) written: BTreeSet<usize>,
     /// Slots of the state that are packed for all calls, ascending.
     pub(crate) sources: BTreeSet<usize>,
 }
@@ -57,7 +55,7 @@ pub(crate) enum Home {
 impl Packs {
     /// What is worth keeping of an entry.
     pub(crate) fn of(program: &Program, kernels: &[CompiledKernel], entry: &Entry) -> Self {
-        let mut found = Self { written: written_state(program, entry), ..Self::default() };
+        let mut found = Self::default();
         let mut walk = Walk::new(program, entry);
         walk.steps(&entry.steps, &mut |walk, launch| {
             let pack = found.add(walk, &kernels[launch.kernel.0 as usize], launch);
@@ -100,15 +98,6 @@ impl Packs {
     }
 }
 
-/// Slots that some launch writes.
-fn written_state(program: &Program, entry: &Entry) -> BTreeSet<usize> {
-    let slot = |buffer: BufferId| match entry.buffer(buffer).place {
-        Place::State(slot) => Some(slot.0 as usize),
-        Place::Input(_) | Place::Output(_) | Place::Const(_) | Place::Arena(_) | Place::Unplaced => None,
-    };
-    launches(&entry.steps).into_iter().flat_map(|launch| written(program, launch)).filter_map(slot).collect()
-}
-
 /// Buffers that a launch writes.
 fn written<'a>(program: &'a Program, launch: &'a Launch) -> impl Iterator<Item = BufferId> + 'a {
     let args = program.kernel(launch.kernel).args.iter().zip(&launch.args);
@@ -135,7 +124,7 @@ struct Walk<'a> {
     program: &'a Program,
     entry: &'a Entry,
     /// Slots of the state that the entry writes.
-    written: BTreeSet<usize>,
+    written: Vec<usize>,
     /// Loops that have begun.
     begun: usize,
     /// Those around, outermost first.

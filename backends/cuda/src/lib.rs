@@ -16,15 +16,15 @@ use std::path::{Path, PathBuf};
 
 use graver_ir::kernel::{Launch, Program, launches};
 use graver_ir::{Error, Sizes, Target};
-use graver_runtime::{Working, evaluated};
+use graver_runtime::Working;
 
 use emit::Emitted;
 
-pub use device::Cuda;
+pub use device::{Ceilings, Cuda};
 pub use dump::{cuda_text, text};
 pub use nvrtc::Nvrtc;
 pub use report::{KernelName, Usage};
-pub use shim::{Order, Shim};
+pub use shim::{Copies, Order, Shim};
 
 /// The alignment of buffers in the arena, in bytes: what `cuMemAlloc` gives.
 const ALIGNMENT: usize = 256;
@@ -44,7 +44,7 @@ fn target(name: &str) -> Target {
         alignment: ALIGNMENT,
         channels_last: true,
         fused_epilogues: true,
-        attends: false,
+        attends: true,
     }
 }
 
@@ -61,9 +61,8 @@ fn working<'a>(
     let entry = program.entries.get(number);
     let entry = entry.ok_or_else(|| Error::new(format!("the program has {entries} entries, not number {number}")))?;
     let need = |launch: &Launch| {
-        let kernel = kernels[launch.kernel.0 as usize];
-        let blocks = evaluated(&kernel.blocks, sizes)?.min(most_blocks);
-        Ok(blocks.saturating_mul(evaluated(&kernel.scratch, sizes)?))
+        let (_, scratch) = kernels[launch.kernel.0 as usize].spread(sizes, |_| most_blocks)?;
+        Ok(scratch)
     };
     let needs = launches(&entry.steps).into_iter().map(need).collect::<Result<Vec<usize>, Error>>()?;
     Working::apart(entry, sizes, &needs)

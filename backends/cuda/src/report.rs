@@ -23,6 +23,16 @@ pub struct Usage {
     pub spilled: u32,
 }
 
+impl Usage {
+    fn most(self, other: Self) -> Self {
+        Self {
+            registers: self.registers.max(other.registers),
+            shared: self.shared.max(other.shared),
+            spilled: self.spilled.max(other.spilled),
+        }
+    }
+}
+
 /// A kernel by its name in the text and in its program.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KernelName {
@@ -71,8 +81,12 @@ impl Nvrtc {
         let text: String = batch.iter().map(|(_, kernel)| kernel.text.as_str()).collect();
         let log = self.compile(&(device_prelude() + &text), architecture)?.log;
         let usages = read(&log);
-        let usage = |name: &KernelName| usages.get(&name.function).copied().unwrap_or_default();
-        Ok(batch.iter().map(|(name, _)| (name.clone(), usage(name))).collect())
+        // Of a kernel of several phases, the most that one of them takes.
+        let usage = |kernel: &Emitted| {
+            let phases = kernel.phases.iter().map(|phase| usages.get(&phase.name).copied().unwrap_or_default());
+            phases.reduce(Usage::most).unwrap_or_default()
+        };
+        Ok(batch.iter().map(|(name, kernel)| (name.clone(), usage(kernel))).collect())
     }
 }
 

@@ -28,7 +28,7 @@ fn functions_within_their_bounds() {
 #[test]
 fn contractions_of_every_arrangement() {
     let shim = shim();
-    contractions(&shim, &[&shim.with_order(Order::Descending)]);
+    contractions(&shim, &[&shim.with_order(Order::Descending), &shim.with_blocks(5)]);
 }
 
 #[test]
@@ -46,6 +46,10 @@ const WAYS: &[(&str, &str)] = &[
     ("the position of an extreme, in a warp", "gr_arg_of_warp<"),
     ("the position of an extreme, in a block", "gr_arg_of_team<"),
     ("chunks", "start"),
+    ("16 bytes at once, without rows", "gr_read_some<"),
+    ("transposes", "_first + row + e"),
+    ("shares of rows and columns", "from = share"),
+    ("shares of k", "k_begin = share"),
     ("tiles", "gr_mad("),
     ("tensor instructions of bf16", "gr_mma_bf16("),
     ("tensor instructions of f16", "gr_mma_f16("),

@@ -13,8 +13,8 @@ use crate::{compile, report, run};
 pub(crate) struct Case {
     pub(crate) what: String,
     pub(crate) module: Module,
-    inputs: Vec<Vec<Array>>,
-    bound: Bound,
+    pub(crate) inputs: Vec<Vec<Array>>,
+    pub(crate) bound: Bound,
 }
 
 /// Products, convolutions and sums of sizes around those of tiles, in every arrangement of operands and results.
@@ -42,7 +42,7 @@ pub fn contractions(backend: &dyn Backend, alike: &[&dyn Backend]) {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    [products(), deep(), convolutions(), symbolic(), long_sums()].into_iter().flatten().collect()
+    [products(), deep(), convolutions(), symbolic(), long_sums(), crate::shares::cases()].into_iter().flatten().collect()
 }
 
 fn check(case: &Case, inputs: &[Array], results: &[Vec<Array>]) -> Result<(), String> {
@@ -56,7 +56,7 @@ fn check(case: &Case, inputs: &[Array], results: &[Vec<Array>]) -> Result<(), St
 }
 
 /// Integers from -3 to 3: their sums in any order are exact in every type but the smallest.
-fn integers(rng: &mut Rng, dtype: DType, shape: &[usize]) -> Array {
+pub(crate) fn integers(rng: &mut Rng, dtype: DType, shape: &[usize]) -> Array {
     let values: Vec<i64> = (0..shape.iter().product()).map(|_| rng.int(-3, 3)).collect();
     Array::from_fn(dtype, shape, |place| graver_ir::Scalar::int(dtype, values[place]))
 }

@@ -8,6 +8,7 @@ mod contractions;
 mod functions;
 mod nets;
 mod programs;
+mod shares;
 
 use std::sync::Arc;
 

@@ -3,6 +3,7 @@
 
 mod bind;
 mod checkpoint;
+mod resident;
 mod working;
 
 use std::any::Any;
@@ -13,8 +14,9 @@ use std::time::Duration;
 use graver_ir::kernel::Program;
 use graver_ir::{Array, Error, Sizes, Target};
 
-pub use bind::{Binding, check_state, failure, writes, written_state};
+pub use bind::{Binding, failure, writes, written_state};
 pub use checkpoint::{Checkpoint, write_whole};
+pub use resident::{Device, Held, readable, resident, writable, written};
 pub use working::{Layout, Working, evaluated};
 
 /// A device that compiles and runs programs.

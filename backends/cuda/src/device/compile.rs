@@ -10,7 +10,7 @@ use graver_ir::Error;
 use graver_ir::kernel::Program;
 
 use super::{Context, driver_error};
-use crate::emit::{Emitted, emit, hash};
+use crate::emit::{Emitted, Phase, emit, hash};
 use crate::nvrtc::Nvrtc;
 use crate::text::device_prelude;
 
@@ -21,7 +21,8 @@ const BATCH: usize = 64;
 #[derive(Debug)]
 pub(super) struct Function {
     pub(super) emitted: Emitted,
-    pub(super) handle: sys::CUfunction,
+    /// One a phase.
+    pub(super) handles: Vec<sys::CUfunction>,
     pub(super) took: Duration,
 }
 
@@ -30,6 +31,12 @@ pub(super) struct Function {
 pub(super) struct Module {
     handle: sys::CUmodule,
     context: Arc<Context>,
+}
+
+impl Module {
+    pub(super) fn handle(&self) -> sys::CUmodule {
+        self.handle
+    }
 }
 
 impl Drop for Module {
@@ -51,19 +58,22 @@ pub(super) fn compile(program: &Program, context: &Arc<Context>, nvrtc: &Nvrtc) 
         let text = device_prelude() + &batch.iter().map(|kernel| kernel.text.as_str()).collect::<String>();
         let module = load(&machine_code(&text, context, nvrtc)?, context)?;
         let took = start.elapsed() / u32::try_from(batch.len()).unwrap_or(1);
-        for kernel in batch {
-            let name = CString::new(kernel.name.as_str()).expect("names are words");
+        let handle = |phase: &Phase| {
+            let name = CString::new(phase.name.as_str()).expect("names are words");
             // SAFETY: the module is loaded.
             let handle = unsafe { result::module::get_function(module.handle, name) };
-            let handle = handle.map_err(|error| driver_error(&format!("kernel {} is not in its module", kernel.name), &error))?;
-            functions.push(Function { emitted: kernel.clone(), handle, took });
+            handle.map_err(|error| driver_error(&format!("kernel {} is not in its module", phase.name), &error))
+        };
+        for kernel in batch {
+            let handles = kernel.phases.iter().map(handle).collect::<Result<_, Error>>()?;
+            functions.push(Function { emitted: kernel.clone(), handles, took });
         }
         modules.push(module);
     }
     Ok((functions, modules))
 }
 
-fn load(cubin: &[u8], context: &Arc<Context>) -> Result<Module, Error> {
+pub(super) fn load(cubin: &[u8], context: &Arc<Context>) -> Result<Module, Error> {
     // SAFETY: the image is what NVRTC made, whole.
     let handle = unsafe { result::module::load_data(cubin.as_ptr().cast()) };
     let handle = handle.map_err(|error| driver_error("kernels cannot be loaded on the GPU", &error))?;

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::sync::Arc;
 
 use cudarc::driver::{result, sys};
-use graver_ir::Error;
+use graver_ir::{Error, Remote};
 
 use super::{Context, driver_error};
 
@@ -12,6 +12,7 @@ use super::{Context, driver_error};
 #[derive(Debug)]
 pub(super) struct DeviceMemory {
     pub(super) pointer: sys::CUdeviceptr,
+    bytes: usize,
     context: Arc<Context>,
 }
 
@@ -22,18 +23,56 @@ impl DeviceMemory {
         // SAFETY: what is in it is not read before it is written.
         let pointer = unsafe { result::malloc_sync(bytes.max(256)) };
         let pointer = pointer.map_err(|error| driver_error(&format!("no memory for {bytes} bytes on the GPU"), &error))?;
-        Ok(Self { pointer, context: Arc::clone(context) })
+        Ok(Self { pointer, bytes, context: Arc::clone(context) })
     }
 
     /// Holding these bytes.
     pub(super) fn of(context: &Arc<Context>, bytes: &[u8]) -> Result<Self, Error> {
         let memory = Self::new(context, bytes.len())?;
         if !bytes.is_empty() {
-            // SAFETY: the memory has room for the bytes, and the call returns when they are copied.
-            let copied = unsafe { result::memcpy_htod_sync(memory.pointer, bytes) };
-            copied.map_err(|error| driver_error("constants cannot be copied to the GPU", &error))?;
+            let failed = |error| driver_error("an array cannot be copied to the GPU", &error);
+            // SAFETY: the memory has room for the bytes, which are copied before the call returns.
+            unsafe { result::memcpy_htod_sync(memory.pointer, bytes) }.map_err(failed)?;
+            // Streams of entries do not wait for copies from memory that is not pinned.
+            result::ctx::synchronize().map_err(failed)?;
         }
         Ok(memory)
+    }
+
+    /// Holding what this holds.
+    pub(super) fn duplicate(&self) -> Result<Self, Error> {
+        let memory = Self::new(&self.context, self.bytes)?;
+        if self.bytes > 0 {
+            let failed = |error| driver_error("an array cannot be copied on the GPU", &error);
+            // SAFETY: both have so many bytes; work over this one was waited for.
+            unsafe { result::memcpy_dtod_sync(memory.pointer, self.pointer, self.bytes) }.map_err(failed)?;
+            result::ctx::synchronize().map_err(failed)?;
+        }
+        Ok(memory)
+    }
+
+    /// As many as were asked for.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether it is of the same GPU.
+    pub(super) fn is_of(&self, context: &Context) -> bool {
+        self.context.device == context.device
+    }
+}
+
+impl Remote for DeviceMemory {
+    fn read(&self, to: &mut [u8]) {
+        if to.is_empty() {
+            return;
+        }
+        let copied = self.context.enter().and_then(|()| {
+            // SAFETY: the memory has as many bytes; work over it was waited for.
+            let copied = unsafe { result::memcpy_dtoh_sync(to, self.pointer) };
+            copied.map_err(|error| driver_error("an array cannot be copied from the GPU", &error))
+        });
+        copied.unwrap_or_else(|error| panic!("{error}: the GPU is gone, and what it held with it"));
     }
 }
 

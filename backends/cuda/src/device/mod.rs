@@ -1,6 +1,7 @@
 //! A GPU: found when it is asked for, through libraries that are opened then. Kernels are compiled by NVRTC to machine code,
 //! which is kept on disk by its text; every entry at every set of sizes is one graph, recorded once and replayed.
 
+mod ceilings;
 mod compile;
 mod exec;
 mod memory;
@@ -16,6 +17,8 @@ use graver_ir::{Error, Target};
 use graver_runtime::{Backend, Executable};
 
 use crate::nvrtc::Nvrtc;
+
+pub use ceilings::Ceilings;
 
 /// A GPU of this machine.
 #[derive(Clone, Debug)]
@@ -38,6 +41,14 @@ impl Cuda {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.context.name
+    }
+
+    /// Measures what it can do at most: a second or two.
+    ///
+    /// # Errors
+    /// It has no 2 GiB left, or the driver fails.
+    pub fn ceilings(&self) -> Result<Ceilings, Error> {
+        Ceilings::measure(&self.context, &self.nvrtc)
     }
 }
 

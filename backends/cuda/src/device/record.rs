@@ -1,5 +1,6 @@
-//! An entry for one set of sizes, recorded as a graph: inputs and state from pinned memory to the GPU, launches, results and
-//! state back. Replaying it is one call of the driver. Where values decide what happens there is no graph.
+//! An entry for one set of sizes, recorded as a graph: inputs from pinned memory to the GPU, launches, results back. The state is
+//! where its arrays are, and what a call works in is the workspace's; in other places it is recorded anew. Replaying is one call of
+//! the driver. Where values decide what happens there is no graph.
 
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use graver_ir::kernel::{Launch, Place, launches};
 use graver_ir::{Array, Error};
-use graver_runtime::{Binding, Slot, written_state};
+use graver_runtime::Binding;
 
 use super::exec::CudaExecutable;
 use super::memory::{DeviceMemory, HostMemory};
@@ -35,21 +36,30 @@ impl Mirror {
     }
 }
 
-/// A recorded entry and the memory that it is recorded over.
+/// Where a call finds what is not its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Places {
+    /// By slot of the state.
+    pub(super) state: Vec<sys::CUdeviceptr>,
+    pub(super) arena: sys::CUdeviceptr,
+    pub(super) scratch: sys::CUdeviceptr,
+}
+
+/// A recorded entry and the memory of its own that it is recorded over.
 #[derive(Debug)]
 pub(super) struct Recorded {
     pub(super) binding: Binding,
+    /// Bytes that its launches work in besides the arena.
+    pub(super) scratch: usize,
     inputs: Vec<Mirror>,
     outputs: Vec<Mirror>,
-    /// By slot: those that the entry touches.
-    state: Vec<Option<Mirror>>,
-    written: Vec<usize>,
+    /// Of the last call, and of the graph.
+    places: Places,
     status: Mirror,
-    arena: DeviceMemory,
-    scratch: DeviceMemory,
     stream: sys::CUstream,
-    /// Null where values decide what happens: then a call is launched step by step.
+    /// Null where values decide what happens, so that a call is launched step by step, and before the first call.
     graph: sys::CUgraphExec,
+    records: bool,
     context: Arc<Context>,
 }
 
@@ -63,59 +73,44 @@ impl Recorded {
         let program = executable.program.as_ref();
         let entry = &program.entries[binding.entry];
         let length = |id: &graver_ir::kernel::BufferId| binding.lengths[id.0 as usize];
-        let mut state: Vec<Option<Mirror>> = program.state.iter().map(|_| None).collect();
-        for (buffer, bytes) in entry.buffers.iter().zip(&binding.lengths) {
-            if let Place::State(slot) = buffer.place {
-                state[slot.0 as usize] = Some(Mirror::new(context, *bytes)?);
-            }
-        }
         let mut scratch = 0;
         for launch in launches(&entry.steps) {
-            let (blocks, each) = blocks(executable, launch, &binding)?;
-            scratch = scratch.max(blocks.saturating_mul(each));
+            scratch = scratch.max(Grids::of(executable, launch, &binding)?.scratch);
         }
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking);
-        let mut recorded = Self {
+        let records = !steps::decides(&entry.steps) && steps::count(&entry.steps, &binding)? <= MOST_RECORDED;
+        Ok(Self {
             inputs: inputs.iter().map(|input| Mirror::new(context, input.bytes().len())).collect::<Result<_, _>>()?,
             outputs: entry.outputs.iter().map(|id| Mirror::new(context, length(id))).collect::<Result<_, _>>()?,
-            state,
-            written: written_state(program, binding.entry),
+            places: Places::default(),
             status: Mirror::new(context, 8)?,
-            arena: DeviceMemory::new(context, binding.arena)?,
-            scratch: DeviceMemory::new(context, scratch)?,
+            scratch,
             stream: stream.map_err(|error| driver_error("the GPU gives no stream", &error))?,
             graph: std::ptr::null_mut(),
+            records,
             context: Arc::clone(context),
             binding,
-        };
-        if !steps::decides(&entry.steps) && steps::count(&entry.steps, &recorded.binding)? <= MOST_RECORDED {
-            recorded.graph = recorded.record(executable)?;
-        }
-        Ok(recorded)
+        })
     }
 
-    /// Bytes that it has on the GPU.
-    pub(super) fn bytes(&self) -> usize {
-        let mirrors = self.inputs.iter().chain(&self.outputs).chain(self.state.iter().flatten());
-        self.binding.arena + mirrors.map(|mirror| mirror.host.bytes().len()).sum::<usize>()
-    }
-
-    /// Replays it. State is written only where nothing failed; gives the status word.
+    /// Replays it over these places. State is written only where nothing failed; gives the status word.
     pub(super) fn run(
         &mut self,
         executable: &CudaExecutable,
         inputs: &[&Array],
         outputs: &mut [Array],
-        state: &mut [Slot<'_>],
+        places: Places,
     ) -> Result<u64, Error> {
         self.context.enter()?;
+        if self.places != places || (self.records && self.graph.is_null()) {
+            self.places = places;
+            self.forget();
+            if self.records {
+                self.graph = self.record(executable)?;
+            }
+        }
         for (mirror, input) in self.inputs.iter_mut().zip(inputs) {
             mirror.host.bytes_mut().copy_from_slice(input.bytes());
-        }
-        for (mirror, slot) in self.state.iter_mut().zip(state.iter()) {
-            if let Some(mirror) = mirror {
-                mirror.host.bytes_mut().copy_from_slice(slot.array().bytes());
-            }
         }
         let failed = |error: DriverError| driver_error("a call on the GPU failed", &error);
         if self.graph.is_null() {
@@ -130,11 +125,6 @@ impl Recorded {
         if status == u64::MAX {
             for (mirror, output) in self.outputs.iter().zip(outputs) {
                 output.bytes_mut().copy_from_slice(mirror.host.bytes());
-            }
-            for slot in &self.written {
-                if let (Some(mirror), Slot::Write(array)) = (&self.state[*slot], &mut state[*slot]) {
-                    array.bytes_mut().copy_from_slice(mirror.host.bytes());
-                }
             }
         }
         Ok(status)
@@ -159,18 +149,15 @@ impl Recorded {
     /// All of a call in the order of the stream.
     fn enqueue(&mut self, executable: &CudaExecutable) -> Result<(), Error> {
         let copy = |error: DriverError| driver_error("a copy cannot be made on the GPU", &error);
-        let state = self.state.iter().flatten();
-        for mirror in self.inputs.iter().chain(state).filter(|mirror| !mirror.host.bytes().is_empty()) {
+        for mirror in self.inputs.iter().filter(|mirror| !mirror.host.bytes().is_empty()) {
             // SAFETY: both sides have the length, and live as long as the graph.
             unsafe { result::memcpy_htod_async(mirror.device.pointer, mirror.host.bytes(), self.stream) }.map_err(copy)?;
         }
         // SAFETY: the status word is 8 bytes on the GPU.
         unsafe { result::memset_d8_async(self.status.device.pointer, 0xff, 8, self.stream) }.map_err(copy)?;
         steps::run(&executable.program, &self.binding, &mut Queue { executable, recorded: self })?;
-        let (stream, written) = (self.stream, &self.written);
-        let state = self.state.iter_mut().enumerate().filter(|(slot, _)| written.contains(slot));
-        let state = state.filter_map(|(_, mirror)| mirror.as_mut());
-        for mirror in self.outputs.iter_mut().chain(state).chain([&mut self.status]) {
+        let stream = self.stream;
+        for mirror in self.outputs.iter_mut().chain([&mut self.status]) {
             if !mirror.host.bytes().is_empty() {
                 // SAFETY: as above.
                 unsafe { result::memcpy_dtoh_async(mirror.host.bytes_mut(), mirror.device.pointer, stream) }.map_err(copy)?;
@@ -184,11 +171,9 @@ impl Recorded {
         match &executable.program.entries[self.binding.entry].buffers[buffer].place {
             Place::Input(input) => self.inputs[*input].device.pointer,
             Place::Output(output) => self.outputs[*output].device.pointer,
-            Place::State(slot) => {
-                self.state[slot.0 as usize].as_ref().expect("every slot that the entry names has memory").device.pointer
-            }
+            Place::State(slot) => self.places.state[slot.0 as usize],
             Place::Const(place) => executable.consts[*place].pointer,
-            Place::Arena(_) => self.arena.pointer + u64::try_from(self.binding.offsets[buffer]).expect("64 bits"),
+            Place::Arena(_) => self.places.arena + u64::try_from(self.binding.offsets[buffer]).expect("64 bits"),
             Place::Unplaced => unreachable!("a binding is of a planned program"),
         }
     }
@@ -209,24 +194,27 @@ impl Queue<'_> {
 impl Machine for Queue<'_> {
     fn launch(&mut self, number: u32, launch: &Launch, args: &[At]) -> Result<(), Error> {
         let (recorded, kernel) = (self.recorded, &self.executable.functions[launch.kernel.0 as usize]);
-        let (blocks, _) = blocks(self.executable, launch, &recorded.binding)?;
-        if blocks == 0 {
-            return Ok(());
-        }
+        let grids = Grids::of(self.executable, launch, &recorded.binding)?;
         let mut pointers: Vec<sys::CUdeviceptr> = args.iter().map(|at| self.address(*at)).collect();
         let symbols = kernel.emitted.symbols.iter();
         let mut sizes: Vec<i64> = symbols.map(|symbol| recorded.binding.sizes.get(symbol.name()).copied().unwrap_or(0)).collect();
-        let (mut fixed, mut number) = ([recorded.scratch.pointer, recorded.status.device.pointer], number);
-        // In the order of the function's parameters: arguments, sizes, scratch, status, the launch's number.
+        let (mut fixed, mut number) = ([recorded.places.scratch, recorded.status.device.pointer], number);
+        // In the order of the functions' parameters: arguments, sizes, scratch, status, the launch's number.
         let mut parameters: Vec<*mut c_void> = pointers.iter_mut().map(|pointer| (&raw mut *pointer).cast()).collect();
         parameters.extend(sizes.iter_mut().map(|size| (&raw mut *size).cast::<c_void>()));
         parameters.extend(fixed.iter_mut().map(|pointer| (&raw mut *pointer).cast::<c_void>()));
         parameters.push((&raw mut number).cast());
-        let grid = (u32::try_from(blocks).unwrap_or(u32::MAX), 1, 1);
-        let block = (kernel.emitted.threads, 1, 1);
-        // SAFETY: the parameters are those that the function declares, over memory that lives as long as the graph.
-        let launched = unsafe { result::launch_kernel(kernel.handle, grid, block, 0, recorded.stream, &mut parameters) };
-        launched.map_err(|error| driver_error(&format!("kernel {} cannot be launched", kernel.emitted.name), &error))
+        for ((phase, handle), blocks) in kernel.emitted.phases.iter().zip(&kernel.handles).zip(grids.blocks) {
+            if blocks == 0 {
+                continue;
+            }
+            let grid = (u32::try_from(blocks).unwrap_or(u32::MAX), 1, 1);
+            // SAFETY: the parameters are those that the function declares, over memory that lives as long as the graph.
+            let launched =
+                unsafe { result::launch_kernel(*handle, grid, (phase.threads, 1, 1), 0, recorded.stream, &mut parameters) };
+            launched.map_err(|error| driver_error(&format!("kernel {} cannot be launched", phase.name), &error))?;
+        }
+        Ok(())
     }
 
     fn holds(&mut self, at: At) -> Result<Option<bool>, Error> {
@@ -242,11 +230,21 @@ impl Machine for Queue<'_> {
     }
 }
 
-/// Blocks of a launch, and the bytes that each works in.
-fn blocks(executable: &CudaExecutable, launch: &Launch, binding: &Binding) -> Result<(usize, usize), Error> {
-    let kernel = &executable.functions[launch.kernel.0 as usize].emitted;
-    let (wanted, each) = (binding.size(&kernel.blocks)?, binding.size(&kernel.scratch)?);
-    Ok((wanted.min(most_blocks(&executable.context, each > 0)), each))
+/// How a launch is spread.
+struct Grids {
+    /// Blocks of each phase.
+    blocks: Vec<usize>,
+    /// Bytes that it works in.
+    scratch: usize,
+}
+
+impl Grids {
+    fn of(executable: &CudaExecutable, launch: &Launch, binding: &Binding) -> Result<Self, Error> {
+        let kernel = &executable.functions[launch.kernel.0 as usize].emitted;
+        let most = |in_scratch| most_blocks(&executable.context, in_scratch);
+        let (blocks, scratch) = kernel.spread(&binding.sizes, most)?;
+        Ok(Self { blocks, scratch })
+    }
 }
 
 /// Blocks of any launch at most.
@@ -254,17 +252,24 @@ pub(super) fn most_blocks(context: &Context, in_scratch: bool) -> usize {
     context.processors * if in_scratch { SCRATCH_BLOCKS } else { BLOCKS }
 }
 
+impl Recorded {
+    /// Lets go of what was recorded. The context is this thread's, and the stream is idle, since calls wait for it.
+    fn forget(&mut self) {
+        if !self.graph.is_null() {
+            // SAFETY: it was made once, and is not used again. Nothing can be done about a driver that is gone.
+            let _ = unsafe { result::graph::exec_destroy(self.graph) };
+            self.graph = std::ptr::null_mut();
+        }
+    }
+}
+
 impl Drop for Recorded {
     fn drop(&mut self) {
         // Nothing can be done about a driver that is gone.
         if self.context.enter().is_ok() {
-            // SAFETY: each was made once; the stream is idle, since calls wait for it.
-            unsafe {
-                if !self.graph.is_null() {
-                    let _ = result::graph::exec_destroy(self.graph);
-                }
-                let _ = result::stream::destroy(self.stream);
-            }
+            self.forget();
+            // SAFETY: it was made once; it is idle, since calls wait for it.
+            let _ = unsafe { result::stream::destroy(self.stream) };
         }
     }
 }

@@ -15,14 +15,14 @@ pub(super) enum Given<'a> {
     Acc(&'a str),
     /// Reductions of earlier stages.
     Reduced(&'a Results),
+    /// Products, by stage.
+    Products(&'a [String]),
 }
 
-/// Loads that were made for several points at once: the instruction, and the vector's name.
+/// Loads that were made for several points at once: the instruction, and where the point's element is.
 #[derive(Default)]
 pub(super) struct Loaded {
-    pub(super) vectors: Vec<(ValueId, String)>,
-    /// The point's place in the vectors.
-    pub(super) place: String,
+    pub(super) elements: Vec<(ValueId, String)>,
 }
 
 impl Cx<'_> {
@@ -35,9 +35,9 @@ impl Cx<'_> {
     pub(super) fn body_with(&mut self, body: &Body, given: Given<'_>, loaded: &Loaded) -> Vec<String> {
         let mut values = Vec::new();
         for (position, inst) in body.insts.iter().enumerate() {
-            let known = loaded.vectors.iter().find(|(id, _)| id.index() == position);
+            let known = loaded.elements.iter().find(|(id, _)| id.index() == position);
             let value = match known {
-                Some((_, vector)) => self.define(computed(inst.dtype), "x", format!("gr_get({vector}.at[{}])", loaded.place)),
+                Some((_, element)) => self.define(computed(inst.dtype), "x", format!("gr_get({element})")),
                 None => self.inst(body, inst, &values, given),
             };
             values.push(value);
@@ -60,11 +60,14 @@ impl Cx<'_> {
             InstKind::Bitcast(x) => bitcast(body.dtype(*x), inst.dtype, of(x)),
             InstKind::Reduced { stage, slot } => match given {
                 Given::Reduced(results) => results.get(self, *stage, *slot),
+                Given::Products(products) => return products[*stage].clone(),
                 Given::Nothing | Given::Acc(_) => unreachable!("K11: only nests have reductions"),
             },
             InstKind::Acc => match given {
                 Given::Acc(sum) => sum.to_owned(),
-                Given::Nothing | Given::Reduced(_) => unreachable!("K5: only epilogues have a sum of products"),
+                Given::Nothing | Given::Reduced(_) | Given::Products(_) => {
+                    unreachable!("K5: only epilogues have a sum of products")
+                }
             },
             InstKind::Check { ok, value, trap } => {
                 self.checks = true;

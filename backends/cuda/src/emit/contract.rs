@@ -1,5 +1,6 @@
 //! Contractions over tiles in shared memory. Loading a tile evaluates the sides' bodies, so windows and transposed operands are
-//! loaded like any other. The sum over `k` goes in order, one term after the other, whatever the tiles.
+//! loaded like any other. The sum over `k` goes in order, one term after the other, whatever the tiles; where these are few and `k` is
+//! long, in shares whose sums a second phase adds in order (`cut`).
 
 use graver_ir::Dim;
 use graver_ir::kernel::{AxisSet, Contract, Index, Side};
@@ -7,27 +8,32 @@ use graver_ir::kernel::{AxisSet, Contract, Index, Side};
 use super::body::Given;
 use super::cx::{Cx, computed};
 use super::nest::{self, known_offset};
-use super::{Emitted, finish, tensor};
+use super::{Emitted, Part, cut, finish, tensor};
 
 /// Positions of `k` in a tile.
 const DEPTH: i64 = 16;
 /// Elements of the result that a thread has along each direction at most.
 const EACH: i64 = 4;
 /// Threads along each direction.
-const SIDE: i64 = 16;
+pub(super) const SIDE: i64 = 16;
 
 pub(super) fn emit(mut cx: Cx<'_>, contract: &Contract) -> Emitted {
-    let Some(tiling) = Tiling::new(&cx, contract) else { return nest::emit(cx, &contract.as_nest()) };
-    match tensor::dtype(contract) {
-        Some(dtype) => {
-            let blocks = tensor::emit(&mut cx, &tiling, dtype);
-            finish(cx, tensor::THREADS, blocks)
-        }
-        None => {
-            let blocks = tiling.emit(&mut cx);
-            finish(cx, SIDE * SIDE, blocks)
-        }
+    let Some(mut tiling) = Tiling::new(&cx, contract) else { return nest::emit(cx, &contract.as_nest()) };
+    let dtype = tensor::dtype(contract);
+    let (threads, tile) = match dtype {
+        Some(_) => (tensor::THREADS, [tensor::TILE; 2]),
+        None => (SIDE * SIDE, [tiling.rows.extent(), tiling.columns.extent()]),
+    };
+    tiling.shares = cut::shares(&tiling, tile);
+    let blocks = match dtype {
+        Some(dtype) => tensor::emit(&mut cx, &tiling, dtype),
+        None => tiling.emit(&mut cx),
+    };
+    if tiling.shares.is_some() {
+        let kernel = cx.kernel;
+        return cut::finish(Part { cx, threads, blocks }, kernel, &tiling);
     }
+    finish(cx, threads, blocks)
 }
 
 /// Who is what in the tiles.
@@ -37,9 +43,11 @@ pub(super) struct Tiling<'a> {
     pub(super) rows: Operand<'a>,
     /// The side whose positions are neighbours in the result.
     pub(super) columns: Operand<'a>,
-    batch: Vec<usize>,
+    pub(super) batch: Vec<usize>,
     /// The order of summation: the innermost last.
     pub(super) k: Vec<usize>,
+    /// How many sums each sum is cut into.
+    pub(super) shares: Option<Dim>,
 }
 
 /// A side and its own axes, in the order in which the result's rows or columns are numbered.
@@ -96,30 +104,59 @@ impl<'a> Tiling<'a> {
         };
         let rows = operand("rows", row, None);
         let columns = operand("columns", column, contiguous(column.1));
-        Some(Self { contract, rows, columns, batch: contract.batch.iter().collect(), k })
+        Some(Self { contract, rows, columns, batch: contract.batch.iter().collect(), k, shares: None })
     }
 
-    fn count(&self, axes: &[usize]) -> Dim {
+    pub(super) fn count(&self, axes: &[usize]) -> Dim {
         axes.iter().map(|axis| self.contract.axes[*axis].clone()).product()
     }
 
-    /// Opens the loop over tiles of so many rows and columns; gives their number.
-    pub(super) fn open_tiles(&self, cx: &mut Cx<'_>, [rows, columns]: [i64; 2]) -> Dim {
+    /// Tiles of so many rows and columns, by direction.
+    pub(super) fn tiles(&self, [rows, columns]: [i64; 2]) -> [Dim; 3] {
         let tiles_of = |operand: &Operand<'_>, extent: i64| self.count(&operand.axes).ceil_div(&Dim::from(extent));
-        let (down, across) = (tiles_of(&self.rows, rows), tiles_of(&self.columns, columns));
-        let tiles = self.count(&self.batch) * &down * &across;
+        [self.count(&self.batch), tiles_of(&self.rows, rows), tiles_of(&self.columns, columns)]
+    }
+
+    /// Opens the loop over tiles of so many rows and columns, and over shares of `k`, in steps of `depth`; gives their number.
+    pub(super) fn open_tiles(&self, cx: &mut Cx<'_>, tile @ [rows, columns]: [i64; 2], depth: i64) -> Dim {
+        let [batch, down, across] = self.tiles(tile);
+        let tiles = batch * &down * &across * self.shares.as_ref().unwrap_or(&Dim::ONE);
         let total = cx.dim(&tiles);
         let [m, n, k] = [&self.rows.axes, &self.columns.axes, &self.k].map(|axes| cx.dim(&self.count(axes)));
         cx.line(format!("const idx rows_count = {m}, columns_count = {n}, depth = {k};"));
-        cx.open(format!("for (idx tile = gr_block(); tile < {total}; tile += gr_blocks())"));
+        match &self.shares {
+            None => {
+                cx.open(format!("for (idx tile = gr_block(); tile < {total}; tile += gr_blocks())"));
+                cx.line("const idx k_begin = 0, k_end = depth;");
+            }
+            Some(shares) => {
+                let shares = cx.dim(shares);
+                cx.line(format!("const idx steps_of_all = gr_quotient<idx>(depth + {}, {depth});", depth - 1));
+                cx.line(format!("const idx span = gr_quotient<idx>(steps_of_all + {shares} - 1, {shares}) * {depth};"));
+                cx.open(format!("for (idx unit = gr_block(); unit < {total}; unit += gr_blocks())"));
+                cx.line(format!("const idx tile = gr_quotient<idx>(unit, {shares}), share = unit - tile * {shares};"));
+                cx.line("const idx k_begin = share * span, k_end = gr_lesser<idx>(k_begin + span, depth);");
+            }
+        }
         let across = cx.dim(&across);
         let line = cx.define("idx", "line", format!("gr_quotient<idx>(tile, {across})"));
         cx.line(format!("const idx columns_first = (tile - {line} * {across}) * {columns};"));
         let down = cx.dim(&down);
-        let batch = cx.define("idx", "batch", format!("gr_quotient<idx>({line}, {down})"));
-        cx.line(format!("const idx rows_first = ({line} - {batch} * {down}) * {rows};"));
-        cx.bind_digits(&self.batch, &self.contract.axes, &batch);
+        cx.line(format!("const idx batch = gr_quotient<idx>({line}, {down});"));
+        cx.line(format!("const idx rows_first = ({line} - batch * {down}) * {rows};"));
+        cx.bind_digits(&self.batch, &self.contract.axes, "batch");
         tiles
+    }
+
+    /// What becomes of a sum whose row and column are bound: the epilogue, or the sum of a share for another phase.
+    pub(super) fn store(&self, cx: &mut Cx<'_>, sum: &str, [row, column]: [&str; 2]) {
+        if self.shares.is_some() {
+            let place = cut::place(cx, self, ["share", "batch", row, column]);
+            cx.line(format!("{place} = {sum};"));
+            return;
+        }
+        let values = cx.body(&self.contract.epilogue, Given::Acc(sum));
+        self.contract.stores.iter().for_each(|store| cx.store(store, &values));
     }
 
     pub(super) fn close_tiles(&self, cx: &mut Cx<'_>) {
@@ -138,7 +175,7 @@ impl<'a> Tiling<'a> {
         };
         tile_of(cx, &self.rows);
         tile_of(cx, &self.columns);
-        let tiles = self.open_tiles(cx, [self.rows.extent(), self.columns.extent()]);
+        let tiles = self.open_tiles(cx, [self.rows.extent(), self.columns.extent()], DEPTH);
         self.sum(cx);
         self.epilogue(cx);
         self.close_tiles(cx);
@@ -150,7 +187,7 @@ impl<'a> Tiling<'a> {
         let ty = computed(self.contract.acc);
         let (rows, columns) = (self.rows.each, self.columns.each);
         cx.line(format!("{ty} sum[{rows}][{columns}] = {{}};"));
-        cx.open(format!("for (idx k_first = 0; k_first < depth; k_first += {DEPTH})"));
+        cx.open(format!("for (idx k_first = k_begin; k_first < k_end; k_first += {DEPTH})"));
         self.load(cx, &self.rows);
         self.load(cx, &self.columns);
         cx.sync();
@@ -188,7 +225,7 @@ impl<'a> Tiling<'a> {
         cx.line(format!("const i32 own = {own}, k = {k};"));
         let ty = computed(self.contract.acc);
         cx.line(format!("{ty} element = ({ty})0;"));
-        cx.open(format!("if ({name}_first + own < {name}_count && k_first + k < depth)"));
+        cx.open(format!("if ({name}_first + own < {name}_count && k_first + k < k_end)"));
         let own = cx.define("idx", "own", format!("{name}_first + own"));
         cx.bind_digits(&operand.axes, &self.contract.axes, &own);
         let k = cx.define("idx", "k", "k_first + k");
@@ -203,6 +240,7 @@ impl<'a> Tiling<'a> {
     }
 
     fn epilogue(&self, cx: &mut Cx<'_>) {
+        let mut owns = Vec::new();
         for (operand, variable, place) in [(&self.rows, "i", "row"), (&self.columns, "j", "column")] {
             let (name, each) = (operand.name, operand.each);
             cx.line("GR_UNROLL");
@@ -210,9 +248,9 @@ impl<'a> Tiling<'a> {
             let own = cx.define("idx", "own", format!("{name}_first + {variable} * {SIDE} + {place}"));
             cx.line(format!("if ({own} >= {name}_count) continue;"));
             cx.bind_digits(&operand.axes, &self.contract.axes, &own);
+            owns.push(own);
         }
-        let values = cx.body(&self.contract.epilogue, Given::Acc("sum[i][j]"));
-        self.contract.stores.iter().for_each(|store| cx.store(store, &values));
+        self.store(cx, "sum[i][j]", [&owns[0], &owns[1]]);
         cx.unbind(&self.rows.axes);
         cx.unbind(&self.columns.axes);
         cx.close();

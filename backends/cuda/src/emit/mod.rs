@@ -2,8 +2,10 @@
 //! for them. A kernel takes pointers, the sizes of its symbols, memory to work in, the status word, and the launch's number.
 //! Results do not depend on the number of blocks, nor on the order in which threads run.
 
+mod attend;
 mod body;
 mod contract;
+mod cut;
 mod cx;
 mod index;
 mod narrow;
@@ -11,11 +13,14 @@ mod nest;
 mod reduce;
 mod scatter;
 mod sort;
+mod split;
 mod tensor;
+mod transpose;
 mod vector;
 
 use graver_ir::kernel::{Kernel, KernelBody, Mode};
-use graver_ir::{DType, Dim, Symbol};
+use graver_ir::{DType, Dim, Error, Sizes, Symbol};
+use graver_runtime::evaluated;
 
 use cx::Cx;
 pub(crate) use cx::stored;
@@ -26,15 +31,25 @@ const THREADS: i64 = 256;
 /// A kernel as text, and what launching it takes.
 #[derive(Clone, Debug)]
 pub(crate) struct Emitted {
-    /// The function's name; different for different texts.
+    /// The kernel's name; different for different texts.
     pub(crate) name: String,
-    /// The function.
+    /// The functions.
     pub(crate) text: String,
-    /// Its pointers, in order.
+    /// Their pointers, in order.
     pub(crate) args: Vec<(DType, Mode)>,
     /// The sizes that follow them.
     pub(crate) symbols: Vec<Symbol>,
-    /// Threads of a block.
+    /// One after the other; every one sees what those before it wrote.
+    pub(crate) phases: Vec<Phase>,
+    /// Bytes of global memory that all phases share: where each block's own begins.
+    pub(crate) shared: Dim,
+}
+
+/// A function of a kernel, with the parameters that all have.
+#[derive(Clone, Debug)]
+pub(crate) struct Phase {
+    pub(crate) name: String,
+    /// Of a block.
     pub(crate) threads: u32,
     /// How many blocks there is work for. Fewer do it as well.
     pub(crate) blocks: Dim,
@@ -42,6 +57,20 @@ pub(crate) struct Emitted {
     pub(crate) scratch: Dim,
     /// Whether threads of a block wait for one another.
     pub(crate) barriers: bool,
+}
+
+impl Emitted {
+    /// Blocks of every phase, of which a machine has `most` (in memory of their own or not), and bytes that a launch works in.
+    pub(crate) fn spread(&self, sizes: &Sizes, most: impl Fn(bool) -> usize) -> Result<(Vec<usize>, usize), Error> {
+        let (mut blocks, mut scratch) = (Vec::with_capacity(self.phases.len()), 0usize);
+        for phase in &self.phases {
+            let each = evaluated(&phase.scratch, sizes)?;
+            let count = evaluated(&phase.blocks, sizes)?.min(most(each > 0));
+            scratch = scratch.max(count.saturating_mul(each));
+            blocks.push(count);
+        }
+        Ok((blocks, scratch.saturating_add(evaluated(&self.shared, sizes)?)))
+    }
 }
 
 /// The kernel's text.
@@ -52,19 +81,59 @@ pub(crate) fn emit(kernel: &Kernel) -> Emitted {
         KernelBody::Contract(contract) => contract::emit(cx, contract),
         KernelBody::Scatter(scatter) => scatter::emit(cx, scatter),
         KernelBody::Sort(sort) => sort::emit(cx, sort),
-        KernelBody::Attend(attend) => nest::emit(cx, &attend.as_nest()),
+        KernelBody::Attend(attend) => attend::emit(cx, attend),
     }
 }
 
-/// The function around the text so far.
-fn finish(mut cx: Cx<'_>, threads: i64, blocks: Dim) -> Emitted {
-    let scratch = cx.scratch.clone();
-    let mine = (!scratch.is(0)).then(|| cx.dim(&scratch));
-    let symbols = cx.symbols();
-    let args = cx.kernel.args.iter().enumerate().map(|(position, arg)| cx::parameter(position, arg));
+/// The text of a phase so far, in which blocks of so many threads share the work.
+struct Part<'a> {
+    cx: Cx<'a>,
+    threads: i64,
+    blocks: Dim,
+}
+
+/// A kernel of one phase.
+fn finish(cx: Cx<'_>, threads: i64, blocks: Dim) -> Emitted {
+    finish_all(vec![Part { cx, threads, blocks }], &Dim::ZERO)
+}
+
+/// The functions around the phases' texts, which share so many bytes of memory.
+fn finish_all(mut parts: Vec<Part<'_>>, shared: &Dim) -> Emitted {
+    let kernel = parts.first().expect("a kernel has a phase").cx.kernel;
+    let heads: Vec<String> = parts.iter_mut().map(|part| head(&mut part.cx, shared)).collect();
+    let mut symbols: Vec<Symbol> = parts.iter().flat_map(|part| part.cx.symbols()).collect();
+    symbols.sort();
+    symbols.dedup();
+    let args = kernel.args.iter().enumerate().map(|(position, arg)| cx::parameter(position, arg));
     let sizes = symbols.iter().map(|symbol| format!("i64 {}", cx::symbol_name(symbol)));
     let fixed = ["GR_OUT(u8) scratch", "GR_STATUS status", "u32 launch"].map(str::to_owned);
     let parameters = args.chain(sizes).chain(fixed).collect::<Vec<_>>().join(", ");
+    let rests = parts.iter().zip(heads);
+    let rests: Vec<String> = rests.map(|(part, head)| format!("({parameters}) {{\n{head}{}}}\n", part.cx.text())).collect();
+    let threads = parts.iter().map(|part| part.threads.to_string()).collect::<Vec<_>>().join(" ");
+    let name = format!("{}_{:016x}", identifier(&kernel.name), hash(&format!("{threads} {}", rests.join(" "))));
+    let alone = parts.len() == 1;
+    let phase = |(number, part): (usize, Part<'_>)| Phase {
+        name: if alone { name.clone() } else { format!("{name}_{number}") },
+        threads: u32::try_from(part.threads).expect("few threads"),
+        blocks: part.blocks,
+        scratch: part.cx.scratch,
+        barriers: part.cx.barriers,
+    };
+    let phases: Vec<Phase> = parts.into_iter().enumerate().map(phase).collect();
+    let text = |(phase, rest): (&Phase, &String)| format!("GR_KERNEL({}, {}){rest}", phase.name, phase.threads);
+    Emitted {
+        text: phases.iter().zip(&rests).map(text).collect(),
+        args: kernel.args.iter().map(|arg| (arg.dtype, arg.mode)).collect(),
+        symbols,
+        phases,
+        shared: shared.clone(),
+        name,
+    }
+}
+
+/// What stands before a phase's text.
+fn head(cx: &mut Cx<'_>, shared: &Dim) -> String {
     let mut head = format!("    typedef {} idx;\n", if narrow::fits(cx.kernel) { "i32" } else { "i64" });
     // What follows a failure may not write, but what can fail itself runs on: which failure is told must not depend on time.
     if !cx.checks {
@@ -73,21 +142,12 @@ fn finish(mut cx: Cx<'_>, threads: i64, blocks: Dim) -> Emitted {
     if cx.shared > 0 {
         head += &format!("    GR_SHARED(shared, {});\n", cx.shared);
     }
-    if let Some(mine) = mine {
-        head += &format!("    const i64 mine = gr_block() * {mine};\n");
+    if !cx.scratch.is(0) {
+        let (own, before) = (cx.scratch.clone(), shared.round_up(16));
+        let (own, before) = (cx.dim(&own), cx.dim(&before));
+        head += &format!("    const i64 mine = {before} + gr_block() * {own};\n");
     }
-    let rest = format!("({parameters}) {{\n{head}{}}}\n", cx.text());
-    let name = format!("{}_{:016x}", identifier(&cx.kernel.name), hash(&format!("{threads} {rest}")));
-    Emitted {
-        text: format!("GR_KERNEL({name}, {threads}){rest}"),
-        name,
-        args: cx.kernel.args.iter().map(|arg| (arg.dtype, arg.mode)).collect(),
-        symbols,
-        threads: u32::try_from(threads).expect("few threads"),
-        blocks,
-        scratch,
-        barriers: cx.barriers,
-    }
+    head
 }
 
 /// The letters and digits of a name, up to forty.

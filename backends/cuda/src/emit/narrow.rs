@@ -2,7 +2,7 @@
 
 use graver_ir::Dim;
 use graver_ir::dim::Atom;
-use graver_ir::kernel::{Arg, Body, Index, InstKind, Kernel};
+use graver_ir::kernel::{Arg, Body, Index, InstKind, Kernel, KernelBody};
 
 /// The greatest magnitude of what is computed; a step beyond it does not overflow.
 const LIMIT: i64 = 1 << 30;
@@ -12,12 +12,22 @@ const MOST_POINTS: i64 = 1 << 25;
 /// Whether no position, no number of a point and nothing on the way to them leaves 32 bits, for all declared sizes.
 pub(super) fn fits(kernel: &Kernel) -> bool {
     let (axes, bodies, stores) = (kernel.body.axes(), kernel.body.bodies(), kernel.body.stores());
-    let points = axes.iter().try_fold(1i64, |points, axis| points.checked_mul(axis.bounds().hi.max(1)));
+    let points = numbered(&kernel.body).try_fold(1i64, |points, axis| points.checked_mul(axis.bounds().hi.max(1)));
     points.is_some_and(|points| points <= MOST_POINTS)
         && axes.iter().all(is_small)
         && kernel.args.iter().all(is_small_arg)
         && bodies.into_iter().all(|body| is_small_body(kernel, body))
         && stores.into_iter().all(|store| is_small_index(&kernel.args[store.arg], &store.index))
+}
+
+/// The axes whose points are numbered together.
+fn numbered(body: &KernelBody) -> Box<dyn Iterator<Item = &Dim> + '_> {
+    match body {
+        KernelBody::Attend(attend) => Box::new(attend.row().iter().map(|axis| &attend.axes[axis])),
+        KernelBody::Nest(_) | KernelBody::Contract(_) | KernelBody::Scatter(_) | KernelBody::Sort(_) => {
+            Box::new(body.axes().iter())
+        }
+    }
 }
 
 /// The dim, each of its terms and all that they are made of.

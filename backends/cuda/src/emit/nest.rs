@@ -8,7 +8,7 @@ use graver_ir::{DType, Dim};
 use super::body::Given;
 use super::cx::Cx;
 use super::reduce::Results;
-use super::{Emitted, THREADS, finish, vector};
+use super::{Emitted, THREADS, finish, split, transpose, vector};
 
 /// Inner points up to which a thread does a point alone, where points are neighbours and where they are rows.
 const ALONE: (i64, i64) = (64, 16);
@@ -27,21 +27,29 @@ pub(super) enum Sharing {
 }
 
 /// How a nest is run.
+#[derive(Clone)]
 pub(super) struct Plan {
     pub(super) outer: AxisSet,
     pub(super) sharing: Sharing,
     /// The outer axes, slowest first.
     pub(super) points: Vec<usize>,
+    /// Whether a team does the inner points `from..to` alone.
+    in_shares: bool,
     /// By stage: the inner axis that neighbouring threads take.
     lanes: Vec<(AxisSet, Option<usize>)>,
 }
 
 pub(super) fn emit(mut cx: Cx<'_>, nest: &Nest) -> Emitted {
     let plan = Plan::new(&cx, nest);
-    if let Some(emitted) = vector::emit(&mut cx, nest, &plan) {
-        return finish(cx, THREADS, emitted);
+    for how in [transpose::emit, vector::emit, vector::emit_flat] {
+        if let Some(blocks) = how(&mut cx, nest, &plan) {
+            return finish(cx, THREADS, blocks);
+        }
     }
-    let count: Dim = plan.points.iter().map(|axis| nest.axes[*axis].clone()).product();
+    if let Some(emitted) = split::emit(&cx, nest, &plan) {
+        return emitted;
+    }
+    let count = count_of(nest, &plan.points);
     let (total, each) = (cx.dim(&count), plan.threads() / plan.members());
     match plan.sharing {
         Sharing::Alone => {
@@ -50,22 +58,16 @@ pub(super) fn emit(mut cx: Cx<'_>, nest: &Nest) -> Emitted {
                 "for (idx point = gr_block() * {THREADS} + slot; point < {total}; point += gr_blocks() * {THREADS})"
             ));
             cx.bind_digits(&plan.points, &nest.axes, "point");
-            stages(&mut cx, nest, &plan, false);
+            stages(&mut cx, nest, &plan);
         }
-        Sharing::Rows { members } | Sharing::Columns { members } => {
-            cx.line("const i32 thread = gr_thread();");
-            cx.line(match plan.sharing {
-                Sharing::Rows { .. } => format!("const i32 slot = thread / {members}, member = thread % {members};"),
-                Sharing::Alone | Sharing::Columns { .. } => {
-                    format!("const i32 slot = thread % {each}, member = thread / {each};")
-                }
-            });
+        Sharing::Rows { .. } | Sharing::Columns { .. } => {
+            plan.open_team(&mut cx);
             cx.open(format!("for (idx group = gr_block(); group * {each} < {total}; group += gr_blocks())"));
             // All threads go through all barriers: those without a point of their own do the first one again, and store nothing.
             cx.line(format!("const bool live = group * {each} + slot < {total};"));
             cx.line(format!("const idx point = live ? group * {each} + slot : 0;"));
             cx.bind_digits(&plan.points, &nest.axes, "point");
-            stages(&mut cx, nest, &plan, each > 1);
+            stages(&mut cx, nest, &plan);
         }
     }
     cx.close();
@@ -73,25 +75,11 @@ pub(super) fn emit(mut cx: Cx<'_>, nest: &Nest) -> Emitted {
     finish(cx, threads, count.ceil_div(&Dim::from(each)))
 }
 
-fn stages(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan, guarded: bool) {
+fn stages(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) {
     let mut results = Results::default();
     for (position, stage) in nest.stages.iter().enumerate() {
         if stage.reductions.is_empty() {
-            let inner = plan.ordered(stage, stage.over.minus(plan.outer));
-            let turns = plan.opens_turns(&inner);
-            // A stage without inner axes is one member's.
-            let guard = [guarded.then_some("live"), (plan.members() > 1 && !turns).then_some("member == 0")];
-            let guard: Vec<&str> = guard.into_iter().flatten().collect();
-            plan.open_turns(cx, nest, &inner);
-            if !guard.is_empty() {
-                cx.open(format!("if ({})", guard.join(" && ")));
-            }
-            let values = cx.body(&stage.body, Given::Reduced(&results));
-            stage.stores.iter().for_each(|store| cx.store(store, &values));
-            if !guard.is_empty() {
-                cx.close();
-            }
-            plan.close_turns(cx, &inner);
+            map_stage(cx, nest, plan, stage, &results);
             results.push_nothing();
         } else {
             results.push_stage(cx, nest, stage, plan);
@@ -100,6 +88,26 @@ fn stages(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan, guarded: bool) {
             plan.sync(cx);
         }
     }
+}
+
+/// A stage without reductions.
+pub(super) fn map_stage(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan, stage: &Stage, results: &Results) {
+    let inner = plan.inner(stage);
+    let turns = plan.opens_turns(&inner);
+    // A stage without inner axes is one member's.
+    let many = plan.members() > 1;
+    let guard = [(many && plan.members() < plan.threads()).then_some("live"), (many && !turns).then_some("member == 0")];
+    let guard: Vec<&str> = guard.into_iter().flatten().collect();
+    plan.open_turns(cx, nest, &inner);
+    if !guard.is_empty() {
+        cx.open(format!("if ({})", guard.join(" && ")));
+    }
+    let values = cx.body(&stage.body, Given::Reduced(results));
+    stage.stores.iter().for_each(|store| cx.store(store, &values));
+    if !guard.is_empty() {
+        cx.close();
+    }
+    plan.close_turns(cx, &inner);
 }
 
 impl Plan {
@@ -115,7 +123,17 @@ impl Plan {
         let lanes = nest.stages.iter().map(lane).collect();
         let mut points: Vec<usize> = outer.iter().filter(|axis| Some(*axis) != outer_lane).collect();
         points.extend(outer_lane);
-        Self { outer, sharing: sharing(nest, outer, outer_lane.is_some()), points, lanes }
+        Self { outer, sharing: sharing(nest, outer, outer_lane.is_some()), points, in_shares: false, lanes }
+    }
+
+    /// The same, with a team doing the inner points `from..to` alone.
+    pub(super) fn in_shares(&self) -> Self {
+        Self { in_shares: true, ..self.clone() }
+    }
+
+    /// Whether a team does a share of the inner points.
+    pub(super) fn is_cut(&self) -> bool {
+        self.in_shares
     }
 
     pub(super) fn members(&self) -> i64 {
@@ -131,6 +149,23 @@ impl Plan {
             Sharing::Rows { members: 32 } => 128,
             Sharing::Alone | Sharing::Rows { .. } | Sharing::Columns { .. } => THREADS,
         }
+    }
+
+    /// The variables that tell a thread its place in a team.
+    pub(super) fn open_team(&self, cx: &mut Cx<'_>) {
+        let (members, teams) = (self.members(), self.threads() / self.members());
+        cx.line("const i32 thread = gr_thread();");
+        cx.line(match self.sharing {
+            Sharing::Rows { .. } => format!("const i32 slot = thread / {members}, member = thread % {members};"),
+            Sharing::Alone | Sharing::Columns { .. } => {
+                format!("const i32 slot = thread % {teams}, member = thread / {teams};")
+            }
+        });
+    }
+
+    /// A stage's inner axes, in order.
+    pub(super) fn inner(&self, stage: &Stage) -> Vec<usize> {
+        self.ordered(stage, stage.over.minus(self.outer))
     }
 
     /// Axes of a stage, the one that neighbouring threads take last.
@@ -150,10 +185,15 @@ impl Plan {
             axes.iter().for_each(|axis| cx.open_axis(*axis, &nest.axes[*axis]));
             return;
         }
-        let count: Dim = axes.iter().map(|axis| nest.axes[*axis].clone()).product();
-        let (turn, count, members) = (cx.fresh("i"), cx.dim(&count), self.members());
-        cx.open(format!("for (idx {turn} = member; {turn} < {count}; {turn} += {members})"));
+        let (turn, members) = (cx.fresh("i"), self.members());
+        let (first, end) = self.turns(cx, nest, axes);
+        cx.open(format!("for (idx {turn} = {first}; {turn} < {end}; {turn} += {members})"));
         cx.bind_digits(axes, &nest.axes, &turn);
+    }
+
+    /// This member's first point, and where the team's points end.
+    pub(super) fn turns(&self, cx: &mut Cx<'_>, nest: &Nest, axes: &[usize]) -> (&'static str, String) {
+        if self.in_shares { ("from + member", "to".to_owned()) } else { ("member", cx.dim(&count_of(nest, axes))) }
     }
 
     pub(super) fn close_turns(&self, cx: &mut Cx<'_>, axes: &[usize]) {
@@ -179,6 +219,22 @@ impl Plan {
         let (bytes, offset) = (cx.dim(&bytes), cx.dim(&offset));
         cx.define("i64", "room", format!("mine + {offset} + slot * {bytes}"))
     }
+}
+
+/// Points over some axes.
+pub(super) fn count_of(nest: &Nest, axes: &[usize]) -> Dim {
+    axes.iter().map(|axis| nest.axes[*axis].clone()).product()
+}
+
+/// The row-major number of a point over some axes, the first slowest.
+pub(super) fn number(nest: &Nest, axes: &[usize]) -> Dim {
+    let (mut number, mut stride) = (Dim::ZERO, Dim::ONE);
+    for axis in axes.iter().rev() {
+        let size = &nest.axes[*axis];
+        number = number + Dim::axis(u32::try_from(*axis).expect("few axes"), size) * &stride;
+        stride = stride * size;
+    }
+    number
 }
 
 /// Few inner points are done alone; of many, rows are shared by neighbours, and columns by threads that have neighbours.

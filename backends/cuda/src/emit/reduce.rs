@@ -7,7 +7,7 @@ use graver_ir::{DType, Dim, Scalar};
 
 use super::body::{Given, constant};
 use super::cx::{Cx, computed};
-use super::nest::{Plan, Sharing};
+use super::nest::{Plan, Sharing, count_of, number};
 
 /// Points that one accumulator takes at most.
 const CHUNK: i64 = 2048;
@@ -24,6 +24,14 @@ enum Place {
     Value(String),
     /// In the block's memory from `base` on, one a position of the kept inner axes.
     Memory { base: String, position: Dim, dtype: DType },
+}
+
+/// Where a reduction's results of shares are in the memory of the launch: one after the other at every point, from a byte on.
+#[derive(Clone)]
+pub(super) struct Partial {
+    value: Dim,
+    /// Of positions.
+    at: Option<Dim>,
 }
 
 /// A variable that values are combined in, and for positions the variable beside it.
@@ -51,6 +59,21 @@ impl Results {
         self.stages.push(Vec::new());
     }
 
+    /// The results of a stage whose shares were left in memory: combined anew, in an order that does not depend on time.
+    pub(super) fn push_recalled(&mut self, cx: &mut Cx<'_>, sum: &Sum<'_>, partials: &[Partial], shares: &Dim) {
+        let accumulators = sum.accumulators(cx);
+        let (count, turn, members) = (cx.dim(shares), cx.fresh("i"), sum.plan.members());
+        cx.open(format!("for (i32 {turn} = member; {turn} < (i32){count}; {turn} += {members})"));
+        for ((reduction, accumulator), partial) in sum.stage.reductions.iter().zip(&accumulators).zip(partials) {
+            let number = format!("((i64)point * {count} + {turn})");
+            let (value, at) = partial.elements(cx, sum.dtype(reduction), &number);
+            combine(cx, reduction.combine, accumulator, &value, at.as_deref());
+        }
+        cx.close();
+        sum.combine_members(cx, &accumulators);
+        self.stages.push(accumulators.into_iter().map(Accumulator::place).collect());
+    }
+
     /// Emits a stage with reductions.
     pub(super) fn push_stage(&mut self, cx: &mut Cx<'_>, nest: &Nest, stage: &Stage, plan: &Plan) {
         let kept: Vec<usize> = stage.keep.minus(plan.outer).iter().collect();
@@ -65,11 +88,29 @@ fn element(cx: &mut Cx<'_>, base: &str, position: &Dim, dtype: DType) -> String 
     format!("gr_place<{}>(scratch, {base} + {offset})", computed(dtype))
 }
 
+impl Partial {
+    /// The expressions of a share's result, by its number.
+    fn elements(&self, cx: &mut Cx<'_>, dtype: DType, number: &str) -> (String, Option<String>) {
+        let mut element = |base: &Dim, ty: &str, size: usize| {
+            let base = cx.dim(base);
+            format!("gr_place<{ty}>(scratch, {base} + {number} * {size})")
+        };
+        let value = element(&self.value, computed(dtype), dtype.size());
+        (value, self.at.as_ref().map(|at| element(at, "i64", 8)))
+    }
+}
+
+impl Accumulator {
+    fn place(self) -> Place {
+        Place::Value(self.at.unwrap_or(self.value))
+    }
+}
+
 /// The reductions of one stage.
-struct Sum<'a> {
-    nest: &'a Nest,
-    stage: &'a Stage,
-    plan: &'a Plan,
+pub(super) struct Sum<'a> {
+    pub(super) nest: &'a Nest,
+    pub(super) stage: &'a Stage,
+    pub(super) plan: &'a Plan,
 }
 
 impl Sum<'_> {
@@ -88,12 +129,46 @@ impl Sum<'_> {
                 self.combine_members(cx, &accumulators);
             }
         }
-        accumulators.into_iter().map(|accumulator| Place::Value(accumulator.at.unwrap_or(accumulator.value))).collect()
+        accumulators.into_iter().map(Accumulator::place).collect()
+    }
+
+    /// Places for so many results of each reduction behind `bytes` of the launch's memory, and where they end.
+    pub(super) fn places(&self, count: &Dim, bytes: &Dim) -> (Vec<Partial>, Dim) {
+        let mut end = bytes.clone();
+        let mut take = |size: usize| {
+            let start = end.clone();
+            end = (&end + count * Dim::from(size)).round_up(16);
+            start
+        };
+        let place = |reduction: &Reduction| Partial {
+            value: take(self.dtype(reduction).size()),
+            at: matches!(reduction.combine, Combine::Arg(_)).then(|| take(8)),
+        };
+        (self.stage.reductions.iter().map(place).collect(), end)
+    }
+
+    /// The results of a share, left in memory.
+    pub(super) fn leave_share(&self, cx: &mut Cx<'_>, results: &Results, places: &[Partial], shares: &Dim) {
+        let accumulators = self.accumulators(cx);
+        let reduced = self.plan.ordered(self.stage, self.stage.over.minus(self.stage.keep));
+        self.taking_turns(cx, results, &reduced, &accumulators, self.plan.members());
+        self.combine_members(cx, &accumulators);
+        let count = cx.dim(shares);
+        cx.open("if (live && member == 0)");
+        for ((reduction, accumulator), place) in self.stage.reductions.iter().zip(&accumulators).zip(places) {
+            let number = format!("((i64)point * {count} + share)");
+            let (value, at) = place.elements(cx, self.dtype(reduction), &number);
+            cx.line(format!("{value} = {};", accumulator.value));
+            if let (Some(at), Some(position)) = (at, &accumulator.at) {
+                cx.line(format!("{at} = {position};"));
+            }
+        }
+        cx.close();
     }
 
     /// A result for every position of some inner axes, in memory: members take turns at the positions.
     fn of_each(&self, cx: &mut Cx<'_>, results: &Results, kept: &[usize]) -> Vec<Place> {
-        let position = position(self.nest, kept);
+        let position = number(self.nest, kept);
         let count: Dim = kept.iter().map(|axis| self.nest.axes[*axis].clone()).product();
         let places: Vec<(String, DType)> = self
             .stage
@@ -160,16 +235,17 @@ impl Sum<'_> {
 
     /// Points of all axes together, dealt out to the members one by one.
     fn taking_turns(&self, cx: &mut Cx<'_>, results: &Results, axes: &[usize], into: &[Accumulator], members: i64) {
-        let count: Dim = axes.iter().map(|axis| self.nest.axes[*axis].clone()).product();
-        let (end, turn) = (cx.dim(&count), cx.fresh("i"));
+        let count = count_of(self.nest, axes);
+        let (turn, (first, end)) = (cx.fresh("i"), self.plan.turns(cx, self.nest, axes));
         let whole = members * CHUNK;
-        if count.as_const().is_some_and(|count| count <= whole) {
-            cx.open(format!("for (idx {turn} = member; {turn} < {end}; {turn} += {members})"));
+        if !self.plan.is_cut() && count.as_const().is_some_and(|count| count <= whole) {
+            cx.open(format!("for (idx {turn} = {first}; {turn} < {end}; {turn} += {members})"));
             cx.bind_digits(axes, &self.nest.axes, &turn);
             self.point(cx, results, into);
         } else {
             let start = cx.fresh("start");
-            cx.open(format!("for (idx {start} = 0; {start} < {end}; {start} += {whole})"));
+            let begin = first.strip_suffix(" + member").unwrap_or("0");
+            cx.open(format!("for (idx {start} = {begin}; {start} < {end}; {start} += {whole})"));
             let parts = self.accumulators(cx);
             let limit = format!("gr_lesser<idx>({start} + {whole}, {end})");
             cx.open(format!("for (idx {turn} = {start} + member; {turn} < {limit}; {turn} += {members})"));
@@ -185,7 +261,7 @@ impl Sum<'_> {
     /// One point's values combined.
     fn point(&self, cx: &mut Cx<'_>, results: &Results, into: &[Accumulator]) {
         let values = cx.body(&self.stage.body, Given::Reduced(results));
-        let position = position(self.nest, &self.reduced());
+        let position = number(self.nest, &self.reduced());
         for (reduction, accumulator) in self.stage.reductions.iter().zip(into) {
             let at = accumulator.at.is_some().then(|| cx.dim(&position));
             combine(cx, reduction.combine, accumulator, &values[reduction.value.index()], at.as_deref());
@@ -234,17 +310,6 @@ impl Sum<'_> {
         }
         cx.barriers |= members > 1;
     }
-}
-
-/// The row-major number of a point over some axes, ascending.
-fn position(nest: &Nest, axes: &[usize]) -> Dim {
-    let (mut position, mut count) = (Dim::ZERO, Dim::ONE);
-    for axis in axes.iter().rev() {
-        let size = &nest.axes[*axis];
-        position = position + Dim::axis(u32::try_from(*axis).expect("few axes"), size) * &count;
-        count = count * size;
-    }
-    position
 }
 
 const fn operation(combine: Combine) -> &'static str {

@@ -12,7 +12,7 @@ use super::nest::known_offset;
 /// Threads of a block: four warps, two by two.
 pub(super) const THREADS: i64 = 128;
 /// Rows and columns of a block's tile; a warp has a quarter.
-const TILE: i64 = 64;
+pub(super) const TILE: i64 = 64;
 /// Positions of `k` in a tile.
 const DEPTH: i64 = 32;
 /// A row of a tile in shared memory, in elements: eight more than it holds, so that a warp's rows lie in different banks.
@@ -50,12 +50,12 @@ pub(super) fn emit(cx: &mut Cx<'_>, tiling: &Tiling<'_>, dtype: DType) -> Dim {
         let place = cx.take_shared(usize::try_from(slots).expect("few slots") * dtype.size());
         cx.line(format!("GR_LOCAL({ty}) {}_tile = gr_local<{ty}>(shared, {place}, {slots});", operand.name));
     }
-    let tiles = tiling.open_tiles(cx, [TILE, TILE]);
+    let tiles = tiling.open_tiles(cx, [TILE, TILE], DEPTH);
     cx.line("float sum[2][4][4] = {};");
-    cx.line(format!("const idx steps = (depth + {}) / {DEPTH};", DEPTH - 1));
+    cx.line(format!("const idx steps = (k_end - k_begin + {}) / {DEPTH};", DEPTH - 1));
     // One step ahead: the copies of the step after the next barrier are under way while this one is multiplied.
     cx.open("for (idx step = -1; step < steps; step++)");
-    cx.line(format!("const idx k_first = (step + 1) * {DEPTH};"));
+    cx.line(format!("const idx k_first = k_begin + (step + 1) * {DEPTH};"));
     cx.line(format!("const i32 half = (i32)((step + 1) & 1) * {};", TILE * PITCH));
     cx.open("if (step + 1 < steps)");
     load(cx, tiling, &tiling.rows, ty);
@@ -120,7 +120,7 @@ fn load_chunks(cx: &mut Cx<'_>, tiling: &Tiling<'_>, operand: &Operand<'_>, acce
     cx.line(format!("const i32 place = e * {THREADS} + thread, own = place / {across}, k = place % {across} * {CHUNK};"));
     cx.line(format!("void* const to = &{name}_tile[half + own * {PITCH} + k];"));
     cx.line("bool copied = false;");
-    cx.open(format!("if ({name}_first + own < {name}_count && k_first + k < depth)"));
+    cx.open(format!("if ({name}_first + own < {name}_count && k_first + k < k_end)"));
     bind(cx, tiling, operand);
     let inside = if access.bounds == Bounds::Proven { None } else { cx.inside(arg, &access.index, &[]) };
     let offset = cx.offset(arg, &access.index, &[]);
@@ -144,7 +144,7 @@ fn load_elements(cx: &mut Cx<'_>, tiling: &Tiling<'_>, operand: &Operand<'_>, ty
         format!("const i32 own = place / {DEPTH}, k = place % {DEPTH};")
     });
     cx.line("float element = 0.0f;");
-    cx.open(format!("if ({name}_first + own < {name}_count && k_first + k < depth)"));
+    cx.open(format!("if ({name}_first + own < {name}_count && k_first + k < k_end)"));
     bind(cx, tiling, operand);
     let values = cx.body(&operand.side.body, Given::Nothing);
     cx.line(format!("element = {};", values[operand.side.value.index()]));
@@ -205,13 +205,14 @@ fn epilogue(cx: &mut Cx<'_>, tiling: &Tiling<'_>) {
     }
     cx.line("GR_UNROLL");
     cx.open("for (i32 e = 0; e < 4; e++)");
+    let mut owns = Vec::new();
     for (operand, .., place) in loops {
         let own = cx.define("idx", "own", format!("{}_first + {place}", operand.name));
         cx.line(format!("if ({own} >= {}_count) continue;", operand.name));
         cx.bind_digits(&operand.axes, &tiling.contract.axes, &own);
+        owns.push(own);
     }
-    let values = cx.body(&tiling.contract.epilogue, Given::Acc("sum[i][j][e]"));
-    tiling.contract.stores.iter().for_each(|store| cx.store(store, &values));
+    tiling.store(cx, "sum[i][j][e]", [&owns[0], &owns[1]]);
     for (operand, ..) in loops {
         cx.unbind(&operand.axes);
     }

@@ -1,4 +1,5 @@
-//! Maps whose neighbours are computed together: a thread reads, computes and writes 16 bytes of neighbours at once.
+//! Maps whose neighbours are computed together: a thread reads, computes and writes 16 bytes of neighbours at once. Either rows are of
+//! whole such groups, or what is written has no rows: its elements are numbered through, whatever the sizes, and the last group is short.
 
 use graver_ir::Dim;
 use graver_ir::kernel::{Bounds, Index, Nest, Stage, Store, ValueId};
@@ -6,7 +7,7 @@ use graver_ir::kernel::{Bounds, Index, Nest, Stage, Store, ValueId};
 use super::THREADS;
 use super::body::{Given, Loaded};
 use super::cx::{Cx, stored};
-use super::nest::{Plan, Sharing, known_offset};
+use super::nest::{Plan, Sharing, count_of, known_offset, number};
 use super::reduce::Results;
 
 /// Emits the nest if it is such a map; gives the number of blocks.
@@ -32,9 +33,60 @@ pub(super) fn emit(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) -> Option<Dim> {
     Some(count.ceil_div(&Dim::from(THREADS)))
 }
 
+/// Emits the nest if it is a map that writes one element after the other; gives the number of blocks.
+pub(super) fn emit_flat(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) -> Option<Dim> {
+    let [stage] = nest.stages.as_slice() else { return None };
+    if plan.sharing != Sharing::Alone || stage.over != plan.outer || !stage.reductions.is_empty() || stage.stores.is_empty() {
+        return None;
+    }
+    // In the order of memory, which may be another than the plan's.
+    let axes: Vec<usize> = plan.outer.iter().collect();
+    let row_major = number(nest, &axes);
+    let is_flat =
+        |cx: &Cx<'_>, arg: usize, index: &[Index]| known_offset(cx, arg, index).is_some_and(|offset| offset == row_major);
+    let flat: Vec<Load<'_>> = loads(stage).into_iter().filter(|(_, arg, index)| is_flat(cx, *arg, index)).collect();
+    let args = flat.iter().map(|(_, arg, _)| *arg).chain(stage.stores.iter().map(|store| store.arg));
+    let width = i64::try_from(16 / args.map(|arg| cx.arg(arg).dtype.size()).max()?).expect("at most 16");
+    if width == 1 || !stage.stores.iter().all(|store| is_flat(cx, store.arg, &store.index)) {
+        return None;
+    }
+    let count = count_of(nest, &axes);
+    let total = cx.dim(&count);
+    let groups = count.ceil_div(&Dim::from(width));
+    let end = cx.dim(&groups);
+    cx.open(format!("for (idx group = gr_block() * {THREADS} + gr_thread(); group < {end}; group += gr_blocks() * {THREADS})"));
+    cx.line(format!("const idx first = group * {width};"));
+    cx.line(format!("const i32 left = (i32)gr_lesser<idx>({total} - first, {width});"));
+    let mut loaded = Loaded::default();
+    for (id, arg, _) in flat {
+        let ty = stored(cx.arg(arg).dtype);
+        let read = format!("gr_read_some<{ty}, {width}>(gr_at(p{arg}, first, left), left)");
+        let vector = cx.define(&format!("gr_pack<{ty}, {width}>"), "v", read);
+        loaded.elements.push((id, format!("{vector}.at[j]")));
+    }
+    let outs: Vec<String> = stage.stores.iter().map(|store| open_out(cx, store, width)).collect();
+    cx.line("GR_UNROLL");
+    cx.open(format!("for (i32 j = 0; j < {width}; j++)"));
+    cx.line("if (j >= left) continue;");
+    cx.bind_digits(&axes, &nest.axes, "(first + j)");
+    let values = cx.body_with(&stage.body, Given::Reduced(&Results::default()), &loaded);
+    for (store, out) in stage.stores.iter().zip(&outs) {
+        let value = cx.stored_value(store, &values);
+        cx.line(format!("{out}.at[j] = {value};"));
+    }
+    cx.unbind(&axes);
+    cx.close();
+    for (store, out) in stage.stores.iter().zip(&outs) {
+        let ty = stored(cx.arg(store.arg).dtype);
+        cx.line(format!("gr_write_some<{ty}, {width}>(gr_at(p{}, first, left), {out}, left);", store.arg));
+    }
+    cx.close();
+    Some(groups.ceil_div(&Dim::from(THREADS)))
+}
+
 /// Reads, the points one by one, writes.
 fn points(cx: &mut Cx<'_>, stage: &Stage, lane: usize, width: i64, first: &str) {
-    let mut loaded = Loaded { vectors: Vec::new(), place: "j".to_owned() };
+    let mut loaded = Loaded::default();
     for (id, arg, index) in loads(stage) {
         if is_aligned(cx, arg, index, lane, width) {
             let (ty, offset) = (stored(cx.arg(arg).dtype), cx.offset(arg, index, &[]));
@@ -43,7 +95,7 @@ fn points(cx: &mut Cx<'_>, stage: &Stage, lane: usize, width: i64, first: &str) 
                 "v",
                 format!("gr_read<{ty}, {width}>(gr_at(p{arg}, {offset}, {width}))"),
             );
-            loaded.vectors.push((id, vector));
+            loaded.elements.push((id, format!("{vector}.at[j]")));
         }
     }
     let outs: Vec<String> = stage.stores.iter().map(|store| open_out(cx, store, width)).collect();
@@ -70,8 +122,11 @@ fn open_out(cx: &mut Cx<'_>, store: &Store, width: i64) -> String {
     out
 }
 
+/// A load: the instruction, the argument and where.
+pub(super) type Load<'a> = (ValueId, usize, &'a [Index]);
+
 /// Loads that are proved inside.
-fn loads(stage: &Stage) -> Vec<(ValueId, usize, &[Index])> {
+pub(super) fn loads(stage: &Stage) -> Vec<Load<'_>> {
     let proven = stage.body.loads().filter(|(_, access)| access.bounds == Bounds::Proven);
     proven.map(|(id, access)| (id, access.arg, access.index.as_slice())).collect()
 }

@@ -11,7 +11,7 @@ use graver_ir::Error;
 use graver_ir::kernel::Mode;
 use libloading::Library;
 
-use crate::emit::{Emitted, hash, stored};
+use crate::emit::{Emitted, Phase, hash, stored};
 use crate::text::shim_prelude;
 
 /// Kernels in one library.
@@ -35,7 +35,8 @@ pub(super) struct Run<'a> {
     /// In bytes, one a pointer.
     pub(super) lengths: &'a [usize],
     pub(super) sizes: &'a [i64],
-    pub(super) blocks: usize,
+    /// One a phase.
+    pub(super) blocks: &'a [usize],
     /// The number of the launch in its entry.
     pub(super) launch: u32,
     pub(super) order: Order,
@@ -56,7 +57,8 @@ struct RawLaunch {
     message: *mut c_char,
 }
 
-type Function = unsafe extern "C" fn(*const RawLaunch);
+/// Runs the phase of this number.
+type Function = unsafe extern "C" fn(*const RawLaunch, u32);
 
 /// A C++ compiler and what it has compiled.
 #[derive(Debug)]
@@ -110,26 +112,27 @@ impl Compiler {
     /// # Safety
     /// Every pointer is to memory of its length, which nothing else uses meanwhile, of the types that the kernel declares.
     pub(super) unsafe fn run(&self, kernel: &Emitted, run: &Run<'_>, status: &mut u64) -> Result<Option<String>, Error> {
-        let function = self.function(&kernel.name)?;
         let lengths: Vec<i64> = run.lengths.iter().map(|length| i64::try_from(*length).unwrap_or(i64::MAX)).collect();
         let mut message: [c_char; 256] = [0; 256];
-        let launch = RawLaunch {
-            pointers: run.pointers.as_ptr().cast(),
-            lengths: lengths.as_ptr(),
-            sizes: run.sizes.as_ptr(),
-            status,
-            blocks: i64::try_from(run.blocks).unwrap_or(i64::MAX),
-            threads: kernel.threads,
-            launch: run.launch,
-            barriers: u32::from(kernel.barriers),
-            order: u32::from(run.order == Order::Descending),
-            message: message.as_mut_ptr(),
-        };
-        // SAFETY: the caller's promise; the message has the room that the shim counts on and ends with a zero.
-        let message = unsafe {
-            function(&raw const launch);
-            CStr::from_ptr(message.as_ptr())
-        };
+        let function = self.function(&kernel.name)?;
+        for (number, (phase, blocks)) in (0..).zip(kernel.phases.iter().zip(run.blocks)) {
+            let launch = RawLaunch {
+                pointers: run.pointers.as_ptr().cast(),
+                lengths: lengths.as_ptr(),
+                sizes: run.sizes.as_ptr(),
+                status: &raw mut *status,
+                blocks: i64::try_from(*blocks).unwrap_or(i64::MAX),
+                threads: phase.threads,
+                launch: run.launch,
+                barriers: u32::from(phase.barriers),
+                order: u32::from(run.order == Order::Descending),
+                message: message.as_mut_ptr(),
+            };
+            // SAFETY: the caller's promise; the message has the room that the shim counts on and ends with a zero.
+            unsafe { function(&raw const launch, number) };
+        }
+        // SAFETY: as above.
+        let message = unsafe { CStr::from_ptr(message.as_ptr()) };
         Ok((!message.is_empty()).then(|| message.to_string_lossy().into_owned()))
     }
 
@@ -273,10 +276,11 @@ fn entry(kernel: &Emitted) -> String {
     let fixed = [format!("gr_argument<u8>(l, {})", kernel.args.len()), "l->status".to_owned(), "l->launch".to_owned()];
     let all: Vec<String> = args.chain(sizes).chain(fixed).collect();
     let (name, all) = (&kernel.name, all.join(", "));
-    format!(
-        "extern \"C\" void run_{name}(const gr_launch* launch) {{\n    \
-         gr_run(launch, [](const gr_launch* l) {{ {name}({all}); }});\n}}\n\n"
-    )
+    let case = |(number, phase): (usize, &Phase)| {
+        format!("    if (phase == {number}) gr_run(launch, [](const gr_launch* l) {{ {}({all}); }});\n", phase.name)
+    };
+    let cases: String = kernel.phases.iter().enumerate().map(case).collect();
+    format!("extern \"C\" void run_{name}(const gr_launch* launch, u32 phase) {{\n{cases}}}\n\n")
 }
 
 /// Runs a kernel over zeros, of 8 bytes an element, in as many blocks as there is work for on a small machine.
@@ -284,17 +288,20 @@ fn entry(kernel: &Emitted) -> String {
 fn racing_main(kernel: &Emitted, elements: &[usize]) -> String {
     use std::fmt::Write;
     let mut main = "int main() {\n    std::vector<void*> pointers;\n    std::vector<i64> lengths;\n".to_owned();
-    for count in elements.iter().copied().chain([4096]) {
+    for count in elements.iter().copied().chain([1 << 16]) {
         writeln!(main, "    pointers.push_back(calloc({count}, 8));\n    lengths.push_back({count} * 8);").expect("a string");
     }
-    let (name, threads) = (&kernel.name, kernel.threads);
-    write!(
-        main,
-        "    u64 status = ~0ull;\n    char message[256] = {{}};\n    gr_launch launch = {{pointers.data(), lengths.data(), nullptr, \
-         &status, 2, {threads}, 0, 1, 0, message}};\n    run_{name}(&launch);\n    fputs(message, stderr);\n    return message[0] ? 1 \
-         : 0;\n}}\n"
-    )
-    .expect("a string");
+    main += "    u64 status = ~0ull;\n    char message[256] = {};\n";
+    for (number, phase) in kernel.phases.iter().enumerate() {
+        let (name, threads) = (&kernel.name, phase.threads);
+        write!(
+            main,
+            "    gr_launch launch{number} = {{pointers.data(), lengths.data(), nullptr, &status, 2, {threads}, 0, 1, 0, message}};\n    \
+             run_{name}(&launch{number}, {number});\n"
+        )
+        .expect("a string");
+    }
+    main += "    fputs(message, stderr);\n    return message[0] ? 1 : 0;\n}\n";
     main
 }
 

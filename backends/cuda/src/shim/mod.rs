@@ -3,6 +3,9 @@
 
 mod compiler;
 #[cfg(test)]
+mod faults;
+mod memory;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;
@@ -12,13 +15,15 @@ use std::time::Duration;
 
 use graver_ir::kernel::{Launch, Place, Program};
 use graver_ir::{Array, DType, Diag, Error, Loc, Sizes, Target};
-use graver_runtime::{Backend, Binding, Executable, Invocation, Slot, Stage, Working, Workspace, check_state, failure};
+use graver_runtime::{Backend, Binding, Executable, Held, Invocation, Stage, Working, Workspace, failure, resident, written};
 
 use crate::emit::{Emitted, emit};
 use crate::steps::{self, At, Machine};
 use compiler::{Compiler, Order as ThreadOrder, Run};
+use memory::Piece;
 
 pub use compiler::Order;
+pub use memory::Copies;
 
 /// A GPU of fibers.
 ///
@@ -27,6 +32,8 @@ pub use compiler::Order;
 pub struct Shim {
     compiler: Arc<Compiler>,
     order: ThreadOrder,
+    most_blocks: usize,
+    copies: Copies,
 }
 
 impl Shim {
@@ -35,13 +42,30 @@ impl Shim {
     /// # Errors
     /// There is no C++ compiler, or the folder cannot be written.
     pub fn new(folder: &Path) -> Result<Self, Error> {
-        Ok(Self { compiler: Arc::new(Compiler::new(folder)?), order: Order::Ascending })
+        Ok(Self {
+            compiler: Arc::new(Compiler::new(folder)?),
+            order: Order::Ascending,
+            most_blocks: MOST_BLOCKS,
+            copies: Copies::default(),
+        })
     }
 
     /// The same, with a block's threads in this order between barriers: results must not change.
     #[must_use]
     pub fn with_order(&self, order: Order) -> Self {
-        Self { compiler: Arc::clone(&self.compiler), order }
+        Self { order, ..self.clone() }
+    }
+
+    /// The same, with at most so many blocks at once: results must not change.
+    #[must_use]
+    pub fn with_blocks(&self, most_blocks: usize) -> Self {
+        Self { most_blocks: most_blocks.max(1), ..self.clone() }
+    }
+
+    /// What was copied to and from its memory, by this and all that were made of it.
+    #[must_use]
+    pub fn copies(&self) -> &Copies {
+        &self.copies
     }
 }
 
@@ -82,7 +106,7 @@ impl ShimExecutable {
         binding: &Binding,
         inputs: &[&Array],
         outputs: &mut [Array],
-        state: &mut [Slot<'_>],
+        state: &[Held<'_, Piece>],
         arena: *mut u8,
     ) -> Memory {
         let mut pointers = Vec::with_capacity(binding.offsets.len());
@@ -90,10 +114,7 @@ impl ShimExecutable {
             pointers.push(match &buffer.place {
                 Place::Input(input) => inputs[*input].bytes().as_ptr().cast_mut(),
                 Place::Output(output) => outputs[*output].bytes_mut().as_mut_ptr(),
-                Place::State(slot) => match &mut state[slot.0 as usize] {
-                    Slot::Read(array) => array.bytes().as_ptr().cast_mut(),
-                    Slot::Write(array) => array.bytes_mut().as_mut_ptr(),
-                },
+                Place::State(slot) => state[slot.0 as usize].pointer(),
                 Place::Const(place) => self.program.consts[*place].bytes().as_ptr().cast_mut(),
                 Place::Arena(_) => arena.wrapping_add(*offset),
                 Place::Unplaced => unreachable!("a binding is of a planned program"),
@@ -117,16 +138,17 @@ impl Machine for Call<'_> {
         let kernel = &executable.kernels[launch.kernel.0 as usize];
         let mut pointers: Vec<*mut u8> = args.iter().map(|at| self.memory.pointer(*at)).collect();
         let mut lengths: Vec<usize> = args.iter().map(|at| self.memory.lengths[at.memory].saturating_sub(at.offset)).collect();
-        let (wanted, each) = (binding.size(&kernel.blocks)?, binding.size(&kernel.scratch)?);
-        let blocks = wanted.min(if each == 0 { MOST_BLOCKS } else { MOST_SCRATCH_BLOCKS });
+        let most = executable.shim.most_blocks;
+        let (blocks, bytes) =
+            kernel.spread(&binding.sizes, |in_scratch| if in_scratch { most.min(MOST_SCRATCH_BLOCKS) } else { most })?;
         // Poisoned: nothing may be read that was not written.
-        let mut scratch = vec![u64::MAX; (blocks * each).div_ceil(8)];
+        let mut scratch = vec![[u64::MAX; 2]; bytes.div_ceil(16)];
         pointers.push(scratch.as_mut_ptr().cast());
-        lengths.push(blocks * each);
+        lengths.push(bytes);
         let sizes: Vec<i64> =
             kernel.symbols.iter().map(|symbol| binding.sizes.get(symbol.name()).copied().unwrap_or(0)).collect();
         let order = executable.shim.order;
-        let run = Run { pointers: &pointers, lengths: &lengths, sizes: &sizes, blocks, launch: number, order };
+        let run = Run { pointers: &pointers, lengths: &lengths, sizes: &sizes, blocks: &blocks, launch: number, order };
         // SAFETY: pointers and lengths are those of live buffers, as the kernel's arguments are declared.
         let message = unsafe { executable.shim.compiler.run(kernel, &run, &mut self.status) }?;
         match message {
@@ -167,21 +189,25 @@ impl Executable for ShimExecutable {
 
     fn run(&self, call: Invocation<'_>) -> Result<Vec<Array>, Error> {
         let binding = Binding::new(&self.program, call.entry, call.inputs)?;
-        check_state(&self.program, call.entry, call.state)?;
+        binding.check_state(&self.program, call.state)?;
         let zeros = |(dtype, shape): &(DType, Vec<usize>)| Array::zeroed(*dtype, shape.clone());
         let mut outputs: Vec<Array> = binding.outputs.iter().map(zeros).collect::<Result<_, Diag>>()?;
         // Poisoned, and aligned as the plan has it.
         let mut arena = vec![[u64::MAX; 32]; binding.arena.div_ceil(256) + 1];
         let base = arena.as_mut_ptr().cast::<u8>();
         let base = base.wrapping_add(base.align_offset(crate::ALIGNMENT));
-        let memory = self.resolve(&binding, call.inputs, &mut outputs, call.state, base);
+        let state = resident(self, &binding, call.state)?;
+        let memory = self.resolve(&binding, call.inputs, &mut outputs, &state, base);
         let mut running = Call { executable: self, binding: &binding, memory, status: u64::MAX };
         // A failure does not end the launches: as on a GPU, what follows must leave the state alone by itself.
         steps::run(&self.program, &binding, &mut running)?;
-        match running.status {
-            u64::MAX => Ok(outputs),
-            status => Err(failure(&self.program, crate::trap_of(status))),
+        let status = running.status;
+        drop(state);
+        if status != u64::MAX {
+            return Err(failure(&self.program, crate::trap_of(status)));
         }
+        written(&binding, call.state);
+        Ok(outputs)
     }
 
     fn compile_times(&self) -> Vec<Duration> {

@@ -2,30 +2,36 @@
 
 use std::path::Path;
 
-use graver_ir::DType;
 use graver_ir::kernel::{Mode, text};
+use graver_ir::{DType, Dim, Sizes};
 
 use super::compiler::{Compiler, Order, Run};
-use crate::emit::{Emitted, emit, hash};
+use crate::emit::{Emitted, Phase, emit, hash};
 
-fn compiler() -> Compiler {
+pub(super) fn compiler() -> Compiler {
     let folder = std::env::temp_dir().join("graver-shim-tests");
     Compiler::new(Path::new(&folder)).expect("a C++ compiler")
 }
 
 /// The outcome of a kernel: what the shim says, or what is in the last argument, in bits.
-fn run(compiler: &Compiler, kernel: &Emitted, inputs: &[Vec<u32>], results: usize, order: Order) -> Result<Vec<u32>, String> {
+pub(super) fn run(
+    compiler: &Compiler,
+    kernel: &Emitted,
+    inputs: &[Vec<u32>],
+    results: usize,
+    order: Order,
+) -> Result<Vec<u32>, String> {
     compiler.ask(kernel);
     let mut buffers = inputs.to_vec();
     buffers.push(vec![0; results]);
     let mut pointers: Vec<*mut u8> = buffers.iter_mut().map(|buffer| buffer.as_mut_ptr().cast()).collect();
     let mut lengths: Vec<usize> = buffers.iter().map(|buffer| buffer.len() * 4).collect();
-    let (mut status, blocks) = (u64::MAX, 3);
-    let each = usize::try_from(kernel.scratch.as_const().expect("of known size")).expect("a size");
-    let mut scratch = vec![u64::MAX; (each * blocks).div_ceil(8)];
+    let mut status = u64::MAX;
+    let (blocks, bytes) = kernel.spread(&Sizes::new(), |_| 3).expect("of known size");
+    let mut scratch = vec![u64::MAX; bytes.div_ceil(8)];
     pointers.push(scratch.as_mut_ptr().cast());
-    lengths.push(each * blocks);
-    let run = Run { pointers: &pointers, lengths: &lengths, sizes: &[], blocks, launch: 0, order };
+    lengths.push(bytes);
+    let run = Run { pointers: &pointers, lengths: &lengths, sizes: &[], blocks: &blocks, launch: 0, order };
     // SAFETY: the buffers are live, of the lengths given, and of 4-byte elements as every kernel here has them.
     match unsafe { compiler.run(kernel, &run, &mut status) }.expect("it compiles") {
         Some(message) => Err(message),
@@ -34,7 +40,7 @@ fn run(compiler: &Compiler, kernel: &Emitted, inputs: &[Vec<u32>], results: usiz
 }
 
 /// The first kernel of a program's text.
-fn kernel(program: &str) -> Emitted {
+pub(super) fn kernel(program: &str) -> Emitted {
     let program = text::parse(program).unwrap_or_else(|error| panic!("{error}"));
     emit(&program.kernels[0])
 }
@@ -45,22 +51,26 @@ fn by_hand(name: &str, threads: u32, body: &str) -> Emitted {
     let name = format!("{name}_{:016x}", hash(body));
     Emitted {
         text: format!("GR_KERNEL({name}, {threads})({parameters}) {{\n{body}}}\n"),
-        name,
+        name: name.clone(),
         args: vec![(DType::U32, Mode::Read), (DType::U32, Mode::Write)],
         symbols: vec![],
-        threads,
-        blocks: graver_ir::Dim::ONE,
-        scratch: graver_ir::Dim::ZERO,
-        barriers: true,
+        phases: vec![Phase { name, threads, blocks: Dim::ONE, scratch: Dim::ZERO, barriers: true }],
+        shared: Dim::ZERO,
     }
 }
 
 /// With a piece of the text replaced where it first occurs, or everywhere.
-fn planted(kernel: &Emitted, from: &str, to: &str, everywhere: bool) -> Emitted {
+pub(super) fn planted(kernel: &Emitted, from: &str, to: &str, everywhere: bool) -> Emitted {
     assert!(kernel.text.contains(from), "{from} is in\n{}", kernel.text);
     let text = if everywhere { kernel.text.replace(from, to) } else { kernel.text.replacen(from, to, 1) };
     let name = format!("{}_planted_{:016x}", kernel.name, hash(&text));
-    Emitted { text: text.replace(&kernel.name, &name), name, ..kernel.clone() }
+    let phase = |phase: &Phase| Phase { name: phase.name.replace(&kernel.name, &name), ..phase.clone() };
+    Emitted {
+        text: text.replace(&kernel.name, &name),
+        phases: kernel.phases.iter().map(phase).collect(),
+        name: name.clone(),
+        ..kernel.clone()
+    }
 }
 
 const ROWS: &str = "program 1
@@ -102,7 +112,7 @@ kernel k0 \"dot\" (
 }
 ";
 
-fn numbers(count: usize) -> Vec<u32> {
+pub(super) fn numbers(count: usize) -> Vec<u32> {
     (0..count).map(|place| (place * 7 % 11) as u32).collect()
 }
 
@@ -262,7 +272,7 @@ fn tensor_instructions_multiply_fragments_as_ptx_lays_them_out() {
 }
 
 /// What the thread sanitizer says of a kernel over zeros, if anything.
-fn races(kernel: &Emitted, elements: &[usize]) -> Option<String> {
+pub(super) fn races(kernel: &Emitted, elements: &[usize]) -> Option<String> {
     let program = compiler().racing(kernel, elements).expect("it compiles");
     // The sanitizer needs addresses that are not random where the kernel randomises many bits.
     let fixed = std::process::Command::new("setarch").arg("-R").arg(&program).output();

@@ -16,6 +16,9 @@ GR_DEVICE float gr_rsqrt(float x) { return 1.0f / sqrtf(x); }
 GR_DEVICE double gr_rsqrt(double x) { return 1.0 / sqrt(x); }
 GR_DEVICE bool gr_is_nan(float x) { return x != x; }
 GR_DEVICE bool gr_is_nan(double x) { return x != x; }
+
+template <class T> GR_DEVICE T gr_infinity() { return (T)gr_float(0x7f800000u); }
+template <class T> GR_DEVICE T gr_nan() { return (T)gr_float(0x7fc00000u); }
 GR_DEVICE bool gr_is_finite(float x) { return (gr_bits(x) & 0x7f800000u) != 0x7f800000u; }
 GR_DEVICE bool gr_is_finite(double x) { return (gr_bits(x) >> 52 & 0x7ffull) != 0x7ffull; }
 

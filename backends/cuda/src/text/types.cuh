@@ -130,6 +130,25 @@ GR_DEVICE void gr_write(T* to, gr_pack<T, count> pack) {
     }
 }
 
+// The first of them alone, where there are no more.
+template <class T, i32 count>
+GR_DEVICE gr_pack<T, count> gr_read_some(const T* from, i32 left) {
+    if (left == count) return gr_read<T, count>(from);
+    gr_pack<T, count> pack;
+    GR_UNROLL
+    for (i32 i = 0; i < count; i++)
+        if (i < left) pack.at[i] = from[i];
+    return pack;
+}
+
+template <class T, i32 count>
+GR_DEVICE void gr_write_some(T* to, gr_pack<T, count> pack, i32 left) {
+    if (left == count) return gr_write<T, count>(to, pack);
+    GR_UNROLL
+    for (i32 i = 0; i < count; i++)
+        if (i < left) to[i] = pack.at[i];
+}
+
 // Two neighbours of 16 bits.
 template <class T>
 GR_DEVICE u32 gr_pair_of(const T* at) { return *(const u32*)at; }

@@ -1,12 +1,14 @@
 //! Kernels as machine code of GPUs, without one. NVRTC is not part of this repository: `backends/cuda/setup-nvrtc.sh` brings it,
-//! and `cargo test -p graver-cuda --test nvrtc -- --ignored` runs these; with GRAVER_BLESS=1 they write `docs/cuda-kernels.md`.
+//! and `cargo test -p graver-tests --test nvrtc -- --ignored` runs these; with GRAVER_BLESS=1 they write `docs/cuda-kernels.md`.
+
+mod models;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Instant;
 
-use graver_conformance::{nets, programs};
+use graver_conformance::programs;
 use graver_cuda::{KernelName, Nvrtc, Usage, describe};
 use graver_ir::kernel::Program;
 
@@ -37,12 +39,10 @@ fn every_kernel_compiles_for_every_architecture() {
 
 #[test]
 #[ignore = "NVRTC comes from backends/cuda/setup-nvrtc.sh"]
-fn what_the_kernels_of_nets_take() {
-    let nvrtc = Nvrtc::find().expect("NVRTC");
-    let names: Vec<String> = nets().into_iter().map(|(name, _)| name).collect();
-    let all: Vec<(String, Program)> = programs(&describe()).into_iter().filter(|(name, _)| names.contains(name)).collect();
+fn what_the_kernels_of_models_take() {
+    let (nvrtc, all) = (Nvrtc::find().expect("NVRTC"), models::programs());
     let usages = ARCHITECTURES.map(|architecture| compile(&nvrtc, &all, architecture));
-    let (path, written) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cuda-kernels.md"), page(&all, &usages));
+    let (path, written) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cuda-kernels.md"), page(&all, &usages));
     if std::env::var_os("GRAVER_BLESS").is_some() {
         std::fs::write(&path, &written).expect("the project's folder is writable");
     }
@@ -53,7 +53,8 @@ fn what_the_kernels_of_nets_take() {
 fn page(all: &[(String, Program)], usages: &[Usages]) -> String {
     let mut page = String::from(
         "# What kernels take of a GPU\n\nRegisters of a thread, bytes of shared memory of a block, and bytes that a thread spills, as NVRTC 13.0.88 compiles the kernels \
-         of small nets (`crates/testkit/src/nets.rs`). No GPU ran for this page, which a test writes and holds.\n\n| net | kernel | shape |",
+         of the examples' models, made small (`tests/nvrtc/models.rs`); of a kernel of several phases, the most that one takes. No GPU ran for this page, which a \
+         test writes and holds.\n\n| model | kernel | shape |",
     );
     ARCHITECTURES.iter().for_each(|architecture| write!(page, " {architecture} |").expect("memory takes it"));
     page += "\n|---|---|---|---|---|---|\n";

@@ -1,0 +1,114 @@
+//! Planted faults in kernels whose threads or phases hand values on in ways of their own: shares, tiles of transposes, attention.
+
+use super::compiler::Order;
+use super::tests::{compiler, kernel, numbers, planted, races, run};
+use crate::emit::Emitted;
+
+const LONG_ROWS: &str = "program 1
+
+kernel k0 \"long_rows\" (
+  read p0: i32[2, 40000],
+  write p1: i32[2],
+) nest [2, 40000] {
+  stage over [0, 1] keep [0] {
+    %0: i32 = load p0[a0, a1]
+    reduce sum(%0): i32
+  }
+  stage over [0] keep [0] {
+    %0: i32 = reduced(0, 0)
+    store p1[a0] = %0
+  }
+}
+";
+
+const TRANSPOSE: &str = "program 1
+
+kernel k0 \"transpose\" (
+  read p0: i32[70, 50],
+  write p1: i32[50, 70],
+) nest [50, 70] {
+  stage over [0, 1] keep [0, 1] {
+    %0: i32 = load p0[a1, a0]
+    store p1[a0, a1] = %0
+  }
+}
+";
+
+const ATTENTION: &str = "program 1
+
+kernel k0 \"attention\" (
+  read p0: f32[20, 18],
+  read p1: f32[70, 18],
+  read p2: f32[70, 20],
+  write p3: f32[20, 20],
+) attend [20, 70, 18, 20] batch [] rows 0 columns [1] acc f32 {
+  product over 2 {
+  side rows {
+    %0: f32 = load p0[a0, a2]
+    yield %0
+  }
+  side columns {
+    %0: f32 = load p1[a1, a2]
+    yield %0
+  }
+  }
+  weights {
+    %0: f32 = reduced(0, 0)
+  }
+  softmax %0
+  sum free 3 p3[a0, a3] = %0 {
+  side summed {
+    %0: f32 = load p2[a1, a3]
+    yield %0
+  }
+  }
+}
+";
+
+#[test]
+fn a_share_that_is_not_left_is_missed() {
+    let (compiler, kernel, inputs) = (compiler(), kernel(LONG_ROWS), [numbers(2 * 40_000)]);
+    let expected: Vec<u32> = inputs[0].chunks(40_000).map(|row| row.iter().sum()).collect();
+    assert_eq!(kernel.phases.len(), 2, "{}", kernel.text);
+    for order in [Order::Ascending, Order::Descending] {
+        assert_eq!(run(&compiler, &kernel, &inputs, 2, order), Ok(expected.clone()));
+    }
+    for (from, to) in [("if (live && member == 0)", "if (live && member == 0 && share != 2)"), ("share * length", "0")] {
+        let planted = planted(&kernel, from, to, false);
+        assert_ne!(run(&compiler, &planted, &inputs, 2, Order::Ascending), Ok(expected.clone()), "{to}");
+    }
+}
+
+#[test]
+fn a_missing_barrier_changes_a_transpose() {
+    let (compiler, kernel, inputs) = (compiler(), kernel(TRANSPOSE), [numbers(70 * 50)]);
+    let expected: Vec<u32> = (0..50 * 70).map(|place| inputs[0][place % 70 * 50 + place / 70]).collect();
+    for order in [Order::Ascending, Order::Descending] {
+        assert_eq!(run(&compiler, &kernel, &inputs, 50 * 70, order), Ok(expected.clone()));
+    }
+    let planted = planted(&kernel, "gr_sync();", "", true);
+    assert_ne!(run(&compiler, &planted, &inputs, 50 * 70, Order::Ascending), Ok(expected));
+}
+
+/// The kernel without one of its barriers, for each of them.
+fn without_each_barrier(kernel: &Emitted) -> Vec<Emitted> {
+    let places: Vec<usize> = kernel.text.match_indices("gr_sync();").map(|(place, _)| place).collect();
+    let without = |place: &usize| {
+        let rest = &kernel.text[*place..];
+        planted(kernel, rest, &rest.replacen("gr_sync();", "", 1), false)
+    };
+    places.iter().map(without).collect()
+}
+
+#[test]
+fn every_barrier_of_transposes_and_of_attention_is_needed() {
+    for (program, elements, barriers) in [(TRANSPOSE, &[3500, 3500][..], 2), (ATTENTION, &[360, 1260, 1400, 400], 4)] {
+        let kernel = kernel(program);
+        assert_eq!(races(&kernel, elements), None);
+        let all = without_each_barrier(&kernel);
+        assert_eq!(all.len(), barriers, "{}", kernel.text);
+        for (number, planted) in all.iter().enumerate() {
+            assert!(races(planted, elements).is_some(), "{program}: barrier {number} is not missed");
+        }
+    }
+}

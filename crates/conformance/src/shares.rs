@@ -1,0 +1,130 @@
+//! Few results of many terms each, which a machine of many processors cuts into shares; and transposes, which it does in tiles.
+
+use graver_ir::op::{DotAxes, Extreme, ReduceKind};
+use graver_ir::{Array, DType, Dim, Module, ScalarFn, Symbol, Value};
+use graver_testkit::{Bound, Build, Fill, Rng};
+
+use crate::contractions::{Case, integers};
+
+/// Every case.
+pub(crate) fn cases() -> Vec<Case> {
+    [long_products(), rows(), columns(), softmaxes(), transposes()].into_iter().flatten().collect()
+}
+
+/// Numbers for a shape that one symbol may stand in.
+type Inputs = Vec<Vec<Array>>;
+
+fn case(what: String, module: Module, inputs: Inputs, bound: Bound) -> Case {
+    Case { what, module, inputs, bound }
+}
+
+/// `z[b, m, n]`, summed over a `k` that is far longer than either, of known size or not.
+fn long_products() -> Vec<Case> {
+    let mut rng = Rng::named("long products");
+    let mut one = |dtype: DType, [m, n]: [usize; 2], symbolic: bool, k_last: bool| {
+        let sizes: &[usize] = if symbolic { &[0, 1, 700, 4129] } else { &[2200] };
+        let k = if symbolic { Dim::sym(&Symbol::ranged("k", 0, 100_000, 1)) } else { Dim::from(sizes[0]) };
+        let mut b = Build::new("dot");
+        let shape = |own: usize, k: usize| if k_last { [2, own, k] } else { [2, k, own] };
+        let dims = |own: usize| {
+            if k_last { vec![Dim::from(2), Dim::from(own), k.clone()] } else { vec![Dim::from(2), k.clone(), Dim::from(own)] }
+        };
+        let (x, y) = (b.arg("x", dtype, dims(m)), b.arg("y", dtype, dims(n)));
+        let contract = vec![if k_last { 2 } else { 1 }];
+        let axes = DotAxes { lhs_batch: vec![0], rhs_batch: vec![0], lhs_contract: contract.clone(), rhs_contract: contract };
+        let z = b.dot(x, y, axes);
+        let z = b.map(ScalarFn::Relu, [z]);
+        let inputs =
+            sizes.iter().map(|k| vec![integers(&mut rng, dtype, &shape(m, *k)), integers(&mut rng, dtype, &shape(n, *k))]);
+        let bound = if dtype.size() == 2 { Bound::ulps(dtype, 1.0) } else { Bound::EXACT };
+        case(format!("long product {dtype} {m} {n}, {symbolic} {k_last}"), b.finish([z]), inputs.collect(), bound)
+    };
+    let all = [
+        (DType::F32, [9, 70], false, true),
+        (DType::F32, [70, 9], true, false),
+        (DType::F32, [65, 66], true, true),
+        (DType::F64, [9, 20], true, false),
+        (DType::I32, [5, 6], false, false),
+        (DType::BF16, [16, 40], false, true),
+        (DType::BF16, [70, 24], true, true),
+        (DType::F16, [16, 72], true, false),
+    ];
+    all.map(|(dtype, sizes, symbolic, k_last)| one(dtype, sizes, symbolic, k_last)).into()
+}
+
+/// Sums, extremes and their positions along long rows.
+fn rows() -> Vec<Case> {
+    let mut rng = Rng::named("long rows");
+    let sizes: [&[usize]; 2] = [&[40_007], &[0, 5, 32_768, 40_007]];
+    let cases = [false, true].into_iter().zip(sizes).map(|(symbolic, sizes)| {
+        let mut b = Build::new("rows");
+        let length = if symbolic { Dim::sym(&Symbol::ranged("n", 0, 100_000, 1)) } else { Dim::from(sizes[0]) };
+        let x = b.arg("x", DType::I32, vec![Dim::from(3), length]);
+        let squared = b.map(ScalarFn::Mul, [x, x]);
+        let results =
+            [b.reduce(ReduceKind::Sum, squared, [1]), b.reduce(ReduceKind::Max, x, [1]), b.reduce(ReduceKind::Sum, x, [0, 1])];
+        let inputs = sizes.iter().map(|size| vec![Fill::Any.array(DType::I32, &[3, *size], &mut rng)]).collect();
+        case(format!("long rows, {symbolic}"), b.finish(results), inputs, Bound::EXACT)
+    });
+    let mut all: Vec<Case> = cases.collect();
+    let mut b = Build::new("places");
+    let x = b.arg("x", DType::F32, [2, 33_001]);
+    let places = [Extreme::Max, Extreme::Min].map(|extreme| b.arg_reduce(extreme, x, 1));
+    let inputs = vec![vec![integers(&mut rng, DType::F32, &[2, 33_001])]];
+    all.push(case("places in long rows".to_owned(), b.finish(places), inputs, Bound::EXACT));
+    all
+}
+
+/// Sums and extremes down long columns.
+fn columns() -> Vec<Case> {
+    let mut rng = Rng::named("long columns");
+    let mut b = Build::new("columns");
+    let length = Dim::sym(&Symbol::ranged("n", 0, 100_000, 1));
+    let x = b.arg("x", DType::F32, vec![length, Dim::from(45)]);
+    let results = [b.reduce(ReduceKind::Sum, x, [0]), b.reduce(ReduceKind::Min, x, [0]), b.arg_reduce(Extreme::Max, x, 0)];
+    let inputs = [1usize, 511, 3000].map(|size| vec![integers(&mut rng, DType::F32, &[size, 45])]);
+    vec![case("long columns".to_owned(), b.finish(results), inputs.into(), Bound::EXACT)]
+}
+
+/// Stages that read what earlier ones reduced: shares of long rows and columns.
+fn softmaxes() -> Vec<Case> {
+    let mut rng = Rng::named("long softmax");
+    let mut one = |shape: [usize; 2], axis: usize| {
+        let mut b = Build::new("softmax");
+        let x = b.arg("x", DType::F32, shape);
+        let spread = |b: &mut Build, x: Value| b.broadcast(x, shape, [1 - axis]);
+        let most = b.reduce(ReduceKind::Max, x, [axis]);
+        let most = spread(&mut b, most);
+        let below = b.map(ScalarFn::Sub, [x, most]);
+        let share = b.map(ScalarFn::Exp, [below]);
+        let sum = b.reduce(ReduceKind::Sum, share, [axis]);
+        let sum = spread(&mut b, sum);
+        let y = b.map(ScalarFn::Div, [share, sum]);
+        let inputs = vec![vec![Fill::Quarters.array(DType::F32, &shape, &mut rng)]];
+        let bound = Bound { relative: 1e-5, absolute: 1e-12 };
+        case(format!("long softmax {shape:?} {axis}"), b.finish([y]), inputs, bound)
+    };
+    vec![one([2, 33_000], 1), one([2500, 40], 0)]
+}
+
+/// Axes in another order, of every size of element, alone and with what is read straight.
+fn transposes() -> Vec<Case> {
+    let mut rng = Rng::named("transposes");
+    let mut cases = Vec::new();
+    for dtype in [DType::F32, DType::F64, DType::BF16, DType::U8] {
+        for symbolic in [false, true] {
+            let mut b = Build::new("transpose");
+            let n = if symbolic { Dim::sym(&Symbol::ranged("n", 0, 1000, 1)) } else { Dim::from(33) };
+            let x = b.arg("x", dtype, vec![Dim::from(3), n.clone(), Dim::from(70)]);
+            let y = b.arg("y", dtype, vec![Dim::from(3), Dim::from(70), n]);
+            let turned = b.permute(x, [0, 2, 1]);
+            let (sum, moved) = (b.map(ScalarFn::Max, [turned, y]), b.permute(x, [2, 1, 0]));
+            let sizes: &[usize] = if symbolic { &[0, 1, 64, 33] } else { &[33] };
+            let mut array =
+                |shape: [usize; 3]| integers(&mut rng, if dtype == DType::U8 { DType::I32 } else { dtype }, &shape).cast(dtype);
+            let inputs = sizes.iter().map(|n| vec![array([3, *n, 70]), array([3, 70, *n])]).collect();
+            cases.push(case(format!("transpose {dtype} {symbolic}"), b.finish([sum, moved]), inputs, Bound::EXACT));
+        }
+    }
+    cases
+}
