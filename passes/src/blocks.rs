@@ -30,6 +30,16 @@ pub(crate) fn block_of(op: &Op) -> Option<FuncId> {
     if let Op::Call(call) = op { (call.tag == Some(Composite::Block)).then_some(call.func) } else { None }
 }
 
+/// The function that the operation calls, if derivatives are made of it whole: a block, or what derivatives compute again.
+pub(crate) fn whole_of(op: &Op) -> Option<FuncId> {
+    block_of(op).or_else(|| checkpoint_of(op))
+}
+
+/// The function that derivatives compute again.
+pub(crate) fn checkpoint_of(op: &Op) -> Option<FuncId> {
+    if let Op::Call(call) = op { (call.tag == Some(Composite::Checkpoint)).then_some(call.func) } else { None }
+}
+
 /// Whether the operation calls a block.
 pub(crate) fn is_block(op: &Op) -> bool {
     block_of(op).is_some()

@@ -48,6 +48,7 @@ impl Keep {
         let Op::Call(call) = graph.op(node) else { return None };
         let stays = match call.tag {
             Some(Composite::Block | Composite::Region) => true,
+            Some(Composite::Checkpoint) => self.derives,
             // What it means is its body: a derivative of its own is only a better one.
             Some(Composite::Attend(_)) => self.attends && attend::has_kernel(graph, node),
             Some(

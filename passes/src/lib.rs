@@ -29,5 +29,6 @@ mod schedule;
 mod simplify;
 mod symbols;
 mod update;
+mod vmap;
 
 pub use pass::{Changed, Cx, Observer, PASSES, Pass, PassReport, Silent};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{cse, dce, fold, fuse, grad, hoist, inline, join, layout, repeat, simplify};
+use crate::{cse, dce, fold, fuse, grad, hoist, inline, join, layout, repeat, simplify, vmap};
 use graver_ir::{Error, Module, Target};
 
 /// A pass over the graph IR.
@@ -80,6 +80,7 @@ impl Observer for Silent {
 pub const PASSES: &[Pass] = &[
     repeat::PASS,
     inline::PASS,
+    vmap::PASS,
     hoist::PASS,
     grad::PASS,
     join::PASS,

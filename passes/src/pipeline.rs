@@ -6,7 +6,7 @@ use graver_ir::kernel::{self, Program};
 use graver_ir::{Error, Module, Target};
 
 use crate::{Cx, Observer, Pass, layout, lower, plan, reuse, runner, schedule};
-use crate::{cse, dce, fold, fuse, grad, hoist, inline, join, repeat, simplify};
+use crate::{cse, dce, fold, fuse, grad, hoist, inline, join, repeat, simplify, vmap};
 
 /// From a traced module to one without derivatives, and without calls but those of what is repeated, simplified.
 pub const GRAPH: &[Pass] = &[
@@ -14,6 +14,7 @@ pub const GRAPH: &[Pass] = &[
     inline::PASS,   // grad differentiates bodies, not calls
     simplify::PASS, // less to differentiate
     cse::PASS,      // equal work is differentiated once
+    vmap::PASS,     // before loops are looked at: a map is none
     hoist::PASS,    // one product before a loop has one product as its derivative
     grad::PASS,
     dce::PASS,      // what a derivative has made anew has no part in pairs
@@ -33,19 +34,24 @@ pub const REGIONS: &[Pass] = &[
     fuse::PASS,
 ];
 
+/// Every pass of the compiler, in order.
+#[must_use]
+pub fn passes() -> Vec<Pass> {
+    GRAPH.iter().chain(REGIONS).copied().collect()
+}
+
 /// Compiles a traced module to a planned program.
 ///
 /// # Errors
 /// What is wrong with the user's program: derivatives that do not exist, sizes that cannot be.
 pub fn compile(mut module: Module, target: &Target, observer: &mut dyn Observer) -> Result<Program, Error> {
     let mut cx = Cx { target, remarks: Vec::new() };
-    let passes: Vec<Pass> = GRAPH.iter().chain(REGIONS).copied().collect();
-    runner::run(&mut module, &passes, &mut cx, observer, None)?;
+    runner::run(&mut module, &passes(), &mut cx, observer, None)?;
     Ok(kernels(&module, target, observer))
 }
 
-/// Regions to kernels, kernels in order, buffers in the arena.
-fn kernels(module: &Module, target: &Target, observer: &mut dyn Observer) -> Program {
+/// Regions to kernels, kernels in order, buffers in the arena: what follows the passes.
+pub fn kernels(module: &Module, target: &Target, observer: &mut dyn Observer) -> Program {
     let start = Instant::now();
     let mut program = lower::run(module);
     let mut watch = Watch { observer, start };

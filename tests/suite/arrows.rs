@@ -11,7 +11,8 @@ use crate::tidy::{root, sources};
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("graver-ir", &["graver-"]),
     ("graver-interp", &["graver-passes", "graver-cpu", "graver-cuda", "graver-trace", "cranelift"]),
-    ("graver-passes", &["graver-cpu", "graver-cuda", "graver-trace", "graver-nn", "cranelift"]),
+    ("graver-check", &["graver-cpu", "graver-cuda", "graver-trace", "cranelift"]),
+    ("graver-passes", &["graver-check", "graver-cpu", "graver-cuda", "graver-trace", "graver-nn", "cranelift"]),
     ("graver-cpu", &["graver-passes", "graver-trace", "graver-nn", "graver-interp", "graver-cuda"]),
     ("graver-cuda", &["graver-passes", "graver-trace", "graver-nn", "graver-interp", "graver-cpu", "cranelift"]),
     ("graver-runtime", &["graver-passes", "graver-cpu", "graver-cuda", "graver-trace", "cranelift"]),

@@ -4,6 +4,7 @@ mod arrows;
 mod attention;
 mod cache;
 mod cases;
+mod checked;
 mod digits;
 mod faults;
 mod files;

@@ -13,6 +13,8 @@ pub(crate) enum Failure {
     Input(String),
     /// A valid program that is not supported: exit code 3.
     Unsupported(String),
+    /// A check found something: exit code 1.
+    Found(String),
     /// Whoever read our output went away: nothing is wrong.
     OutputClosed,
 }
@@ -31,7 +33,7 @@ impl Failure {
     /// What is said.
     pub(crate) fn message(self) -> String {
         match self {
-            Self::Input(message) | Self::Unsupported(message) => message,
+            Self::Input(message) | Self::Unsupported(message) | Self::Found(message) => message,
             Self::OutputClosed => "the output is closed".to_owned(),
         }
     }
@@ -41,6 +43,7 @@ impl Failure {
         let (message, code) = match self {
             Self::Input(message) => (message, 2),
             Self::Unsupported(message) => (message, 3),
+            Self::Found(message) => (message, 1),
             Self::OutputClosed => return ExitCode::SUCCESS,
         };
         eprintln!("graver: {message}");

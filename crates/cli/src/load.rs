@@ -20,6 +20,16 @@ pub(crate) fn module(path: &Path) -> Result<Module, Failure> {
         Some("onnx") => return model::module(path),
         Some(_) | None => return Err(Failure::file(path, "a program is a .gir, .json or .onnx file")),
     };
+    let parsed = parse(&source(path)?);
+    let module = parsed.map_err(|error| Failure::file(path, error))?;
+    if module.entry().is_none() {
+        return Err(Failure::file(path, "holds no function"));
+    }
+    Ok(module)
+}
+
+/// A program's text.
+pub(crate) fn source(path: &Path) -> Result<String, Failure> {
     let mut source = String::new();
     let file = std::fs::File::open(path).map_err(|error| Failure::file(path, error))?;
     // What a pipe or a device holds, no metadata says.
@@ -27,12 +37,7 @@ pub(crate) fn module(path: &Path) -> Result<Module, Failure> {
     if read as u64 > MAX_PROGRAM {
         return Err(Failure::file(path, format!("more bytes than a program may have ({MAX_PROGRAM})")));
     }
-    let parsed = parse(&source);
-    let module = parsed.map_err(|error| Failure::file(path, error))?;
-    if module.entry().is_none() {
-        return Err(Failure::file(path, "holds no function"));
-    }
-    Ok(module)
+    Ok(source)
 }
 
 /// Reads `input_0.npy` to `input_<count - 1>.npy`, as the element types say.

@@ -1,7 +1,8 @@
 //! The `graver` command: look inside programs, run them, and print what the compiler is made of.
 //!
-//! Exit codes: 0 ran; 2 bad usage or bad input; 3 valid, but not supported. Never a panic.
+//! Exit codes: 0 ran; 1 a check found something; 2 bad usage or bad input; 3 valid, but not supported. Never a panic.
 
+mod check;
 mod conform;
 mod dump;
 mod failure;
@@ -33,6 +34,8 @@ enum Command {
     Opt(Opt),
     /// Run a program over `input_<i>.npy` and write `output_<i>.npy`.
     Run(Run),
+    /// Check a call against the interpreter, kernel by kernel, and name who computes something else.
+    Check(Check),
     /// Run a folder of models with inputs and compare with the outputs that are expected.
     Conform(Conform),
     /// Write an ONNX model as a program.
@@ -103,6 +106,29 @@ struct Run {
     /// Where to write the state after the call, as safetensors.
     #[arg(long)]
     save_state: Option<PathBuf>,
+    /// Interpret the program instead, and name the first operation that makes a NaN or an infinity of finite values.
+    #[arg(long, conflicts_with = "check_nan")]
+    check_finite: bool,
+    /// Interpret the program instead, and name the first operation that makes a NaN.
+    #[arg(long)]
+    check_nan: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Check {
+    /// A program: `.gir` text (which may hold its inputs: see `--write`), `.json` or an ONNX model.
+    model: PathBuf,
+    /// The folder of `input_<i>.npy`, one an argument; the program's own inputs if not given.
+    #[arg(long)]
+    inputs: Option<PathBuf>,
+    #[command(flatten)]
+    machine: Machine,
+    /// The values of the program's state, a safetensors file with its paths as keys.
+    #[arg(long)]
+    state: Option<PathBuf>,
+    /// Where to write the smallest program that shows a difference, as `.gir` text with its inputs.
+    #[arg(long)]
+    write: Option<PathBuf>,
 }
 
 /// What runs a program.
@@ -274,6 +300,7 @@ fn main() -> ExitCode {
         Command::Dump(args) => dump::dump(&args),
         Command::Opt(args) => dump::opt(&args),
         Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::check(&args),
         Command::Conform(args) => conform::conform(&args),
         Command::Import(args) => model::import(&args),
         Command::Embed(args) => text::embed(&args),

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use graver_check::Suspect;
 use graver_data::npy;
+use graver_interp::Outcome;
 use graver_ir::{Array, DType, Function, Module, Role, StateDecl};
 use graver_passes::{Silent, pipeline};
 use graver_runtime::{Backend, Checkpoint, Executable, Invocation, Slot};
@@ -19,6 +21,10 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
         None if module.state.is_empty() => Vec::new(),
         None => return Err(missing_state(&module.state)),
     };
+    if let Some(suspect) = suspect(args) {
+        let finite = graver_check::finite(&module, &inputs.iter().collect::<Vec<_>>(), &state, suspect);
+        return finished(args, &module.state, state, finite.map_err(|error| Failure::Found(error.to_string()))?);
+    }
     let executable = compiled(module, &args.machine)?;
     memory::check(executable.as_ref(), &inputs)?;
     let outputs = executable.run(Invocation {
@@ -30,6 +36,27 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     write_outputs(&args.outputs, &outputs)?;
     match &args.save_state {
         Some(path) => write_state(path, &executable.program().state, state),
+        None => Ok(()),
+    }
+}
+
+/// What is looked for, if anything is.
+fn suspect(args: &Run) -> Option<Suspect> {
+    match (args.check_finite, args.check_nan) {
+        (true, _) => Some(Suspect::NanOrInfinity),
+        (false, true) => Some(Suspect::Nan),
+        (false, false) => None,
+    }
+}
+
+/// Writes what an interpreted call gave.
+fn finished(args: &Run, decls: &[StateDecl], mut state: Vec<Array>, outcome: Outcome) -> Result<(), Failure> {
+    write_outputs(&args.outputs, &outcome.outputs)?;
+    for (slot, array) in outcome.updates {
+        state[slot.0 as usize] = array;
+    }
+    match &args.save_state {
+        Some(path) => write_state(path, decls, state),
         None => Ok(()),
     }
 }
@@ -86,13 +113,13 @@ fn arguments(entry: &Function) -> impl Iterator<Item = DType> {
     entry.params.iter().filter(|param| matches!(param.role, Role::Arg(_))).map(move |param| of(param.node))
 }
 
-fn missing_state(state: &[StateDecl]) -> Failure {
+pub(crate) fn missing_state(state: &[StateDecl]) -> Failure {
     let paths: Vec<&str> = state.iter().map(|slot| slot.path.as_str()).collect();
     Failure::Input(format!("the program has state; give --state FILE with {}", paths.join(", ")))
 }
 
 /// Reads every slot; all that is missing or of another type is listed at once.
-fn read_state(path: &Path, state: &[StateDecl]) -> Result<Vec<Array>, Failure> {
+pub(crate) fn read_state(path: &Path, state: &[StateDecl]) -> Result<Vec<Array>, Failure> {
     let mut file = Checkpoint::read(path)?;
     let slots: Vec<Result<Array, String>> = state
         .iter()

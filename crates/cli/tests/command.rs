@@ -229,3 +229,45 @@ fn cuda_is_shown_without_a_gpu_and_missed_without_a_panic() {
         other => panic!("{other:?}: {error}"),
     }
 }
+
+const LOGARITHM: &str = "graver 1
+
+func @main(
+  %0: f32[3] = arg \"x\",
+) {
+  %1 = log(%0) : f32[3] loc(\"model.rs\":7:5)
+  %2 = exp(%1) : f32[3] loc(\"model.rs\":8:5)
+  return %2
+}
+
+func @inputs() {
+  %0 = const f32[3] [1.0, 0.0, 2.0] : f32[3]
+  return %0
+}
+";
+
+#[test]
+fn run_names_the_first_infinity() {
+    let folder = Folder::new("finite");
+    std::fs::write(folder.path("log.gir"), LOGARITHM).expect("just made");
+    folder.input(0, &Array::from_vec([3], vec![1.0f32, 0.0, 2.0]).expect("three"));
+    let (_, err) = ends(&folder, &["run", "log.gir", "--inputs", "in", "--outputs", "out", "--check-finite"], 1);
+    assert!(err.contains("model.rs:7:5: log: gives -inf at [1] of f32[3], made of 0.0"), "{err}");
+    // No NaN is made: the outputs are written.
+    ends(&folder, &["run", "log.gir", "--inputs", "in", "--outputs", "out", "--check-nan"], 0);
+    let output = npy::read_file(&folder.path("out/output_0.npy"), graver_data::Limit::default()).expect("it is written");
+    assert_eq!(output.to_f64(), [1.0, 0.0, 2.0]);
+}
+
+#[test]
+fn check_runs_a_program_with_its_inputs() {
+    let folder = Folder::new("check");
+    std::fs::write(folder.path("log.gir"), LOGARITHM).expect("just made");
+    let (out, _) = ends(&folder, &["check", "log.gir"], 0);
+    assert!(out.contains("as written: 1 launches"), "{out}");
+    folder.input(0, &Array::from_vec([2, 3], vec![1.0f32; 6]).expect("six"));
+    folder.input(1, &Array::from_vec([3], vec![1.0f32; 3]).expect("three"));
+    ends(&folder, &["check", "model.gir", "--inputs", "in", "--device", "interp"], 0);
+    let (_, err) = ends(&folder, &["check", "model.gir"], 2);
+    assert!(err.contains("model.gir") || err.contains("inputs"), "{err}");
+}

@@ -5,6 +5,7 @@
 pub mod inspect;
 pub mod prelude;
 
+pub use graver_check as check;
 pub use graver_data as data;
 pub use graver_ir as ir;
 pub use graver_nn as nn;

@@ -293,7 +293,15 @@ impl Importer<'_> {
             return unsupported(format!("a loop that carries {own:?} and leaves {kept:?}"));
         }
         let results = own.into_iter().chain(slices.iter().map(|ty| stack_of(trip, ty))).collect();
-        let op = Scan { body: func, trip: trip.clone(), carried: start.len(), scanned: scanned.len(), reverse: false, results };
+        let op = Scan {
+            body: func,
+            trip: trip.clone(),
+            carried: start.len(),
+            scanned: scanned.len(),
+            reverse: false,
+            at_once: false,
+            results,
+        };
         let closed: Vec<Value> = values(captured).collect();
         self.builder.emit_all(Op::Scan(op), &[start, scanned, &closed].concat())
     }

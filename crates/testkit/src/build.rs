@@ -384,7 +384,7 @@ impl Build {
         let [carried, scanned, closed] = operands;
         let (trip, mut results) = (trip.dim(), self.module.function(body).result_types());
         results.iter_mut().skip(carried.len()).for_each(|slice| *slice = stack_of(&trip, slice));
-        let op = Scan { body, trip, carried: carried.len(), scanned: scanned.len(), reverse, results };
+        let op = Scan { body, trip, carried: carried.len(), scanned: scanned.len(), reverse, at_once: false, results };
         self.add_many(Op::Scan(op), &[carried, scanned, closed].concat())
     }
 

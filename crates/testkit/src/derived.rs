@@ -1,7 +1,7 @@
 //! Derivatives of whole modules, recorded but not written out, and what it takes to hold them against differences.
 
-use graver_ir::op::{Op, Transform};
-use graver_ir::{Array, Function, Loc, Module, Role, Scalar, Sink, Type, Value};
+use graver_ir::op::{Op, Scan, Transform, stack_of};
+use graver_ir::{Array, Dim, Function, Loc, Module, Role, Scalar, Sink, Type, Value};
 
 use crate::rng::Rng;
 
@@ -29,6 +29,64 @@ pub fn forward(module: &Module) -> Module {
         let transform = Transform::Jvp { outputs: outputs.len(), wrt: aliases.len() };
         (transform, [outputs, aliases, seeds].concat())
     })
+}
+
+/// The entry over a batch of `size` instances: its marked parameters have one more axis, the first one, and so have its results. Recorded, as
+/// a scan whose iterations are to be taken at once.
+///
+/// # Panics
+/// If the module is empty, or no parameter is marked.
+#[must_use]
+pub fn mapped(module: &Module, marked: &[bool], size: &Dim) -> Module {
+    let mut module = module.clone();
+    let (id, entry) = module.entry().map(|(id, entry)| (id, entry.clone())).expect("a module that is mapped has an entry");
+    let mut main = Function::new(entry.name.clone());
+    let (mut scanned, mut closed, mut order) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
+    for (param, marked) in entry.params.iter().zip(marked) {
+        let ty = entry.graph.ty(param.node.into());
+        let ty = if *marked { stack_of(size, ty) } else { ty.clone() };
+        let value = main.add_param(ty, param.role.clone(), Loc::UNKNOWN).into();
+        if *marked {
+            scanned.push(value)
+        } else {
+            closed.push(value)
+        }
+        order[usize::from(!marked)].push(param.clone());
+    }
+    assert!(!scanned.is_empty(), "something is mapped");
+    let body = Function { name: format!("{}.mapped", entry.name), params: order.concat(), ..entry };
+    let results = body.result_types().iter().map(|ty| stack_of(size, ty)).collect();
+    let body = module.add(body);
+    let trip = size.clone();
+    let op = Scan { body, trip, carried: 0, scanned: scanned.len(), reverse: false, at_once: true, results };
+    let node = main.graph.add(Op::Scan(op), &[scanned, closed].concat(), Loc::UNKNOWN).expect("slices fit");
+    for out in (0u16..).take(main.graph.node(node).outs.len()) {
+        main.add_result(node.out(out), Sink::Out);
+    }
+    *module.function_mut(id) = main;
+    module
+}
+
+/// The same with maps as loops: what a batch means.
+#[must_use]
+pub fn one_by_one(module: &Module) -> Module {
+    let mut module = module.clone();
+    for function in module.functions.values_mut() {
+        for node in function.graph.topo() {
+            let Op::Scan(scan) = function.graph.op(node).clone() else { continue };
+            if !scan.at_once {
+                continue;
+            }
+            let (args, loc) = (function.graph.args(node), function.graph.loc(node).clone());
+            let op = Op::Scan(Scan { at_once: false, ..scan });
+            let new = function.graph.add(op, &args, loc).expect("the same operands");
+            for out in (0u16..).take(function.graph.node(node).outs.len()) {
+                function.replace(node.out(out), new.out(out));
+            }
+            function.graph.remove(node);
+        }
+    }
+    module
 }
 
 fn derived(module: &Module, seeded: impl FnOnce(&mut Function, Vec<Value>, Vec<Value>) -> (Transform, Vec<Value>)) -> Module {

@@ -14,7 +14,7 @@ mod samples;
 
 pub use build::{AsDim, Build, Dims};
 pub use close::{Bound, check_close, eps};
-pub use derived::{forward, inner, random_like, reverse};
+pub use derived::{forward, inner, mapped, one_by_one, random_like, reverse};
 pub use fill::{Fill, concrete, sizes};
 pub use random::{RandomModule, initial_state, random_module, random_program};
 pub use rng::Rng;

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use graver_check::{Checked, Suspect};
 use graver_ir::{Array, Error, Module as Program, verify};
 use graver_runtime::{Backend, Profile, Slot};
 
@@ -14,6 +15,7 @@ use crate::module::{Module, declare};
 use crate::ops::random;
 use crate::spec::{Spec, inputs};
 use crate::state::{Origin, StateEntry, StateKey, TrainState};
+use crate::tap::{Tap, Taps};
 use crate::tensor::Tensor;
 use crate::tree::{Layout, Tree, tensors_of};
 
@@ -57,6 +59,7 @@ pub struct TracedModule<S, Y> {
     pub(crate) layout: Layout,
     pub(crate) keys: Vec<StateKey>,
     pub(crate) origins: Vec<Origin>,
+    pub(crate) taps: Vec<Tap>,
     pub(crate) took: Duration,
     result: PhantomData<fn() -> Y>,
 }
@@ -78,6 +81,11 @@ impl<S: Spec, Y: Tree> TracedModule<S, Y> {
     #[must_use]
     pub fn keys(&self) -> &[StateKey] {
         &self.keys
+    }
+
+    /// The names of values that [`Tensor::tap`] named, in their order.
+    pub fn tap_names(&self) -> impl Iterator<Item = &str> {
+        self.taps.iter().map(Tap::name)
     }
 
     /// The arrays of a call in the order of the program's parameters.
@@ -157,7 +165,8 @@ fn finished<S, Y>(trace: Trace, spec: S, layout: Layout, start: Instant) -> Resu
     }
     verify(&trace.module)?;
     let (keys, origins) = trace.state.into_iter().map(|slot| (slot.key, slot.origin)).unzip();
-    Ok(TracedModule { module: trace.module, spec, layout, keys, origins, took: start.elapsed(), result: PhantomData })
+    let (module, taps, took) = (trace.module, trace.taps, start.elapsed());
+    Ok(TracedModule { module, spec, layout, keys, origins, taps, took, result: PhantomData })
 }
 
 /// Traces a function of its inputs as [`compile`] does, and stops there.
@@ -213,6 +222,85 @@ impl<S: Spec, Y: Tree> Compiled<S, Y> {
     pub fn profile(&self, args: S::Args<'_>) -> Result<(Y::Arrays, Profile), Error> {
         let values = self.engine.state_values(|_| None);
         self.engine.profile(values.iter().map(Slot::Read).collect(), args)
+    }
+
+    /// As [`Compiled::call`], with the values that [`Tensor::tap`] named. The first call that asks compiles the program once more.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use graver_trace::{Array, Device, compile, spec};
+    /// # let device = Device::new(Arc::new(graver_interp::Interp::default()));
+    /// let f = compile(|x| (x * 2.0).tap("twice").sum(..), spec::<f32>(["n"]), &device)?;
+    /// let x = Array::from_vec([2], vec![1.0f32, 3.0])?;
+    /// let (sum, taps) = f.call_tapped(&x)?;
+    /// assert_eq!((sum.item()?, taps.get("twice")?.to_f64()), (8.0, vec![2.0, 6.0]));
+    /// # Ok::<(), graver_trace::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Compiled::call`], and what compiling the program with its taps finds.
+    pub fn call_tapped(&self, args: S::Args<'_>) -> Result<(Y::Arrays, Taps), Error> {
+        let values = self.engine.state_values(|_| None);
+        self.engine.run_tapped(values.iter().map(Slot::Read).collect(), args)
+    }
+
+    /// As [`Compiled::call_with`], with the values that [`Tensor::tap`] named.
+    ///
+    /// # Errors
+    /// As [`Compiled::call_with`] and [`Compiled::call_tapped`].
+    pub fn call_tapped_with(&self, state: &TrainState, args: S::Args<'_>) -> Result<(Y::Arrays, Taps), Error> {
+        state.check_model(self.engine.slots())?;
+        let values = self.engine.state_values(|key| state.get(key).cloned());
+        self.engine.run_tapped(values.iter().map(Slot::Read).collect(), args)
+    }
+
+    /// Names the first operation that makes a NaN or, by [`Suspect::NanOrInfinity`], an infinity: its line and module path, the element, and
+    /// what that was made of. In derivatives and loops too. The program is interpreted operation by operation, which is slow; results of
+    /// operations are rounded to their types, also where a kernel would keep more digits.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use graver_trace::{Array, Device, Suspect, compile, spec};
+    /// # let device = Device::new(Arc::new(graver_interp::Interp::default()));
+    /// let f = compile(|x| x.log().sum(..), spec::<f32>(["n"]), &device)?;
+    /// let x = Array::from_vec([2], vec![1.0f32, -1.0])?;
+    /// let error = f.check_finite(&x, Suspect::Nan).expect_err("the logarithm of -1");
+    /// assert!(error.to_string().contains("log: gives nan at [1] of f32[2], made of -1.0"));
+    /// # Ok::<(), graver_trace::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The first such value; or as [`Compiled::call`].
+    pub fn check_finite(&self, args: S::Args<'_>, suspect: Suspect) -> Result<(), Error> {
+        self.engine.check_finite(&self.engine.state_values(|_| None), args, suspect)
+    }
+
+    /// As [`Compiled::check_finite`], over a living state.
+    ///
+    /// # Errors
+    /// As [`Compiled::check_finite`] and [`Compiled::call_with`].
+    pub fn check_finite_with(&self, state: &TrainState, args: S::Args<'_>, suspect: Suspect) -> Result<(), Error> {
+        state.check_model(self.engine.slots())?;
+        self.engine.check_finite(&self.engine.state_values(|key| state.get(key).cloned()), args, suspect)
+    }
+
+    /// Checks a call against the interpreter: the graph as it was traced, every launch of a kernel on the device, and the whole. On a
+    /// difference the guilty pass, stage or kernel is named, and the smallest program that still shows it is given as a `.gir` text
+    /// ([`graver_check::Finding::to_gir`]), which `graver check` runs. Slow: everything is interpreted, several times.
+    ///
+    /// # Errors
+    /// As [`Compiled::call`]. A difference is no error.
+    pub fn check(&self, args: S::Args<'_>) -> Result<Checked, Error> {
+        self.engine.check(self.engine.state_values(|_| None), args)
+    }
+
+    /// As [`Compiled::check`], over a living state.
+    ///
+    /// # Errors
+    /// As [`Compiled::call_with`].
+    pub fn check_with(&self, state: &TrainState, args: S::Args<'_>) -> Result<Checked, Error> {
+        state.check_model(self.engine.slots())?;
+        self.engine.check(self.engine.state_values(|key| state.get(key).cloned()), args)
     }
 
     fn call_over(&self, known: impl Fn(&StateKey) -> Option<Array>, args: S::Args<'_>) -> Result<Y::Arrays, Error> {

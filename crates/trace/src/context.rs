@@ -14,6 +14,7 @@ use graver_ir::{Diag, Dim, FuncId, Function, Loc, Module, Op, Place, Role, Sink,
 use crate::control::Surroundings;
 use crate::param::ParamId;
 use crate::state::{Origin, StateKey};
+use crate::tap::Tap;
 use crate::tensor::Tensor;
 
 /// How many errors a trace keeps: more are consequences more often than news.
@@ -129,6 +130,8 @@ pub(crate) struct Trace {
     /// The paths of walked models' modules, by address and type.
     pub(crate) modules: HashMap<(usize, std::any::TypeId), String>,
     pub(crate) seed: u64,
+    /// Values that were named for reading.
+    pub(crate) taps: Vec<Tap>,
 }
 
 thread_local! {
@@ -215,6 +218,7 @@ impl Trace {
             paths: BTreeMap::new(),
             modules: HashMap::new(),
             seed: 0,
+            taps: Vec::new(),
         }
     }
 
@@ -290,6 +294,18 @@ impl Trace {
                 .into());
         }
         Ok((slot.func, slot.value.ok_or(Failed::Poisoned)?))
+    }
+
+    /// Where a tensor of this trace was made, unless it is poisoned or its function is finished.
+    pub(crate) fn whereabouts(&self, x: Tensor) -> Option<(FuncId, Value)> {
+        self.made(x).ok()
+    }
+
+    /// The name, or the name with the first number, that no tap has.
+    pub(crate) fn free_tap_name(&self, name: String) -> String {
+        let taken = |name: &String| self.taps.iter().any(|tap| tap.name() == name);
+        let numbered = (2..).map(|count| format!("{name}.{count}"));
+        std::iter::once(name.clone()).chain(numbered).find(|name| !taken(name)).expect("one of infinitely many is free")
     }
 
     /// The value of a tensor of this trace in the function under construction. A body of control flow closes over what was made

@@ -1,19 +1,21 @@
 //! A compiled program with its workspaces, and what can be asked of it.
 
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use graver_check::{Case, Checked, Compiler, Suspect};
 use graver_ir::kernel::{Kernel, Program};
 use graver_ir::text::print;
 use graver_ir::{Array, Error, Module, Sizes, Target};
-use graver_passes::{Changed, Observer, PassReport, pipeline};
+use graver_passes::{Changed, Observer, PassReport, Silent, pipeline};
 use graver_runtime::{Executable, Invocation, Profile, Slot, Stage, Working, Workspace};
 
 use crate::compile::{Device, TracedModule};
 use crate::limits::Limits;
 use crate::spec::Spec;
 use crate::state::{Origin, StateKey};
+use crate::tap::{Exposed, Tap, Taps, expose};
 use crate::tree::{Layout, Tree};
 
 /// How long a pass took and whether it changed anything.
@@ -92,7 +94,18 @@ pub struct Engine<S, Y> {
     /// Those that no call uses now: one for each caller at once.
     workspaces: Mutex<Vec<Workspace>>,
     report: Report,
+    device: Device,
+    taps: Vec<Tap>,
+    /// The program with its taps, once a call has asked for them.
+    tapped: OnceLock<Result<Tapped, Error>>,
     result: PhantomData<fn() -> Y>,
+}
+
+/// A program whose last results are tapped values.
+#[derive(Debug)]
+struct Tapped {
+    exposed: Exposed,
+    executable: Arc<dyn Executable>,
 }
 
 impl<S: Spec, Y: Tree> Engine<S, Y> {
@@ -104,9 +117,24 @@ impl<S: Spec, Y: Tree> Engine<S, Y> {
         let executable = device.backend().compile(Arc::new(program))?;
         report.codegen = start.elapsed();
         report.kernels = executable.compile_times();
-        let TracedModule { module, spec, layout, keys, origins, .. } = traced;
+        let TracedModule { module, spec, layout, keys, origins, taps, .. } = traced;
         let (limits, workspaces) = (Limits::of(&module), Mutex::new(Vec::new()));
-        Ok(Self { spec, layout, keys, origins, module, limits, target, executable, workspaces, report, result: PhantomData })
+        Ok(Self {
+            spec,
+            layout,
+            keys,
+            origins,
+            module,
+            limits,
+            target,
+            executable,
+            workspaces,
+            report,
+            device: device.clone(),
+            taps,
+            tapped: OnceLock::new(),
+            result: PhantomData,
+        })
     }
 
     pub(crate) fn keys(&self) -> &[StateKey] {
@@ -138,6 +166,45 @@ impl<S: Spec, Y: Tree> Engine<S, Y> {
         Ok((results, profile))
     }
 
+    /// As [`Engine::run`], with tapped values: by another program, which is compiled when it is first asked for.
+    pub(crate) fn run_tapped(&self, state: Vec<Slot<'_>>, args: S::Args<'_>) -> Result<(Y::Arrays, Taps), Error> {
+        let tapped = self.tapped.get_or_init(|| self.tap()).as_ref().map_err(Clone::clone)?;
+        let mut inputs = Vec::new();
+        self.spec.arrays(args, &mut inputs)?;
+        self.limits.check(&inputs)?;
+        let mut workspace = tapped.executable.workspace();
+        // Bound again, so that the slots' lifetime shrinks to the call's.
+        let mut state: Vec<Slot<'_>> = state;
+        let call = Invocation { entry: 0, inputs: &inputs, state: &mut state, workspace: &mut workspace };
+        let mut results = tapped.executable.run(call)?.into_iter();
+        let own = Y::arrays(&self.layout, &mut results);
+        Ok((own, tapped.exposed.taps(results)))
+    }
+
+    /// See [`crate::Compiled::check_finite`].
+    pub(crate) fn check_finite(&self, state: &[Array], args: S::Args<'_>, suspect: Suspect) -> Result<(), Error> {
+        let mut inputs = Vec::new();
+        self.spec.arrays(args, &mut inputs)?;
+        self.limits.check(&inputs)?;
+        graver_check::finite(&self.module, &inputs, state, suspect).map(|_| ())
+    }
+
+    /// See [`crate::Compiled::check`].
+    pub(crate) fn check(&self, state: Vec<Array>, args: S::Args<'_>) -> Result<Checked, Error> {
+        let mut inputs = Vec::new();
+        self.spec.arrays(args, &mut inputs)?;
+        self.limits.check(&inputs)?;
+        let inputs = inputs.into_iter().cloned().collect();
+        let case = Case { module: self.module.clone(), inputs, state, pass: None };
+        graver_check::check(&case, &Compiler::new(self.device.backend()))
+    }
+
+    fn tap(&self) -> Result<Tapped, Error> {
+        let exposed = expose(&self.module, &self.taps);
+        let program = pipeline::compile(exposed.module.clone(), &self.target, &mut Silent)?;
+        Ok(Tapped { exposed, executable: self.device.backend().compile(Arc::new(program))? })
+    }
+
     fn invoke(
         &self,
         state: Vec<Slot<'_>>,
@@ -166,6 +233,11 @@ impl<S, Y> Engine<S, Y> {
     #[must_use]
     pub fn module(&self) -> &Module {
         &self.module
+    }
+
+    /// The names of values that [`Tensor::tap`](crate::Tensor::tap) named, in their order.
+    pub fn tap_names(&self) -> impl Iterator<Item = &str> {
+        self.taps.iter().map(Tap::name)
     }
 
     /// The traced program as text.

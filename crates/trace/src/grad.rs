@@ -22,6 +22,13 @@ pub struct WrtLeaf {
     param: Option<ParamId>,
 }
 
+impl WrtLeaf {
+    /// The value.
+    pub(crate) fn tensor(&self) -> Tensor {
+        self.tensor
+    }
+}
+
 /// What may be differentiated with respect to: a tensor, tuples (to 4), arrays and vectors of them, and a reference to a model,
 /// which means its parameters that are not frozen.
 pub trait Wrt {
@@ -165,13 +172,13 @@ impl<A> Loss for (Tensor, A) {
 }
 
 /// A run of a closure over new names.
-struct Run<Y> {
-    names: Vec<Tensor>,
-    result: Y,
+pub(crate) struct Run<Y> {
+    pub(crate) names: Vec<Tensor>,
+    pub(crate) result: Y,
 }
 
 #[track_caller]
-fn run<W: Wrt, Y>(wrt: &W, f: impl FnOnce(W::Given) -> Y) -> Run<Y> {
+pub(crate) fn run<W: Wrt, Y>(wrt: &W, f: impl FnOnce(W::Given) -> Y) -> Run<Y> {
     let mut leaves = Vec::new();
     wrt.leaves(&mut leaves);
     let mut names = Vec::new();
@@ -185,7 +192,7 @@ fn run<W: Wrt, Y>(wrt: &W, f: impl FnOnce(W::Given) -> Y) -> Run<Y> {
 
 /// So many results of a transform, poisoned if it failed.
 #[track_caller]
-fn settle(name: &str, result: Traced<Vec<Tensor>>, count: usize) -> Vec<Tensor> {
+pub(crate) fn settle(name: &str, result: Traced<Vec<Tensor>>, count: usize) -> Vec<Tensor> {
     match result {
         Ok(values) => values,
         Err(failed) => {
@@ -196,7 +203,7 @@ fn settle(name: &str, result: Traced<Vec<Tensor>>, count: usize) -> Vec<Tensor> 
 }
 
 #[track_caller]
-fn pull_back(y: &[Tensor], cotangents: &[Tensor], names: &[Tensor]) -> Traced<Vec<Tensor>> {
+pub(crate) fn pull_back(y: &[Tensor], cotangents: &[Tensor], names: &[Tensor]) -> Traced<Vec<Tensor>> {
     if names.is_empty() {
         return wrong("there is nothing to differentiate with respect to: the model has no parameter, or all are frozen");
     }
@@ -284,7 +291,7 @@ pub fn jvp<W: Wrt, Y: Tree>(wrt: W, tangents: &W::Grad, f: impl FnOnce(W::Given)
 }
 
 #[track_caller]
-fn push_forward(y: &[Tensor], names: &[Tensor], tangents: &[Tensor]) -> Traced<Vec<Tensor>> {
+pub(crate) fn push_forward(y: &[Tensor], names: &[Tensor], tangents: &[Tensor]) -> Traced<Vec<Tensor>> {
     if tangents.len() != names.len() {
         return wrong(format!("{} tangents for {} values", tangents.len(), names.len()));
     }

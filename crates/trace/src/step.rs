@@ -1,5 +1,6 @@
 //! Steps: compiled functions that update a living state in place.
 
+use graver_check::{Checked, Suspect};
 use graver_ir::Error;
 use graver_runtime::Profile;
 
@@ -9,6 +10,7 @@ use crate::engine::Engine;
 use crate::module::Module;
 use crate::spec::Spec;
 use crate::state::TrainState;
+use crate::tap::Taps;
 use crate::tree::Tree;
 
 /// A step to be compiled: inputs, a closure that may update parameters, buffers and slots, and the models it captures.
@@ -126,6 +128,34 @@ impl<S: Spec, Y: Tree> Step<S, Y> {
     pub fn profile(&mut self, args: S::Args<'_>) -> Result<(Y::Arrays, Profile), Error> {
         let engine = &self.function.engine;
         engine.profile(self.state.write_slots(engine.keys())?, args)
+    }
+
+    /// As [`Step::run`], with the values that [`Tensor::tap`](crate::Tensor::tap) named. The first step that asks compiles once more.
+    ///
+    /// # Errors
+    /// As [`Step::run`], and what compiling the program with its taps finds.
+    pub fn run_tapped(&mut self, args: S::Args<'_>) -> Result<(Y::Arrays, Taps), Error> {
+        let engine = &self.function.engine;
+        engine.run_tapped(self.state.write_slots(engine.keys())?, args)
+    }
+
+    /// Names the first operation that makes a NaN or an infinity in a step over the state as it is, which stays: see
+    /// [`Compiled::check_finite`](crate::Compiled::check_finite).
+    ///
+    /// # Errors
+    /// The first such value; or as [`Step::run`].
+    pub fn check_finite(&self, args: S::Args<'_>, suspect: Suspect) -> Result<(), Error> {
+        let engine = &self.function.engine;
+        engine.check_finite(&engine.state_values(|key| self.state.get(key).cloned()), args, suspect)
+    }
+
+    /// Checks a step over the state as it is, which stays, against the interpreter: see [`Compiled::check`](crate::Compiled::check).
+    ///
+    /// # Errors
+    /// As [`Step::run`]. A difference is no error.
+    pub fn check(&self, args: S::Args<'_>) -> Result<Checked, Error> {
+        let engine = &self.function.engine;
+        engine.check(engine.state_values(|key| self.state.get(key).cloned()), args)
     }
 
     /// The state.

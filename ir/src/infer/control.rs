@@ -35,6 +35,12 @@ pub(super) fn scan(op: &Scan, args: &[&Type]) -> Inferred {
     let Some(scanned) = args.get(op.carried..op.carried.saturating_add(op.scanned)) else {
         return Err(Diag::new(format!("carries {} and scans {} operands, got {}", op.carried, op.scanned, args.len())));
     };
+    if op.at_once && op.carried > 0 {
+        return Err(Diag::new(format!(
+            "carries {} operands from one iteration to the next, so they cannot be taken at once",
+            op.carried
+        )));
+    }
     let own = carried(op.carried, args)?;
     if !op.results.starts_with(&own) {
         return Err(Diag::new(format!("carries {own:?}, its results are {:?}", op.results)));

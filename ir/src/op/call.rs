@@ -24,6 +24,8 @@ pub enum Composite {
     Attention,
     /// Attention, or a derivative of it, that a backend may know.
     Attend(Attend),
+    /// Operations that a derivative computes again, instead of keeping what they compute.
+    Checkpoint,
     /// Operations that the module repeats, kept as one function: its values have memory of their own.
     Block,
     /// A region that the fuse pass outlined: it becomes one kernel.
@@ -32,7 +34,7 @@ pub enum Composite {
 
 impl Composite {
     /// Every tag.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Softmax,
         Self::LogSoftmax,
         Self::Gelu,
@@ -46,6 +48,7 @@ impl Composite {
         Self::Attend(Attend { part: AttendPart::Queries, causal: true }),
         Self::Attend(Attend { part: AttendPart::Keys, causal: false }),
         Self::Attend(Attend { part: AttendPart::Keys, causal: true }),
+        Self::Checkpoint,
         Self::Block,
         Self::Region,
     ];
@@ -62,6 +65,7 @@ impl Composite {
             Self::CrossEntropy => "cross_entropy",
             Self::Attention => "attention",
             Self::Attend(attend) => attend.name(),
+            Self::Checkpoint => "checkpoint",
             Self::Block => "block",
             Self::Region => "region",
         }

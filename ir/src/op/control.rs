@@ -47,6 +47,10 @@ pub struct Scan {
     pub scanned: usize,
     /// Whether the last slice is the first.
     pub reverse: bool,
+    /// Whether nothing is carried and all iterations are to be taken at once, as one batch: what `vmap` records. The meaning is the loop's
+    /// all the same.
+    #[serde(default)]
+    pub at_once: bool,
     /// The types of the results: what is carried, then what is stacked.
     pub results: Vec<Type>,
 }

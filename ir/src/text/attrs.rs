@@ -190,7 +190,17 @@ pub(super) const BLANKS: &[fn() -> Op] = &[
     || Op::Call(Call { func: FuncId(0), tag: None, vjp: None, results: Vec::new() }),
     || Op::If(If { then: FuncId(0), otherwise: FuncId(0), results: Vec::new() }),
     || Op::While(While { cond: FuncId(0), body: FuncId(0), carried: 0, most: None }),
-    || Op::Scan(Scan { body: FuncId(0), trip: Dim::ZERO, carried: 0, scanned: 0, reverse: false, results: Vec::new() }),
+    || {
+        Op::Scan(Scan {
+            body: FuncId(0),
+            trip: Dim::ZERO,
+            carried: 0,
+            scanned: 0,
+            reverse: false,
+            at_once: false,
+            results: Vec::new(),
+        })
+    },
     || Op::Transform(Transform::Vjp { outputs: 0, wrt: 0 }),
     || Op::Transform(Transform::Jvp { outputs: 0, wrt: 0 }),
 ];
@@ -285,7 +295,8 @@ fn scan(scan: &mut Scan, c: &mut Codec<'_, '_>) -> Parsed<()> {
     c.field("trip", &mut scan.trip)?;
     c.field("carried", &mut scan.carried)?;
     c.or("scanned", &mut scan.scanned, 0)?;
-    c.or("reverse", &mut scan.reverse, false)
+    c.or("reverse", &mut scan.reverse, false)?;
+    c.or("at_once", &mut scan.at_once, false)
 }
 
 fn dot(axes: &mut DotAxes, c: &mut Codec<'_, '_>) -> Parsed<()> {

@@ -194,7 +194,8 @@ fn control_invariants() {
     let branch = |results| Op::If(If { then: FuncId(1), otherwise: FuncId(1), results });
     check("I20", adds(branch(Vec::new()), true));
     check("I21", adds(Op::While(While { cond: FuncId(1), body: FuncId(1), carried: 1, most: None }), false));
-    let scan = |body, carried, results| Scan { body, trip: Dim::from(3), carried, scanned: 0, reverse: false, results };
+    let scan =
+        |body, carried, results| Scan { body, trip: Dim::from(3), carried, scanned: 0, reverse: false, at_once: false, results };
     check("I22", adds(Op::Scan(scan(FuncId(1), 0, Vec::new())), false));
     check("I6", adds(Op::Scan(scan(FuncId(9), 1, vec![symbolic()])), false));
     let fine = Op::Scan(scan(FuncId(1), 1, vec![symbolic()]));

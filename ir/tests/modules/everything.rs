@@ -190,7 +190,7 @@ fn loops(f: &mut Function) {
         add(f, Op::While(While { cond: FuncId(3), body: FuncId(4), carried: 1, most }), &[x]);
     }
     let scan = |carried: usize, reverse: bool, results: Vec<Type>| {
-        Op::Scan(Scan { body: FuncId(1), trip: odd(), carried, scanned: 1 - carried, reverse, results })
+        Op::Scan(Scan { body: FuncId(1), trip: odd(), carried, scanned: 1 - carried, reverse, at_once: carried == 0, results })
     };
     add(f, scan(1, true, vec![one, stack.clone()]), &[x]);
     add(f, scan(0, false, vec![stack.clone(), stack]), &[xs]);

@@ -1,8 +1,8 @@
-//! Derivatives of blocks that are kept once: one function that also gives what its derivative needs, and one that is the
+//! Derivatives of blocks that are kept once, and of checkpoints: one function that also gives what its derivative needs, and one that is the
 //! derivative, called wherever the block is. They are made once for all calls of a derivative that ask for the same.
 //!
 //! Operands are there when the derivative is computed; other values are residuals as those of a scan's iteration are
-//! ([`super::residual`]).
+//! ([`super::residual`]). A checkpoint keeps none: its derivative, a block that passes do not look into from outside, computes them again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use graver_ir::{Diag, FuncId, Graph, Module, NodeId, Op, Value};
 use super::loops::{Replaced, active_results, given, needed_operands, numbered, pushed, some};
 use super::residual::{Residuals, Times};
 use super::reverse;
-use crate::blocks::block_of;
+use crate::blocks::{checkpoint_of, whole_of};
 use crate::bodies::{add, add_params, marked, outs, param_values, set_params, set_results};
 use crate::dce::remove_dead_nodes;
 
@@ -66,7 +66,7 @@ pub(super) fn pull(
     let key = (func, wanted.to_vec(), seeded);
     let pulled = match known.pulled.get(&key) {
         Some(pulled) => pulled.clone(),
-        None => differentiate(module, &key)?,
+        None => differentiate(module, &key, checkpoint_of(graph.op(node)).is_some())?,
     };
     known.pulled.insert(key, pulled.clone());
     let by = if pulled.saving == func { node } else { graph.add(call(module, pulled.saving), &args, loc.clone())? };
@@ -81,15 +81,16 @@ pub(super) fn pull(
 }
 
 fn callee(graph: &Graph, node: NodeId) -> FuncId {
-    block_of(graph.op(node)).expect("G4: the node calls a block")
+    whole_of(graph.op(node)).expect("G4: the node calls a block")
 }
 
 fn call(module: &Module, func: FuncId) -> Op {
     Op::Call(Call { func, tag: Some(Composite::Block), vjp: None, results: module.function(func).result_types() })
 }
 
-/// Differentiates the block where it stands, and cuts what is computed before cotangents are known from what is computed after.
-fn differentiate(module: &mut Module, (func, wanted, seeded): &Key) -> Result<Pulled, Diag> {
+/// Differentiates the block where it stands, and cuts what is computed before cotangents are known from what is computed after. Where it is
+/// to be computed again nothing is kept.
+fn differentiate(module: &mut Module, (func, wanted, seeded): &Key, again: bool) -> Result<Pulled, Diag> {
     let mut function = module.function(*func).clone();
     let (name, params) = (function.name.clone(), param_values(&function));
     let y: Vec<Value> = function.results.iter().map(|result| result.value).collect();
@@ -97,7 +98,7 @@ fn differentiate(module: &mut Module, (func, wanted, seeded): &Key) -> Result<Pu
     let seeds = add_params(&mut function, &y, "cotangent");
     let dx = reverse::expand(module, &mut function, &y, &seeds, &marked(&params, wanted))?;
     let times = Times::of(&function.graph, (&params, 0), &BTreeSet::new(), &seeds);
-    let saved = Residuals::choose(&function.graph, &times, &dx, BTreeSet::new()).saved;
+    let saved = if again { BTreeSet::new() } else { Residuals::choose(&function.graph, &times, &dx, BTreeSet::new()).saved };
 
     let mut results: Vec<Value> = function.results.iter().map(|result| result.value).collect();
     let count = results.len();

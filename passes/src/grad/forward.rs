@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use graver_ir::{Diag, Function, Graph, Module, NodeId, Value};
+use graver_ir::{Diag, Function, Graph, Module, NodeId, Op, Value};
 
 use super::linear::apply;
 use super::loops::{self, is_control};
 use super::path::Path;
 use super::{block, derivative};
-use crate::blocks::is_block;
+use crate::blocks::whole_of;
 use crate::bodies::outs;
 use crate::build::Build;
+use crate::inline::splice;
 
 /// The tangents of `y` given those of `x`; zeros where a `y` depends on no `x`.
 pub(super) fn expand(
@@ -26,7 +27,7 @@ pub(super) fn expand(
         add(graph, &mut sweep.known, x.node, *x, *tangent);
     }
     for node in &path.order {
-        if is_control(graph.op(*node)) || is_block(graph.op(*node)) {
+        if is_control(graph.op(*node)) || whole_of(graph.op(*node)).is_some() {
             sweep.push_control(graph, &path, *node)?;
         } else {
             sweep.push_forward(graph, &path, *node)?;
@@ -36,6 +37,25 @@ pub(super) fn expand(
     let replaced = sweep.replaced;
     replaced.into_iter().for_each(|(old, new)| function.replace(old, new));
     Ok(results)
+}
+
+/// Puts bodies in the place of calls between `x` and `y` that bring a derivative for reverse mode: what they mean is their body, which has
+/// a derivative in either. Gives `y` as they are afterwards.
+pub(super) fn write_out_calls(module: &Module, function: &mut Function, x: &[Value], y: &[Value]) -> Vec<Value> {
+    let mut y = y.to_vec();
+    loop {
+        let path = Path::between(&function.graph, x, &y);
+        let brings = |op: &Op| matches!(op, Op::Call(_)) && whole_of(op).is_none();
+        let Some(node) = path.order.into_iter().find(|node| brings(function.graph.op(*node))) else { return y };
+        let Op::Call(call) = function.graph.op(node).clone() else { return y };
+        let (args, loc) = (function.graph.args(node), function.graph.loc(node).clone());
+        let results = splice(&mut function.graph, module.function(call.func), &args, &loc);
+        for (own, result) in outs(node, 0..call.results.len()).into_iter().zip(results) {
+            function.replace(own, result);
+            y.iter_mut().filter(|y| **y == own).for_each(|y| *y = result);
+        }
+        function.graph.remove(node);
+    }
 }
 
 struct Sweep<'a> {
@@ -67,7 +87,7 @@ impl Sweep<'_> {
         if tangents.iter().all(Option::is_none) {
             return Ok(());
         }
-        let pushed = if is_block(graph.op(node)) {
+        let pushed = if whole_of(graph.op(node)).is_some() {
             block::push(self.module, &mut self.blocks, (graph, node), &tangents)?
         } else {
             loops::push(self.module, graph, node, &tangents)?

@@ -1,19 +1,22 @@
 //! Derivatives of gather and scatter, and of dynamic slices and updates, which are each other's transposes.
 
-use graver_ir::op::{Broadcast, DynamicSlice, GatherAxes, Iota, Scatter, ScatterKind};
+use graver_ir::dim::MAX_SIZE;
+use graver_ir::op::{Broadcast, DynamicSlice, GatherAxes, Iota, Scatter, ScatterKind, Sort};
 use graver_ir::{DType, Diag, Dim, Op, Scalar, ScalarFn, Shape, Type, Value};
 
 use super::linear::{Derivative, Step};
+use super::reduce::delayed;
 use crate::build::Build;
 
 /// `scatter(x, index, update)`, in each of `x` and `update`. Where several meet in one element: the last that is set counts, extremes share
-/// evenly, and factors are each other's derivatives, right for any number of zeros.
+/// evenly, and factors are each other's derivatives, right for any number of zeros, in any order.
 pub(super) fn scatter(b: &mut Build<'_>, of: Scatter, args: &[Value], out: Value, slot: usize) -> Result<Derivative, Diag> {
     let mut steps = match of.kind {
         ScatterKind::Set => return Ok(scatter_set(b, of, args, slot)),
         ScatterKind::Add => Vec::new(),
         ScatterKind::Max | ScatterKind::Min => share_of_extreme(b, of.at, args, out, slot)?,
-        ScatterKind::Mul => vec![Step::scale(product_of_others(b, of.at, args, slot)?)],
+        ScatterKind::Mul if slot == 0 => vec![Step::scale(product_of_updates(b, of.at, args)?)],
+        ScatterKind::Mul => vec![Step::scale(product_of_others(b, of.at, args)?)],
     };
     if slot == 2 {
         let ty = b.ty(args[0]).clone();
@@ -53,25 +56,68 @@ fn share_of_extreme(b: &mut Build<'_>, at: GatherAxes, args: &[Value], out: Valu
     Ok(vec![Step::where_true(hit, zeros), Step::divide(count)])
 }
 
-/// For every element of the operand the product of all others that it is multiplied with. Exact where factors are zero; its own derivative
-/// there is not, since it divides by the factors that are not.
-fn product_of_others(b: &mut Build<'_>, at: GatherAxes, args: &[Value], slot: usize) -> Result<Value, Diag> {
-    let [mut zero, mut nonzero] = [[args[0]; 2]; 2];
-    for (place, operand) in [args[0], args[2]].into_iter().enumerate() {
-        let (zeros, ones) = (b.like(operand, 0.0), b.like(operand, 1.0));
-        zero[place] = b.map(ScalarFn::Eq, &[operand, zeros]);
-        nonzero[place] = b.map(ScalarFn::Select, &[zero[place], ones, operand]);
-    }
-    let zeros = count_at(b, at, args, zero)?;
-    let product = b.add(Op::Scatter(Scatter { kind: ScatterKind::Mul, at }), &[nonzero[0], args[1], nonzero[1]])?;
-    let (own, zeros, product) = match slot {
-        0 => (0, zeros, product),
-        _ => (1, b.add(Op::Gather(at), &[zeros, args[1]])?, b.add(Op::Gather(at), &[product, args[1]])?),
+/// For every element of `x` the product of the updates that name it.
+fn product_of_updates(b: &mut Build<'_>, at: GatherAxes, args: &[Value]) -> Result<Value, Diag> {
+    let ones = b.like(args[0], 1.0);
+    b.add(Op::Scatter(Scatter { kind: ScatterKind::Mul, at }), &[ones, args[1], args[2]])
+}
+
+/// For every update the product of all others that name the same element, and of the element itself: nothing is divided, so zeros are like
+/// other numbers. In the order of their positions, updates of one element stand together, and the products before and after each are taken by
+/// doubling.
+fn product_of_others(b: &mut Build<'_>, at: GatherAxes, args: &[Value]) -> Result<Value, Diag> {
+    let (x, index, update) = (args[0], args[1], args[2]);
+    let (positions, shape) = (b.ty(index).shape.clone(), b.ty(update).shape.clone());
+    let picks: Dim = positions[at.batch..].iter().product();
+    let lines = Shape([&positions[..at.batch], &[picks.clone()]].concat());
+    let behind = at.axis + positions.rank() - at.batch;
+    let rows = Shape([&shape[..at.axis], &[picks], &shape[behind..]].concat());
+
+    let index = b.add(Op::Cast(DType::I64), &[index])?;
+    let flat = b.add(Op::Reshape(lines.clone()), &[index])?;
+    let factors = b.add(Op::Reshape(rows.clone()), &[update])?;
+    let order = b.add(Op::Sort(Sort { axis: at.batch, descending: false }), &[flat])?;
+    let (own, along) = (GatherAxes { axis: at.batch, batch: at.batch }, GatherAxes { axis: at.axis, batch: at.batch });
+    let sorted = b.add(Op::Gather(own), &[flat, order])?;
+    let factors = b.add(Op::Gather(along), &[factors, order])?;
+
+    let before = product_before(b, at, factors, sorted)?;
+    let backwards = [(factors, at.axis), (sorted, at.batch)].map(|(x, axis)| b.add(Op::Reverse(vec![axis]), &[x]));
+    let [factors, sorted] = backwards;
+    let after = product_before(b, at, factors?, sorted?)?;
+    let after = b.add(Op::Reverse(vec![at.axis]), &[after])?;
+    let others = b.mul(before, after);
+
+    // The order of an order undoes it.
+    let back = b.add(Op::Sort(Sort { axis: at.batch, descending: false }), &[order])?;
+    let others = b.add(Op::Gather(along), &[others, back])?;
+    let others = b.add(Op::Reshape(shape), &[others])?;
+    let own = b.add(Op::Gather(at), &[x, args[1]])?;
+    Ok(b.mul(own, others))
+}
+
+/// The product of the factors before each, as far as their positions are the same: after step `k`, of the `2^k` before it.
+fn product_before(b: &mut Build<'_>, at: GatherAxes, factors: Value, positions: Value) -> Result<Value, Diag> {
+    let shape = b.ty(factors).shape.clone();
+    let longest = shape[at.axis].bounds().hi.min(MAX_SIZE);
+    let axes: Vec<usize> = (0..at.batch).chain([at.axis]).collect();
+    let ones = b.like(factors, 1.0);
+    let mut near = |b: &mut Build<'_>, x: Value, reach: i64| -> Result<Value, Diag> {
+        let earlier = delayed(b, positions, (at.batch, reach), Scalar::int(DType::I64, -1))?;
+        let same = b.map(ScalarFn::Eq, &[positions, earlier]);
+        let same = b.add(Op::Broadcast(Broadcast { shape: shape.clone(), axes: axes.clone() }), &[same])?;
+        let one = Scalar::one(b.ty(x).dtype);
+        let moved = delayed(b, x, (at.axis, reach), one)?;
+        Ok(b.map(ScalarFn::Select, &[same, moved, ones]))
     };
-    let itself = number(b, zero[own], args[slot]);
-    let others = b.map(ScalarFn::Eq, &[zeros, itself]);
-    let (quotient, none) = (b.map(ScalarFn::Div, &[product, nonzero[own]]), b.like(args[slot], 0.0));
-    Ok(b.map(ScalarFn::Select, &[others, quotient, none]))
+    let mut product = near(b, factors, 1)?;
+    let mut reach = 1;
+    while reach + 1 < longest {
+        let earlier = near(b, product, reach)?;
+        product = b.mul(product, earlier);
+        reach *= 2;
+    }
+    Ok(product)
 }
 
 /// For every element of `x` how many of it and of the updates that name it are marked.

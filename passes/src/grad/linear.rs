@@ -13,8 +13,6 @@ pub(super) enum Derivative {
     Zero,
     /// The tangent goes through these steps in order; no steps: it stays as it is.
     Linear(Vec<Step>),
-    /// There is none, and why.
-    NotDifferentiable(&'static str),
 }
 
 impl Derivative {

@@ -105,6 +105,7 @@ pub(super) fn pushed(module: &mut Module, func: FuncId, params: &[bool], results
     let x = marked(&values, params);
     let tangents = add_params(&mut function, &x, "tangent");
     let y: Vec<Value> = function.results.iter().map(|result| result.value).collect();
+    let y = forward::write_out_calls(module, &mut function, &x, &y);
     let dy = forward::expand(module, &mut function, &marked(&y, results), &x, &tangents)?;
     // What stands for control flow inside has taken its place among the results.
     let y = function.results.iter().map(|result| result.value).collect();
@@ -304,5 +305,5 @@ fn bounded(module: &mut Module, graph: &mut Graph, node: NodeId, op: &While) -> 
     let branch = step.graph.add(branch, &[&holds[..], &params].concat(), loc.clone())?;
     set_results(&mut step, &outs(branch, 0..op.carried));
     let body = add(module, step, &name, "step");
-    graph.add(Op::Scan(Scan { body, trip, carried: op.carried, scanned: 0, reverse: false, results }), &args, loc)
+    graph.add(Op::Scan(Scan { body, trip, carried: op.carried, scanned: 0, reverse: false, at_once: false, results }), &args, loc)
 }

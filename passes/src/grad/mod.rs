@@ -4,7 +4,7 @@
 //! applies to tangents, and reverse mode transposes onto cotangents. Rules build ordinary operations, so that derivatives nest:
 //! inner ones are written out first, and differentiated like everything else.
 //!
-//! Invariants: G1, steps are linear operations; G2, calls without a derivative of their own, but for blocks, are inlined before; only nodes on a
+//! Invariants: G1, steps are linear operations; G2, calls without a derivative of their own, but for blocks and checkpoints, are inlined before; only nodes on a
 //! path from `x` to `y` are differentiated; cotangents are added in the order of the graph, users before operands; new nodes
 //! have the place of the node that they differentiate.
 
@@ -27,10 +27,9 @@ mod total;
 use graver_ir::op::Transform;
 use graver_ir::{Diag, Error, Function, Graph, Module, NodeId, Op, Value};
 
-use crate::blocks::is_block;
 use crate::build::Build;
 use crate::inline::callees_first;
-use crate::{Changed, Cx, Pass};
+use crate::{Changed, Cx, Pass, vmap};
 use linear::Derivative;
 
 /// The pass.
@@ -41,9 +40,11 @@ fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
     // Callees first: a derivative that is written out in its caller must hold no derivative to be written out.
     for id in callees_first(module)? {
         let mut function = std::mem::take(module.function_mut(id));
+        // A map over derivatives, which are written out by now, is itself differentiated as what it computes.
+        let batched = vmap::in_function(module, &mut function);
         let expanded = expand_all(module, &mut function);
         *module.function_mut(id) = function;
-        changed = changed.or(expanded?);
+        changed = changed.or(batched?).or(expanded?);
     }
     Ok(changed)
 }
@@ -61,6 +62,10 @@ fn expand_all(module: &mut Module, function: &mut Function) -> Result<Changed, E
 }
 
 fn expand(module: &mut Module, function: &mut Function, node: NodeId, transform: Transform) -> Result<(), Error> {
+    if let Transform::Jvp { outputs, wrt } = transform {
+        let args = function.graph.args(node);
+        forward::write_out_calls(module, function, &args[outputs..outputs + wrt], &args[..outputs]);
+    }
     let args = function.graph.args(node);
     let (y, x, results) = match transform {
         Transform::Vjp { outputs, wrt: _ } => {
@@ -74,7 +79,7 @@ fn expand(module: &mut Module, function: &mut Function, node: NodeId, transform:
             (y, x, forward::expand(module, function, y, x, tangents))
         }
     };
-    let results = results.map_err(|first| all_refusals(&function.graph, transform, x, y, first))?;
+    let results = results.map_err(|first| all_refusals(&function.graph, x, y, first))?;
     let pairs: Vec<(Value, Value)> = (0u16..).map(|out| node.out(out)).zip(results).collect();
     function.replace_all(&pairs);
     function.graph.remove(node);
@@ -82,17 +87,13 @@ fn expand(module: &mut Module, function: &mut Function, node: NodeId, transform:
 }
 
 /// Every operation between `x` and `y` that has no derivative, so that the user hears of all at once; `first` if none says so alone.
-fn all_refusals(graph: &Graph, transform: Transform, x: &[Value], y: &[Value], first: Diag) -> Error {
+fn all_refusals(graph: &Graph, x: &[Value], y: &[Value], first: Diag) -> Error {
     // What rules add to ask is thrown away.
     let mut scratch = graph.clone();
     let path = path::Path::between(graph, x, y);
     let mut refused: Vec<Diag> = Vec::new();
-    // A call brings its own derivative, for reverse mode; blocks, branches and loops have one each.
-    let asked = |node: &&NodeId| {
-        let op = graph.op(**node);
-        let brings = matches!(op, Op::Call(_)) && !is_block(op);
-        if brings { matches!(transform, Transform::Jvp { .. }) } else { op.functions().is_empty() }
-    };
+    // A call has a derivative of its own, or its body has; so have branches and loops.
+    let asked = |node: &&NodeId| graph.op(**node).functions().is_empty();
     for node in path.order.iter().filter(asked) {
         let answers = path.operands(graph, *node).into_iter().filter_map(|(slot, _)| derivative(&mut scratch, *node, slot).err());
         refused.extend(answers.take(1));
@@ -113,7 +114,6 @@ fn derivative(graph: &mut Graph, node: NodeId, slot: usize) -> Result<Option<Vec
     let steps = match answer {
         Ok(Derivative::Zero) => Ok(None),
         Ok(Derivative::Linear(steps)) => Ok(Some(steps)),
-        Ok(Derivative::NotDifferentiable(reason)) => Err(Diag::new(reason)),
         Err(diag) => Err(diag),
     };
     steps.map_err(|diag| diag.op(op.name()).at(&loc))
@@ -148,7 +148,7 @@ fn rule(b: &mut Build<'_>, op: &Op, args: &[Value], out: Value, slot: usize) -> 
         Op::DynamicUpdate(_) => Ok(index::dynamic_update(b, op, args, slot)),
         Op::Alias => Ok(Derivative::same()),
         Op::If(_) | Op::While(_) | Op::Scan(_) => panic!("G4: control flow is differentiated whole"),
-        Op::Call(_) => Ok(Derivative::NotDifferentiable("its own derivative is for reverse mode; forward mode has none")),
+        Op::Call(_) => panic!("G2: a call brings its own derivative, or is written out"),
         Op::Const(_)
         | Op::Size(_)
         | Op::Iota(_)

@@ -62,20 +62,21 @@ fn product_of_others(b: &mut Build<'_>, axes: &[usize], x: Value) -> Result<Valu
 /// The product of the elements before each along an axis, by doubling: after step `k`, of the `2^k` before it.
 fn product_before(b: &mut Build<'_>, x: Value, axis: usize) -> Result<Value, Diag> {
     let longest = b.ty(x).shape[axis].bounds().hi.min(MAX_SIZE);
-    let mut product = delayed(b, x, axis, 1)?;
+    let one = Scalar::one(b.ty(x).dtype);
+    let mut product = delayed(b, x, (axis, 1), one)?;
     let mut reach = 1;
     while reach + 1 < longest {
-        let earlier = delayed(b, product, axis, reach)?;
+        let earlier = delayed(b, product, (axis, reach), one)?;
         product = b.mul(product, earlier);
         reach *= 2;
     }
     Ok(product)
 }
 
-/// Element `i` becomes element `i + by`; ones come in, the last elements leave.
-fn delayed(b: &mut Build<'_>, x: Value, axis: usize, by: i64) -> Result<Value, Diag> {
+/// Element `i` becomes element `i + by`; `first` comes in, the last elements leave.
+pub(super) fn delayed(b: &mut Build<'_>, x: Value, (axis, by): (usize, i64), first: Scalar) -> Result<Value, Diag> {
     let ty = b.ty(x).clone();
-    let one = b.full(&Shape::SCALAR, Scalar::one(ty.dtype));
+    let one = b.full(&Shape::SCALAR, first);
     let mut pads = vec![PadAxis { low: Dim::ZERO, high: Dim::ZERO, interior: 0 }; ty.rank()];
     // Never more than the axis is long, so that a symbolic axis of few elements is padded by few.
     pads[axis].low = Dim::from(by).min_with(&ty.shape[axis]);

@@ -97,6 +97,10 @@ fn sources(graph: &Graph, times: &Times, value: Value, saved: &BTreeSet<Value>) 
     let (mut fresh, mut open, mut again) = (BTreeSet::new(), vec![value], 0);
     while let Some(next) = open.pop() {
         again += 1;
+        // No more is worth it, and a value that is used twice is met as often as there are ways to it.
+        if again > AGAIN {
+            return None;
+        }
         for arg in graph.args(next.node).into_iter().filter(|arg| !times.is_there(*arg) && !saved.contains(arg)) {
             if is_cheap(graph.op(arg.node)) {
                 open.push(arg);
@@ -106,7 +110,7 @@ fn sources(graph: &Graph, times: &Times, value: Value, saved: &BTreeSet<Value>) 
         }
     }
     let bytes = |value: &Value| graph.ty(*value).bytes().nominal();
-    let worth = again <= AGAIN && fresh.iter().map(bytes).sum::<i64>() <= bytes(&value);
+    let worth = fresh.iter().map(bytes).sum::<i64>() <= bytes(&value);
     worth.then(|| fresh.into_iter().collect())
 }
 

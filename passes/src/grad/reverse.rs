@@ -8,7 +8,7 @@ use graver_ir::{Diag, Function, Graph, Module, NodeId, Op, Value};
 use super::linear::transpose;
 use super::path::Path;
 use super::{block, control, derivative, loops};
-use crate::blocks::is_block;
+use crate::blocks::whole_of;
 use crate::bodies::outs;
 use crate::build::Build;
 
@@ -64,7 +64,7 @@ impl Sweep<'_> {
 
     /// From a node's cotangent to those of its operands.
     fn pull_back(&mut self, graph: &mut Graph, node: NodeId) -> Result<(), Diag> {
-        if loops::is_control(graph.op(node)) || is_block(graph.op(node)) {
+        if loops::is_control(graph.op(node)) || whole_of(graph.op(node)).is_some() {
             return self.pull_back_control(graph, node);
         }
         if let Op::Call(call) = graph.op(node).clone() {
@@ -103,7 +103,7 @@ impl Sweep<'_> {
         }
         let args = graph.args(node);
         let wanted: Vec<bool> = args.iter().map(|arg| self.path.carries(graph, *arg)).collect();
-        let pulled = if is_block(graph.op(node)) {
+        let pulled = if whole_of(graph.op(node)).is_some() {
             block::pull(self.module, &mut self.blocks, (graph, node), &cotangents, &wanted)?
         } else {
             loops::pull(self.module, graph, node, &cotangents, &wanted)?

@@ -267,7 +267,7 @@ impl Body {
         let results = types[..count].iter().cloned().chain(types[count..].iter().map(|ty| stack_of(&op.trip, ty))).collect();
         let body = add(module, b.function, &self.function.name, "vjp");
         let (trip, reverse) = (op.trip.clone(), !op.reverse);
-        let new = Op::Scan(Scan { body, trip, carried: count, scanned: takes[1].len(), reverse, results });
+        let new = Op::Scan(Scan { body, trip, carried: count, scanned: takes[1].len(), reverse, at_once: false, results });
         let node = graph.add(new, &operands.concat(), loc)?;
         Ok(Backward { node, carried, terms: totals.terms.clone(), scanned, stacked })
     }
@@ -288,7 +288,7 @@ impl Backward {
         let mut stacks = saved.stacks.clone();
         stacks.extend(self.stacked.iter().copied().zip(all[count + self.scanned.len()..].iter().copied()));
         for (place, gradient) in body.gradients_of(Group::Closed) {
-            let total = totals.value(&mut Build::at(graph, &loc), &body.function.graph, gradient, (&sums, &stacks))?;
+            let total = totals.value(&mut Build::at(graph, &loc), &body.function.graph, gradient, (&mut sums, &stacks))?;
             found.push((place, total));
         }
         debug_assert!(found.iter().all(|(place, _)| body.active[*place]), "G5: only active operands have cotangents");

@@ -49,26 +49,26 @@ impl Totals {
         Self { stacked: stacked.into_iter().collect(), terms: terms.into_iter().collect() }
     }
 
-    /// The total of a value of the body, after the loop.
+    /// The total of a value of the body, after the loop. `known` begins with the sums that the loop has taken.
     pub(super) fn value(
         &self,
         b: &mut Build<'_>,
         graph: &Graph,
         value: Value,
-        (sums, stacks): (&BTreeMap<Value, Value>, &BTreeMap<Value, Value>),
+        (known, stacks): (&mut BTreeMap<Value, Value>, &BTreeMap<Value, Value>),
     ) -> Result<Value, Diag> {
-        if let Some(sum) = sums.get(&value) {
-            return Ok(*sum);
+        if let Some(total) = known.get(&value) {
+            return Ok(*total);
         }
         if is_zero(graph, value) {
             return Ok(b.zeros(graph.ty(value)));
         }
         let (op, args) = (graph.op(value.node), graph.args(value.node));
-        match role(graph, value) {
+        let total = match role(graph, value) {
             Role::Through(count) => {
                 let mut operands = Vec::new();
                 for arg in &args[..count] {
-                    operands.push(self.value(b, graph, *arg, (sums, stacks))?);
+                    operands.push(self.value(b, graph, *arg, (&mut *known, stacks))?);
                 }
                 for arg in &args[count..] {
                     operands.push(b.zeros(graph.ty(*arg)));
@@ -78,7 +78,10 @@ impl Totals {
             Role::Product => b.add(Op::Dot(with_iterations(op)), &[stacks[&args[0]], stacks[&args[1]]]),
             Role::Sum => b.add(Op::Reduce(sum_with_iterations(op)), &[stacks[&args[0]]]),
             Role::Other => panic!("G6: `{}` is a term, which has its sum", op.name()),
-        }
+        }?;
+        // A value that is used twice has one total: without it, sums of sums are written out as often as there are ways to them.
+        known.insert(value, total);
+        Ok(total)
     }
 }
 

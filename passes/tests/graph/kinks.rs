@@ -116,6 +116,24 @@ fn scattered_factors_may_be_zero() {
     assert_eq!(found, [vec![0.0, 5.0, 0.0], vec![0.0, 6.0, 0.0, 0.0, 0.0]]);
 }
 
+/// `y0 = x0 u0 u1`, `y1 = x1 u2`: second derivatives are the factors that are left, where others are zero too.
+#[test]
+fn scattered_factors_have_second_derivatives_at_zeros() {
+    let mut b = Build::new("main");
+    let (x, update) = (b.arg("x", DType::F64, [2]), b.arg("update", DType::F64, [3]));
+    let index = b.constant(Array::from_vec([3], vec![0i64, 1, 0]).expect("sizes agree"));
+    let y = b.scatter(graver_ir::op::ScatterKind::Mul, [x, index, update], 0, 0);
+    let twice = reverse(&reverse(&b.finish([y])));
+    let along = |dx: [f64; 2], du: [f64; 3]| {
+        let values = [vector(&[2.0, 0.0]), vector(&[0.0, 0.0, 0.0]), vector(&[1.0, 1.0]), vector(&dx), vector(&du)];
+        let found = run(&twice, &values);
+        [found[0].to_f64(), found[1].to_f64()]
+    };
+    assert_eq!(along([0.0; 2], [1.0, 0.0, 0.0]), [vec![0.0, 0.0], vec![0.0, 0.0, 2.0]]);
+    assert_eq!(along([0.0; 2], [0.0, 1.0, 0.0]), [vec![0.0, 1.0], vec![0.0, 0.0, 0.0]]);
+    assert_eq!(along([0.0, 1.0], [0.0; 3]), [vec![0.0, 0.0], vec![0.0, 1.0, 0.0]]);
+}
+
 /// Of several at one position the last is set, and has the derivative; extremes share theirs.
 #[test]
 fn scattered_values_that_meet() {

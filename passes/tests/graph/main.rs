@@ -10,4 +10,5 @@ mod order;
 mod preserve;
 mod rewrites;
 mod tools;
+mod vmap;
 mod whole;

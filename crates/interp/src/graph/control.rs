@@ -1,10 +1,11 @@
 //! Functions: parameters, calls and results. What control flow does with functions is in `loops`.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use graver_ir::{Array, Diag, Error, FuncId, Function, Module, NodeId, Op, Role, Sink, Sizes, Type, Value, bind};
 
-use super::{Outcome, apply, loops, sizes};
+use super::{At, Outcome, Watch, apply, loops, sizes};
 use crate::dense::Dense;
 use crate::scalar::Precision;
 
@@ -14,6 +15,20 @@ pub(super) struct Cx<'a> {
     state: &'a [Rc<Dense>],
     pub(super) sizes: Sizes,
     precision: Precision,
+    /// Who sees every value, and may change it.
+    watch: &'a dyn Watch,
+    /// The iterations of loops around, outermost first.
+    iterations: RefCell<Vec<usize>>,
+}
+
+impl Cx<'_> {
+    /// Something in the iteration of this number of a loop.
+    pub(super) fn in_iteration<R>(&self, number: usize, f: impl FnOnce() -> R) -> R {
+        self.iterations.borrow_mut().push(number);
+        let result = f();
+        self.iterations.borrow_mut().pop();
+        result
+    }
 }
 
 /// A function over inputs and state from outside, both of which are checked.
@@ -23,14 +38,23 @@ pub(super) fn entry(
     inputs: &[&Array],
     state: &[Array],
     precision: Precision,
+    watch: &dyn Watch,
 ) -> Result<Outcome, Error> {
     let function = module.function(func);
     check_state(module, state, precision)?;
     let sizes = bind_inputs(function, inputs, precision)?;
     let dense = |array: &Array, ty: &Type| Rc::new(Dense { dtype: ty.dtype, ..Dense::from_array(array) });
-    let args: Vec<Rc<Dense>> = arg_types(function).iter().zip(inputs).map(|((_, ty), input)| dense(input, ty)).collect();
-    let state: Vec<Rc<Dense>> = module.state.iter().zip(state).map(|(decl, array)| dense(array, &decl.ty)).collect();
-    let results = call(&Cx { module, state: &state, sizes, precision }, function, &args)?;
+    let given = |array: &Array, ty: &Type, number: usize| {
+        let mut value = dense(array, ty);
+        watch.given(number, Rc::make_mut(&mut value), precision);
+        value
+    };
+    let args: Vec<Rc<Dense>> =
+        arg_types(function).iter().zip(inputs).enumerate().map(|(number, ((_, ty), input))| given(input, ty, number)).collect();
+    let slots = module.state.iter().zip(state).enumerate();
+    let state: Vec<Rc<Dense>> = slots.map(|(number, (decl, array))| given(array, &decl.ty, inputs.len() + number)).collect();
+    let cx = Cx { module, state: &state, sizes, precision, watch, iterations: RefCell::default() };
+    let results = call(&cx, function, &args)?;
     let mut outcome = Outcome { outputs: Vec::new(), updates: Vec::new() };
     for (result, value) in function.results.iter().zip(results) {
         let array = value.to_array(precision);
@@ -127,7 +151,10 @@ fn node(cx: &Cx<'_>, function: &Function, id: NodeId, values: &mut Values) -> Re
         return results.map_err(|diag| called_from(diag, graph.loc(id)));
     }
     let args: Vec<&Dense> = args.iter().map(Rc::as_ref).collect();
-    Ok(apply(graph.op(id), &args, &cx.sizes, cx.precision)?.into_iter().map(Rc::new).collect())
+    let mut results = apply(graph.op(id), &args, &cx.sizes, cx.precision)?;
+    let at = At { function: &function.name, node: id, op: graph.op(id), iterations: &cx.iterations.borrow() };
+    cx.watch.computed(&at, &args, &mut results, cx.precision)?;
+    Ok(results.into_iter().map(Rc::new).collect())
 }
 
 fn called_from(diag: Diag, loc: &graver_ir::Loc) -> Diag {

@@ -35,10 +35,12 @@ fn branch(cx: &Cx<'_>, op: &If, args: &[Rc<Dense>]) -> Result<Values, Diag> {
 }
 
 fn repeat(cx: &Cx<'_>, op: &While, args: &[Rc<Dense>]) -> Result<Values, Diag> {
-    let most = op.most.as_ref().map(|most| number(cx, most)).transpose()?;
-    let (mut values, mut count) = (args.to_vec(), 0);
-    while most.is_none_or(|most| count < most) && holds(&function(cx, op.cond, &values)?[0]) {
-        let next = function(cx, op.body, &values)?;
+    let most = op.most.as_ref().map(|most| self::number(cx, most)).transpose()?;
+    let (mut values, mut count) = (args.to_vec(), 0i64);
+    let counted = |count: i64| usize::try_from(count).unwrap_or(usize::MAX);
+    let goes_on = |values: &[Rc<Dense>], count| cx.in_iteration(counted(count), || function(cx, op.cond, values));
+    while most.is_none_or(|most| count < most) && holds(&goes_on(&values, count)?[0]) {
+        let next = cx.in_iteration(counted(count), || function(cx, op.body, &values))?;
         values.splice(..op.carried, next);
         count += 1;
     }
@@ -59,7 +61,7 @@ fn scan(cx: &Cx<'_>, op: &Scan, args: &[Rc<Dense>]) -> Result<Values, Diag> {
     for step in order {
         let slices = scanned.iter().map(|stack| Rc::new(slice(stack, step)));
         let operands: Values = carried.iter().cloned().chain(slices).chain(closed.iter().cloned()).collect();
-        let results = function(cx, op.body, &operands)?;
+        let results = cx.in_iteration(step, || function(cx, op.body, &operands))?;
         for (stack, slice) in stacks.iter_mut().zip(&results[op.carried..]) {
             place(stack, step, slice);
         }

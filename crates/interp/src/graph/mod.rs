@@ -16,9 +16,11 @@ mod sizes;
 pub(crate) use random::key_words;
 pub(crate) use reduce::{beats, combine};
 
-use graver_ir::{Array, DType, Diag, Error, FuncId, Module, Op, Sizes, StateId, infer};
+use graver_ir::{Array, DType, Diag, Error, FuncId, Module, NodeId, Op, Sizes, StateId, infer};
 
 use crate::dense::Dense;
+use crate::finite::{Finite, Suspect};
+use crate::noise::Noise;
 use crate::scalar::Precision;
 
 /// What a function gives.
@@ -41,7 +43,63 @@ pub struct Outcome {
 /// # Panics
 /// If the module is not verified.
 pub fn eval(module: &Module, func: FuncId, inputs: &[&Array], state: &[Array], precision: Precision) -> Result<Outcome, Error> {
-    control::entry(module, func, inputs, state, precision)
+    control::entry(module, func, inputs, state, precision, &Unwatched)
+}
+
+/// As [`eval`] of declared types, until a value is NaN or infinite that was made of none: the error names the operation, its line, the
+/// element and what it was made of. `derived` tells operations that a derivative has added, by their function's name and their node, so that
+/// the error can say so.
+///
+/// A value is made non-finite where all that it was made of is finite, and made NaN where none of it is NaN: infinities that are written down,
+/// as masks are, are not meant, what they make is.
+///
+/// # Errors
+/// As [`eval`], and the first value that is looked for.
+pub fn eval_finite(
+    module: &Module,
+    func: FuncId,
+    (inputs, state): (&[&Array], &[Array]),
+    suspect: Suspect,
+    derived: &dyn Fn(&str, NodeId) -> bool,
+) -> Result<Outcome, Error> {
+    control::entry(module, func, inputs, state, Precision::Typed, &Finite { suspect, derived })
+}
+
+/// As [`eval`] of declared types, with every input and every rounded result moved by up to two units in its last place, by chance: how far
+/// rounding may take the results, from a few seeds (Parker, 1997, "Monte Carlo arithmetic").
+///
+/// # Errors
+/// As [`eval`].
+pub fn eval_noisy(module: &Module, func: FuncId, inputs: &[&Array], state: &[Array], seed: u64) -> Result<Outcome, Error> {
+    control::entry(module, func, inputs, state, Precision::Typed, &Noise { seed })
+}
+
+/// Where a value is computed.
+pub(crate) struct At<'a> {
+    pub(crate) function: &'a str,
+    pub(crate) node: NodeId,
+    pub(crate) op: &'a Op,
+    /// The iterations of loops around, outermost first.
+    pub(crate) iterations: &'a [usize],
+}
+
+/// Who sees the values of an evaluation.
+pub(crate) trait Watch {
+    /// An input, or a slot of the state behind the inputs, by number.
+    fn given(&self, number: usize, value: &mut Dense, precision: Precision);
+    /// What an operation other than calls and control flow has given.
+    fn computed(&self, at: &At<'_>, args: &[&Dense], results: &mut [Dense], precision: Precision) -> Result<(), Diag>;
+}
+
+/// Nobody.
+struct Unwatched;
+
+impl Watch for Unwatched {
+    fn given(&self, _: usize, _: &mut Dense, _: Precision) {}
+
+    fn computed(&self, _: &At<'_>, _: &[&Dense], _: &mut [Dense], _: Precision) -> Result<(), Diag> {
+        Ok(())
+    }
 }
 
 /// One operation applied to arrays: what folding a constant means.

@@ -9,6 +9,7 @@ use super::expr::Expr;
 use super::launch::Running;
 use super::memory::{decode, encode};
 use crate::graph::key_words;
+use crate::noise::function_rounds;
 use crate::scalar::{Num, Precision, apply_num, cast_num, finish};
 
 /// A body for given sizes.
@@ -148,12 +149,16 @@ impl Step {
             What::Map { function, operands, last } => {
                 let mut of = [Num::Int(0); 3];
                 of.iter_mut().zip(operands).for_each(|(to, operand)| *to = values[*operand]);
-                finish(self.dtype, Precision::Typed, apply_num(*function, *last, &of[..operands.len()]))
+                let value = finish(self.dtype, Precision::Typed, apply_num(*function, *last, &of[..operands.len()]));
+                if function_rounds(*function) { running.rounded(value, self.dtype) } else { value }
             }
             What::Cast(value) => cast_num(values[*value], self.dtype, Precision::Typed),
             What::Bitcast { value, from } => decode(self.dtype, &encode(*from, values[*value])),
             What::Reduced { stage, slot } => (frame.reduced)(*stage, *slot)?,
-            What::Acc => frame.acc.ok_or_else(|| Diag::new("there is no sum of products outside of an epilogue"))?,
+            What::Acc => {
+                let sum = frame.acc.ok_or_else(|| Diag::new("there is no sum of products outside of an epilogue"))?;
+                running.rounded(sum, self.dtype)
+            }
             What::Check { ok, value, trap } => {
                 if values[*ok].int() == 0 {
                     running.trapped = Some(*trap);

@@ -10,6 +10,7 @@ use graver_ir::{DType, Diag, Sizes};
 use super::Checks;
 use super::expr::{UNVISITED, size_of, sizes_of};
 use super::memory::Memory;
+use crate::noise::moved;
 use crate::scalar::{Num, Precision, apply_num, cast_num};
 
 /// A kernel at work on memory.
@@ -17,10 +18,28 @@ pub(super) struct Running<'a> {
     pub(super) sizes: &'a Sizes,
     /// The check that failed and ended the run.
     pub(super) trapped: Option<TrapId>,
+    /// Rounding errors by chance.
+    noise: Option<Shaker>,
     memory: &'a mut Memory,
     args: Vec<View>,
     /// What has been read and stored so far, in a strict run.
     watch: Option<Watch>,
+}
+
+/// Rounding errors by chance.
+struct Shaker {
+    seed: u64,
+    /// How many results were moved.
+    count: u64,
+}
+
+impl Shaker {
+    fn moved(&self, value: Num, dtype: DType, place: u64, position: u64) -> Num {
+        match value {
+            Num::Float(x) => Num::Float(moved(x, dtype, self.seed, place, position)),
+            Num::Int(_) => value,
+        }
+    }
 }
 
 /// An argument: elements of a buffer at a distance from one another.
@@ -45,6 +64,7 @@ impl<'a> Running<'a> {
         memory: &'a mut Memory,
         sizes: &'a Sizes,
         checks: Checks,
+        noise: Option<u64>,
     ) -> Result<Self, Diag> {
         if kernel.args.len() != launch.args.len() {
             return Err(Diag::new(format!("takes {} arguments, got {}", kernel.args.len(), launch.args.len())));
@@ -58,7 +78,7 @@ impl<'a> Running<'a> {
             Checks::Bounds => None,
             Checks::Strict => Some(Watch::new(&args)?),
         };
-        Ok(Self { sizes, trapped: None, memory, args, watch })
+        Ok(Self { sizes, trapped: None, noise: noise.map(|seed| Shaker { seed, count: 0 }), memory, args, watch })
     }
 
     /// The element of an argument at a position, read by a point.
@@ -82,7 +102,20 @@ impl<'a> Running<'a> {
             let written = self.memory.check_written(view.region, at, view.dtype.size(), view.buffer);
             watch.load(arg, view, at, point).and(written).map_err(|diag| named(diag, arg, index))?;
         }
-        Ok(self.memory.load(view.region, at, view.dtype))
+        let loaded = self.memory.load(view.region, at, view.dtype);
+        // By the place in memory: what is loaded twice is the same both times.
+        Ok(match &self.noise {
+            Some(noise) => noise.moved(loaded, view.dtype, view.buffer as u64, at as u64),
+            None => loaded,
+        })
+    }
+
+    /// A rounded result, in a run with rounding errors another one nearby.
+    pub(super) fn rounded(&mut self, value: Num, dtype: DType) -> Num {
+        let Some(noise) = &mut self.noise else { return value };
+        noise.count += 1;
+        let count = noise.count;
+        noise.moved(value, dtype, u64::MAX, count)
     }
 
     /// Stores a value, converted to the argument's type, at a position inside.

@@ -173,6 +173,17 @@ impl Memory {
         Array::from_bytes(placed.dtype, shape.expect("sizes were checked when memory was made"), bytes)
     }
 
+    /// A buffer as an array, whoever wrote what is in it.
+    pub(super) fn snapshot(&self, buffer: usize) -> Result<Array, Diag> {
+        let placed = self.placed(buffer);
+        if placed.dtype != DType::Bool {
+            return self.array(buffer);
+        }
+        let shape: Vec<usize> = placed.shape.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect();
+        let bytes = &self.regions[placed.region].bytes[placed.start..placed.start + placed.len];
+        Array::from_bytes(placed.dtype, shape, &bytes.iter().map(|byte| u8::from(*byte != 0)).collect::<Vec<u8>>())
+    }
+
     /// The bytes of a slot of the state, if it was written.
     pub(super) fn updated(&self, place: &Place) -> Option<&[u8]> {
         let region = &self.regions[self.find(place)?];

@@ -57,7 +57,7 @@ impl Backend for Interp {
     }
 
     fn compile(&self, program: Arc<Program>) -> Result<Arc<dyn Executable>, Error> {
-        Ok(Arc::new(Interpreted { program, checks: self.checks }))
+        Ok(Arc::new(Interpreted { program, checks: self.checks, noise: None }))
     }
 }
 
@@ -66,6 +66,8 @@ impl Backend for Interp {
 struct Interpreted {
     program: Arc<Program>,
     checks: Checks,
+    /// The seed of rounding errors by chance.
+    noise: Option<u64>,
 }
 
 impl Executable for Interpreted {
@@ -84,18 +86,7 @@ impl Executable for Interpreted {
     }
 
     fn run(&self, call: Invocation<'_>) -> Result<Vec<Array>, Error> {
-        let entry = self.program.entries.get(call.entry);
-        let entry = entry.ok_or_else(|| Error::new(format!("the program has no entry {}", call.entry)))?;
-        let sizes = bind_inputs(entry, call.inputs)?;
-        check_state(&self.program, call.state)?;
-        let state: Vec<&Array> = call.state.iter().map(Slot::array).collect();
-        let given = Given { consts: &self.program.consts, inputs: call.inputs, state: &state };
-        let mut memory = Memory::new(&given, entry, &sizes)?;
-        let mut walk = Walk { of: self, memory: &mut memory, sizes, progress: Progress::Checking };
-        walk.all(&entry.steps)?;
-        let outputs = self.outputs(entry, &memory)?;
-        commit(&self.program, call.state, &memory)?;
-        Ok(outputs)
+        self.run_over(call, None)
     }
 
     fn compile_times(&self) -> Vec<Duration> {
@@ -107,12 +98,58 @@ impl Executable for Interpreted {
     }
 }
 
+/// What one launch did.
+#[derive(Debug)]
+pub struct Launched<'a> {
+    /// The launch.
+    pub launch: &'a Launch,
+    /// The values of symbols, and of the counters of loops around.
+    pub sizes: &'a Sizes,
+    /// The whole buffer of each argument, as the launch found it.
+    pub before: &'a [Array],
+    /// The whole buffer of each argument, as the launch left it.
+    pub after: &'a [Array],
+}
+
+/// Who sees every launch.
+type Watcher<'a> = &'a mut dyn FnMut(&Launched<'_>) -> Result<(), Diag>;
+
+/// Interprets an entry and shows every launch. With a seed, loads and rounded results are moved by up to two units in the last place, by
+/// chance, as [`crate::eval_noisy`] does.
+///
+/// # Errors
+/// As [`Executable::run`] of [`Interp`], and what `watch` says.
+pub fn run_watched(
+    program: &Arc<Program>,
+    call: Invocation<'_>,
+    noise: Option<u64>,
+    watch: Watcher<'_>,
+) -> Result<Vec<Array>, Error> {
+    let of = Interpreted { program: Arc::clone(program), checks: Checks::Bounds, noise };
+    of.run_over(call, Some(watch))
+}
+
 impl Interpreted {
+    fn run_over(&self, call: Invocation<'_>, watch: Option<Watcher<'_>>) -> Result<Vec<Array>, Error> {
+        let entry = self.program.entries.get(call.entry);
+        let entry = entry.ok_or_else(|| Error::new(format!("the program has no entry {}", call.entry)))?;
+        let sizes = bind_inputs(entry, call.inputs)?;
+        check_state(&self.program, call.state)?;
+        let state: Vec<&Array> = call.state.iter().map(Slot::array).collect();
+        let given = Given { consts: &self.program.consts, inputs: call.inputs, state: &state };
+        let mut memory = Memory::new(&given, entry, &sizes)?;
+        let mut walk = Walk { of: self, memory: &mut memory, sizes, progress: Progress::Checking, watch };
+        walk.all(&entry.steps)?;
+        let outputs = self.outputs(entry, &memory)?;
+        commit(&self.program, call.state, &memory)?;
+        Ok(outputs)
+    }
+
     /// Runs a launch. A check that failed is told in its own words, a fault with the kernel's name and the user's first line.
     fn launch(&self, launch: &Launch, memory: &mut Memory, sizes: &Sizes, progress: &mut Progress) -> Result<(), Diag> {
         let kernel = self.program.kernel(launch.kernel);
         let fault = |diag: Diag| diag.op(format!("kernel {}", kernel.name)).at(launch.locs.first().unwrap_or(&Loc::UNKNOWN));
-        let mut running = Running::new(kernel, launch, memory, sizes, self.checks).map_err(fault)?;
+        let mut running = Running::new(kernel, launch, memory, sizes, self.checks, self.noise).map_err(fault)?;
         if self.checks == Checks::Strict {
             progress.advance(running.writes_state(), kernel.body.may_fail()).map_err(fault)?;
         }

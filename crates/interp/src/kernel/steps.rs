@@ -1,30 +1,43 @@
 //! Steps in order: launches, one of two lists, and lists again and again.
 
-use graver_ir::kernel::{Branch, Loop, Step, Trip, View};
+use graver_ir::kernel::{Branch, Launch, Loop, Step, Trip, View};
 use graver_ir::{Diag, Sizes};
 
 use super::expr::size_of;
 use super::memory::Memory;
-use super::{Checks, Interpreted, Progress};
+use super::{Checks, Interpreted, Launched, Progress, Watcher};
 use crate::scalar::Num;
 
 /// A run on its way through the steps.
-pub(super) struct Walk<'a> {
+pub(super) struct Walk<'a, 'w> {
     pub(super) of: &'a Interpreted,
     pub(super) memory: &'a mut Memory,
     /// Symbols, and the counters of the loops around.
     pub(super) sizes: Sizes,
     pub(super) progress: Progress,
+    pub(super) watch: Option<Watcher<'w>>,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     /// Every step.
     pub(super) fn all(&mut self, steps: &[Step]) -> Result<(), Diag> {
         steps.iter().try_for_each(|step| match step {
-            Step::Launch(launch) => self.of.launch(launch, self.memory, &self.sizes, &mut self.progress),
+            Step::Launch(launch) => self.launch(launch),
             Step::If(branch) => self.branch(branch),
             Step::Loop(of) => self.repeat(of),
         })
+    }
+
+    fn launch(&mut self, launch: &Launch) -> Result<(), Diag> {
+        let arrays = |memory: &Memory| {
+            launch.args.iter().map(|view| memory.snapshot(view.buffer.0 as usize)).collect::<Result<Vec<_>, _>>()
+        };
+        let before = if self.watch.is_some() { arrays(self.memory)? } else { Vec::new() };
+        self.of.launch(launch, self.memory, &self.sizes, &mut self.progress)?;
+        match &mut self.watch {
+            Some(watch) => watch(&Launched { launch, sizes: &self.sizes, before: &before, after: &arrays(self.memory)? }),
+            None => Ok(()),
+        }
     }
 
     fn branch(&mut self, branch: &Branch) -> Result<(), Diag> {

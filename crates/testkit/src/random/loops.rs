@@ -22,7 +22,7 @@ pub(super) fn scan(g: &mut Gen<'_>) -> Option<()> {
         return None;
     }
     let types = results.iter().map(|known| known.ty.clone()).collect();
-    let op = Scan { body, trip, carried: 1, scanned: 1, reverse: g.rng.once_in(2), results: types };
+    let op = Scan { body, trip, carried: 1, scanned: 1, reverse: g.rng.once_in(2), at_once: false, results: types };
     add(g, Op::Scan(op), &[&start, &xs, &closed], &results);
     Some(())
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use graver_ir::op::{If, Scan, While, stack_of};
-use graver_ir::{DType, Diag, Op, StateId, Type, Value};
+use graver_ir::op::{Call, Composite, If, Scan, While, stack_of};
+use graver_ir::{DType, Diag, Dim, FuncId, Op, StateId, Type, Value};
 
 use super::body::{Body, Met, arrange, check_carried};
 use super::types_of;
@@ -18,6 +18,8 @@ use crate::tensor::Tensor;
 pub(super) enum Direction {
     Forwards,
     Backwards,
+    /// All at once.
+    AtOnce,
 }
 
 /// The types of what is carried, and of a slice of everything that is scanned.
@@ -79,16 +81,20 @@ fn closed(met: &Met, carried: &BTreeSet<StateId>) -> Traced<Hidden> {
 
 #[track_caller]
 pub(super) fn scan<R>(
-    direction: Direction,
+    (direction, trip): (Direction, Dim),
     start: &[Tensor],
     scanned: &[Tensor],
     carried: &[Type],
     body: &Body<R>,
 ) -> Traced<Vec<Tensor>> {
-    let trip = scanned[0].ty()?.shape[0].clone();
     let (kept, stacked) = body.results.split_at(carried.len().min(body.results.len()));
     with(|trace| check_carried(trace, body.func, "the scan carries", carried, kept))?;
     let updates = updated(&body.met);
+    if direction == Direction::AtOnce && !updates.is_empty() {
+        return Err(Diag::new("state is set inside, where every instance would leave another value in it")
+            .help("give back what is to be kept, and set the state after the map")
+            .into());
+    }
     let (mut states, mut keys) = (Hidden::default(), Hidden::default());
     for (id, _) in &updates {
         states.add(state(*id), found(&body.met, *id))?;
@@ -112,6 +118,7 @@ pub(super) fn scan<R>(
         carried: count,
         scanned: scanned.len() + keys.operands.len(),
         reverse: direction == Direction::Backwards,
+        at_once: direction == Direction::AtOnce,
         results: results[..count].iter().cloned().chain(stacks).collect(),
         trip,
     };
@@ -196,6 +203,36 @@ fn union(x: &Met, y: &Met, carried: &BTreeSet<StateId>) -> Vec<InBoth> {
     let ids: BTreeSet<StateId> = x.states.keys().chain(y.states.keys()).copied().collect();
     all.extend(ids.difference(carried).map(|id| (state(*id), found(x, *id), found(y, *id))));
     all
+}
+
+/// A function that derivatives compute again. What it closes over are operands too, so are slots and the key.
+#[track_caller]
+pub(super) fn checkpoint<R>(args: &[Tensor], body: &Body<R>) -> Traced<Vec<Tensor>> {
+    let updates = updated(&body.met);
+    let mut hidden = Hidden::default();
+    for (outer, param) in &body.met.captured {
+        hidden.add(*outer, Some(*param))?;
+    }
+    for (id, (param, _)) in &body.met.states {
+        hidden.add(state(*id), *param)?;
+    }
+    if let Some(param) = body.met.key {
+        hidden.add(key(), Some(param))?;
+    }
+    let own = body.params.iter().copied().map(Ok).collect::<Vec<_>>();
+    let left: Vec<Value> = updates.iter().map(|(_, left)| *left).collect();
+    let results = with(|trace| {
+        arrange(trace, body.func, &[own, hidden.params].concat(), &[&body.results[..], &left].concat());
+        trace.module.function(body.func).result_types()
+    });
+    let outs = emit_all(called(body.func, results), &[args, &hidden.operands].concat())?;
+    let (own, states) = outs.split_at(body.results.len());
+    leave(&updates, states);
+    Ok(own.to_vec())
+}
+
+fn called(func: FuncId, results: Vec<Type>) -> Op {
+    Op::Call(Call { func, tag: Some(Composite::Checkpoint), vjp: None, results })
 }
 
 fn condition(ty: Type) -> Traced<()> {

@@ -1,4 +1,4 @@
-//! Control flow: loops over slices, loops with a condition, branches.
+//! Control flow: loops over slices, loops with a condition, branches, maps over a batch, and what derivatives compute again.
 //!
 //! Bodies are traced once, whatever the number of iterations, and nothing is unrolled. They use tensors made around them as they
 //! are, read parameters, and draw random numbers, other ones in each iteration; state that they set is carried.
@@ -6,9 +6,10 @@
 mod body;
 mod build;
 
-use graver_ir::Type;
+use graver_ir::{DType, Dim, Shape, Type};
 
 use crate::context::{Failed, Trace, Traced, give_up, report, with, wrong};
+use crate::ops::index::iota_of;
 use crate::size::Size;
 use crate::tensor::Tensor;
 use crate::tree::{Tree, tensors_of};
@@ -58,7 +59,10 @@ fn scan_along<C: Tree, X: Tree, Y: Tree>(direction: Direction, init: &C, xs: &X,
         ([tensors_of(&carry), tensors_of(&y)].concat(), y)
     });
     let (built, y) = match recorded {
-        Ok(body) => (build::scan(direction, &start, &scanned, &carried, &body), body.given),
+        Ok(body) => {
+            let trip = scanned[0].ty().map(|ty| ty.shape[0].clone());
+            (trip.and_then(|trip| build::scan((direction, trip), &start, &scanned, &carried, &body)), body.given)
+        }
         Err((failed, y)) => (Err(failed), y),
     };
     let results = settle("scan", built, start.len() + tensors_of(&y).len());
@@ -133,6 +137,94 @@ pub fn cond<Y: Tree>(condition: Tensor, then: impl FnOnce() -> Y, otherwise: imp
         (Ok(then), Err((failed, _))) => (Err(failed), then.given),
     };
     y.with_tensors(&mut settle("cond", built, tensors_of(&y).len()).into_iter())
+}
+
+/// Applies `f` to every slice of `xs` along its first axis, all at once: what it gives gets a new first axis. Operations of `f` become
+/// batched ones, in derivatives too; nothing runs one slice after another but what has no batched form.
+///
+/// Tensors made around `f` are the same for every slice, so are parameters; random numbers are others for each. For another axis than the
+/// first, permute `xs` before or the result afterwards. State cannot be set inside.
+///
+/// ```
+/// use graver_trace::{grad, spec, trace, vmap};
+/// // The gradient of every example's own loss.
+/// let traced = trace(
+///     |(w, xs)| vmap(xs, |x| grad(w, |w| (w * x).sum(..).square())),
+///     (spec::<f32>([8]), spec::<f32>(("batch", 8))),
+/// )?;
+/// let (_, main) = traced.module().entry().expect("a traced module has an entry");
+/// assert_eq!(main.result_types()[0].to_string(), "f32[batch, 8]");
+/// # Ok::<(), graver_trace::Error>(())
+/// ```
+#[track_caller]
+pub fn vmap<X: Tree, Y: Tree>(xs: X, f: impl FnOnce(X) -> Y) -> Y {
+    let scanned = tensors_of(&xs);
+    let slices = match build::slices(&[], &scanned) {
+        Ok((_, types)) => types,
+        Err(failed) => give_up("vmap", failed),
+    };
+    let recorded = body::record("vmap", &slices, body::KeyAtEnd::Stays, |params| {
+        let y = f(xs.with_tensors(&mut params.iter().copied()));
+        (tensors_of(&y), y)
+    });
+    let (built, y) = match recorded {
+        Ok(body) => {
+            let trip = scanned[0].ty().map(|ty| ty.shape[0].clone());
+            (trip.and_then(|trip| build::scan((Direction::AtOnce, trip), &[], &scanned, &[], &body)), body.given)
+        }
+        Err((failed, y)) => (Err(failed), y),
+    };
+    let results = settle("vmap", built, tensors_of(&y).len());
+    y.with_tensors(&mut results.into_iter())
+}
+
+/// [`vmap`] over the numbers `0..count`, where the count is known once `f` has run.
+#[track_caller]
+pub(crate) fn map_numbers<R>(
+    name: &str,
+    f: impl FnOnce(Tensor) -> (Vec<Tensor>, R),
+    count: impl FnOnce(&R) -> Traced<Dim>,
+) -> (Traced<Vec<Tensor>>, R) {
+    let recorded = body::record(name, &[Type::scalar(DType::I64)], body::KeyAtEnd::Stays, |params| f(params[0]));
+    match recorded {
+        Ok(body) => {
+            let mapped = |count: Dim| {
+                let numbers = iota_of(DType::I64, Shape(vec![count.clone()]), 0)?;
+                build::scan((Direction::AtOnce, count), &[], &[numbers], &[], &body)
+            };
+            (count(&body.given).and_then(mapped), body.given)
+        }
+        Err((failed, given)) => (Err(failed), given),
+    }
+}
+
+/// Applies `f`. Reverse mode does not keep what it computes: it computes it again from `x` and from what `f` closes over, so that memory is
+/// given back between the forward and the backward pass, for one more forward pass of time. Anything may be inside: parameters, dropout
+/// (which draws the same numbers again), state, loops, further checkpoints.
+///
+/// ```
+/// use graver_trace::{checkpoint, grad, spec, trace};
+/// let traced = trace(|x| grad(x, |x| checkpoint(x, |x| x.exp().sin()).sum(..)), spec::<f32>(["n"]))?;
+/// assert_eq!(traced.module().functions.len(), 2);
+/// # Ok::<(), graver_trace::Error>(())
+/// ```
+#[track_caller]
+pub fn checkpoint<X: Tree, Y: Tree>(x: X, f: impl FnOnce(X) -> Y) -> Y {
+    let args = tensors_of(&x);
+    let types = match types_of(&args) {
+        Ok(types) => types,
+        Err(failed) => give_up("checkpoint", failed),
+    };
+    let recorded = body::record("checkpoint", &types, body::KeyAtEnd::Stays, |params| {
+        let y = f(x.with_tensors(&mut params.iter().copied()));
+        (tensors_of(&y), y)
+    });
+    let (built, y) = match recorded {
+        Ok(body) => (build::checkpoint(&args, &body), body.given),
+        Err((failed, y)) => (Err(failed), y),
+    };
+    let results = settle("checkpoint", built, tensors_of(&y).len());
+    y.with_tensors(&mut results.into_iter())
 }
 
 fn differ<T>() -> Traced<T> {

@@ -8,3 +8,5 @@ mod grad;
 mod models;
 mod ops;
 mod state;
+mod taps;
+mod transforms;

@@ -1,0 +1,156 @@
+//! Values that are named and read after a call.
+
+use std::sync::Arc;
+
+use graver_interp::Interp;
+use graver_trace::{
+    Array, Checked, Device, Error, Module, Param, Suspect, Tensor, checkpoint, compile, cond, grad, scan, scope, spec, step,
+    value_and_grad, vmap, while_loop,
+};
+
+use crate::common::{close, floats, ramp};
+
+fn device() -> Device {
+    Device::new(Arc::new(Interp::default()))
+}
+
+#[derive(Module)]
+struct Layer {
+    weight: Param,
+}
+
+impl Layer {
+    fn forward(&self, x: Tensor) -> Tensor {
+        self.scope(|| (x * &self.weight).tap("product").tanh())
+    }
+}
+
+#[derive(Module)]
+struct Net {
+    layers: Vec<Layer>,
+}
+
+fn net() -> Net {
+    let layer = |weight: f32| Layer { weight: Param::new(Array::scalar(weight)) };
+    Net { layers: vec![layer(2.0), layer(-1.0)] }
+}
+
+#[test]
+fn modules_name_their_taps_by_path() -> Result<(), Error> {
+    let net = net();
+    let f = compile(|x| net.layers.iter().fold(x, |x, layer| layer.forward(x)), spec::<f32>(["n"]), &device())?;
+    let (y, taps) = f.call_tapped(&floats([2], [0.5, -0.25]))?;
+    assert_eq!(f.tap_names().count(), 2);
+    close(taps.get(f.tap_names().next().expect("two"))?, &[1.0, -0.5], 1e-6);
+    close(&y, &[(-(1f64.tanh())).tanh(), (0.5f64.tanh()).tanh()], 1e-6);
+    // A call that does not ask runs the program that knows nothing of them.
+    assert_eq!(f.program().entries[0].outputs.len(), 1);
+    assert_eq!(f.call(&floats([2], [0.5, -0.25]))?, y);
+    Ok(())
+}
+
+#[test]
+fn names_are_told_apart_and_unknown_ones_refused() -> Result<(), Error> {
+    let f = compile(|x| scope("a", || x.tap("x").square().tap("x")), spec::<f32>(["n"]), &device())?;
+    let (_, taps) = f.call_tapped(&floats([1], [3.0]))?;
+    assert_eq!(taps.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["a.x", "a.x.2"]);
+    close(taps.get("a.x.2")?, &[9.0], 1e-6);
+    let error = taps.get("y").expect_err("there is none").to_string();
+    assert!(error.contains("no value is tapped as `y`; there are: a.x, a.x.2"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn taps_inside_of_gradients_loops_and_maps() -> Result<(), Error> {
+    // Nested loops stack twice; what is tapped of a loop's own results stays right when the loop gets more of them.
+    let f = |xs: Tensor| {
+        grad(xs, |xs| {
+            let (last, all) = scan(xs.sum(0) * 0.0, xs, |sum, row| {
+                let (inner, _) = scan(sum, row, |inner, x| {
+                    let next = (inner + x).tap("inner");
+                    (next, ())
+                });
+                (inner.tap("outer"), inner)
+            });
+            let all = all.tap("all");
+            let twice = vmap(all, |row| checkpoint(row, |row| (row * 2.0).tap("twice")));
+            (last.sum(..) + twice.sum(..)).tap("loss")
+        })
+    };
+    let f = compile(|xs: Tensor| f(xs), spec::<f32>((2, 3)), &device())?;
+    let x = floats([2, 3], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let (_, taps) = f.call_tapped(&x)?;
+    assert_eq!(taps.get("inner")?.shape(), [2, 3, 3]);
+    let sums = [6.0, 6.0, 6.0, 21.0, 21.0, 21.0];
+    close(taps.get("outer")?, &sums, 1e-6);
+    close(taps.get("all")?, &sums, 1e-6);
+    close(taps.get("twice")?, &sums.map(|x| 2.0 * x), 1e-6);
+    close(taps.get("loss")?, &[63.0 + 162.0], 1e-5);
+    Ok(())
+}
+
+#[test]
+fn a_tap_where_nobody_knows_how_often_is_refused_with_its_line() -> Result<(), Error> {
+    let f = compile(
+        |x| {
+            let y = while_loop(x, |y| y.sum(..).lt(10.0), |y| (y * 2.0).tap("in_loop"));
+            cond(y.sum(..).gt(0.0), || y.tap("in_branch_of_outside"), || (y * 3.0).tap("in_branch"))
+        },
+        spec::<f32>(["n"]),
+        &device(),
+    )?;
+    let (_, taps) = f.call_tapped(&floats([1], [3.0]))?;
+    let error = taps.get("in_loop").expect_err("a while").to_string();
+    assert!(
+        error.contains("crates/trace/tests/trace/taps.rs") && error.contains("body of a `while`, any number of times"),
+        "{error}"
+    );
+    assert!(taps.get("in_branch").expect_err("a branch").to_string().contains("perhaps not at all"));
+    close(taps.get("in_branch_of_outside")?, &[12.0], 1e-6);
+    Ok(())
+}
+
+#[test]
+fn a_tapped_step_is_a_step() -> Result<(), Error> {
+    let net = net();
+    let train = || {
+        step(spec::<f32>(["n"]), |x| {
+            let (loss, grads) = value_and_grad(&net, |net| net.layers[0].forward(x).square().mean(..));
+            for (_, param, grad) in grads.iter() {
+                param.set(param.get() - grad.tap("grad") * 0.1);
+            }
+            loss
+        })
+        .model("", &net)
+        .compile(&device())
+    };
+    let (mut one, mut other) = (train()?, train()?);
+    let x = floats([2], [1.0, 0.5]);
+    let loss = one.run(&x)?;
+    let (tapped, taps) = other.run_tapped(&x)?;
+    assert_eq!(loss, tapped);
+    assert!(taps.iter().any(|(name, _)| name == "grad"));
+    assert_eq!(one.state().at("layers.0.weight"), other.state().at("layers.0.weight"));
+    Ok(())
+}
+
+#[test]
+fn a_step_can_be_asked_for_nans_and_checked() -> Result<(), Error> {
+    let weight = Param::new(Array::scalar(0.0f32));
+    let train = step(spec::<f32>(["n"]), |x| {
+        let (loss, grad) = value_and_grad(weight.get(), |w| (x * w).sqrt().sum(..));
+        weight.set(weight.get() - grad * 0.1);
+        loss
+    })
+    .model("weight", &weight)
+    .compile(&device())?;
+    let x = floats([2], [1.0, 0.5]);
+    let error = train.check_finite(&x, Suspect::NanOrInfinity).expect_err("the slope of a root at zero").to_string();
+    assert!(error.contains("crates/trace/tests/trace/taps.rs") && error.contains("derivative"), "{error}");
+    assert_eq!(train.state().at("weight").expect("a slot").item()?, 0.0);
+    let f = compile(|x| x.softmax(-1), spec::<f32>(("n", 5)), &device())?;
+    let x = ramp([2, 5]);
+    f.check_finite(&x, Suspect::NanOrInfinity)?;
+    assert!(matches!(f.check(&x)?, Checked::Right { launches: 1.. }));
+    Ok(())
+}
