@@ -57,6 +57,21 @@ impl fmt::Display for Refusal {
 
 /// The producer and the consumer as one region; `reads` are all reads of the producer by the consumer.
 pub(super) fn vertical(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: bool) -> Result<Group, Refusal> {
+    let merged = by_kind(facts, p, c, reads, private)?;
+    if all_reached(facts, &merged) { Ok(merged) } else { Err(Refusal::RunTimePosition) }
+}
+
+/// Whether what a gather of the region picks can be had at one position: what lies behind what it reads may have joined the region later.
+fn all_reached(facts: &Facts<'_>, merged: &Group) -> bool {
+    let graph = facts.graph();
+    let inside = |id: NodeId| merged.nodes.binary_search(&id).is_ok() || facts.free[id.index()];
+    merged
+        .nodes
+        .iter()
+        .all(|id| random_axes(graph, *id).is_none_or(|random| reaches(graph, graph.args(*id)[0], &random, &|node| !inside(node))))
+}
+
+fn by_kind(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: bool) -> Result<Group, Refusal> {
     if p.tail && c.kind != Kind::Move {
         return Err(Refusal::ReadElsewhere);
     }

@@ -102,7 +102,7 @@ fn product_before(b: &mut Build<'_>, at: GatherAxes, factors: Value, positions: 
     let longest = shape[at.axis].bounds().hi.min(MAX_SIZE);
     let axes: Vec<usize> = (0..at.batch).chain([at.axis]).collect();
     let ones = b.like(factors, 1.0);
-    let mut near = |b: &mut Build<'_>, x: Value, reach: i64| -> Result<Value, Diag> {
+    let near = |b: &mut Build<'_>, x: Value, reach: i64| -> Result<Value, Diag> {
         let earlier = delayed(b, positions, (at.batch, reach), Scalar::int(DType::I64, -1))?;
         let same = b.map(ScalarFn::Eq, &[positions, earlier]);
         let same = b.add(Op::Broadcast(Broadcast { shape: shape.clone(), axes: axes.clone() }), &[same])?;
