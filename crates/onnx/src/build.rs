@@ -243,6 +243,7 @@ impl Builder {
             carried: own.len(),
             scanned: scanned.len(),
             reverse: false,
+            at_once: false,
             results: [own, stacked].concat(),
         };
         let mut results = self.emit_all(Op::Scan(op), &[carried, scanned, shared].concat())?;
