@@ -201,3 +201,28 @@ fn summary(case: &Case, own: &mut [f64], peers: &Medians, seen: &BTreeMap<&str, 
 
 /// How far first losses and mean magnitudes may lie apart, relatively.
 const DIFFERENT: f64 = 1e-4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_is_the_least_median_not_the_least_time() {
+        let medians: Medians = BTreeMap::from([
+            (("torch", "eager"), vec![1.0, 9.0, 8.0]),
+            (("torch", "compile"), vec![5.0, 4.0, 6.0]),
+            (("jax", "jit"), vec![3.0, 7.0, 6.0]),
+        ]);
+        assert_eq!(best(&medians, None), Some((("torch", "compile"), 5.0)));
+        assert_eq!(best(&medians, Some("jax")), Some((("jax", "jit"), 6.0)));
+        assert_eq!(best(&medians, Some("ort")), None);
+    }
+
+    #[test]
+    fn every_script_is_there() {
+        let scripts_of = PEERS.iter().map(|peer| peer.script).chain(["setup.sh", "dump.py", "export_onnx.py"]);
+        for script in scripts_of {
+            assert!(scripts().join(script).exists(), "{script}");
+        }
+    }
+}
