@@ -84,9 +84,13 @@ fn take(module: &mut Module, name: &str) -> Result<Vec<Array>, Error> {
     let found = module.functions.iter().find(|(_, function)| function.name == name && function.params.is_empty());
     let Some(id) = found.map(|(id, _)| *id) else { return Ok(Vec::new()) };
     let function = module.functions.remove(&id).unwrap_or_default();
-    let array = |result: &graver_ir::FuncResult| match function.graph.op(result.value.node) {
-        Op::Const(array) => Ok(array.clone()),
-        other => Err(Error::new(format!("`{name}` gives `{}`, not a constant", other.name()))),
+    let array = |result: &graver_ir::FuncResult| {
+        let op = function.graph.op(result.value.node);
+        if let Op::Const(array) = op {
+            Ok(array.clone())
+        } else {
+            Err(Error::new(format!("`{name}` gives `{}`, not a constant", op.name())))
+        }
     };
     function.results.iter().map(array).collect()
 }

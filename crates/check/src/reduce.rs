@@ -239,12 +239,13 @@ fn into_body(case: &Case, node: NodeId, place: usize) -> Option<Case> {
     let (id, main) = case.module.entry()?;
     let (op, args) = (main.graph.op(node).clone(), main.graph.args(node));
     let operands = values(case, &args)?;
-    let inputs = match &op {
-        Op::Call(_) if place == 0 => operands,
-        Op::If(_) => operands.get(1..)?.to_vec(),
-        Op::While(_) => operands,
-        Op::Scan(scan) => first_slices(scan, operands)?,
-        _ => return None,
+    let inputs = if let Op::Scan(scan) = &op {
+        first_slices(scan, operands)?
+    } else if matches!(op, Op::If(_)) {
+        operands.get(1..)?.to_vec()
+    } else {
+        // A derivative that a call brings takes other operands, which the verifier finds.
+        operands
     };
     let func = op.functions()[place];
     let mut module = case.module.clone();
