@@ -55,15 +55,20 @@ impl<const N: usize> Layout<N> {
         let buffers = placed(entry, sizes)?;
         let (mut scratch, mut total) = (Vec::with_capacity(needs.len()), arena);
         for (place, need) in places.iter().zip(needs) {
+            if need.iter().all(|bytes| *bytes == 0) {
+                scratch.push([0; N]);
+                continue;
+            }
             let taken = buffers.iter().filter(|buffer| buffer.first <= *place && *place <= buffer.last);
             let mut taken: Vec<(usize, usize)> = taken.map(|buffer| (buffer.start, buffer.end)).collect();
             // The largest piece first: the others find gaps more easily.
             let (mut starts, mut order) = ([0; N], std::array::from_fn::<usize, N, _>(|piece| piece));
             order.sort_by_key(|piece| std::cmp::Reverse(need[*piece]));
+            taken.sort_unstable();
             for piece in order {
-                let start = first_gap(&mut taken, need[piece], alignment);
+                let start = first_gap(&taken, need[piece], alignment);
                 let end = start.saturating_add(need[piece]);
-                taken.push((start, end));
+                taken.insert(taken.partition_point(|other| *other <= (start, end)), (start, end));
                 starts[piece] = start;
                 total = total.max(whole(end));
             }
@@ -73,9 +78,8 @@ impl<const N: usize> Layout<N> {
     }
 }
 
-/// The lowest multiple of the alignment from which so many bytes are free.
-fn first_gap(taken: &mut [(usize, usize)], need: usize, alignment: usize) -> usize {
-    taken.sort_unstable();
+/// The lowest multiple of the alignment from which so many bytes are free; what is taken is sorted.
+fn first_gap(taken: &[(usize, usize)], need: usize, alignment: usize) -> usize {
     let mut start = 0usize;
     for (low, high) in taken.iter().copied() {
         if start.saturating_add(need) <= low {
@@ -128,7 +132,7 @@ mod tests {
 
     #[test]
     fn scratch_lies_in_the_first_gap_that_holds_it() {
-        let gap = |need: usize| first_gap(&mut [(128, 200), (0, 64), (1024, 2048)], need, 64);
+        let gap = |need: usize| first_gap(&[(0, 64), (128, 200), (1024, 2048)], need, 64);
         assert_eq!(gap(0), 0);
         assert_eq!(gap(64), 64);
         assert_eq!(gap(65), 256, "behind 200, aligned");
