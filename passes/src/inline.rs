@@ -55,7 +55,9 @@ impl Keep {
                 Composite::Softmax
                 | Composite::LogSoftmax
                 | Composite::Gelu
+                | Composite::GeluTanh
                 | Composite::LayerNorm
+                | Composite::RmsNorm
                 | Composite::BatchNorm
                 | Composite::CrossEntropy
                 | Composite::Attention,

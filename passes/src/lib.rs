@@ -22,6 +22,7 @@ mod pass;
 pub mod pipeline;
 mod plan;
 mod prune;
+mod raise;
 mod repeat;
 mod reuse;
 pub mod runner;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{cse, dce, fold, fuse, grad, hoist, inline, join, layout, repeat, simplify, vmap};
+use crate::{cse, dce, fold, fuse, grad, hoist, inline, join, layout, raise, repeat, simplify, vmap};
 use graver_ir::{Error, Module, Target};
 
 /// A pass over the graph IR.
@@ -84,6 +84,7 @@ pub const PASSES: &[Pass] = &[
     hoist::PASS,
     grad::PASS,
     join::PASS,
+    raise::PASS,
     simplify::PASS,
     fold::PASS,
     cse::PASS,

@@ -6,7 +6,7 @@ use graver_ir::kernel::{self, Program};
 use graver_ir::{Error, Module, Target};
 
 use crate::{Cx, Observer, Pass, layout, lower, plan, reuse, runner, schedule};
-use crate::{cse, dce, fold, fuse, grad, hoist, inline, join, repeat, simplify, vmap};
+use crate::{cse, dce, fold, fuse, grad, hoist, inline, join, raise, repeat, simplify, vmap};
 
 /// From a traced module to one without derivatives, and without calls but those of what is repeated, simplified.
 pub const GRAPH: &[Pass] = &[
@@ -19,7 +19,8 @@ pub const GRAPH: &[Pass] = &[
     grad::PASS,
     dce::PASS,      // what a derivative has made anew has no part in pairs
     join::PASS,     // a gradient is used where it is made, not kept for the update
-    inline::PASS,   // calls that brought their own derivative
+    raise::PASS,    // what has a kernel by its name is found before others take it apart
+    inline::PASS,   // calls that brought their own derivative, and what has no kernel
     simplify::PASS, // names and stops have no meaning any more
     fold::PASS,
     simplify::PASS, // folded constants are ones and zeros

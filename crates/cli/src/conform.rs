@@ -3,7 +3,7 @@
 //! A case is a folder with `model.onnx` and sets beside it: `set_<k>` with `input_<i>.npy` and `expect/output_<i>.npy`, or, as ONNX's
 //! own suite has them, `test_data_set_<k>` with `input_<i>.pb` and `output_<i>.pb`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use graver_data::{Limit, npy};
@@ -22,7 +22,10 @@ enum Outcome {
 
 /// `graver conform`
 pub(crate) fn conform(args: &Conform) -> Result<(), Failure> {
-    let cases = cases(&args.folder)?;
+    let mut cases = cases(&args.folder)?;
+    if let Some(path) = &args.names {
+        retain_named(&mut cases, path)?;
+    }
     let (mut agree, mut unsupported, mut differ) = (0usize, 0usize, 0usize);
     for case in &cases {
         let name = case.strip_prefix(&args.folder).unwrap_or(case).display();
@@ -58,6 +61,19 @@ fn cases(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     }
     found.sort();
     if found.is_empty() { Err(Failure::file(folder, "no folder in it has a model.onnx")) } else { Ok(found) }
+}
+
+/// Only the cases that a file names; a name without a case is told.
+fn retain_named(cases: &mut Vec<PathBuf>, path: &Path) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, error))?;
+    let wanted: BTreeSet<&str> = text.split_whitespace().collect();
+    let name = |case: &PathBuf| case.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let there: BTreeSet<String> = cases.iter().map(name).collect();
+    if let Some(missing) = wanted.iter().find(|wanted| !there.contains(**wanted)) {
+        return Err(Failure::file(path, format!("the case `{missing}` is not there")));
+    }
+    cases.retain(|case| wanted.contains(name(case).as_str()));
+    Ok(())
 }
 
 /// The folders in a folder; links are not followed, so that there is an end.

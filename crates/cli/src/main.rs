@@ -149,6 +149,9 @@ struct Machine {
 struct Conform {
     /// The folder: any depth of folders with `model.onnx` and sets of inputs and outputs.
     folder: PathBuf,
+    /// A file with the names of cases, one a line, where not all are to run: a case's name is its folder's.
+    #[arg(long)]
+    names: Option<PathBuf>,
     /// The relative tolerance.
     #[arg(long, default_value_t = 1e-3)]
     rtol: f64,

@@ -154,6 +154,38 @@ fn an_imported_model_runs_as_the_model_does() {
     }
 }
 
+/// Small networks that `torch.onnx` wrote, for all sizes, with what `torch` computes for sizes other than those of the export: BERT by the
+/// older exporter, which writes out layer norm, GELU and attention, and LLaMA by the newer, whose heads of keys are repeated.
+#[test]
+fn exported_networks_agree_and_their_attention_is_a_kernel() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models");
+    let said = ends(&models, &["conform", ".", "--atol", "1e-5"], 0);
+    assert!(said.ends_with("2 agree, 0 are not supported, 0 differ\n"), "{said}");
+    let counts = |model: &str, tags: [&str; 4]| {
+        let dumped = ends(&models, &["dump", model, "--after", "raise"], 0);
+        tags.map(|tag| dumped.matches(&format!("tag = {tag}}}")).count())
+    };
+    let tags = ["attend", "gelu", "layer_norm", "rms_norm"];
+    assert_eq!(counts("bert/model.onnx", tags), [1, 1, 3, 0]);
+    assert_eq!(counts("llama/model.onnx", tags), [1, 0, 0, 3]);
+    for model in ["bert/model.onnx", "llama/model.onnx"] {
+        let kernels = ends(&models, &["dump", model, "--stage", "kernels"], 0);
+        assert!(kernels.contains("attend"), "{model} has no kernel of attention");
+    }
+}
+
+#[test]
+fn only_the_cases_that_are_named_run() {
+    let folder = Folder::new("names");
+    let inputs = [floats(&[1, 2], &[1.0, 1.0]), floats(&[2], &[1.0, 2.0])];
+    folder.case("one", &sum(), &inputs, &floats(&[1, 2], &[2.0, 3.0]));
+    folder.case("other", &sum(), &inputs, &floats(&[1, 2], &[2.0, 4.0]));
+    std::fs::write(folder.0.join("names"), "one\n").expect("just made");
+    assert!(ends(&folder.0, &["conform", ".", "--names", "names"], 0).ends_with("1 agree, 0 are not supported, 0 differ\n"));
+    std::fs::write(folder.0.join("names"), "one\nnone\n").expect("just made");
+    assert!(ends(&folder.0, &["conform", ".", "--names", "names"], 2).contains("the case `none` is not there"));
+}
+
 #[test]
 fn a_bomb_is_refused_before_memory_is_taken() {
     let folder = Folder::new("bomb");

@@ -153,6 +153,44 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_file_is_an_error_or_arrays() {
+        let bytes = sample().to_bytes().expect("small");
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            usize::try_from(state >> 33).expect("31 bits") % below
+        };
+        let (mut wrong, tries) = (0, 2000);
+        for _ in 0..tries {
+            let mut mutant = bytes.clone();
+            for _ in 0..=random(4) {
+                let at = random(mutant.len());
+                mutant[at] = u8::try_from(random(256)).expect("a byte");
+            }
+            match Checkpoint::from_bytes(&mutant) {
+                // Bytes, not arrays: NaN is not equal to itself.
+                Ok(read) => {
+                    let written = read.to_bytes().expect("what was read can be written");
+                    assert_eq!(Checkpoint::from_bytes(&written).and_then(|read| read.to_bytes()), Ok(written));
+                }
+                Err(_) => wrong += 1,
+            }
+        }
+        assert!((1..tries).contains(&wrong), "{wrong} of {tries} are refused");
+    }
+
+    #[test]
+    fn sizes_that_overflow_are_refused() {
+        for shape in ["[18446744073709551615,2]", "[4294967296,4294967296,4294967296]", "[9223372036854775807]"] {
+            let header = format!(r#"{{"x":{{"dtype":"F32","shape":{shape},"data_offsets":[0,8]}}}}"#);
+            let mut bytes = u64::try_from(header.len()).expect("short").to_le_bytes().to_vec();
+            bytes.extend(header.into_bytes());
+            bytes.extend([0; 8]);
+            assert!(Checkpoint::from_bytes(&bytes).is_err(), "{shape}");
+        }
+    }
+
+    #[test]
     #[cfg(unix)]
     fn what_is_no_file_is_not_read() {
         for path in ["/dev/zero", "/"] {

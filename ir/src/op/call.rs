@@ -14,8 +14,12 @@ pub enum Composite {
     LogSoftmax,
     /// `(x) -> y`: `x * Phi(x)`.
     Gelu,
+    /// `(x) -> y`: `x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))`.
+    GeluTanh,
     /// `(x, weight, bias) -> y`: layer norm over the last axis.
     LayerNorm,
+    /// `(x, weight) -> y`: root mean square norm over the last axis.
+    RmsNorm,
     /// `(x, weight, bias) -> (y, mean, variance)`: batch norm over all axes but the second.
     BatchNorm,
     /// `(logits, labels) -> loss`: the mean over rows of the cross-entropy with integer labels.
@@ -34,11 +38,13 @@ pub enum Composite {
 
 impl Composite {
     /// Every tag.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Softmax,
         Self::LogSoftmax,
         Self::Gelu,
+        Self::GeluTanh,
         Self::LayerNorm,
+        Self::RmsNorm,
         Self::BatchNorm,
         Self::CrossEntropy,
         Self::Attention,
@@ -60,7 +66,9 @@ impl Composite {
             Self::Softmax => "softmax",
             Self::LogSoftmax => "log_softmax",
             Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu_tanh",
             Self::LayerNorm => "layer_norm",
+            Self::RmsNorm => "rms_norm",
             Self::BatchNorm => "batch_norm",
             Self::CrossEntropy => "cross_entropy",
             Self::Attention => "attention",

@@ -185,7 +185,7 @@ fn rewrite(b: &mut Build<'_>, site: &Site<'_>, names: Names) -> Option<Value> {
 }
 
 /// The one value of all elements, where it is a constant: a scalar constant or a repetition of one.
-fn splat(graph: &Graph, value: Value) -> Option<Scalar> {
+pub(crate) fn splat(graph: &Graph, value: Value) -> Option<Scalar> {
     let repeated = matches!(graph.op(value.node), Op::Broadcast(_));
     let source = if repeated { graph.args(value.node)[0] } else { value };
     let Op::Const(array) = graph.op(source.node) else { return None };

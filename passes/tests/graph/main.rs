@@ -8,6 +8,7 @@ mod kinks;
 mod loops;
 mod order;
 mod preserve;
+mod raise;
 mod rewrites;
 mod tools;
 mod vmap;

@@ -78,12 +78,25 @@ impl Translate {
 }
 
 /// An operation from a version on, until a later row of the same name.
-type Row = (&'static str, i64, Translate);
+struct Row {
+    name: &'static str,
+    since: i64,
+    translate: Translate,
+    /// The translation as it stands in the table.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the page of operations, which a test writes"))]
+    text: &'static str,
+}
+
+macro_rules! rows {
+    ($(($name:literal, $since:literal, $translate:expr)),* $(,)?) => {
+        &[$(Row { name: $name, since: $since, translate: $translate, text: stringify!($translate) }),*]
+    };
+}
 
 use Translate::{Arg, Binary, Cosines, Cumulative, Node as Whole, Plain, Recurrent, Reduce, Rows as OfRows, Unary, Variadic};
 
 /// Operations of the standard domain, by name. Attributes that became operands are told apart by what is there, not by rows.
-const ROWS: &[Row] = &[
+const ROWS: &[Row] = rows![
     ("Abs", 1, Unary(ScalarFn::Abs)),
     ("Acos", 7, Plain(activation::acos)),
     ("Acosh", 9, Plain(activation::acosh)),
@@ -259,19 +272,53 @@ pub(crate) fn find(domain: &str, op: &str, version: i64) -> Result<Translate> {
     if version > LATEST {
         return unsupported(format!("version {version} of the operators; {LATEST} is the newest that is known"));
     }
-    let rows = ROWS.iter().filter(|(name, since, _)| *name == op && *since <= version);
-    match rows.max_by_key(|(_, since, _)| *since) {
-        Some((_, _, translate)) => Ok(*translate),
+    let rows = ROWS.iter().filter(|row| row.name == op && row.since <= version);
+    match rows.max_by_key(|row| row.since) {
+        Some(row) => Ok(row.translate),
         None => unsupported(format!("the operation in version {version}")),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::ROWS;
+    use std::fmt::Write;
+    use std::path::Path;
+
+    use super::{LATEST, ROWS, Row};
 
     #[test]
     fn rows_are_in_order_and_none_is_there_twice() {
-        assert!(ROWS.is_sorted_by(|x, y| (x.0, x.1) < (y.0, y.1)));
+        assert!(ROWS.is_sorted_by(|x, y| (x.name, x.since) < (y.name, y.since)));
+    }
+
+    /// `Whole(norm::layer)` as `norm::layer`, `Unary(ScalarFn::Abs)` as `Unary(Abs)`.
+    fn function(row: &Row) -> String {
+        let text = row.text.split_whitespace().collect::<String>();
+        let whole = text.strip_prefix("Whole(").and_then(|rest| rest.strip_suffix(')'));
+        whole.map_or_else(|| text.replace("ScalarFn::", "").replace("ReduceKind::", ""), str::to_owned)
+    }
+
+    fn page() -> String {
+        let mut page = format!(
+            "# ONNX operations\n\nOperations of the standard domain, the version of the operator set from which on each is known (up to {LATEST}), and what \
+             translates it: a function of `crates/onnx/src/ops`, or a kind of translation that many share. `If`, `Loop` and `Scan` are in \
+             `crates/onnx/src/control.rs`, `FlexAttention` of `ai.onnx.preview` is `attention::flexible`. This page is written by a test and held by it.\n\n\
+             | operation | since | translated by |\n|---|---|---|\n"
+        );
+        for row in ROWS {
+            writeln!(page, "| `{}` | {} | `{}` |", row.name, row.since, function(row)).expect("memory takes it");
+        }
+        page
+    }
+
+    /// To write the page again: `GRAVER_BLESS=1 cargo test -p graver-onnx page`.
+    #[test]
+    fn the_page_of_operations_is_the_table() {
+        let (path, written) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/onnx-ops.md"), page());
+        if std::env::var_os("GRAVER_BLESS").is_some() {
+            std::fs::write(&path, &written).expect("the project's folder is writable");
+        }
+        let held = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(held == written, "docs/onnx-ops.md is not the table; write it again with GRAVER_BLESS=1\n{written}");
     }
 }

@@ -39,6 +39,62 @@ fn a_table_that_is_cut_to_a_length_bounds_the_length() {
     assert_eq!(run(&model, &[&two])[0].as_slice::<i64>(), Some([11, 22].as_slice()));
 }
 
+/// Differences of neighbours, as an exporter takes them: the first element, put before all, less all.
+#[test]
+fn sizes_that_are_equal_unless_they_are_empty_are_not_empty() {
+    let slice = |from: &str, start: &str, end: &str, to: &str| node("Slice", &[from, start, end], &[to], Vec::new());
+    let nodes = vec![
+        slice("x", "zero", "one", "first"),
+        node("Concat", &["first", "x"], &["longer"], vec![int("axis", 0)]),
+        slice("longer", "one", "far", "late"),
+        slice("longer", "zero", "last", "early"),
+        node("Sub", &["late", "early"], &["steps"], Vec::new()),
+        node("Add", &["steps", "x"], &["y"], Vec::new()),
+    ];
+    let given = [("zero", 0), ("one", 1), ("last", -1), ("far", i64::MAX)];
+    let given = given.iter().map(|(name, value)| integers(name, &[*value])).collect();
+    let model = model(graph(nodes, vec![input("x", INT64, &[Size::Named("length")])], given, &["y"]), 17);
+    assert!(text::print(&imported(&model).module).contains("sym length: 1..=4294967296\n"));
+    let x = Array::from_vec([3], vec![1i64, 4, 9]).expect("sizes agree");
+    assert_eq!(run(&model, &[&x])[0].as_slice::<i64>(), Some([1, 7, 14].as_slice()));
+}
+
+/// Running sums take as much work as there are elements: nothing has the size twice.
+#[test]
+fn running_sums_over_symbols_are_linear() {
+    for (exclusive, reverse) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+        let attributes = vec![int("exclusive", exclusive), int("reverse", reverse)];
+        let nodes = vec![node("CumSum", &["x", "axis"], &["y"], attributes)];
+        let x = input("x", INT64, &[Size::Is(2), Size::Named("length")]);
+        let model = model(graph(nodes, vec![x], vec![integers("axis", &[1])], &["y"]), 17);
+        let shown = text::print(&imported(&model).module);
+        assert!(!shown.contains("length, length"), "{shown}");
+        for size in [0usize, 1, 63, 64, 65, 200] {
+            let count = i64::try_from(size).expect("small");
+            let x = Array::from_vec([2, size], (0..2 * count).map(|place| place * 7 % 11).collect()).expect("sizes agree");
+            let given = x.as_slice::<i64>().expect("integers").to_vec();
+            let mut expected = Vec::new();
+            for row in 0..2 {
+                let mut own = given[row * size..][..size].to_vec();
+                if reverse == 1 {
+                    own.reverse();
+                }
+                let mut sum = 0;
+                for element in &mut own {
+                    let value = *element;
+                    *element = if exclusive == 1 { sum } else { sum + value };
+                    sum += value;
+                }
+                if reverse == 1 {
+                    own.reverse();
+                }
+                expected.extend(own);
+            }
+            assert_eq!(run(&model, &[&x])[0].as_slice::<i64>(), Some(expected.as_slice()), "{size}");
+        }
+    }
+}
+
 #[test]
 fn axes_that_meet_are_one_symbol() {
     let x = |name: &str| input(name, FLOAT, &[Size::Open, Size::Is(2)]);
