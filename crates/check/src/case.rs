@@ -17,7 +17,7 @@ use graver_ir::{Array, Error, Function, Loc, Module, Op, Sink, text};
 ///   return %1
 /// }
 /// func @inputs() {
-///   %0 = const f32[2] [1.0, 2.0] : f32[2]
+///   %0 = const() {value = f32[2] [1.0, 2.0]} : f32[2]
 ///   return %0
 /// }",
 /// )?;

@@ -241,7 +241,7 @@ func @main(
 }
 
 func @inputs() {
-  %0 = const f32[3] [1.0, 0.0, 2.0] : f32[3]
+  %0 = const() {value = f32[3] [1.0, 0.0, 2.0]} : f32[3]
   return %0
 }
 ";
