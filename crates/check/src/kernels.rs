@@ -174,7 +174,8 @@ fn alone(program: &Program, kernel: &Kernel, seen: &Seen) -> Result<(Program, Ve
         entry.inputs.push((id, symbol.name().to_owned()));
     }
     let mut copied: Vec<(BufferId, usize)> = Vec::new();
-    let (mut known, mut buffers, mut args): (BTreeMap<BufferId, BufferId>, Vec<(usize, Place)>, Vec<View>) = Default::default();
+    let mut known: BTreeMap<BufferId, BufferId> = BTreeMap::new();
+    let (mut buffers, mut args) = (Vec::new(), Vec::new());
     for (place, view) in seen.launch.args.iter().enumerate() {
         let buffer = match known.get(&view.buffer) {
             Some(buffer) => *buffer,

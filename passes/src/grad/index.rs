@@ -69,7 +69,7 @@ fn product_of_others(b: &mut Build<'_>, at: GatherAxes, args: &[Value]) -> Resul
     let (x, index, update) = (args[0], args[1], args[2]);
     let (positions, shape) = (b.ty(index).shape.clone(), b.ty(update).shape.clone());
     let picks: Dim = positions[at.batch..].iter().product();
-    let lines = Shape([&positions[..at.batch], &[picks.clone()]].concat());
+    let lines = Shape([&positions[..at.batch], std::slice::from_ref(&picks)].concat());
     let behind = at.axis + positions.rank() - at.batch;
     let rows = Shape([&shape[..at.axis], &[picks], &shape[behind..]].concat());
 

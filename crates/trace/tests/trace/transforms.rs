@@ -174,7 +174,7 @@ fn checkpoints_nest_in_everything() {
     let of = |f: &dyn Fn(Tensor) -> Tensor| {
         let first = run(|x: Tensor| grad(x, |x| f(x).sum(..)), specs(), &x).expect("it runs");
         let second = run(|x: Tensor| hessian(x, |x| f(x).sum(..)), specs(), &x).expect("it runs");
-        let along = run(|x: Tensor| jvp(x, &x, |x| f(x)).1, specs(), &x).expect("it runs");
+        let along = run(|x: Tensor| jvp(x, &x, f).1, specs(), &x).expect("it runs");
         let mapped = run(|x: Tensor| vmap(x, |x| grad(x, |x| f(x).sum(..))), specs(), &x).expect("it runs");
         let looped = run(
             |x: Tensor| grad(x, |x| scan(x, arange(3, graver_trace::DType::F64), |y, _| (f(y) + x, ())).0.sum(..)),
