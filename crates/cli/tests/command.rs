@@ -183,33 +183,35 @@ fn what_is_not_supported_is_told_apart() {
     let program = "graver 1
 
 func @main(
-  %0: f32[4] = arg \"x\",
-  %1: f32[4] = arg \"t\",
+  %0: f32[] = arg \"x\",
 ) {
-  %2 = alias(%0) : f32[4]
-  %3 = call(%2) {func = @step, vjp = @through} : f32[4] loc(\"model.rs\":7:5)
-  %4 = call(%3) {func = @step, vjp = @through} : f32[4] loc(\"model.rs\":8:5)
-  %5 = jvp(%4, %2, %1) {outputs = 1, wrt = 1} : f32[4] loc(\"model.rs\":9:5)
+  %1 = alias(%0) : f32[]
+  %2 = while(%1) {cond = @goes_on, body = @halved, carried = 1} : f32[] loc(\"model.rs\":7:5)
+  %3 = while(%2) {cond = @goes_on, body = @halved, carried = 1} : f32[] loc(\"model.rs\":8:5)
+  %4 = const() {value = f32[] [1.0]} : f32[]
+  %5 = vjp(%3, %4, %1) {outputs = 1, wrt = 1} : f32[] loc(\"model.rs\":9:5)
   return %5
 }
 
-func @step(
-  %0: f32[4] = arg \"x\",
+func @goes_on(
+  %0: f32[] = arg \"x\",
 ) {
-  %1 = sign(%0) : f32[4]
-  return %1
+  %1 = const() {value = f32[] [1.0]} : f32[]
+  %2 = lt(%1, %0) : bool[]
+  return %2
 }
 
-func @through(
-  %0: f32[4] = arg \"x\",
-  %1: f32[4] = arg \"g\",
+func @halved(
+  %0: f32[] = arg \"x\",
 ) {
-  return %1
+  %1 = const() {value = f32[] [0.5]} : f32[]
+  %2 = mul(%0, %1) : f32[]
+  return %2
 }
 ";
     std::fs::write(folder.path("model.gir"), program).expect("the folder is ours");
     let (_, err) = ends(&folder, &["dump", "model.gir", "--stage", "kernels"], 3);
-    assert!(err.contains("model.rs:7:5: call") && err.contains("model.rs:8:5: call"), "{err}");
+    assert!(err.contains("model.rs:7:5: while") && err.contains("model.rs:8:5: while"), "{err}");
 }
 
 #[test]
@@ -255,7 +257,7 @@ fn run_names_the_first_infinity() {
     assert!(err.contains("model.rs:7:5: log: gives -inf at [1] of f32[3], made of 0.0"), "{err}");
     // No NaN is made: the outputs are written.
     ends(&folder, &["run", "log.gir", "--inputs", "in", "--outputs", "out", "--check-nan"], 0);
-    let output = npy::read_file(&folder.path("out/output_0.npy"), graver_data::Limit::default()).expect("it is written");
+    let output = npy::read_file(folder.path("out/output_0.npy"), graver_data::Limit::default()).expect("it is written");
     assert_eq!(output.to_f64(), [1.0, 0.0, 2.0]);
 }
 

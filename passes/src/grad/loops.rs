@@ -281,15 +281,23 @@ pub(super) fn needed_operands<T: Clone>(functions: &mut [Function], operands: &[
     marked(operands, &kept)
 }
 
+/// What is said of a loop whose iterations nobody counts.
+fn unbounded(loc: &Loc) -> Diag {
+    let message = "reverse mode saves what every iteration leaves, so it needs a bound on their number";
+    Diag::new(message).op("while").at(loc).help("give the loop the most iterations that it takes")
+}
+
+/// Why a node has no derivative in reverse mode, if it has none.
+pub(super) fn refusal(graph: &Graph, node: NodeId) -> Option<Diag> {
+    matches!(graph.op(node), Op::While(While { most: None, .. })).then(|| unbounded(graph.loc(node)))
+}
+
 /// A loop of at most so many iterations as a scan of exactly so many: an iteration keeps what is carried once the condition no longer
 /// holds, which it then does not again.
 fn bounded(module: &mut Module, graph: &mut Graph, node: NodeId, op: &While) -> Result<NodeId, Diag> {
     let (args, loc) = (graph.args(node), graph.loc(node).clone());
     // Less than none is none.
-    let Some(trip) = op.most.as_ref().map(|most| most.max_with(&Dim::ZERO)) else {
-        let message = "reverse mode saves what every iteration leaves, so it needs a bound on their number";
-        return Err(Diag::new(message).op("while").at(&loc).help("give the loop the most iterations that it takes"));
-    };
+    let Some(trip) = op.most.as_ref().map(|most| most.max_with(&Dim::ZERO)) else { return Err(unbounded(&loc)) };
     let mut step = Function::new("");
     for (place, arg) in args.iter().enumerate() {
         step.add_param(graph.ty(*arg).clone(), Role::Arg(format!("x{place}")), loc.clone());

@@ -79,25 +79,17 @@ fn expand(module: &mut Module, function: &mut Function, node: NodeId, transform:
             (y, x, forward::expand(module, function, y, x, tangents))
         }
     };
-    let results = results.map_err(|first| all_refusals(&function.graph, x, y, first))?;
+    let results = results.map_err(|first| all_refusals(&function.graph, transform, x, y, first))?;
     let pairs: Vec<(Value, Value)> = (0u16..).map(|out| node.out(out)).zip(results).collect();
     function.replace_all(&pairs);
     function.graph.remove(node);
     Ok(())
 }
 
-/// Every operation between `x` and `y` that has no derivative, so that the user hears of all at once; `first` if none says so alone.
-fn all_refusals(graph: &Graph, x: &[Value], y: &[Value], first: Diag) -> Error {
-    // What rules add to ask is thrown away.
-    let mut scratch = graph.clone();
-    let path = path::Path::between(graph, x, y);
-    let mut refused: Vec<Diag> = Vec::new();
-    // A call has a derivative of its own, or its body has; so have branches and loops.
-    let asked = |node: &&NodeId| graph.op(**node).functions().is_empty();
-    for node in path.order.iter().filter(asked) {
-        let answers = path.operands(graph, *node).into_iter().filter_map(|(slot, _)| derivative(&mut scratch, *node, slot).err());
-        refused.extend(answers.take(1));
-    }
+/// Every operation between `x` and `y` that has no derivative, so that the user hears of all at once; `first` if none is known.
+fn all_refusals(graph: &Graph, transform: Transform, x: &[Value], y: &[Value], first: Diag) -> Error {
+    let order = if matches!(transform, Transform::Vjp { .. }) { path::Path::between(graph, x, y).order } else { Vec::new() };
+    let mut refused: Vec<Diag> = order.into_iter().filter_map(|node| loops::refusal(graph, node)).collect();
     if !refused.contains(&first) {
         refused.insert(0, first);
     }
