@@ -11,9 +11,9 @@ from timing import attention_arrays, emit, load, measure, micro_arrays, product_
 
 def compiled(function, mode):
     if mode == "freeze":
-        import torch._inductor.config
+        import torch._inductor.config as inductor
 
-        torch._inductor.config.freezing = True
+        inductor.freezing = True
     return function if mode.startswith("eager") else torch.compile(function)
 
 
