@@ -173,7 +173,10 @@ elements! {
     BF16 bf16 |x| x.to_f64(), |s| bf16::from_f64(s.as_f64());
     I64 i64 |x| x as f64, |s| s.as_i64();
     I32 i32 |x| f64::from(x), |s| s.as_i64() as i32;
+    I16 i16 |x| f64::from(x), |s| s.as_i64() as i16;
+    I8 i8 |x| f64::from(x), |s| s.as_i64() as i8;
     U32 u32 |x| f64::from(x), |s| s.as_i64() as u32;
+    U16 u16 |x| f64::from(x), |s| s.as_i64() as u16;
     U8 u8 |x| f64::from(x), |s| s.as_i64() as u8;
     Bool bool |x| f64::from(u8::from(x)), |s| s.as_i64() != 0;
 }
@@ -199,7 +202,10 @@ impl Data {
             Data::BF16(x) => (x.as_mut_ptr().cast(), 2),
             Data::I64(x) => (x.as_mut_ptr().cast(), 8),
             Data::I32(x) => (x.as_mut_ptr().cast(), 4),
+            Data::I16(x) => (x.as_mut_ptr().cast(), 2),
+            Data::I8(x) => (x.as_mut_ptr().cast(), 1),
             Data::U32(x) => (x.as_mut_ptr().cast(), 4),
+            Data::U16(x) => (x.as_mut_ptr().cast(), 2),
             Data::U8(x) => (x.as_mut_ptr().cast(), 1),
             Data::Bool(x) => (x.as_mut_ptr().cast::<u8>(), 1),
         };

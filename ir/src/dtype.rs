@@ -21,8 +21,14 @@ pub enum DType {
     I64,
     /// Signed 32-bit integer.
     I32,
+    /// Signed 16-bit integer; computed in `i32`, wrapped after every operation.
+    I16,
+    /// Signed 8-bit integer, as `i16`.
+    I8,
     /// Unsigned 32-bit integer: random bits.
     U32,
+    /// Unsigned 16-bit integer; computed in `u32`, wrapped after every operation.
+    U16,
     /// Unsigned 8-bit integer: pixels and bytes.
     U8,
     /// A truth value, stored as the byte 0 or 1.
@@ -34,9 +40,9 @@ pub enum DType {
 pub enum DTypeKind {
     /// `f64 f32 f16 bf16`
     Float,
-    /// `i64 i32`
+    /// `i64 i32 i16 i8`
     Signed,
-    /// `u32 u8`
+    /// `u32 u16 u8`
     Unsigned,
     /// `bool`
     Bool,
@@ -44,8 +50,20 @@ pub enum DTypeKind {
 
 impl DType {
     /// Every element type, in order of precedence in tables.
-    pub const ALL: [Self; 9] =
-        [Self::F64, Self::F32, Self::F16, Self::BF16, Self::I64, Self::I32, Self::U32, Self::U8, Self::Bool];
+    pub const ALL: [Self; 12] = [
+        Self::F64,
+        Self::F32,
+        Self::F16,
+        Self::BF16,
+        Self::I64,
+        Self::I32,
+        Self::I16,
+        Self::I8,
+        Self::U32,
+        Self::U16,
+        Self::U8,
+        Self::Bool,
+    ];
 
     /// The name in texts: `f32`, `i64`, `bool`.
     #[must_use]
@@ -57,7 +75,10 @@ impl DType {
             Self::BF16 => "bf16",
             Self::I64 => "i64",
             Self::I32 => "i32",
+            Self::I16 => "i16",
+            Self::I8 => "i8",
             Self::U32 => "u32",
+            Self::U16 => "u16",
             Self::U8 => "u8",
             Self::Bool => "bool",
         }
@@ -69,8 +90,8 @@ impl DType {
         match self {
             Self::F64 | Self::I64 => 8,
             Self::F32 | Self::I32 | Self::U32 => 4,
-            Self::F16 | Self::BF16 => 2,
-            Self::U8 | Self::Bool => 1,
+            Self::F16 | Self::BF16 | Self::I16 | Self::U16 => 2,
+            Self::I8 | Self::U8 | Self::Bool => 1,
         }
     }
 
@@ -79,8 +100,8 @@ impl DType {
     pub const fn kind(self) -> DTypeKind {
         match self {
             Self::F64 | Self::F32 | Self::F16 | Self::BF16 => DTypeKind::Float,
-            Self::I64 | Self::I32 => DTypeKind::Signed,
-            Self::U32 | Self::U8 => DTypeKind::Unsigned,
+            Self::I64 | Self::I32 | Self::I16 | Self::I8 => DTypeKind::Signed,
+            Self::U32 | Self::U16 | Self::U8 => DTypeKind::Unsigned,
             Self::Bool => DTypeKind::Bool,
         }
     }
@@ -97,11 +118,13 @@ impl DType {
         matches!(self.kind(), DTypeKind::Signed | DTypeKind::Unsigned)
     }
 
-    /// The type that arithmetic on this type is done in: `f32` for the 16-bit floats, else itself.
+    /// The type that kernels compute in: `f32` for the 16-bit floats, 32 bits for `i16`, `i8` and `u16`, else itself.
     #[must_use]
     pub const fn compute(self) -> Self {
         match self {
             Self::F16 | Self::BF16 => Self::F32,
+            Self::I16 | Self::I8 => Self::I32,
+            Self::U16 => Self::U32,
             Self::F64 | Self::F32 | Self::I64 | Self::I32 | Self::U32 | Self::U8 | Self::Bool => self,
         }
     }
@@ -161,7 +184,9 @@ impl Scalar {
             #[expect(clippy::cast_possible_truncation, reason = "16-bit floats are rounded from f32 on every machine")]
             DType::BF16 => bf16::from_f32(x as f32).to_f64(),
             #[expect(clippy::cast_possible_truncation, reason = "saturates, NaN to 0: the numerics contract")]
-            DType::I64 | DType::I32 | DType::U32 | DType::U8 => return Self::int(dtype, x as i64),
+            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => {
+                return Self::int(dtype, x as i64);
+            }
             DType::Bool => return Self::int(dtype, i64::from(x != 0.0)),
         };
         Self { dtype, bits: rounded.to_bits() }
@@ -175,7 +200,10 @@ impl Scalar {
             DType::F64 | DType::F32 | DType::F16 | DType::BF16 => return Self::float(dtype, x as f64),
             DType::I64 => x,
             DType::I32 => x.clamp(i64::from(i32::MIN), i64::from(i32::MAX)),
+            DType::I16 => x.clamp(i64::from(i16::MIN), i64::from(i16::MAX)),
+            DType::I8 => x.clamp(i64::from(i8::MIN), i64::from(i8::MAX)),
             DType::U32 => x.clamp(0, i64::from(u32::MAX)),
+            DType::U16 => x.clamp(0, i64::from(u16::MAX)),
             DType::U8 => x.clamp(0, 255),
             DType::Bool => i64::from(x != 0),
         };
@@ -305,6 +333,7 @@ mod tests {
     fn scalars_saturate_and_round() {
         assert_eq!(Scalar::int(DType::U8, 300).as_i64(), 255);
         assert_eq!(Scalar::float(DType::I32, f64::NAN).as_i64(), 0);
+        assert_eq!((Scalar::int(DType::I8, -300).as_i64(), Scalar::int(DType::U16, -1).as_i64()), (-128, 0));
         assert_eq!(Scalar::float(DType::BF16, 1.001).as_f64(), 1.0);
         // Just above half way between 1 and the next f16, which f32 does not see: ties go to even.
         assert_eq!(Scalar::float(DType::F16, 1.0 + 2f64.powi(-11) + 2f64.powi(-40)).as_f64(), 1.0);

@@ -185,9 +185,16 @@ fn bound(dtype: DType) -> Bound {
     match dtype {
         DType::BF16 => Bound { relative: 4e-2, absolute: 4e-2 },
         DType::F16 => Bound { relative: 6e-3, absolute: 6e-3 },
-        DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => {
-            Bound { relative: 3e-6, absolute: 3e-6 }
-        }
+        DType::F64
+        | DType::F32
+        | DType::I64
+        | DType::I32
+        | DType::I16
+        | DType::I8
+        | DType::U32
+        | DType::U16
+        | DType::U8
+        | DType::Bool => Bound { relative: 3e-6, absolute: 3e-6 },
     }
 }
 

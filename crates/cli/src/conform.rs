@@ -11,7 +11,7 @@ use graver_ir::Array;
 
 use crate::Conform;
 use crate::failure::{Failure, print};
-use crate::{model, run};
+use crate::{load, model, run};
 
 /// How a case ended.
 enum Outcome {
@@ -129,7 +129,7 @@ fn one_set(path: &Path, set: &Path, args: &Conform) -> Result<Option<String>, Fa
                 None => return Ok(Some(format!("output {place} is expected nowhere"))),
             },
         };
-        if let Some(difference) = difference(output, &expected, args) {
+        if let Some(difference) = difference(output, &load::as_typed(expected, output.dtype()), args) {
             return Ok(Some(format!("output {place}: {difference}")));
         }
     }

@@ -64,13 +64,25 @@ pub(crate) fn input(folder: &Path, position: usize) -> PathBuf {
     folder.join(format!("input_{position}.npy"))
 }
 
-/// Reads an `.npy` file of this element type. NumPy has no `bf16`: it comes as `float32` and is rounded.
+/// Reads an `.npy` file of this element type. NumPy has no `bf16`: it comes as `float32` and is rounded, or as its bits in `uint16`.
 pub(crate) fn array(path: &Path, dtype: DType) -> Result<Array, Failure> {
     let array = npy::read_file(path, Limit::default())?;
-    let array = if dtype == DType::BF16 && array.dtype() == DType::F32 { array.cast(DType::BF16) } else { array };
+    let array = as_typed(array, dtype);
     if array.dtype() == dtype {
         Ok(array)
     } else {
         Err(Failure::file(path, format!("holds {}, the program takes {dtype}", array.ty())))
     }
+}
+
+/// What stands for `bf16` where that is wanted; anything else as it is.
+pub(crate) fn as_typed(array: Array, dtype: DType) -> Array {
+    if dtype != DType::BF16 || ![DType::F32, DType::U16].contains(&array.dtype()) {
+        return array;
+    }
+    if array.dtype() == DType::F32 {
+        return array.cast(DType::BF16);
+    }
+    let shape = array.shape().to_vec();
+    Array::from_bytes(DType::BF16, shape, array.bytes()).expect("both have two bytes, and every bit pattern is a float")
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use graver_data::{Limit, npy};
-use graver_ir::{Array, Module, text};
+use graver_ir::{Array, DType, Module, text};
 use graver_onnx::Options;
 use graver_onnx::proto::ModelProto;
 
@@ -76,11 +76,12 @@ pub(crate) fn specialised(
 ) -> Result<(Module, Vec<Array>), Failure> {
     let imported = graver_onnx::import_for(model, &options(path), given).map_err(|failure| Failure::import(path, failure))?;
     let names = graver_onnx::input_names(model);
-    let one = |place: &usize| match given.get(&names[*place]) {
-        Some(array) => Ok(array.clone()),
+    let dtypes = run::argument_dtypes(&imported.module);
+    let one = |(place, dtype): (&usize, DType)| match given.get(&names[*place]) {
+        Some(array) => Ok(load::as_typed(array.clone(), dtype)),
         None => Err(Failure::file(path, format!("the input `{}` is not there", names[*place]))),
     };
-    let arrays = imported.inputs.iter().map(one).collect::<Result<Vec<Array>, Failure>>()?;
+    let arrays = imported.inputs.iter().zip(dtypes).map(one).collect::<Result<Vec<Array>, Failure>>()?;
     Ok((imported.module, arrays))
 }
 

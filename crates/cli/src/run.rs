@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
         state: &mut state.iter_mut().map(Slot::Write).collect::<Vec<_>>(),
         workspace: &mut executable.workspace(),
     })?;
-    write_outputs(&args.outputs, &outputs)?;
+    write_outputs(args, &outputs)?;
     match &args.save_state {
         Some(path) => write_state(path, &executable.program().state, state),
         None => Ok(()),
@@ -51,7 +51,7 @@ fn suspect(args: &Run) -> Option<Suspect> {
 
 /// Writes what an interpreted call gave.
 fn finished(args: &Run, decls: &[StateDecl], mut state: Vec<Array>, outcome: Outcome) -> Result<(), Failure> {
-    write_outputs(&args.outputs, &outcome.outputs)?;
+    write_outputs(args, &outcome.outputs)?;
     for (slot, array) in outcome.updates {
         state[slot.0 as usize] = array;
     }
@@ -140,12 +140,32 @@ fn write_state(path: &Path, decls: &[StateDecl], state: Vec<Array>) -> Result<()
     Ok(Checkpoint { arrays, ..Checkpoint::default() }.write(path)?)
 }
 
-/// Writes every result; NumPy has no `bf16`, which is written as `float32` and so exactly.
-fn write_outputs(folder: &Path, outputs: &[Array]) -> Result<(), Failure> {
+/// How `bf16` is written, which NumPy has not.
+#[derive(Clone, Copy)]
+enum Halves {
+    /// As `float32`, and so exactly.
+    Floats,
+    /// As its bits in `uint16`: the convention of ONNX's test data.
+    Bits,
+}
+
+impl Halves {
+    fn written(self, array: &Array) -> Result<Array, Failure> {
+        Ok(match self {
+            Self::Floats => array.cast(DType::F32),
+            Self::Bits => Array::from_bytes(DType::U16, array.shape().to_vec(), array.bytes())?,
+        })
+    }
+}
+
+/// Writes every result.
+fn write_outputs(args: &Run, outputs: &[Array]) -> Result<(), Failure> {
+    let folder = args.outputs.as_path();
+    let halves = if model::is_onnx(&args.model) { Halves::Bits } else { Halves::Floats };
     std::fs::create_dir_all(folder).map_err(|error| Failure::file(folder, error))?;
     for (position, output) in outputs.iter().enumerate() {
         let path = folder.join(format!("output_{position}.npy"));
-        let output = if output.dtype() == DType::BF16 { output.cast(DType::F32) } else { output.clone() };
+        let output = if output.dtype() == DType::BF16 { halves.written(output)? } else { output.clone() };
         npy::write_file(&path, &output)?;
     }
     Ok(())

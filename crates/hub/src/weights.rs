@@ -196,14 +196,17 @@ fn is_plain(file: &str) -> bool {
 }
 
 fn dtype(found: Dtype) -> Option<DType> {
-    const KNOWN: [(Dtype, DType); 9] = [
+    const KNOWN: [(Dtype, DType); 12] = [
         (Dtype::F64, DType::F64),
         (Dtype::F32, DType::F32),
         (Dtype::F16, DType::F16),
         (Dtype::BF16, DType::BF16),
         (Dtype::I64, DType::I64),
         (Dtype::I32, DType::I32),
+        (Dtype::I16, DType::I16),
+        (Dtype::I8, DType::I8),
         (Dtype::U32, DType::U32),
+        (Dtype::U16, DType::U16),
         (Dtype::U8, DType::U8),
         (Dtype::BOOL, DType::Bool),
     ];

@@ -72,7 +72,10 @@ impl Data {
             DType::F64 | DType::F32 | DType::F16 | DType::BF16 => Self::Float(array.to_f64()),
             DType::I64 => Self::Int(typed::<i64>(array).to_vec()),
             DType::I32 => Self::Int(typed::<i32>(array).iter().map(|x| i64::from(*x)).collect()),
+            DType::I16 => Self::Int(typed::<i16>(array).iter().map(|x| i64::from(*x)).collect()),
+            DType::I8 => Self::Int(typed::<i8>(array).iter().map(|x| i64::from(*x)).collect()),
             DType::U32 => Self::Int(typed::<u32>(array).iter().map(|x| i64::from(*x)).collect()),
+            DType::U16 => Self::Int(typed::<u16>(array).iter().map(|x| i64::from(*x)).collect()),
             DType::U8 => Self::Int(typed::<u8>(array).iter().map(|x| i64::from(*x)).collect()),
             DType::Bool => Self::Int(typed::<bool>(array).iter().map(|x| i64::from(*x)).collect()),
         }
@@ -131,7 +134,8 @@ fn float_array(dtype: DType, shape: &[usize], data: &[f64], precision: Precision
         (Precision::Typed, DType::F32) => array_of(shape, data.map(|x| x as f32)),
         (Precision::Typed, DType::F16) => array_of(shape, data.map(|x| f16::from_f32(x as f32))),
         (Precision::Typed, DType::BF16) => array_of(shape, data.map(|x| bf16::from_f32(x as f32))),
-        (Precision::Typed, DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool) => {
+        (Precision::Typed, DType::I64 | DType::I32 | DType::I16 | DType::I8)
+        | (Precision::Typed, DType::U32 | DType::U16 | DType::U8 | DType::Bool) => {
             unreachable!("typed: float elements of type {dtype}")
         }
     }
@@ -142,7 +146,10 @@ fn int_array(dtype: DType, shape: &[usize], data: &[i64]) -> Array {
     match dtype {
         DType::I64 => array_of(shape, data),
         DType::I32 => array_of(shape, data.map(|x| x as i32)),
+        DType::I16 => array_of(shape, data.map(|x| x as i16)),
+        DType::I8 => array_of(shape, data.map(|x| x as i8)),
         DType::U32 => array_of(shape, data.map(|x| x as u32)),
+        DType::U16 => array_of(shape, data.map(|x| x as u16)),
         DType::U8 => array_of(shape, data.map(|x| x as u8)),
         DType::Bool => array_of(shape, data.map(|x| x != 0)),
         DType::F64 | DType::F32 | DType::F16 | DType::BF16 => unreachable!("typed: integer elements of type {dtype}"),

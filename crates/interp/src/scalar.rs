@@ -255,7 +255,8 @@ pub(crate) fn round(dtype: DType, precision: Precision, x: f64) -> f64 {
         (Precision::Typed, DType::F16) => f16::from_f32(x as f32).to_f64(),
         (Precision::Typed, DType::BF16) => bf16::from_f32(x as f32).to_f64(),
         (Precision::Typed, DType::F64)
-        | (Precision::Typed, DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool)
+        | (Precision::Typed, DType::I64 | DType::I32 | DType::I16 | DType::I8)
+        | (Precision::Typed, DType::U32 | DType::U16 | DType::U8 | DType::Bool)
         | (Precision::Reference, _) => x,
     }
 }
@@ -265,7 +266,10 @@ pub(crate) fn wrap(dtype: DType, x: i64) -> i64 {
     match dtype {
         DType::I64 => x,
         DType::I32 => i64::from(x as i32),
+        DType::I16 => i64::from(x as i16),
+        DType::I8 => i64::from(x as i8),
         DType::U32 => i64::from(x as u32),
+        DType::U16 => i64::from(x as u16),
         DType::U8 => i64::from(x as u8),
         DType::Bool => i64::from(x != 0),
         DType::F64 | DType::F32 | DType::F16 | DType::BF16 => unreachable!("typed: an integer of type {dtype}"),
@@ -336,8 +340,8 @@ mod tests {
 
     #[test]
     fn integers_wrap_and_are_total() {
-        use DType::{Bool, I32, I64, U8, U32};
-        let rows: [(ScalarFn, DType, &[i64], i64); 26] = [
+        use DType::{Bool, I8, I16, I32, I64, U8, U16, U32};
+        let rows: [(ScalarFn, DType, &[i64], i64); 32] = [
             (ScalarFn::Add, I32, &[i64::from(i32::MAX), 1], i64::from(i32::MIN)),
             (ScalarFn::Sub, U8, &[3, 5], 254),
             (ScalarFn::Mul, U32, &[1 << 31, 3], 1 << 31),
@@ -364,6 +368,12 @@ mod tests {
             (ScalarFn::Shr, U32, &[0xffff_ffff, 31], 1),
             (ScalarFn::Shr, U32, &[0xffff_ffff, 32], 0),
             (ScalarFn::Max, I64, &[-1, -2], -1),
+            (ScalarFn::Add, I8, &[127, 1], -128),
+            (ScalarFn::Div, I8, &[-128, -1], -128),
+            (ScalarFn::Shl, I8, &[1, 8], 0),
+            (ScalarFn::Mul, I16, &[256, 128], -32_768),
+            (ScalarFn::Sub, U16, &[0, 1], 65_535),
+            (ScalarFn::Not, U16, &[1], 65_534),
         ];
         for (function, dtype, operands, expected) in rows {
             assert_eq!(int(function, dtype, operands), expected, "{function} {dtype} {operands:?}");

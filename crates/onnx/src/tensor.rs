@@ -45,6 +45,9 @@ pub(crate) fn dtype(number: i64) -> Result<DType> {
     Ok(match number {
         1 => DType::F32,
         2 => DType::U8,
+        3 => DType::I8,
+        4 => DType::U16,
+        5 => DType::I16,
         6 => DType::I32,
         7 => DType::I64,
         9 => DType::Bool,
@@ -104,7 +107,9 @@ fn listed(dtype: DType, shape: Vec<usize>, tensor: &TensorProto) -> Result<Array
         DType::F16 => Array::from_vec(shape, words().map(f16::from_bits).collect())?,
         DType::BF16 => Array::from_vec(shape, words().map(bf16::from_bits).collect())?,
         DType::Bool => Array::from_vec(shape, tensor.int32_data.iter().map(|x| *x != 0).collect())?,
-        DType::U8 => scalars(dtype, shape, tensor.int32_data.iter().map(|x| i64::from(*x)))?,
+        DType::I16 | DType::I8 | DType::U16 | DType::U8 => {
+            scalars(dtype, shape, tensor.int32_data.iter().map(|x| i64::from(*x)))?
+        }
         DType::U32 => scalars(dtype, shape, tensor.uint64_data.iter().map(|x| i64::try_from(*x).unwrap_or(i64::MAX)))?,
     })
 }

@@ -48,7 +48,7 @@ pub const fn eps(dtype: DType) -> f64 {
         DType::F32 => 1.0 / (1u64 << 23) as f64,
         DType::F16 => 1.0 / (1u64 << 10) as f64,
         DType::BF16 => 1.0 / (1u64 << 7) as f64,
-        DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => 0.0,
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 | DType::Bool => 0.0,
     }
 }
 
@@ -58,7 +58,7 @@ fn min_normal(dtype: DType) -> f64 {
         DType::F64 => f64::MIN_POSITIVE,
         DType::F32 | DType::BF16 => f64::from(f32::MIN_POSITIVE),
         DType::F16 => 1.0 / f64::from(1 << 14),
-        DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => 0.0,
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 | DType::Bool => 0.0,
     }
 }
 

@@ -5,6 +5,7 @@ use graver_ir::kernel::{AxisSet, Contract, Index, InstKind, KernelBody, Side, Va
 use graver_ir::op::DotAxes;
 use graver_ir::{DType, Op, Scalar, Shape, Value};
 
+use super::map::wrapped;
 use super::movement::undilated;
 use super::point::{Condition, Point, at as exact};
 use super::region::{Region, axes_in};
@@ -66,7 +67,8 @@ fn side(region: &mut Region<'_>, operand: Value, index: &[Dim], inside: &[Condit
 pub(super) fn sum(at: &mut Point, dtype: DType, value: Value, index: &[Index]) -> ValueId {
     let (contraction, place) = at.sum.as_ref().expect("L6: a contraction is read in its own epilogue only");
     assert!(*contraction == value && place == index, "L7: a sum is read at the point where it was summed");
-    at.body.push(InstKind::Acc, dtype.compute())
+    let sum = at.body.push(InstKind::Acc, dtype.compute());
+    wrapped(at, sum, dtype)
 }
 
 fn dot(region: &mut Region<'_>, axes: &DotAxes, lhs: &Shape, rhs: &Shape) -> Roles {

@@ -29,6 +29,7 @@ pub(super) fn constant(at: &mut Point, array: &Array) -> ValueId {
     assert!(array.numel() == 0 || splat(array).is_some(), "L3: fuse makes arrays of different elements operands of regions");
     at.constant(match value.dtype() {
         DType::F16 | DType::BF16 => Scalar::float(DType::F32, value.as_f64()),
+        DType::I16 | DType::I8 | DType::U16 => Scalar::int(value.dtype().compute(), value.as_i64()),
         DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => value,
     })
 }

@@ -10,8 +10,9 @@ use super::region::Region;
 pub(super) fn function(region: &mut Region<'_>, at: &mut Point, function: ScalarFn, value: Value, index: &[Index]) -> ValueId {
     let args = region.graph().args(value.node);
     let operands: Vec<ValueId> = args.iter().map(|arg| region.pull(at, *arg, index)).collect();
-    let result = at.map(function, &operands);
     let dtype = region.graph().ty(value).dtype;
+    let result = at.map(function, &operands);
+    let result = if may_leave(function) { wrapped(at, result, dtype) } else { result };
     if dtype.is_int() && matches!(function, ScalarFn::Div | ScalarFn::Rem) {
         checked_division(region, at, value, operands[1], result)
     } else {
@@ -32,7 +33,28 @@ fn checked_division(region: &mut Region<'_>, at: &mut Point, value: Value, divis
     at.check(region, ok, result, (node.loc.clone(), message))
 }
 
-/// The element converted: rounded to a 16-bit float where it becomes one.
+/// Whether an integer function of values of a narrow type may give what that type does not hold.
+const fn may_leave(function: ScalarFn) -> bool {
+    matches!(
+        function,
+        ScalarFn::Neg
+            | ScalarFn::Abs
+            | ScalarFn::Not
+            | ScalarFn::Add
+            | ScalarFn::Sub
+            | ScalarFn::Mul
+            | ScalarFn::Div
+            | ScalarFn::Shl
+    )
+}
+
+/// A value as `dtype` holds it, where that is an integer that is computed in a wider one.
+pub(super) fn wrapped(at: &mut Point, value: ValueId, dtype: DType) -> ValueId {
+    let narrow = dtype.is_int() && dtype.compute() != dtype && at.body.dtype(value) == dtype.compute();
+    if narrow { at.cast(value, dtype) } else { value }
+}
+
+/// The element converted: rounded to a 16-bit float, or wrapped to a narrow integer, where it becomes one.
 pub(super) fn cast(region: &mut Region<'_>, at: &mut Point, x: Value, dtype: DType, index: &[Index]) -> ValueId {
     let value = region.pull(at, x, index);
     at.cast(value, dtype)

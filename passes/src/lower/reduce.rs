@@ -2,9 +2,10 @@
 
 use graver_ir::dim::Dim;
 use graver_ir::kernel::{AxisSet, Combine, Index, InstKind, Reduction, Stage, ValueId};
-use graver_ir::op::{ArgReduce, Reduce};
-use graver_ir::{DType, Scalar, Value};
+use graver_ir::op::{ArgReduce, Reduce, ReduceKind};
+use graver_ir::{DType, Scalar, ScalarFn, Value};
 
+use super::map::wrapped;
 use super::point::{Condition, Point, expression};
 use super::pull::reduced;
 use super::region::{Reduced, Region, axes_in, plain_axis};
@@ -89,8 +90,26 @@ pub(super) fn stage(
         region.reduced.push(Reduced { value, index: outer.clone(), guard: at.guard.clone(), place });
         place
     });
-    let dtype = region.stages[place.0].reductions[place.1].dtype;
-    reduced(at, place, dtype)
+    let Reduction { combine, dtype, .. } = region.stages[place.0].reductions[place.1];
+    let result = reduced(at, place, dtype);
+    let of = region.graph().ty(region.graph().args(value.node)[0]).dtype;
+    settled(at, result, combine, of)
+}
+
+/// What came of elements of a narrow integer: a sum wraps, and the extreme of nothing is the least or greatest that there is.
+fn settled(at: &mut Point, result: ValueId, combine: Combine, dtype: DType) -> ValueId {
+    let narrow = dtype.is_int() && dtype.compute() != dtype && at.body.dtype(result) == dtype.compute();
+    let mut limited = |function: ScalarFn, limit: Scalar| {
+        let limit = at.constant(Scalar::int(dtype.compute(), limit.as_i64()));
+        at.map(function, &[result, limit])
+    };
+    match combine {
+        Combine::Reduce(_) | Combine::Arg(_) if !narrow => result,
+        Combine::Reduce(ReduceKind::Sum | ReduceKind::Prod) => wrapped(at, result, dtype),
+        Combine::Reduce(ReduceKind::Max) => limited(ScalarFn::Max, Scalar::lowest(dtype)),
+        Combine::Reduce(ReduceKind::Min) => limited(ScalarFn::Min, Scalar::highest(dtype)),
+        Combine::Arg(_) => result,
+    }
 }
 
 /// One element is its own sum and extreme, at position 0.

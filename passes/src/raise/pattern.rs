@@ -211,7 +211,8 @@ pub(super) fn near(constant: f64, number: f64, dtype: DType) -> bool {
         DType::F64 => 1e-14,
         DType::F16 => 1e-3,
         DType::BF16 => 1e-2,
-        DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => 2.5e-7,
+        DType::F32 | DType::Bool => 2.5e-7,
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => 0.0,
     };
     (constant - number).abs() <= rounding * number.abs()
 }

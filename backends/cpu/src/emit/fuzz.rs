@@ -15,8 +15,20 @@ use crate::vector::{Binary, Builder, Combine, Compare, Elem, Func, Helper, Load,
 const LENGTH: usize = 96;
 const ELEMS: [Elem; 7] = [Elem::F64, Elem::F32, Elem::I64, Elem::I32, Elem::U32, Elem::U8, Elem::Bool];
 /// What the arrays hold, inputs and, after them, outputs.
-const DTYPES: [DType; 9] =
-    [DType::F64, DType::F32, DType::I64, DType::I32, DType::U32, DType::U8, DType::Bool, DType::F16, DType::BF16];
+const DTYPES: [DType; 12] = [
+    DType::F64,
+    DType::F32,
+    DType::I64,
+    DType::I32,
+    DType::U32,
+    DType::U8,
+    DType::Bool,
+    DType::F16,
+    DType::BF16,
+    DType::I16,
+    DType::I8,
+    DType::U16,
+];
 
 struct Maker {
     b: Builder,

@@ -5,7 +5,7 @@ use graver_ir::{DType, Dim, Scalar};
 
 use super::cx::Cx;
 use crate::expand;
-use crate::vector::{Binary, Compare, Elem, Load, Op, Pattern, Val, Width, bits};
+use crate::vector::{Binary, Compare, Elem, Load, Op, Pattern, Shift, Val, Width, bits};
 
 /// What a body is given besides its axes.
 pub(super) trait Given {
@@ -51,7 +51,8 @@ impl Cx<'_> {
             }
             InstKind::Cast(x) => {
                 let value = self.b.cast(values[x.index()], elem);
-                self.rounded(value, dtype)
+                let value = self.rounded(value, dtype);
+                self.narrowed(value, self.b.ty(values[x.index()]).elem, dtype)
             }
             InstKind::Bitcast(x) => self.b.bitcast(values[x.index()], elem),
             InstKind::Reduced { stage, slot } => given.reduced(self, *stage, *slot),
@@ -74,8 +75,29 @@ impl Cx<'_> {
     fn rounded(&mut self, value: Val, dtype: DType) -> Val {
         match dtype {
             DType::F16 | DType::BF16 => self.b.op(Op::Round(value, dtype)),
-            DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => value,
+            DType::F64 | DType::F32 | DType::Bool => value,
+            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => value,
         }
+    }
+
+    /// A value in 32 bits as a narrow integer holds it: saturated if it was a float, else its low bits.
+    fn narrowed(&mut self, value: Val, from: Elem, dtype: DType) -> Val {
+        let (elem, bits) = match dtype {
+            DType::I16 | DType::U16 => (Elem::of(dtype), 16),
+            DType::I8 => (Elem::I32, 24),
+            DType::F64 | DType::F32 | DType::F16 | DType::BF16 | DType::Bool => return value,
+            DType::I64 | DType::I32 | DType::U32 | DType::U8 => return value,
+        };
+        if from.is_float() {
+            let limit = |limit: Scalar| Scalar::int(dtype.compute(), limit.as_i64());
+            let least = self.scalar(limit(Scalar::lowest(dtype)));
+            let most = self.scalar(limit(Scalar::highest(dtype)));
+            let value = self.b.binary(Binary::Min, value, most);
+            return self.b.binary(Binary::Max, value, least);
+        }
+        let right = if elem == Elem::U32 { Shift::Logical } else { Shift::Arithmetic };
+        let value = self.b.shift(Shift::Left, value, bits);
+        self.b.shift(right, value, bits)
     }
 
     // ---- accesses

@@ -30,7 +30,7 @@ impl Val {
     }
 }
 
-/// What an element is in registers. 16-bit floats are a matter of loads and stores.
+/// What an element is in registers. 16-bit floats, and narrow integers but `u8`, are a matter of loads and stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Elem {
     F64,
@@ -68,8 +68,8 @@ impl Elem {
             DType::F64 => Self::F64,
             DType::F32 | DType::F16 | DType::BF16 => Self::F32,
             DType::I64 => Self::I64,
-            DType::I32 => Self::I32,
-            DType::U32 => Self::U32,
+            DType::I32 | DType::I16 | DType::I8 => Self::I32,
+            DType::U32 | DType::U16 => Self::U32,
             DType::U8 => Self::U8,
             DType::Bool => Self::Bool,
         }

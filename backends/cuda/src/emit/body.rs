@@ -122,7 +122,7 @@ pub(super) fn constant(scalar: Scalar) -> String {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the two's complement of a value in range")]
         DType::I32 => format!("(i32)0x{:08x}u", int as u32),
         DType::U32 => format!("{int}u"),
-        DType::U8 => format!("(u8){int}"),
+        DType::I16 | DType::I8 | DType::U16 | DType::U8 => format!("({}){int}", stored(scalar.dtype())),
         DType::Bool => (int != 0).to_string(),
     }
 }
@@ -131,7 +131,8 @@ fn rounded(dtype: DType, value: &str) -> String {
     match dtype {
         DType::F16 => format!("gr_round_f16({value})"),
         DType::BF16 => format!("gr_round_bf16({value})"),
-        DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => value.to_owned(),
+        DType::F64 | DType::F32 | DType::Bool => value.to_owned(),
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => value.to_owned(),
     }
 }
 
@@ -141,7 +142,10 @@ fn bitcast(from: DType, to: DType, value: &str) -> String {
     match (from, to) {
         (DType::F16, DType::BF16) => format!("gr_bf16_to_float(gr_half_of_float({value}))"),
         (DType::BF16, DType::F16) => format!("gr_half_to_float(gr_bf16_of_float({value}))"),
-        (DType::F16 | DType::BF16 | DType::U8 | DType::Bool, _) => value.to_owned(),
+        (DType::I16, DType::U16) | (DType::U16, DType::I16) | (DType::I8, DType::U8) | (DType::U8, DType::I8) => {
+            format!("({}){value}", stored(to))
+        }
+        (DType::F16 | DType::BF16 | DType::I16 | DType::I8 | DType::U16 | DType::U8 | DType::Bool, _) => value.to_owned(),
         (DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32, _) => format!("gr_bits_{name}({value})"),
     }
 }

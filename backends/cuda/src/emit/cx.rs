@@ -172,7 +172,10 @@ pub(crate) const fn stored(dtype: DType) -> &'static str {
         DType::BF16 => "gr_bf16",
         DType::I64 => "i64",
         DType::I32 => "i32",
+        DType::I16 => "i16",
+        DType::I8 => "i8",
         DType::U32 => "u32",
+        DType::U16 => "u16",
         DType::U8 => "u8",
         DType::Bool => "gr_bool",
     }
@@ -183,7 +186,8 @@ pub(super) const fn computed(dtype: DType) -> &'static str {
     match dtype {
         DType::F16 | DType::BF16 => "float",
         DType::Bool => "bool",
-        DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::U8 => stored(dtype),
+        DType::F64 | DType::F32 => stored(dtype),
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => stored(dtype),
     }
 }
 

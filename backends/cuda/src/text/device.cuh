@@ -4,6 +4,8 @@
 typedef long long i64;
 typedef unsigned long long u64;
 typedef int i32;
+typedef short i16;
+typedef signed char i8;
 typedef unsigned int u32;
 typedef unsigned short u16;
 typedef unsigned char u8;

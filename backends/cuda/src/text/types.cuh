@@ -28,6 +28,9 @@ template <class T> struct gr_int {};
 GR_INTEGER(i64, u64, 1, 1ull << 63, ~0ull >> 1)
 GR_INTEGER(i32, u32, 1, 1u << 31, ~0u >> 1)
 GR_INTEGER(u32, u32, 0, 0, ~0u)
+GR_INTEGER(i16, u32, 1, -32768, 32767)
+GR_INTEGER(i8, u32, 1, -128, 127)
+GR_INTEGER(u16, u32, 0, 0, 65535)
 GR_INTEGER(u8, u32, 0, 0, 255)
 
 // Truncated and saturated; NaN gives 0.
@@ -68,6 +71,9 @@ GR_DEVICE float gr_get(gr_bf16 x) { return gr_bf16_to_float(x.bits); }
 GR_DEVICE i64 gr_get(i64 x) { return x; }
 GR_DEVICE i32 gr_get(i32 x) { return x; }
 GR_DEVICE u32 gr_get(u32 x) { return x; }
+GR_DEVICE i16 gr_get(i16 x) { return x; }
+GR_DEVICE i8 gr_get(i8 x) { return x; }
+GR_DEVICE u16 gr_get(u16 x) { return x; }
 GR_DEVICE u8 gr_get(u8 x) { return x; }
 GR_DEVICE bool gr_get(gr_bool x) { return x.byte != 0; }
 

@@ -221,7 +221,10 @@ pub(super) fn decode(dtype: DType, bytes: &[u8]) -> Num {
         DType::BF16 => Num::Float(bf16::from_le_bytes(first(bytes)).to_f64()),
         DType::I64 => Num::Int(i64::from_le_bytes(first(bytes))),
         DType::I32 => Num::Int(i64::from(i32::from_le_bytes(first(bytes)))),
+        DType::I16 => Num::Int(i64::from(i16::from_le_bytes(first(bytes)))),
+        DType::I8 => Num::Int(i64::from(i8::from_le_bytes(first(bytes)))),
         DType::U32 => Num::Int(i64::from(u32::from_le_bytes(first(bytes)))),
+        DType::U16 => Num::Int(i64::from(u16::from_le_bytes(first(bytes)))),
         DType::U8 => Num::Int(i64::from(bytes[0])),
         DType::Bool => Num::Int(i64::from(bytes[0] != 0)),
     }
@@ -236,7 +239,9 @@ pub(super) fn encode(dtype: DType, value: Num) -> [u8; 8] {
         DType::F32 => put(&(value.float() as f32).to_le_bytes()),
         DType::F16 => put(&f16::from_f32(value.float() as f32).to_le_bytes()),
         DType::BF16 => put(&bf16::from_f32(value.float() as f32).to_le_bytes()),
-        DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => put(&value.int().to_le_bytes()[..dtype.size()]),
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 | DType::Bool => {
+            put(&value.int().to_le_bytes()[..dtype.size()])
+        }
     }
     bytes
 }

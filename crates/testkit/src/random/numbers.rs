@@ -25,6 +25,9 @@ impl Numbers {
         let max = match dtype {
             DType::Bool => 1.0,
             DType::U8 => 255.0,
+            DType::I8 => 128.0,
+            DType::U16 => 65_535.0,
+            DType::I16 => 32_768.0,
             DType::U32 => f64::from(u32::MAX),
             DType::I32 => 2f64.powi(31),
             DType::F64 | DType::F32 | DType::F16 | DType::BF16 | DType::I64 => 2f64.powi(63),

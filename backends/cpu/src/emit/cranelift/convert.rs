@@ -157,7 +157,8 @@ impl Emitter<'_, '_> {
                 let bits = self.rounded_bf16(x);
                 self.widened_bf16(bits)
             }
-            DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => x,
+            DType::F64 | DType::F32 | DType::Bool => x,
+            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => x,
         }
     }
 

@@ -109,6 +109,9 @@ impl Emitter<'_, '_> {
             DType::I64 => plain(self, types::I64),
             DType::I32 | DType::U32 => plain(self, types::I32),
             DType::U8 => self.b.ins().uload8(types::I32, FLAGS, ptr, 0),
+            DType::I8 => self.b.ins().sload8(types::I32, FLAGS, ptr, 0),
+            DType::I16 => self.b.ins().sload16(types::I32, FLAGS, ptr, 0),
+            DType::U16 => self.b.ins().uload16(types::I32, FLAGS, ptr, 0),
             DType::Bool => plain(self, types::I8),
             DType::F16 => {
                 let bits = self.b.ins().uload16(types::I32, FLAGS, ptr, 0);
@@ -137,6 +140,20 @@ impl Emitter<'_, '_> {
             DType::U8 => {
                 let word = plain(self, types::I32, 0);
                 Parts::vector(self.words_of_bytes(word))
+            }
+            DType::I8 => {
+                let word = plain(self, types::I32, 0);
+                let vector = self.b.ins().scalar_to_vector(types::I32X4, word);
+                let vector = self.bits(vector, types::I8X16);
+                let halves = self.b.ins().swiden_low(vector);
+                Parts::vector(self.b.ins().swiden_low(halves))
+            }
+            DType::I16 | DType::U16 => {
+                let halves = plain(self, types::I64, 0);
+                let vector = self.b.ins().scalar_to_vector(types::I64X2, halves);
+                let vector = self.bits(vector, types::I16X8);
+                let signed = dtype == DType::I16;
+                Parts::vector(if signed { self.b.ins().swiden_low(vector) } else { self.b.ins().uwiden_low(vector) })
             }
             DType::Bool => {
                 let word = plain(self, types::I32, 0);
@@ -173,9 +190,8 @@ impl Emitter<'_, '_> {
         let (value, elem, dtype) = match store.dtype {
             DType::F16 => (self.each(&[value], &mut |emitter, part| emitter.rounded_f16(part[0])), Elem::U32, DType::F16),
             DType::BF16 => (self.each(&[value], &mut |emitter, part| emitter.rounded_bf16(part[0])), Elem::U32, DType::BF16),
-            DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => {
-                (value, elem, store.dtype)
-            }
+            DType::F64 | DType::F32 | DType::Bool => (value, elem, store.dtype),
+            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => (value, elem, store.dtype),
         };
         for lane in 0..value.lanes {
             let address = self.lane_address(ptr, store.pattern, lane);
@@ -190,8 +206,8 @@ impl Emitter<'_, '_> {
             DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::Bool => {
                 self.b.ins().store(FLAGS, element, ptr, 0)
             }
-            DType::U8 => self.b.ins().istore8(FLAGS, element, ptr, 0),
-            DType::F16 | DType::BF16 => self.b.ins().istore16(FLAGS, element, ptr, 0),
+            DType::I8 | DType::U8 => self.b.ins().istore8(FLAGS, element, ptr, 0),
+            DType::I16 | DType::U16 | DType::F16 | DType::BF16 => self.b.ins().istore16(FLAGS, element, ptr, 0),
         };
     }
 
@@ -205,6 +221,16 @@ impl Emitter<'_, '_> {
                 self.b.ins().store(FLAGS, value.single(), ptr, 0);
             }
             DType::U8 => self.store_bytes(ptr, value.single()),
+            DType::I8 => {
+                let low = self.constant_in(Elem::U32, LANES, 0xff);
+                let bytes = self.b.ins().band(value.single(), low);
+                self.store_bytes(ptr, bytes);
+            }
+            DType::I16 | DType::U16 => {
+                let low = self.constant_in(Elem::U32, LANES, 0xffff);
+                let words = self.b.ins().band(value.single(), low);
+                self.store_halves(ptr, words);
+            }
             DType::Bool => {
                 let one = self.constant_in(Elem::U32, LANES, 1);
                 let bytes = self.b.ins().band(value.single(), one);
@@ -213,12 +239,17 @@ impl Emitter<'_, '_> {
             DType::F16 | DType::BF16 => {
                 let words =
                     if dtype == DType::F16 { self.rounded_f16(value.single()) } else { self.rounded_bf16(value.single()) };
-                let halves = self.b.ins().unarrow(words, words);
-                let vector = self.bits(halves, types::I64X2);
-                let low = self.b.ins().extractlane(vector, 0);
-                self.b.ins().store(FLAGS, low, ptr, 0);
+                self.store_halves(ptr, words);
             }
         }
+    }
+
+    /// The low halves of four words, which are below 65,536.
+    fn store_halves(&mut self, ptr: Value, words: Value) {
+        let halves = self.b.ins().unarrow(words, words);
+        let vector = self.bits(halves, types::I64X2);
+        let low = self.b.ins().extractlane(vector, 0);
+        self.b.ins().store(FLAGS, low, ptr, 0);
     }
 
     /// The low bytes of four words, which are below 256.

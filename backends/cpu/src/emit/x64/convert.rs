@@ -322,7 +322,8 @@ impl Emitter<'_> {
                 let bits = self.bits_bf16(x);
                 self.vector_imm(table::shift(Shift::Left, Elem::U32), bits, 16)
             }
-            DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => x,
+            DType::F64 | DType::F32 | DType::Bool => x,
+            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => x,
         }
     }
 }

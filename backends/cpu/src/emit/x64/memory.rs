@@ -70,6 +70,9 @@ impl Emitter<'_> {
             DType::I64 => self.asm.inst(Code::Mov_r64_rm64).def(View::R64).mem(mem).end(),
             DType::I32 | DType::U32 => self.asm.inst(Code::Mov_r32_rm32).def(View::R32).mem(mem).end(),
             DType::U8 | DType::Bool => self.asm.inst(Code::Movzx_r32_rm8).def(View::R32).mem(mem).end(),
+            DType::I8 => self.asm.inst(Code::Movsx_r32_rm8).def(View::R32).mem(mem).end(),
+            DType::I16 => self.asm.inst(Code::Movsx_r32_rm16).def(View::R32).mem(mem).end(),
+            DType::U16 => self.asm.inst(Code::Movzx_r32_rm16).def(View::R32).mem(mem).end(),
             DType::F16 | DType::BF16 => {
                 let bits = self.asm.inst(Code::Movzx_r32_rm16).def(View::R32).mem(mem).end();
                 if dtype == DType::BF16 {
@@ -96,7 +99,8 @@ impl Emitter<'_> {
             }
             DType::I64 => self.asm.inst(Code::Mov_rm64_r64).mem(mem).reg(value, View::R64).done(),
             DType::I32 | DType::U32 => self.asm.inst(Code::Mov_rm32_r32).mem(mem).reg(value, View::R32).done(),
-            DType::U8 | DType::Bool => self.asm.inst(Code::Mov_rm8_r8).mem(mem).reg(value, View::R8).done(),
+            DType::I8 | DType::U8 | DType::Bool => self.asm.inst(Code::Mov_rm8_r8).mem(mem).reg(value, View::R8).done(),
+            DType::I16 | DType::U16 => self.asm.inst(Code::Mov_rm16_r16).mem(mem).reg(value, View::R16).done(),
             DType::F16 | DType::BF16 => {
                 let words = if dtype == DType::F16 { self.narrow_f16(value) } else { self.bits_bf16(value) };
                 let bits = self.general_of(Elem::U32, words);
@@ -125,7 +129,7 @@ impl Emitter<'_> {
                 let stride = self.int(i64::try_from(dtype.size()).expect("small"));
                 self.load_lanes(mem, dtype, Steps::Stride(stride), Some(mask))
             }
-            (DType::U8 | DType::Bool | DType::F16 | DType::BF16, mask) => {
+            (DType::I8 | DType::U8 | DType::Bool | DType::I16 | DType::U16 | DType::F16 | DType::BF16, mask) => {
                 let mask = mask.map(|mask| mask.single());
                 Parts::of(lanes, &[self.load_narrow(mem, dtype, mask)])
             }
@@ -153,9 +157,13 @@ impl Emitter<'_> {
         let bytes = [Code::VEX_Vpmovzxbd_ymm_xmmm64, Code::EVEX_Vpmovzxbd_zmm_k1z_xmmm128];
         let halves = [Code::VEX_Vpmovzxwd_ymm_xmmm128, Code::EVEX_Vpmovzxwd_zmm_k1z_ymmm256];
         let floats = [Code::VEX_Vcvtph2ps_ymm_xmmm128, Code::EVEX_Vcvtph2ps_zmm_k1z_ymmm256_sae];
+        let signed_bytes = [Code::VEX_Vpmovsxbd_ymm_xmmm64, Code::EVEX_Vpmovsxbd_zmm_k1z_xmmm128];
+        let signed_halves = [Code::VEX_Vpmovsxwd_ymm_xmmm128, Code::EVEX_Vpmovsxwd_zmm_k1z_ymmm256];
         let codes = match dtype {
             DType::F16 => floats,
-            DType::BF16 => halves,
+            DType::BF16 | DType::U16 => halves,
+            DType::I16 => signed_halves,
+            DType::I8 => signed_bytes,
             DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => bytes,
         };
         let words = self.asm.inst(self.wide.of(codes)).def(self.wide.view()).mem(mem).mask(mask, true).end();
@@ -168,7 +176,8 @@ impl Emitter<'_> {
                 let zero = super::floats::Operand { lanes, count: 1, sources: [zero; 2] };
                 self.compare(crate::vector::Compare::Ne, Elem::U32, words, zero).single()
             }
-            DType::F64 | DType::F32 | DType::F16 | DType::I64 | DType::I32 | DType::U32 | DType::U8 => words,
+            DType::F64 | DType::F32 | DType::F16 => words,
+            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => words,
         }
     }
 
@@ -204,7 +213,7 @@ impl Emitter<'_> {
                 let stride = self.int(i64::try_from(dtype.size()).expect("small"));
                 self.store_lanes(mem, dtype, Steps::Stride(stride), value, Some(mask));
             }
-            (DType::U8 | DType::Bool | DType::F16 | DType::BF16, mask) => {
+            (DType::I8 | DType::U8 | DType::Bool | DType::I16 | DType::U16 | DType::F16 | DType::BF16, mask) => {
                 self.store_narrow(mem, dtype, value.single(), mask.map(|mask| mask.single()));
             }
         }
@@ -231,14 +240,18 @@ impl Emitter<'_> {
         let words = match dtype {
             DType::Bool => self.mask_ones(value),
             DType::BF16 => self.bits_bf16(value),
-            DType::F64 | DType::F32 | DType::F16 | DType::I64 | DType::I32 | DType::U32 | DType::U8 => value,
+            // Packed with saturation there: the low bits alone are small enough.
+            DType::I8 if self.wide == Wide::V3 => self.low_bits(value, 0xff),
+            DType::I16 | DType::U16 if self.wide == Wide::V3 => self.low_bits(value, 0xffff),
+            DType::F64 | DType::F32 | DType::F16 => value,
+            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => value,
         };
         match (dtype, self.wide) {
             (DType::F16, wide) => {
                 let code = wide.of([Code::VEX_Vcvtps2ph_xmmm128_ymm_imm8, Code::EVEX_Vcvtps2ph_ymmm256_k1z_zmm_imm8_sae]);
                 self.asm.inst(code).mem(mem).reg(words, wide.view()).imm8(0).mask(mask, false).done();
             }
-            (DType::BF16, Wide::V4) => {
+            (DType::BF16 | DType::I16 | DType::U16, Wide::V4) => {
                 self.asm.inst(Code::EVEX_Vpmovdw_ymmm256_k1z_zmm).mem(mem).reg(words, View::Zmm).mask(mask, false).done();
             }
             (_, Wide::V4) => {
@@ -248,12 +261,17 @@ impl Emitter<'_> {
         }
     }
 
+    fn low_bits(&mut self, words: VReg, mask: u64) -> VReg {
+        let mask = self.constant_source(Elem::U32, mask);
+        self.vector2(table::AND, words, mask)
+    }
+
     /// Words, which are small enough, packed to halves or bytes, for AVX2.
     fn store_packed(&mut self, mem: Mem, dtype: DType, words: VReg) {
         let upper = self.upper_half(words);
         let pack = self.asm.inst(Code::VEX_Vpackusdw_xmm_xmm_xmmm128).def(View::Xmm);
         let halves = pack.reg(words, View::Xmm).reg(upper, View::Xmm).end();
-        if dtype == DType::BF16 {
+        if dtype.size() == 2 {
             self.asm.inst(Code::VEX_Vmovdqu_xmmm128_xmm).mem(mem).reg(halves, View::Xmm).done();
             return;
         }

@@ -81,7 +81,8 @@ impl<'a> Tiling<'a> {
         let elem = match contract.acc {
             DType::F32 => Elem::F32,
             DType::F64 => Elem::F64,
-            DType::F16 | DType::BF16 | DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => return None,
+            DType::F16 | DType::BF16 | DType::Bool => return None,
+            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => return None,
         };
         let axes = &contract.axes;
         let size_of = |of: &[usize]| -> Dim { of.iter().map(|axis| axes[*axis].clone()).product() };
