@@ -1,6 +1,7 @@
 //! Dense arrays: constants of programs, inputs and outputs of calls, state. Their elements are the host's, or a device's until
 //! somebody reads them.
 
+mod position;
 mod storage;
 
 use std::any::Any;
@@ -16,6 +17,7 @@ use crate::dtype::{DType, Scalar};
 use crate::error::Diag;
 use crate::ty::{Shape, Type};
 
+pub use position::unravel;
 pub use storage::Remote;
 use storage::Storage;
 

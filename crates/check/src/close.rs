@@ -3,7 +3,7 @@
 //! The same program is evaluated with rounding errors by chance, from a few seeds. How far that takes an element is how far another order of
 //! additions, or another approximation of a function, may take it; what differs by many times as much is wrong.
 
-use graver_ir::{Array, DType};
+use graver_ir::{Array, DType, unravel};
 
 /// How many evaluations with rounding errors there are.
 pub(crate) const SEEDS: u64 = 3;
@@ -23,7 +23,7 @@ pub(crate) fn difference(expected: &Array, noisy: &[&Array], got: &Array) -> Opt
     let wrong = |position: &usize| differs(expected, noisy, got, *position);
     let first = (0..got.numel()).find(wrong)?;
     let all = (first..got.numel()).filter(wrong).count();
-    let index = unravelled(first, got.shape());
+    let index = unravel(first, got.shape());
     let (x, y) = (expected.get(first), got.get(first));
     Some(format!("{} at {index:?} is {y}, expected {x}; {all} of {} elements differ", got.ty(), got.numel()))
 }
@@ -68,19 +68,4 @@ pub(crate) fn first_difference(expected: &[Array], noisy: &[Vec<Array>], got: &[
         difference(expected, &around, got).map(|told| (place, told))
     };
     expected.iter().zip(got).enumerate().find_map(told)
-}
-
-fn unravelled(position: usize, shape: &[usize]) -> Vec<usize> {
-    let mut rest = position;
-    let mut index: Vec<usize> = shape
-        .iter()
-        .rev()
-        .map(|size| {
-            let place = rest % size;
-            rest /= size;
-            place
-        })
-        .collect();
-    index.reverse();
-    index
 }

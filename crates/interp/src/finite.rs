@@ -1,6 +1,6 @@
 //! Where the first NaN or infinity comes from.
 
-use graver_ir::{Diag, NodeId, Op, Scalar};
+use graver_ir::{Diag, NodeId, Op, Scalar, unravel};
 
 use crate::dense::{Data, Dense};
 use crate::graph::{At, Watch};
@@ -53,7 +53,7 @@ impl Finite<'_> {
     /// `gives inf at [3, 7] of f32[64, 10], made of 89.5`
     fn message(&self, at: &At<'_>, result: &Dense, (first, all): (usize, usize), sources: &Sources<'_>) -> String {
         let value = result.data.get(first).scalar(result.dtype);
-        let index = unravelled(first, &result.shape);
+        let index = unravel(first, &result.shape);
         let others = if all > 1 { format!(" and {} other elements", all - 1) } else { String::new() };
         let which = match at.iterations {
             [] => String::new(),
@@ -122,20 +122,4 @@ fn floats<'a>(arg: &&'a Dense) -> Option<&'a [f64]> {
         Data::Float(values) => Some(values),
         Data::Int(_) => None,
     }
-}
-
-/// The index of a row-major position.
-fn unravelled(position: usize, shape: &[usize]) -> Vec<usize> {
-    let mut rest = position;
-    let mut index: Vec<usize> = shape
-        .iter()
-        .rev()
-        .map(|size| {
-            let place = rest % size;
-            rest /= size;
-            place
-        })
-        .collect();
-    index.reverse();
-    index
 }

@@ -1,6 +1,6 @@
 //! Comparison by error bounds: how far a result may lie from an `f64` reference, and why.
 
-use graver_ir::{Array, DType, DTypeKind, Scalar};
+use graver_ir::{Array, DType, DTypeKind, Scalar, unravel};
 
 /// An error bound: `|got - expected| <= relative * |expected| + absolute`.
 ///
@@ -133,21 +133,6 @@ fn report(expected: &Array, got: &Array, position: usize, bound: Bound) -> Strin
         bound.absolute,
         got.numel()
     )
-}
-
-fn unravel(position: usize, shape: &[usize]) -> Vec<usize> {
-    let mut rest = position;
-    let mut index: Vec<usize> = shape
-        .iter()
-        .rev()
-        .map(|size| {
-            let coordinate = rest % size;
-            rest /= size;
-            coordinate
-        })
-        .collect();
-    index.reverse();
-    index
 }
 
 #[cfg(test)]
