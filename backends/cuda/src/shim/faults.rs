@@ -1,25 +1,8 @@
 //! Planted faults in kernels whose threads or phases hand values on in ways of their own: shares, tiles of transposes, attention.
 
 use super::compiler::Order;
-use super::tests::{compiler, kernel, numbers, planted, races, run};
+use super::tests::{compiler, kernel, numbers, planted, races, row_sums, run};
 use crate::emit::Emitted;
-
-const LONG_ROWS: &str = "program 1
-
-kernel k0 \"long_rows\" (
-  read p0: i32[2, 40000],
-  write p1: i32[2],
-) nest [2, 40000] {
-  stage over [0, 1] keep [0] {
-    %0: i32 = load p0[a0, a1]
-    reduce sum(%0): i32
-  }
-  stage over [0] keep [0] {
-    %0: i32 = reduced(0, 0)
-    store p1[a0] = %0
-  }
-}
-";
 
 const TRANSPOSE: &str = "program 1
 
@@ -67,7 +50,7 @@ kernel k0 \"attention\" (
 
 #[test]
 fn a_share_that_is_not_left_is_missed() {
-    let (compiler, kernel, inputs) = (compiler(), kernel(LONG_ROWS), [numbers(2 * 40_000)]);
+    let (compiler, kernel, inputs) = (compiler(), kernel(&row_sums(2, 40_000)), [numbers(2 * 40_000)]);
     let expected: Vec<u32> = inputs[0].chunks(40_000).map(|row| row.iter().sum()).collect();
     assert_eq!(kernel.phases.len(), 2, "{}", kernel.text);
     for order in [Order::Ascending, Order::Descending] {

@@ -73,22 +73,27 @@ pub(super) fn planted(kernel: &Emitted, from: &str, to: &str, everywhere: bool) 
     }
 }
 
-const ROWS: &str = "program 1
+/// The sums of rows.
+pub(super) fn row_sums(rows: usize, columns: usize) -> String {
+    format!(
+        "program 1
 
 kernel k0 \"row_sums\" (
-  read p0: i32[3, 4096],
-  write p1: i32[3],
-) nest [3, 4096] {
-  stage over [0, 1] keep [0] {
+  read p0: i32[{rows}, {columns}],
+  write p1: i32[{rows}],
+) nest [{rows}, {columns}] {{
+  stage over [0, 1] keep [0] {{
     %0: i32 = load p0[a0, a1]
     reduce sum(%0): i32
-  }
-  stage over [0] keep [0] {
+  }}
+  stage over [0] keep [0] {{
     %0: i32 = reduced(0, 0)
     store p1[a0] = %0
-  }
+  }}
+}}
+"
+    )
 }
-";
 
 const DOT: &str = "program 1
 
@@ -122,7 +127,7 @@ fn floats(count: usize) -> Vec<u32> {
 
 #[test]
 fn a_missing_barrier_changes_the_result_of_a_row() {
-    let (compiler, kernel, inputs) = (compiler(), kernel(ROWS), [numbers(3 * 4096)]);
+    let (compiler, kernel, inputs) = (compiler(), kernel(&row_sums(3, 4096)), [numbers(3 * 4096)]);
     let expected: Vec<u32> = inputs[0].chunks(4096).map(|row| row.iter().sum()).collect();
     for order in [Order::Ascending, Order::Descending] {
         assert_eq!(run(&compiler, &kernel, &inputs, 3, order), Ok(expected.clone()));
@@ -176,7 +181,7 @@ fn results_that_later_stages_read_elsewhere_lie_in_memory() {
 
 #[test]
 fn an_index_outside_is_named() {
-    let (compiler, kernel, inputs) = (compiler(), kernel(ROWS), [numbers(3 * 4096)]);
+    let (compiler, kernel, inputs) = (compiler(), kernel(&row_sums(3, 4096)), [numbers(3 * 4096)]);
     let planted = planted(&kernel, "gr_get(p0[", "gr_get(p0[1 + ", false);
     let message = run(&compiler, &planted, &inputs, 3, Order::Ascending).expect_err("it reads outside");
     assert!(message.contains("element 12288 of 12288"), "{message}");
@@ -288,10 +293,13 @@ pub(super) fn races(kernel: &Emitted, elements: &[usize]) -> Option<String> {
 
 #[test]
 fn kernels_have_no_races_and_a_missing_barrier_is_one() {
-    for (program, elements) in [(ROWS, &[3 * 4096, 3][..]), (DOT, &[2000, 1800, 1440]), (TENSOR_DOT, &[48 * 96, 40 * 96, 1920])] {
+    let rows = row_sums(3, 4096);
+    for (program, elements) in
+        [(rows.as_str(), &[3 * 4096, 3][..]), (DOT, &[2000, 1800, 1440]), (TENSOR_DOT, &[48 * 96, 40 * 96, 1920])]
+    {
         let kernel = kernel(program);
         assert_eq!(races(&kernel, elements), None);
-        if kernel.text.contains("gr_sync();") && program != ROWS {
+        if kernel.text.contains("gr_sync();") && program != rows {
             let planted = planted(&kernel, "gr_sync();", "", false);
             assert!(races(&planted, elements).is_some(), "{}", planted.text);
         }

@@ -6,22 +6,9 @@ use graver_ir::{DType, Op, Shape};
 use super::numbers::Numbers;
 use super::{Gen, Known, Recipe, scalar};
 use crate::fill::Fill;
+use crate::samples::{INTS, NUMBERS};
 
 pub(super) const RECIPES: &[Recipe] = &[constant, size, iota, gather, scatter, block, update, sort];
-
-const NUMBERS: [DType; 11] = [
-    DType::F64,
-    DType::F32,
-    DType::F16,
-    DType::BF16,
-    DType::I64,
-    DType::I32,
-    DType::I16,
-    DType::I8,
-    DType::U32,
-    DType::U16,
-    DType::U8,
-];
 
 /// A constant array in the place of a value that there is.
 fn constant(g: &mut Gen<'_>) -> Option<()> {
@@ -68,7 +55,7 @@ fn positions(g: &mut Gen<'_>) -> Option<(Known, Known, GatherAxes)> {
             if Shape(dims.clone()).as_const().is_none() && g.inputs.is_none() {
                 return None;
             }
-            let dtype = *g.rng.pick(&[DType::I64, DType::I32, DType::I16, DType::I8, DType::U32, DType::U16, DType::U8]);
+            let dtype = *g.rng.pick(&INTS);
             g.fresh(dtype, dims, Fill::Index(i64::try_from(size).ok()?))
         }
     };

@@ -120,7 +120,8 @@ impl Case {
 }
 
 const FLOATS: [DType; 4] = [DType::F64, DType::F32, DType::F16, DType::BF16];
-const NUMBERS: [DType; 11] = [
+/// Every type but `bool`.
+pub(crate) const NUMBERS: [DType; 11] = [
     DType::F64,
     DType::F32,
     DType::F16,
@@ -133,7 +134,8 @@ const NUMBERS: [DType; 11] = [
     DType::U16,
     DType::U8,
 ];
-const INTS: [DType; 7] = [DType::I64, DType::I32, DType::I16, DType::I8, DType::U32, DType::U16, DType::U8];
+/// The integers.
+pub(crate) const INTS: [DType; 7] = [DType::I64, DType::I32, DType::I16, DType::I8, DType::U32, DType::U16, DType::U8];
 
 /// Shapes that are easily got wrong, with names: rank 0 to 4, odd sizes on both sides of a vector's, zero sizes, symbols.
 fn shapes() -> Vec<(&'static str, Shape)> {
