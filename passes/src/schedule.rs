@@ -7,6 +7,7 @@
 //! Never changes what a kernel computes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use graver_ir::kernel::{BufferId, Carry, Entry, Launch, Mode, Place, Program, Step, View};
 
@@ -263,21 +264,23 @@ impl Schedule {
 
     /// The better of two orders.
     fn order(&self, entry: &Entry) -> Vec<usize> {
-        let orders = [self.sorted(entry, false), self.sorted(entry, true)];
-        let [own, greedy] = orders.map(|order| (self.peak(entry, &order), order));
+        let memory = Memory::of(self, entry);
+        let orders = [self.sorted(memory.clone(), false), self.sorted(memory.clone(), true)];
+        let [own, greedy] = orders.map(|order| (memory.clone().peak(&order), order));
         if greedy.0 < own.0 { greedy.1 } else { own.1 }
     }
 
     /// Every step after what it needs; the first of the program's order, or what adds the least memory.
-    fn sorted(&self, entry: &Entry, greedy: bool) -> Vec<usize> {
+    fn sorted(&self, mut memory: Memory, greedy: bool) -> Vec<usize> {
         let mut missing: Vec<usize> = self.before.iter().map(BTreeSet::len).collect();
-        let mut memory = Memory::of(self, entry);
         let mut ready: BTreeSet<usize> =
             (0..self.steps.len()).filter(|place| self.steps[*place].is_some() && missing[*place] == 0).collect();
         let mut order = Vec::new();
-        while let Some(next) =
-            ready.iter().copied().min_by_key(|place| if greedy { (memory.growth(*place), *place) } else { (0, *place) })
-        {
+        let next = |ready: &BTreeSet<usize>, memory: &Memory| {
+            let mut places = ready.iter().copied();
+            if greedy { places.min_by_key(|place| (memory.growth(*place), *place)) } else { places.next() }
+        };
+        while let Some(next) = next(&ready, &memory) {
             ready.remove(&next);
             memory.run(next);
             order.push(next);
@@ -290,11 +293,6 @@ impl Schedule {
         }
         assert_eq!(order.len(), self.steps.iter().flatten().count(), "S2: updates in place make no cycle");
         order
-    }
-
-    fn peak(&self, entry: &Entry, order: &[usize]) -> i64 {
-        let mut memory = Memory::of(self, entry);
-        order.iter().map(|place| memory.run(*place)).max().unwrap_or(0)
     }
 
     fn into_steps(mut self, order: &[usize]) -> Vec<Step> {
@@ -343,10 +341,11 @@ fn fails(program: &Program, step: &Step) -> bool {
 }
 
 /// Bytes of computed values that are alive while steps run.
+#[derive(Clone)]
 struct Memory {
     /// Of each step.
-    buffers: Vec<BTreeSet<usize>>,
-    bytes: Vec<i64>,
+    buffers: Rc<[BTreeSet<usize>]>,
+    bytes: Rc<[i64]>,
     uses: Vec<usize>,
     born: Vec<bool>,
     live: i64,
@@ -356,7 +355,7 @@ impl Memory {
     fn of(schedule: &Schedule, entry: &Entry) -> Self {
         let bytes =
             |buffer: &graver_ir::kernel::Buffer| if buffer.place == Place::Unplaced { buffer.bytes().nominal() } else { 0 };
-        let buffers: Vec<BTreeSet<usize>> =
+        let buffers: Rc<[BTreeSet<usize>]> =
             schedule.steps.iter().map(|step| step.as_ref().map(buffers).unwrap_or_default()).collect();
         let mut uses = vec![0; entry.buffers.len()];
         buffers.iter().flatten().for_each(|buffer| uses[*buffer] += 1);
@@ -371,6 +370,11 @@ impl Memory {
             born - if self.uses[*buffer] == 1 { self.bytes[*buffer] } else { 0 }
         };
         self.buffers[place].iter().map(change).sum()
+    }
+
+    /// The most bytes that are alive when steps run in this order.
+    fn peak(mut self, order: &[usize]) -> i64 {
+        order.iter().map(|place| self.run(*place)).max().unwrap_or(0)
     }
 
     /// The bytes alive during the step.

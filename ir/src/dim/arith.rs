@@ -274,7 +274,12 @@ fn mul(x: &Dim, y: &Dim) -> Dim {
         atoms.sort();
         Term { atoms, coeff: x.coeff.saturating_mul(y.coeff) }
     };
-    x.with_terms(|x| y.with_terms(|y| Dim::from_terms(x.iter().flat_map(|x| y.iter().map(move |y| product(x, y))))))
+    x.with_terms(|x| {
+        y.with_terms(|y| match (x, y) {
+            ([x], [y]) => Dim::from_sorted(vec![product(x, y)]),
+            _ => Dim::from_terms(x.iter().flat_map(|x| y.iter().map(move |y| product(x, y)))),
+        })
+    })
 }
 
 fn scaled(x: &Dim, times: i64) -> Dim {
@@ -318,12 +323,41 @@ impl std::iter::Sum for Dim {
 
 impl std::iter::Product for Dim {
     fn product<I: Iterator<Item = Self>>(iter: I) -> Self {
-        iter.fold(Self::ONE, |x, y| x * y)
+        let mut product = Factors::default();
+        iter.for_each(|dim| product.take(&dim));
+        product.dim()
     }
 }
 
 impl<'a> std::iter::Product<&'a Self> for Dim {
     fn product<I: Iterator<Item = &'a Self>>(iter: I) -> Self {
-        iter.fold(Self::ONE, |x, y| x * y)
+        let mut product = Factors::default();
+        iter.for_each(|dim| product.take(dim));
+        product.dim()
+    }
+}
+
+/// A product as it grows: numbers apart, which are multiplied in at the end, once.
+struct Factors {
+    number: i64,
+    rest: Option<Dim>,
+}
+
+impl Default for Factors {
+    fn default() -> Self {
+        Self { number: 1, rest: None }
+    }
+}
+
+impl Factors {
+    fn take(&mut self, dim: &Dim) {
+        match dim.as_const() {
+            Some(number) => self.number = self.number.saturating_mul(number),
+            None => self.rest = Some(self.rest.as_ref().map_or_else(|| dim.clone(), |rest| mul(rest, dim))),
+        }
+    }
+
+    fn dim(self) -> Dim {
+        self.rest.map_or(Dim::from(self.number), |rest| scaled(&rest, self.number))
     }
 }

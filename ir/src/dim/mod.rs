@@ -67,6 +67,13 @@ impl Symbol {
     pub fn name(&self) -> &str {
         &self.0.name
     }
+
+    /// A value that it may have, 64 if it may.
+    fn usual(&self) -> i64 {
+        let SymbolDecl { lo, hi, multiple, .. } = self.0.as_ref();
+        let (below, least) = (64.clamp(*lo, *hi) / multiple * multiple, 1.clamp(*lo, *hi));
+        if below >= least { below } else { ((least - 1) / multiple).saturating_add(1).saturating_mul(*multiple) }
+    }
 }
 
 impl Ord for Symbol {
@@ -295,11 +302,12 @@ impl Dim {
         })
     }
 
-    /// A number to compare sizes by: every symbol is taken as 64, within its range. It decides what is better, never what is correct.
+    /// A number to compare sizes by: every symbol is taken as 64, or as the value that it may have nearest below, or else above, that. It
+    /// decides what is better; of what is correct it tells at most that something does not hold for all sizes.
     #[must_use]
     pub fn nominal(&self) -> i64 {
         let value = self.eval_with(&mut |atom| match atom {
-            Atom::Sym(symbol) => Some(64.clamp(symbol.decl().lo, symbol.decl().hi)),
+            Atom::Sym(symbol) => Some(symbol.usual()),
             Atom::Axis(_) | Atom::FloorDiv(..) | Atom::Mod(..) | Atom::Min(..) | Atom::Max(..) => None,
         });
         value.unwrap_or(i64::MAX)

@@ -182,7 +182,7 @@ impl Buffer {
     /// The bytes that it occupies.
     #[must_use]
     pub fn bytes(&self) -> Dim {
-        self.shape.iter().product::<Dim>() * Dim::from(self.dtype.size())
+        self.shape.iter().chain([&Dim::from(self.dtype.size())]).product()
     }
 }
 

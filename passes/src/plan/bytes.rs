@@ -98,6 +98,8 @@ pub(super) struct Basis {
     products: BTreeMap<Vec<Atom>, usize>,
     /// By place.
     bounds: Vec<Bounds>,
+    /// Whether no product is negative for any sizes.
+    is_nonneg: bool,
     /// By place, for usual sizes.
     nominal: Vec<i64>,
 }
@@ -105,12 +107,13 @@ pub(super) struct Basis {
 impl Basis {
     /// What these sizes are sums of.
     pub(super) fn of<'a>(dims: impl IntoIterator<Item = &'a Dim>) -> Self {
-        let mut basis = Self { products: BTreeMap::new(), bounds: Vec::new(), nominal: Vec::new() };
+        let mut basis = Self { products: BTreeMap::new(), bounds: Vec::new(), is_nonneg: true, nominal: Vec::new() };
         for term in dims.into_iter().flat_map(Dim::terms) {
             let product = product(&term.atoms);
             if let Entry::Vacant(new) = basis.products.entry(term.atoms) {
                 new.insert(basis.bounds.len());
                 basis.bounds.push(product.bounds());
+                basis.is_nonneg &= product.bounds().lo >= 0;
                 basis.nominal.push(product.nominal());
             }
         }
@@ -185,6 +188,10 @@ impl Bytes for Plain<'_> {
     }
 
     fn is_at_least(&self, other: &Self) -> bool {
+        // Most are so coefficient by coefficient.
+        if self.basis.is_nonneg && self.coeffs.iter().zip(&other.coeffs).all(|(x, y)| x >= y) {
+            return true;
+        }
         let least = |((x, y), bounds): ((&i64, &i64), &Bounds)| {
             let coeff = x.saturating_sub(*y);
             coeff.saturating_mul(if coeff < 0 { bounds.hi } else { bounds.lo })

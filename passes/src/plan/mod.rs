@@ -100,22 +100,35 @@ const WASTE: i64 = 24;
 /// Or one part in so many of a buffer's own.
 const OWN_WASTE: i64 = 16;
 
-/// The lower of two plans, with its height: by size, and in the order that was found for usual sizes.
+/// The lower of two plans, with its height: in the order that was found for usual sizes, and by size, where that may be lower.
 fn best<T: Bytes>(items: &[Item<T>], zero: &T) -> (Vec<Item<T>>, T) {
-    let [searched, by_size] = [best_order(items), items.to_vec()].map(|order| placed(&order, zero));
+    let found = best_order(items);
+    let searched = placed(&found.order, zero);
+    if searched.1.nominal() <= found.by_size {
+        return searched;
+    }
+    let by_size = placed(items, zero);
     if by_size.1.nominal() < searched.1.nominal() { by_size } else { searched }
 }
 
-/// Plans for usual sizes, with what stood highest placed first the next time: the order of the lowest plan.
-fn best_order<T: Bytes>(items: &[Item<T>]) -> Vec<Item<T>> {
+/// The order of the lowest plan for usual sizes, and the height of that by size.
+struct Found<T> {
+    order: Vec<Item<T>>,
+    by_size: i64,
+}
+
+/// Plans for usual sizes, with what stood highest placed first the next time.
+fn best_order<T: Bytes>(items: &[Item<T>]) -> Found<T> {
     let mut order: Vec<usize> = (0..items.len()).collect();
     let sizes: Vec<Item<i64>> =
         items.iter().enumerate().map(|(place, item)| Item { buffer: place, ..item.map(T::nominal) }).collect();
     let mut best = (i64::MAX, order.clone());
+    let mut by_size = None;
     let work = items.len() * items.len();
     for _ in 0..ROUNDS.min(WORK / (work + 1)) {
         let ordered: Vec<Item<i64>> = order.iter().map(|place| sizes[*place].clone()).collect();
         let (placed, height) = placed(&ordered, &0);
+        by_size.get_or_insert(height);
         let Some(highest) = placed.iter().max_by_key(|item| (item.start + item.size, item.buffer)) else { break };
         if height < best.0 {
             best = (height, order.clone());
@@ -123,7 +136,7 @@ fn best_order<T: Bytes>(items: &[Item<T>]) -> Vec<Item<T>> {
         order.retain(|place| *place != highest.buffer);
         order.insert(0, highest.buffer);
     }
-    best.1.into_iter().map(|place| items[place].clone()).collect()
+    Found { order: best.1.into_iter().map(|place| items[place].clone()).collect(), by_size: by_size.unwrap_or(i64::MAX) }
 }
 
 /// How often a plan is tried.

@@ -73,8 +73,8 @@ fn wrong_arena(entry: &Entry, buffer: &Buffer, offset: &Dim) -> Option<String> {
 
 /// Whether the value is below zero for all sizes of one or more.
 fn is_negative(dim: &Dim) -> bool {
-    // Most are plainly not, which takes little to see.
-    dim.bounds().lo < 0 && (-nonempty(dim) - Dim::ONE).is_nonneg()
+    // Most are not for usual sizes, which takes little to see.
+    !(0..i64::MAX).contains(&dim.nominal()) && (-nonempty(dim) - Dim::ONE).is_nonneg()
 }
 
 /// With every symbol at least one: what is wrong then is wrong, although nothing happens where a size is zero.
@@ -148,7 +148,8 @@ impl Steps<'_> {
             return Some(format!("K3: b{} holds {}, the kernel takes {dtype}", view.buffer.0, buffer.dtype));
         }
         let numel = &self.numels[view.buffer.0 as usize];
-        let outside = is_negative(&view.offset) || is_negative(&(numel - &view.offset - reach));
+        let is_whole = view.offset == Dim::ZERO && reach == numel;
+        let outside = !is_whole && (is_negative(&view.offset) || is_negative(&(numel - &view.offset - reach)));
         let outside =
             outside.then(|| format!("K4: {reach} elements from {} on leave b{} of {numel}", view.offset, view.buffer.0));
         self.wrong_offset(&view.offset).or(outside)
@@ -171,25 +172,25 @@ impl Steps<'_> {
 /// What a view reaches.
 pub(super) struct Span<'a> {
     view: &'a View,
-    place: &'a Place,
+    buffer: &'a Buffer,
     reach: &'a Dim,
-    /// The bytes of the arena, if they are there: the first, and the first after them.
-    bytes: Option<(Dim, Dim)>,
+    /// The bytes of the arena for usual sizes, if they are there: the first, and the first after them.
+    usual: Option<(i64, i64)>,
 }
 
 impl<'a> Span<'a> {
     /// So many elements from the view's first on.
     pub(super) fn of(view: &'a View, buffer: &'a Buffer, reach: &'a Dim) -> Self {
-        let size = Dim::from(buffer.dtype.size());
-        let bytes = match &buffer.place {
+        let usual = match &buffer.place {
             Place::Arena(from) => {
-                let start = from + &view.offset * &size;
-                let end = &start + reach * &size;
-                Some((start, end))
+                let size = i64::try_from(buffer.dtype.size()).expect("elements are a few bytes");
+                let bytes = |elements: &Dim| elements.nominal().saturating_mul(size);
+                let start = from.nominal().saturating_add(bytes(&view.offset));
+                Some((start, start.saturating_add(bytes(reach))))
             }
             Place::Input(_) | Place::Output(_) | Place::State(_) | Place::Const(_) | Place::Unplaced => None,
         };
-        Self { view, place: &buffer.place, reach, bytes }
+        Self { view, buffer, reach, usual }
     }
 
     /// Whether both are known to share an element: from the same element on, or in the same bytes of the arena.
@@ -198,11 +199,23 @@ impl<'a> Span<'a> {
         if self.view.buffer == other.view.buffer {
             return self.view.offset == other.view.offset && known(self.reach) && known(other.reach);
         }
-        let (Some((start, end)), Some((other_start, other_end))) = (&self.bytes, &other.bytes) else {
-            return self.place == other.place && *self.place != Place::Unplaced;
+        let (Some(usual), Some(other_usual)) = (self.usual, other.usual) else {
+            return self.buffer.place == other.buffer.place && self.buffer.place != Place::Unplaced;
         };
-        // Most are plainly apart, which takes little to see.
-        let apart = other_start.is_plainly_at_least(end) || start.is_plainly_at_least(other_end);
-        !apart && known(&(end - other_start)) && known(&(other_end - start))
+        // Most are apart for usual sizes, which takes little to see.
+        let apart = usual.1 <= other_usual.0 || other_usual.1 <= usual.0;
+        !apart && {
+            let ((start, end), (other_start, other_end)) = (self.bytes(), other.bytes());
+            known(&(end - other_start)) && known(&(other_end - start))
+        }
+    }
+
+    /// The first byte of the arena, and the first after them.
+    fn bytes(&self) -> (Dim, Dim) {
+        let Place::Arena(from) = &self.buffer.place else { unreachable!("K19: only what lies in the arena has bytes there") };
+        let size = Dim::from(self.buffer.dtype.size());
+        let start = from + &self.view.offset * &size;
+        let end = &start + self.reach * &size;
+        (start, end)
     }
 }
