@@ -158,13 +158,21 @@ impl Graph {
     /// The operands in slot order.
     #[must_use]
     pub fn args(&self, id: NodeId) -> Vec<Value> {
-        let mut edges: Vec<(u16, Value)> = self
-            .dag
-            .edges_directed(id.raw(), Direction::Incoming)
-            .map(|edge| (edge.weight().slot, NodeId::of(edge.source()).out(edge.weight().out)))
-            .collect();
-        edges.sort_unstable_by_key(|(slot, _)| *slot);
-        edges.into_iter().map(|(_, value)| value).collect()
+        let edges = || self.dag.edges_directed(id.raw(), Direction::Incoming);
+        // Edges come the last first, so that the slots of a node whose operands are as they were added descend.
+        let (mut args, mut above, mut descends) = (Vec::with_capacity(4), usize::MAX, true);
+        for edge in edges() {
+            let slot = usize::from(edge.weight().slot);
+            descends &= slot < std::mem::replace(&mut above, slot);
+            args.push(NodeId::of(edge.source()).out(edge.weight().out));
+        }
+        if descends {
+            args.reverse();
+            return args;
+        }
+        let mut slots: Vec<(u16, Value)> = edges().map(|edge| edge.weight().slot).zip(args).collect();
+        slots.sort_unstable_by_key(|(slot, _)| *slot);
+        slots.into_iter().map(|(_, value)| value).collect()
     }
 
     /// The operand edges as they are, in slot order: what a verifier must see, because slots may be wrong.
@@ -284,6 +292,11 @@ impl Graph {
     /// Every node after its operands, or `None` if there is a cycle. Among the possible orders, the one of least ids.
     #[must_use]
     pub fn try_topo(&self) -> Option<Vec<NodeId>> {
+        // Most graphs are in order, which is then the one that is looked for below.
+        let ascends = |id: &NodeId| self.dag.neighbors_directed(id.raw(), Direction::Incoming).all(|from| from < id.raw());
+        if self.nodes().all(|id| ascends(&id)) {
+            return Some(self.nodes().collect());
+        }
         let mut missing = vec![0usize; self.bound()];
         let mut ready = std::collections::BinaryHeap::new();
         for id in self.nodes() {

@@ -2,10 +2,10 @@
 //!
 //! Parameters and aliases are names, not computations: they never merge.
 
-use std::collections::HashMap;
+use graver_ir::{Error, Function, Graph, Module, NodeId, Op, Value};
+use rustc_hash::FxHashMap;
 
-use graver_ir::{Error, Function, Module, Op, Type, Value};
-
+use crate::bodies::outs;
 use crate::{Changed, Cx, Pass};
 
 /// The pass.
@@ -19,40 +19,42 @@ fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
     Ok(changed)
 }
 
-/// What makes two nodes compute the same. Never iterated over, so a hash map's order is not seen.
-type Key = (Op, Vec<Value>, Vec<Type>);
+/// What makes two nodes compute the same: their types follow. Never iterated over, so a hash map's order is not seen.
+type Key<'a> = (&'a Op, Vec<Value>);
 
 fn merge(function: &mut Function) -> Changed {
-    let (mut seen, mut moved) = (HashMap::new(), HashMap::new());
-    for node in function.graph.topo() {
-        if is_a_name(function.graph.op(node)) {
-            continue;
-        }
-        let first = *seen.entry(key(function, node)).or_insert(node);
+    let graph = &function.graph;
+    let mut seen: FxHashMap<Key<'_>, NodeId> = FxHashMap::default();
+    // By node: the first one that computes the same.
+    let mut firsts: Vec<Option<NodeId>> = vec![None; graph.bound()];
+    let mut twins: Vec<(NodeId, NodeId)> = Vec::new();
+    for node in graph.topo() {
+        let first = if is_a_name(graph.op(node)) { node } else { *seen.entry(key(graph, node, &firsts)).or_insert(node) };
+        firsts[node.index()] = Some(first);
         if first != node {
-            for out in (0u16..).take(function.graph.node(node).outs.len()) {
-                function.graph.replace_uses(node.out(out), first.out(out));
-                moved.insert(node.out(out), first.out(out));
-            }
-            function.graph.remove(node);
+            twins.push((node, first));
         }
     }
-    // Once for all: a program may have as many results as it has parameters to train.
-    for result in &mut function.results {
-        result.value = moved.get(&result.value).copied().unwrap_or(result.value);
-    }
-    if moved.is_empty() { Changed::No } else { Changed::Yes }
+    let of = |(node, first): &(NodeId, NodeId)| {
+        let count = graph.node(*node).outs.len();
+        outs(*node, 0..count).into_iter().zip(outs(*first, 0..count))
+    };
+    let pairs: Vec<(Value, Value)> = twins.iter().flat_map(of).collect();
+    function.replace_all(&pairs);
+    twins.iter().for_each(|(node, _)| function.graph.remove(*node));
+    if twins.is_empty() { Changed::No } else { Changed::Yes }
 }
 
-fn key(function: &Function, node: graver_ir::NodeId) -> Key {
-    let mut args = function.graph.args(node);
-    let body = function.graph.node(node);
-    if let Op::Map(map) = &body.op
+fn key<'a>(graph: &'a Graph, node: NodeId, firsts: &[Option<NodeId>]) -> Key<'a> {
+    let op = graph.op(node);
+    let first = |arg: Value| firsts[arg.node.index()].expect("I5: operands come before users").out(arg.out);
+    let mut args: Vec<Value> = graph.args(node).into_iter().map(first).collect();
+    if let Op::Map(map) = op
         && map.commutes()
     {
         args.sort_unstable();
     }
-    (body.op.clone(), args, body.outs.clone())
+    (op, args)
 }
 
 fn is_a_name(op: &Op) -> bool {

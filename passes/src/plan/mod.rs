@@ -148,12 +148,16 @@ const WORK: usize = 8_000_000;
 fn placed<T: Bytes>(items: &[Item<T>], zero: &T) -> (Vec<Item<T>>, T) {
     let mut placed: Vec<Item<T>> = Vec::with_capacity(items.len());
     let (mut all, mut top): (Vec<Taken<T>>, T) = (Vec::with_capacity(items.len()), zero.clone());
+    // Ascending for usual sizes: numbers, for what is taken is large to be moved.
+    let mut order: Vec<usize> = Vec::with_capacity(items.len());
     for item in items {
-        let taken: Vec<&Taken<T>> = all.iter().filter(|other| other.life.meets(item.life)).collect();
+        let taken: Vec<&Taken<T>> = order.iter().map(|place| &all[*place]).filter(|other| other.life.meets(item.life)).collect();
         let item = Item { start: lowest(&taken, zero, &item.size), ..item.clone() };
         let own = Taken::of(&item);
         top = top.greater(&own.end);
-        all.insert(all.partition_point(|other| (other.low, other.high) <= (own.low, own.high)), own);
+        let key = |place: &usize| (all[*place].low, all[*place].high);
+        order.insert(order.partition_point(|place| key(place) <= (own.low, own.high)), all.len());
+        all.push(own);
         placed.push(item);
     }
     (placed, top)

@@ -1,9 +1,10 @@
 //! Where a function repeats itself: its operations as a sequence of labels, and stretches of it that agree with themselves
 //! some places later.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use graver_ir::{DType, FuncId, Function, Graph, Loc, Module, NodeId, Op, Place, Role, Type};
+use graver_ir::{DType, FuncId, Function, Graph, Loc, Module, NodeId, Op, Place, Role, StateKind, Type};
+use rustc_hash::FxHashMap;
 
 /// The operations of a function that may go to blocks, operands before users, and what they look like from outside.
 pub(super) struct Sequence {
@@ -37,9 +38,11 @@ type Line<'a> = Vec<(&'a str, u32, u32, String)>;
 pub(super) fn sequence(module: &Module, id: FuncId) -> Sequence {
     let function = module.function(id);
     let graph = &function.graph;
-    let nodes: Vec<NodeId> = graph.topo().into_iter().filter(|node| !is_given(graph, *node)).collect();
+    let once = once(module, function);
+    let nodes = graph.topo().into_iter().filter(|node| !is_given(graph, *node) && !once[node.index()]);
+    let nodes: Vec<NodeId> = nodes.collect();
     let slots = slots(module, function);
-    let (mut known, mut lines): (HashMap<Key<'_>, u32>, Lines<'_>) = (HashMap::new(), Lines::default());
+    let (mut known, mut lines): (FxHashMap<Key<'_>, u32>, Lines<'_>) = (FxHashMap::default(), Lines::default());
     let mut label = |node: &NodeId| {
         let what = what(graph.op(*node))?;
         let slots = graph.args(*node).iter().map(|arg| slots.get(&arg.node).map(String::as_str)).collect();
@@ -58,6 +61,29 @@ fn is_given(graph: &Graph, node: NodeId) -> bool {
     let is_param = |node: NodeId| matches!(graph.op(node), Op::Param(_));
     let is_alias = matches!(graph.op(node), Op::Alias);
     is_param(node) || (is_alias && graph.args(node).iter().all(|arg| is_param(arg.node)))
+}
+
+/// Scalars of what a call is given, and of the state that is no layer's own: a step's rate. They are in no block, whose copies all read them,
+/// nor are the numbers that are there for them alone.
+fn once(module: &Module, function: &Function) -> Vec<bool> {
+    let graph = &function.graph;
+    let mut once = vec![false; graph.bound()];
+    for param in &function.params {
+        let is_layers = matches!(param.role, Role::State(id) if module.state_decl(id).kind == StateKind::Param);
+        once[param.node.index()] = !is_layers && graph.ty(param.node.into()).rank() == 0;
+    }
+    let is_number = |node: NodeId| matches!(graph.op(node), Op::Const(_));
+    for node in graph.topo() {
+        let args = graph.args(node);
+        let scalar = graph.node(node).outs.iter().all(|ty| ty.rank() == 0);
+        let known = args.iter().all(|arg| once[arg.node.index()] || is_number(arg.node));
+        once[node.index()] |= scalar && known && args.iter().any(|arg| once[arg.node.index()]);
+    }
+    let numbers: Vec<NodeId> = graph.nodes().filter(|node| is_number(*node) && graph.has_users(*node)).collect();
+    for number in numbers {
+        once[number.index()] = graph.users(number).iter().all(|user| once[user.node.index()]);
+    }
+    once
 }
 
 /// Derivatives name values of the function around them; convolutions belong to chains.
@@ -94,9 +120,9 @@ fn without_numbers(path: &str) -> String {
 /// Lines by number, and of the places that were asked for.
 #[derive(Default)]
 struct Lines<'a> {
-    numbers: HashMap<Line<'a>, usize>,
+    numbers: FxHashMap<Line<'a>, usize>,
     /// Many operations have one place.
-    places: HashMap<*const Place, usize>,
+    places: FxHashMap<*const Place, usize>,
 }
 
 impl<'a> Lines<'a> {
@@ -141,7 +167,7 @@ pub(super) fn runs(labels: &[Option<u32>]) -> Vec<Run> {
 
 /// The distances at which words come again, the most frequent first.
 fn distances(labels: &[Option<u32>]) -> Vec<usize> {
-    let mut last: HashMap<&[Option<u32>], usize> = HashMap::new();
+    let mut last: FxHashMap<&[Option<u32>], usize> = FxHashMap::default();
     let mut votes: BTreeMap<usize, usize> = BTreeMap::new();
     for (place, word) in labels.windows(WORD).enumerate().filter(|(_, word)| !word.contains(&None)) {
         if let Some(before) = last.insert(word, place) {

@@ -22,14 +22,14 @@ impl Moments {
         let (m, v) = (p.slot("exp_avg"), p.slot("exp_avg_sq"));
         m.set(m.get() * beta1 + grad * (1.0 - beta1));
         v.set(v.get() * beta2 + grad.square() * (1.0 - beta2));
-        let root = v.get().sqrt() / correction(p.t, beta2).sqrt();
-        m.get() / (root + self.eps) * (rate / correction(p.t, beta1))
+        let root = v.get().sqrt() / p.once("root of the second bias", || bias(p.t, beta2).sqrt());
+        m.get() / (root + self.eps) * (rate / p.once("first bias", || bias(p.t, beta1)))
     }
 }
 
 /// `1 - beta^t`. By `expm1`, since `1 - 0.999` has lost half of an `f32`'s digits.
 #[track_caller]
-fn correction(t: Tensor, beta: f64) -> Tensor {
+fn bias(t: Tensor, beta: f64) -> Tensor {
     -(t * beta.ln()).expm1()
 }
 
@@ -94,12 +94,7 @@ impl Optimizer for Adam {
 
 impl Optimizer for AdamW {
     fn step(&self, p: &Update<'_>) -> Tensor {
-        let rate = self.common.rate_of(p);
-        let value = match self.common.decay_of(p) {
-            0.0 => p.value,
-            decay => p.value * (1.0 - rate * decay),
-        };
-        value - self.moments.change(p, p.grad, rate)
+        self.common.decayed(p) - self.moments.change(p, p.grad, self.common.rate_of(p))
     }
 
     fn patterns(&self) -> Vec<String> {

@@ -48,22 +48,29 @@ impl Common {
     /// The learning rate of a parameter in this step.
     #[track_caller]
     pub(super) fn rate_of(&self, p: &Update<'_>) -> Tensor {
-        let rate = self.rate.rate(p.done());
+        let rate = || p.once("rate", || self.rate.rate(p.done()));
         match self.scale.at(p.path) {
-            1.0 => rate,
-            scale => rate * scale,
+            1.0 => rate(),
+            scale => p.once(&format!("rate * {scale}"), || rate() * scale),
         }
     }
 
-    /// The weight decay of a parameter.
-    pub(super) fn decay_of(&self, p: &Update<'_>) -> f64 {
-        self.decay.at(p.path)
+    /// The value without what decoupled decay takes away.
+    #[track_caller]
+    pub(super) fn decayed(&self, p: &Update<'_>) -> Tensor {
+        match self.decay.at(p.path) {
+            0.0 => p.value,
+            decay => {
+                let scale = self.scale.at(p.path);
+                p.value * p.once(&format!("1 - rate * {scale} * {decay}"), || 1.0 - self.rate_of(p) * decay)
+            }
+        }
     }
 
     /// The derivative with the decay's part in it: an L2 penalty.
     #[track_caller]
     pub(super) fn penalised(&self, p: &Update<'_>) -> Tensor {
-        match self.decay_of(p) {
+        match self.decay.at(p.path) {
             0.0 => p.grad,
             decay => p.grad + p.value * decay,
         }

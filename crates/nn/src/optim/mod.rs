@@ -11,6 +11,8 @@ mod schedule;
 mod sgd;
 mod train;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::panic::Location;
 
 use graver_ir::Scalar;
@@ -89,10 +91,12 @@ pub trait Optimizer {
         count.set(count.get() + 1);
         // 16-bit derivatives are clipped, squared and averaged as wider floats.
         let grads = self.prepare(grads.map(|_, grad| grad.cast(grad.dtype().compute())));
+        let alike = Alike::default();
         for (path, param, grad) in grads.iter() {
             let value = param.get();
             let dtype = value.dtype();
-            let update = Update { path, value: value.cast(dtype.compute()), grad, t: count.get().cast(dtype.compute()), param };
+            let t = alike.once(dtype.compute(), "t", || count.get().cast(dtype.compute()));
+            let update = Update { path, value: value.cast(dtype.compute()), grad, t, param, alike: &alike };
             param.set(self.step(&update).cast(dtype));
         }
     }
@@ -126,6 +130,23 @@ pub struct Update<'a> {
     /// The number of this step as a float scalar: 1 in the first.
     pub t: Tensor,
     param: &'a Param,
+    alike: &'a Alike,
+}
+
+/// Scalars of a step that are alike for all parameters, by element type and name.
+#[derive(Debug, Default)]
+struct Alike(RefCell<BTreeMap<(DType, String), Tensor>>);
+
+impl Alike {
+    fn once(&self, dtype: DType, name: &str, value: impl FnOnce() -> Tensor) -> Tensor {
+        let key = (dtype, name.to_owned());
+        if let Some(known) = self.0.borrow().get(&key) {
+            return *known;
+        }
+        let value = value();
+        self.0.borrow_mut().insert(key, value);
+        value
+    }
 }
 
 impl Update<'_> {
@@ -143,7 +164,14 @@ impl Update<'_> {
     #[must_use]
     #[track_caller]
     pub fn done(&self) -> Tensor {
-        self.t - 1
+        self.once("done", || self.t - 1)
+    }
+
+    /// What is alike for all parameters of an element type, a scalar of `t` and of numbers, which `name` tells from others: recorded for the
+    /// first parameter that asks. Compiling a model of many parameters takes less time so; what is computed stays.
+    #[must_use]
+    pub fn once(&self, name: &str, value: impl FnOnce() -> Tensor) -> Tensor {
+        self.alike.once(self.dtype(), name, value)
     }
 
     /// The element type that the update is computed in.
