@@ -56,7 +56,7 @@ pub(super) fn compile(program: &Program, context: &Arc<Context>, nvrtc: &Nvrtc) 
     for batch in emitted.chunks(BATCH) {
         let start = Instant::now();
         let text = device_prelude() + &batch.iter().map(|kernel| kernel.text.as_str()).collect::<String>();
-        let module = load(&machine_code(&text, context, nvrtc)?, context)?;
+        let module = loaded(&text, context, nvrtc)?;
         let took = start.elapsed() / u32::try_from(batch.len()).unwrap_or(1);
         let handle = |phase: &Phase| {
             let name = CString::new(phase.name.as_str()).expect("names are words");
@@ -80,19 +80,31 @@ pub(super) fn load(cubin: &[u8], context: &Arc<Context>) -> Result<Module, Error
     Ok(Module { handle, context: Arc::clone(context) })
 }
 
-/// From the disk if the same text was compiled before.
-fn machine_code(text: &str, context: &Context, nvrtc: &Nvrtc) -> Result<Vec<u8>, Error> {
+/// From the disk if the same text was compiled before, and what lies there is whole.
+fn loaded(text: &str, context: &Arc<Context>, nvrtc: &Nvrtc) -> Result<Module, Error> {
     let key = format!("{:?} {} {text}", nvrtc.version(), context.architecture);
     let path = cache_folder().map(|folder| folder.join(format!("{:016x}_{}.cubin", hash(&key), text.len())));
-    if let Some(cubin) = path.as_ref().and_then(|path| std::fs::read(path).ok()).filter(|cubin| !cubin.is_empty()) {
-        return Ok(cubin);
+    let kept = path.as_ref().and_then(|path| std::fs::read(path).ok()).filter(|kept| is_whole(kept));
+    if let Some(module) = kept.and_then(|cubin| load(&cubin, context).ok()) {
+        return Ok(module);
     }
     let cubin = nvrtc.compile(text, &context.architecture)?.cubin;
     if let Some(path) = path {
         // A cache that cannot be written costs time, not results.
         let _ = std::fs::create_dir_all(path.parent().unwrap_or(&path)).and_then(|()| crate::write_whole(&path, &cubin));
     }
-    Ok(cubin)
+    load(&cubin, context)
+}
+
+/// Whether all of an ELF file is there, which the driver does not ask: it ends with its table of sections, or later.
+fn is_whole(cubin: &[u8]) -> bool {
+    let number = |at: usize, bytes: usize| {
+        let mut digits = cubin.get(at..at + bytes)?.iter().rev();
+        digits.try_fold(0usize, |number, byte| number.checked_mul(256)?.checked_add(usize::from(*byte)))
+    };
+    // `e_shoff`, `e_shentsize` and `e_shnum` of a 64-bit header.
+    let (Some(offset), Some(size), Some(count)) = (number(0x28, 8), number(0x3a, 2), number(0x3c, 2)) else { return false };
+    cubin.starts_with(b"\x7fELF") && offset.checked_add(size * count).is_some_and(|end| end <= cubin.len())
 }
 
 fn cache_folder() -> Option<PathBuf> {

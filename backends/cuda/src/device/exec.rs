@@ -1,4 +1,4 @@
-//! A program on a GPU: entries are recorded when they are first called with a set of sizes, and replayed.
+//! A program on a GPU. Results stay there until somebody reads them, and inputs that are there are not copied again.
 
 use std::any::Any;
 use std::fmt;
@@ -6,17 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use graver_ir::kernel::Program;
-use graver_ir::{Array, DType, Diag, Error, Sizes};
-use graver_runtime::{Binding, Device, Executable, Invocation, Stage, Working, Workspace, failure, resident, written};
+use graver_ir::{Array, Error, Sizes};
+use graver_runtime::{Device, Executable, Invocation, Stage, Working, Workspace, failure, resident, written};
 
 use super::Context;
 use super::compile::{Function, Module, compile};
 use super::memory::DeviceMemory;
-use super::record::{Places, Recorded, most_blocks};
+use super::record::most_blocks;
+use super::space::Space;
 use crate::nvrtc::Nvrtc;
-
-/// Sets of sizes that a workspace remembers, each with inputs and results of its own.
-const REMEMBERED: usize = 8;
 
 /// A program compiled for a GPU.
 pub(super) struct CudaExecutable {
@@ -33,32 +31,6 @@ pub(super) struct CudaExecutable {
 unsafe impl Send for CudaExecutable {}
 // SAFETY: as above.
 unsafe impl Sync for CudaExecutable {}
-
-/// What a workspace holds. Its calls come one after the other, so that all work in the same memory.
-#[derive(Default)]
-struct Space {
-    /// The latest first.
-    recorded: Vec<Recorded>,
-    arena: Option<DeviceMemory>,
-    scratch: Option<DeviceMemory>,
-}
-
-impl graver_runtime::Space for Space {
-    fn bytes(&self) -> usize {
-        [&self.arena, &self.scratch].into_iter().flatten().map(DeviceMemory::bytes).sum()
-    }
-}
-
-/// The address of at least so many bytes: more are allocated where there are fewer, and the old ones let go first.
-fn at_least(memory: &mut Option<DeviceMemory>, context: &Arc<Context>, bytes: usize) -> Result<u64, Error> {
-    if memory.as_ref().is_none_or(|memory| memory.bytes() < bytes) {
-        *memory = None;
-    }
-    match memory {
-        Some(memory) => Ok(memory.pointer),
-        None => Ok(memory.insert(DeviceMemory::new(context, bytes)?).pointer),
-    }
-}
 
 impl CudaExecutable {
     pub(super) fn new(program: Arc<Program>, context: &Arc<Context>, nvrtc: &Nvrtc) -> Result<Self, Error> {
@@ -103,34 +75,16 @@ impl Executable for CudaExecutable {
         let Some(space) = inner.downcast_mut::<Space>() else {
             return Err(Error::new("the workspace is of another backend"));
         };
-        let known = space.recorded.iter().position(|recorded| recorded.binding.fits(&self.program, call.entry, call.inputs));
-        let recorded = match known {
-            Some(place) => space.recorded.remove(place),
-            None => {
-                let binding = Binding::new(&self.program, call.entry, call.inputs)?;
-                space.recorded.truncate(REMEMBERED - 1);
-                Recorded::new(self, binding, call.inputs)?
-            }
-        };
-        space.recorded.insert(0, recorded);
-        let Space { recorded, arena, scratch } = space;
-        let recorded = &mut recorded[0];
-        recorded.binding.check_state(&self.program, call.state)?;
-        let zeros = |(dtype, shape): &(DType, Vec<usize>)| Array::zeroed(*dtype, shape.clone());
-        let mut outputs: Vec<Array> = recorded.binding.outputs.iter().map(zeros).collect::<Result<_, Diag>>()?;
-        let held = resident(self, &recorded.binding, call.state)?;
-        let places = Places {
-            state: held.iter().map(|memory| memory.pointer).collect(),
-            arena: at_least(arena, &self.context, recorded.binding.arena)?,
-            scratch: at_least(scratch, &self.context, recorded.scratch)?,
-        };
-        let status = recorded.run(self, call.inputs, &mut outputs, places)?;
+        let parts = space.parts(&self.context)?;
+        let binding = parts.bind(self, call.entry, call.inputs)?.clone();
+        binding.check_state(&self.program, call.state)?;
+        let held = resident(self, &binding, call.state)?;
+        let outcome = parts.run(self, call.inputs, held.iter().map(|memory| memory.pointer).collect());
         drop(held);
-        if status != u64::MAX {
-            return Err(failure(&self.program, crate::trap_of(status)));
-        }
-        written(&recorded.binding, call.state);
-        Ok(outputs)
+        let results = outcome?.map_err(|status| failure(&self.program, crate::trap_of(status)))?;
+        written(&binding, call.state);
+        let types = binding.outputs.into_iter();
+        Ok(types.zip(results).map(|((dtype, shape), memory)| Array::from_remote(dtype, shape, Box::new(memory))).collect())
     }
 
     fn compile_times(&self) -> Vec<Duration> {

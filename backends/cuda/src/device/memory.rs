@@ -3,9 +3,11 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use cudarc::driver::{result, sys};
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::sys;
 use graver_ir::{Error, Remote};
 
+use super::pool::rounded;
 use super::{Context, driver_error};
 
 /// Memory of a GPU.
@@ -17,12 +19,13 @@ pub(super) struct DeviceMemory {
 }
 
 impl DeviceMemory {
-    /// At least so many bytes; none are taken as some, so that the address is one.
+    /// Of so many bytes, taken from what lies idle or from the driver.
     pub(super) fn new(context: &Arc<Context>, bytes: usize) -> Result<Self, Error> {
         context.enter()?;
-        // SAFETY: what is in it is not read before it is written.
-        let pointer = unsafe { result::malloc_sync(bytes.max(256)) };
-        let pointer = pointer.map_err(|error| driver_error(&format!("no memory for {bytes} bytes on the GPU"), &error))?;
+        let pointer = match context.pool.take(rounded(bytes)) {
+            Some(pointer) => pointer,
+            None => allocate(context, bytes)?,
+        };
         Ok(Self { pointer, bytes, context: Arc::clone(context) })
     }
 
@@ -80,9 +83,46 @@ impl Drop for DeviceMemory {
     fn drop(&mut self) {
         // Nothing can be done about a driver that is gone.
         if self.context.enter().is_ok() {
+            let back = self.context.pool.keep(rounded(self.bytes), self.pointer);
             // SAFETY: it was allocated once; work over it was waited for.
-            let _ = unsafe { result::free_sync(self.pointer) };
+            let _ = back.map(|pointer| unsafe { result::free_sync(pointer) });
         }
+    }
+}
+
+/// From the driver; where it has none, once more after what lies idle was given back. The context is this thread's.
+fn allocate(context: &Context, bytes: usize) -> Result<sys::CUdeviceptr, Error> {
+    // SAFETY: what is in it is not read before it is written.
+    let ask = || unsafe { result::malloc_sync(rounded(bytes)) };
+    let exhausted = |error: &DriverError| error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
+    let pointer = ask().or_else(|error| {
+        if !exhausted(&error) {
+            return Err(error);
+        }
+        context.pool.empty();
+        ask()
+    });
+    pointer.map_err(|error| match (exhausted(&error), result::mem_get_info()) {
+        (true, Ok((left, whole))) => Error::new(format!(
+            "the GPU has no memory for {bytes} bytes: {left} of its {whole} are left; make the batch smaller, or let go of arrays and \
+             compiled programs that hold some"
+        )),
+        _ => driver_error(&format!("no memory for {bytes} bytes on the GPU"), &error),
+    })
+}
+
+/// At least so many bytes: more are allocated where there are fewer, and the old ones let go first.
+pub(super) fn at_least<'a>(
+    memory: &'a mut Option<DeviceMemory>,
+    context: &Arc<Context>,
+    bytes: usize,
+) -> Result<&'a DeviceMemory, Error> {
+    if memory.as_ref().is_none_or(|memory| rounded(memory.bytes) < bytes) {
+        *memory = None;
+    }
+    match memory {
+        Some(memory) => Ok(memory),
+        None => Ok(memory.insert(DeviceMemory::new(context, bytes)?)),
     }
 }
 
@@ -124,6 +164,34 @@ impl Drop for HostMemory {
         if self.context.enter().is_ok() {
             // SAFETY: it was allocated once; work over it was waited for.
             let _ = unsafe { result::free_host(self.pointer.cast::<c_void>()) };
+        }
+    }
+}
+
+/// As much on both sides.
+#[derive(Debug)]
+pub(super) struct Mirror {
+    pub(super) host: HostMemory,
+    pub(super) device: DeviceMemory,
+}
+
+impl Mirror {
+    pub(super) fn new(context: &Arc<Context>, bytes: usize) -> Result<Self, Error> {
+        Ok(Self { host: HostMemory::new(context, bytes)?, device: DeviceMemory::new(context, bytes)? })
+    }
+
+    /// At least so many bytes, as [`at_least`].
+    pub(super) fn at_least<'a>(
+        mirror: &'a mut Option<Self>,
+        context: &Arc<Context>,
+        bytes: usize,
+    ) -> Result<&'a mut Self, Error> {
+        if mirror.as_ref().is_none_or(|mirror| mirror.host.bytes().len() < bytes) {
+            *mirror = None;
+        }
+        match mirror {
+            Some(mirror) => Ok(mirror),
+            None => Ok(mirror.insert(Self::new(context, rounded(bytes))?)),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! A GPU: found when it is asked for, through libraries that are opened then. Kernels are compiled by NVRTC to machine code,
-//! which is kept on disk by its text; every entry at every set of sizes is one graph, recorded once and replayed.
+//! which is kept on disk by its text; an entry at a set of sizes that comes again is one graph, recorded once and replayed.
 
 mod ceilings;
 mod compile;
 mod exec;
 mod memory;
+mod pool;
 mod record;
+mod space;
 
 use std::panic::catch_unwind;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use graver_ir::{Error, Target};
 use graver_runtime::{Backend, Executable};
 
 use crate::nvrtc::Nvrtc;
+use pool::Pool;
 
 pub use ceilings::Ceilings;
 
@@ -72,6 +75,7 @@ struct Context {
     architecture: String,
     /// Multiprocessors.
     processors: usize,
+    pool: Pool,
 }
 
 // SAFETY: the driver may be called from any thread; the context is made current before each call.
@@ -113,7 +117,14 @@ impl Context {
         let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed)?;
         let suffix = if (major, minor) == (9, 0) { "a" } else { "" };
         let architecture = format!("sm_{major}{minor}{suffix}");
-        Ok(Self { device, context, name, architecture, processors: usize::try_from(processors).unwrap_or(1) })
+        Ok(Self {
+            device,
+            context,
+            name,
+            architecture,
+            processors: usize::try_from(processors).unwrap_or(1),
+            pool: Pool::default(),
+        })
     }
 
     /// Makes it this thread's.
@@ -125,8 +136,10 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // Nothing can be done about a driver that is gone.
-        // SAFETY: it was retained once.
+        if self.enter().is_ok() {
+            self.pool.empty();
+        }
+        // SAFETY: it was retained once. Nothing can be done about a driver that is gone.
         let _ = unsafe { result::primary_ctx::release(self.device) };
     }
 }

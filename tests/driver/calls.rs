@@ -1,0 +1,190 @@
+//! What a call copies, records and replays.
+
+use graver::prelude::*;
+
+use crate::fake::{Counts, Driver};
+use crate::{Cache, with_driver};
+
+fn gpu() -> Device {
+    cuda(0).expect("there is a driver")
+}
+
+fn ramp(len: usize) -> Array {
+    Array::from_vec([len], (0u16..).take(len).map(f32::from).collect()).expect("sizes agree")
+}
+
+/// What work does to some counts.
+fn change<const N: usize>(driver: &Driver, of: impl Fn(&Counts) -> [u64; N], work: impl FnOnce()) -> [u64; N] {
+    let before = of(&driver.counts());
+    work();
+    let after = of(&driver.counts());
+    std::array::from_fn(|place| after[place] - before[place])
+}
+
+/// In, within, out; the status word of a call goes out.
+fn copies(counts: &Counts) -> [u64; 3] {
+    [counts.copied_in, counts.copied_within, counts.copied_out]
+}
+
+fn graphs(counts: &Counts) -> [u64; 2] {
+    [counts.captures, counts.replays]
+}
+
+#[test]
+fn sizes_are_recorded_when_they_come_again() {
+    with_driver("calls::sizes_are_recorded_when_they_come_again", Cache::Kept, |driver| {
+        let double = compile(|x: Tensor| x * 2.0 + 1.0, spec::<f32>(["n"]), &gpu()).expect("it is well typed");
+        let call = |len: usize| {
+            let y = double.call(&ramp(len)).expect("it fits");
+            assert!(y.to_f64().iter().enumerate().all(|(at, y)| *y == 2.0 * at as f64 + 1.0), "{y:?}");
+        };
+        // There is memory for all that follows, so that it stays where it is.
+        call(300);
+        // A text that grows.
+        assert_eq!(change(driver, graphs, || (1..40).for_each(call)), [0, 0]);
+        assert_eq!(change(driver, graphs, || call(39)), [1, 1]);
+        assert_eq!(change(driver, graphs, || (0..3).for_each(|_| call(39))), [0, 3]);
+        // Eight sizes are remembered, the latest.
+        assert_eq!(change(driver, graphs, || (100..107).for_each(call)), [0, 0]);
+        assert_eq!(change(driver, graphs, || call(39)), [0, 1]);
+        assert_eq!(change(driver, graphs, || (200..208).for_each(call)), [0, 0]);
+        assert_eq!(change(driver, graphs, || (call(39), call(207)).1), [1, 1]);
+        assert!(driver.counts().live.graphs <= 8, "graphs are let go of");
+    });
+}
+
+#[test]
+fn memory_of_growing_calls_is_asked_for_seldom() {
+    with_driver("calls::memory_of_growing_calls_is_asked_for_seldom", Cache::Kept, |driver| {
+        let sum = compile(|x: Tensor| (x * 2.0).sum(..) + x, spec::<f32>(["n"]), &gpu()).expect("it is well typed");
+        let grow = |from: usize, to: usize| (from..to).step_by(8).for_each(|len| drop(sum.call(&ramp(len)).expect("it fits")));
+        grow(1000, 1001);
+        let allocations = |counts: &Counts| [counts.allocations];
+        let [asked] = change(driver, allocations, || grow(1008, 2000));
+        assert!(asked <= 40, "{asked} allocations in 124 calls");
+        assert_eq!(change(driver, allocations, || grow(1800, 2000)), [0]);
+    });
+}
+
+#[test]
+fn results_stay_until_somebody_reads_them() {
+    with_driver("calls::results_stay_until_somebody_reads_them", Cache::Kept, |driver| {
+        let device = gpu();
+        let double = compile(|x: Tensor| x * 2.0, spec::<f32>(["n"]), &device).expect("it is well typed");
+        let both = compile(|(x, y): (Tensor, Tensor)| x + y, (spec::<f32>(["n"]), spec::<f32>(["n"])), &device);
+        let both = both.expect("it is well typed");
+        // Small results are handed over by a copy on the device, large ones are written where they are to be.
+        for (len, within) in [(100, 1), (40_000, 0)] {
+            let x = ramp(len);
+            let mut y = double.call(&x).expect("it fits");
+            assert_eq!(change(driver, copies, || y = double.call(&x).expect("it fits")), [1, within, 1]);
+            assert!(!y.is_on_host());
+            let mut z = y.clone();
+            assert_eq!(change(driver, copies, || z = double.call(&y).expect("it fits")), [0, within, 1]);
+            assert_eq!(change(driver, copies, || z = both.call((&z, &y)).expect("it fits")), [0, within, 1]);
+            assert_eq!(change(driver, copies, || assert_eq!(z.to_f64()[99], 99.0 * 6.0)), [0, 0, 1]);
+            assert_eq!(change(driver, copies, || assert_eq!(z.to_f64()[1], 6.0)), [0, 0, 0]);
+            // What the host changes is copied again.
+            let mut changed = z.clone();
+            changed.as_mut_slice::<f32>().expect("they are floats")[1] = 50.0;
+            assert_eq!(change(driver, copies, || y = double.call(&changed).expect("it fits")), [1, within, 1]);
+            assert_eq!((y.to_f64()[1], z.to_f64()[1]), (100.0, 6.0));
+        }
+    });
+}
+
+#[test]
+fn results_that_are_kept_are_their_own() {
+    with_driver("calls::results_that_are_kept_are_their_own", Cache::Kept, |driver| {
+        let double = compile(|x: Tensor| x * 2.0, spec::<f32>(["n"]), &gpu()).expect("it is well typed");
+        for len in [10, 30_000] {
+            let inputs: Vec<Array> =
+                (0..6u8).map(|number| Array::full([len], Scalar::float(DType::F32, f64::from(number)))).collect();
+            let kept: Vec<Array> = inputs.iter().map(|x| double.call(x).expect("it fits")).collect();
+            assert!(kept.iter().zip(0..).all(|(y, number)| y.to_f64().iter().all(|y| *y == 2.0 * f64::from(number))), "{len}");
+        }
+        // Pieces that were let go of are used again.
+        let x = ramp(30_000);
+        let again = || (0..5).for_each(|_| drop(double.call(&x).expect("it fits")));
+        assert_eq!(change(driver, |counts| [counts.allocations], again), [0]);
+    });
+}
+
+#[derive(Module)]
+struct Line {
+    fc: Linear,
+}
+
+#[test]
+fn state_stays_and_two_programs_share_it() {
+    with_driver("calls::state_stays_and_two_programs_share_it", Cache::Kept, |driver| {
+        let (device, model) = (gpu(), Line { fc: Linear::new(4, 2).init(&mut Init::seed(0)) });
+        let inputs = (spec::<f32>(("n", 4)), spec::<f32>(("n", 2)));
+        let step = |device: &Device| {
+            let step = train_step(&model, Sgd::new(0.1).momentum(0.9), inputs.clone(), |m, (x, y)| {
+                let error = m.fc.forward(x) - y;
+                (error * error).mean(..)
+            });
+            step.compile(device).expect("it is well typed")
+        };
+        let eval = compile(|x| model.fc.forward(x), spec::<f32>(("n", 4)), &device).expect("it is well typed");
+        let (mut train, mut plain) = (step(&device), step(&cpu_with_threads(1)));
+        let x = Array::from_vec([2, 4], vec![0.5f32, -1.0, 2.0, 0.0, 1.0, 1.5, -0.5, 0.25]).expect("sizes agree");
+        let y = Array::from_vec([2, 2], vec![1.0f32, 0.0, -1.0, 0.5]).expect("sizes agree");
+        let slots = u64::try_from(train.state().entries().count()).expect("few");
+        let mut loss = train.run((&x, &y)).expect("it fits");
+        plain.run((&x, &y)).expect("it fits");
+        for _ in 0..4 {
+            let [within, ..] = change(driver, copies, || loss = train.run((&x, &y)).expect("it fits"));
+            assert_eq!(within, 2, "the inputs, and nothing of the {slots} slots");
+            let expected = plain.run((&x, &y)).expect("it fits").item().expect("a scalar");
+            assert!((loss.item().expect("a scalar") - expected).abs() < 1e-6);
+        }
+        let mut out = loss.clone();
+        assert_eq!(change(driver, copies, || out = eval.call_with(train.state(), &x).expect("it fits")), [1, 1, 1]);
+        let weight = |step: &Step<_, Tensor>| step.state().entries().map(|entry| entry.value.to_f64()).collect::<Vec<_>>();
+        let close = |(x, y): (&Vec<f64>, &Vec<f64>)| x.iter().zip(y).all(|(x, y)| (x - y).abs() < 1e-5);
+        let mut got = Vec::new();
+        assert_eq!(change(driver, copies, || got = weight(&train)), [0, 0, slots]);
+        assert!(got.iter().zip(&weight(&plain)).all(close));
+        // The state outlives the program that trained it.
+        let kept = train.state().clone();
+        drop(train);
+        assert_eq!(eval.call_with(&kept, &x).expect("it fits"), out);
+    });
+}
+
+#[test]
+fn values_decide_how_often() {
+    with_driver("calls::values_decide_how_often", Cache::Kept, |driver| {
+        let root = compile(
+            |x: Tensor| while_loop(x, |y| (y * y - x).abs().gt(1e-4).any(..), |y| (y + x / y) * 0.5),
+            spec::<f32>(["n"]),
+            &gpu(),
+        );
+        let root = root.expect("it is well typed");
+        let x = Array::from_vec([3], vec![4.0f32, 9.0, 2.0]).expect("sizes agree");
+        for _ in 0..3 {
+            let y = root.call(&x).expect("it fits").to_f64();
+            assert!(y.iter().zip([2.0, 3.0, 2f64.sqrt()]).all(|(y, root)| (y - root).abs() < 1e-4), "{y:?}");
+        }
+        assert_eq!(graphs(&driver.counts()), [0, 0]);
+    });
+}
+
+#[test]
+fn threads_call_at_once() {
+    with_driver("calls::threads_call_at_once", Cache::Kept, |_| {
+        let double = compile(|x: Tensor| x * 2.0, spec::<f32>(["n"]), &gpu()).expect("it is well typed");
+        std::thread::scope(|scope| {
+            for len in 1..4 {
+                let double = &double;
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        assert_eq!(double.call(&ramp(len)).expect("it fits").to_f64()[len - 1], 2.0 * (len - 1) as f64);
+                    }
+                });
+            }
+        });
+    });
+}

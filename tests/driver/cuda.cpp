@@ -1,0 +1,500 @@
+// A CUDA driver without a GPU, for tests: `libcuda.so` with the functions that graver calls. Memory is the host's, between guards and
+// poisoned; kernels are libraries that `nvrtc.cpp` made. What is put on a stream happens as late as it may: when the stream is waited
+// for. A captured stream records; a graph replays. Errors are those of the real driver; what a kernel does wrong is said on stderr.
+//
+// It knows nothing of time, of caches, of two things at once, nor how a real GPU numbers the fragments of its instructions.
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <dlfcn.h>
+#include <elf.h>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <unistd.h>
+#include <vector>
+
+typedef int CUresult;
+typedef uint64_t u64;
+typedef uint32_t u32;
+typedef uint8_t u8;
+
+enum {
+    SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, INVALID_DEVICE = 101, INVALID_IMAGE = 200, INVALID_CONTEXT = 201,
+    INVALID_HANDLE = 400, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, LAUNCH_OUT_OF_RESOURCES = 701, NOT_SUPPORTED = 801,
+    STREAM_CAPTURE_UNSUPPORTED = 900, STREAM_CAPTURE_INVALIDATED = 901,
+};
+
+static const std::map<int, std::pair<const char*, const char*>> ERRORS = {
+    {SUCCESS, {"CUDA_SUCCESS", "no error"}},
+    {INVALID_VALUE, {"CUDA_ERROR_INVALID_VALUE", "invalid argument"}},
+    {OUT_OF_MEMORY, {"CUDA_ERROR_OUT_OF_MEMORY", "out of memory"}},
+    {NOT_INITIALIZED, {"CUDA_ERROR_NOT_INITIALIZED", "initialization error"}},
+    {INVALID_DEVICE, {"CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"}},
+    {INVALID_IMAGE, {"CUDA_ERROR_INVALID_IMAGE", "device kernel image is invalid"}},
+    {INVALID_CONTEXT, {"CUDA_ERROR_INVALID_CONTEXT", "invalid device context"}},
+    {INVALID_HANDLE, {"CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"}},
+    {NOT_FOUND, {"CUDA_ERROR_NOT_FOUND", "named symbol not found"}},
+    {ILLEGAL_ADDRESS, {"CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"}},
+    {LAUNCH_OUT_OF_RESOURCES, {"CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", "too many resources requested for launch"}},
+    {NOT_SUPPORTED, {"CUDA_ERROR_NOT_SUPPORTED", "operation not supported"}},
+    {STREAM_CAPTURE_UNSUPPORTED, {"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", "operation not permitted when stream is capturing"}},
+    {STREAM_CAPTURE_INVALIDATED,
+     {"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", "operation failed due to a previous error during capture"}},
+};
+
+// ---- what there is
+
+// What happened so far, and what lives, in the order of `Counts` in `fake.rs`.
+struct Counts {
+    u64 copied_in, bytes_in, copied_out, bytes_out, copied_within, launches, captures, replays, modules_loaded, allocations;
+    u64 live_allocations, live_bytes, live_pinned, live_streams, live_graphs, live_modules, live_contexts;
+};
+
+struct Allocation {
+    u64 bytes;
+    bool pinned;
+};
+
+// Does what was enqueued.
+typedef std::function<CUresult()> Work;
+
+struct Graph { std::vector<Work> works; };
+struct Stream {
+    std::deque<Work> queue;
+    std::unique_ptr<Graph> captured;
+    bool invalid = false;
+};
+// `gr_launch` of `shim.h`.
+struct Launch {
+    void* const* parameters;
+    const int64_t* lengths;
+    const int64_t* sizes;
+    u64* status;
+    int64_t blocks;
+    u32 threads, launch, barriers, order;
+    char* message;
+};
+struct Function {
+    void (*run)(const Launch*);
+    u32 threads;
+    std::vector<u32> sizes;
+};
+struct Module {
+    void* library;
+    std::map<std::string, std::unique_ptr<Function>> functions;
+};
+
+static const u64 GUARD = 256;
+static std::recursive_mutex all;
+static std::map<u64, Allocation> memory;
+static std::set<void*> streams, graphs, modules, functions;
+static Stream null_stream;
+static Counts counts;
+static u64 limit = ~0ull;
+static int capability = 9;
+static int fault = SUCCESS, retained = 0;
+static bool started = false;
+static std::map<std::string, std::pair<u64, int>> failures;
+static thread_local bool current = false;
+static thread_local Stream* capturing = nullptr;
+
+static int failed_kernel(const char* what, const std::string& why) {
+    fprintf(stderr, "fake GPU: %s: %s\n", what, why.c_str());
+    return fault = ILLEGAL_ADDRESS;
+}
+
+// Bytes from an address to the end of what was allocated around it.
+static int64_t room(u64 address) {
+    auto after = memory.upper_bound(address);
+    if (after == memory.begin()) return 0;
+    auto& [begin, allocation] = *--after;
+    return address < begin + allocation.bytes ? (int64_t)(begin + allocation.bytes - address) : 0;
+}
+
+static bool is_pinned(const void* pointer) {
+    auto after = memory.upper_bound((u64)pointer);
+    return after != memory.begin() && room((u64)pointer) > 0 && (--after)->second.pinned;
+}
+
+static CUresult allocate(void** to, u64 bytes, bool pinned) {
+    if (!to || !bytes) return INVALID_VALUE;
+    if (!pinned && (bytes > limit || counts.live_bytes > limit - bytes)) return OUT_OF_MEMORY;
+    u8* whole = (u8*)aligned_alloc(GUARD, (bytes + GUARD - 1) / GUARD * GUARD + 2 * GUARD);
+    if (!whole) return OUT_OF_MEMORY;
+    memset(whole, 0xa5, GUARD);
+    memset(whole + GUARD, 0xff, bytes);
+    memset(whole + GUARD + bytes, 0xa5, GUARD);
+    memory[(u64)whole + GUARD] = {bytes, pinned};
+    counts.allocations += !pinned;
+    (pinned ? counts.live_pinned : counts.live_allocations)++;
+    if (!pinned) counts.live_bytes += bytes;
+    *to = whole + GUARD;
+    return SUCCESS;
+}
+
+static CUresult release(u64 address, bool pinned) {
+    auto found = memory.find(address);
+    if (found == memory.end() || found->second.pinned != pinned) return INVALID_VALUE;
+    const u64 bytes = found->second.bytes;
+    u8* whole = (u8*)address - GUARD;
+    for (u64 i = 0; i < GUARD; i++)
+        if (whole[i] != 0xa5 || whole[GUARD + bytes + i] != 0xa5) return failed_kernel("memory", "somebody wrote beside what was allocated");
+    memset(whole, 0xdd, bytes + 2 * GUARD);
+    free(whole);
+    memory.erase(found);
+    (pinned ? counts.live_pinned : counts.live_allocations)--;
+    if (!pinned) counts.live_bytes -= bytes;
+    return SUCCESS;
+}
+
+// ---- streams
+
+static CUresult flush(Stream& stream) {
+    while (!stream.queue.empty()) {
+        Work work = std::move(stream.queue.front());
+        stream.queue.pop_front();
+        if (fault == SUCCESS) work();
+    }
+    return fault;
+}
+
+static CUresult put(Stream& stream, Work work) {
+    if (stream.captured) stream.captured->works.push_back(std::move(work));
+    else stream.queue.push_back(std::move(work));
+    return SUCCESS;
+}
+
+static Stream* stream_of(void* handle) {
+    if (!handle) return &null_stream;
+    return streams.count(handle) ? (Stream*)handle : nullptr;
+}
+
+// Copies when it is its turn; both sides must be there then, a side of the host's that is not pinned being nobody's business.
+static Work copying(u64 to, u64 from, u64 bytes, bool to_host, bool from_host) {
+    return [=] {
+        if (!(to_host && !is_pinned((void*)to)) && room(to) < (int64_t)bytes) return failed_kernel("copy", "its destination is not there any more");
+        if (!(from_host && !is_pinned((void*)from)) && room(from) < (int64_t)bytes) return failed_kernel("copy", "its source is not there any more");
+        memcpy((void*)to, (void*)from, bytes);
+        if (from_host) counts.copied_in++, counts.bytes_in += bytes;
+        else if (to_host) counts.copied_out++, counts.bytes_out += bytes;
+        else counts.copied_within++;
+        return (int)SUCCESS;
+    };
+}
+
+// What every call begins with: a failure that was asked for, one that sticks, a context, and whether it may be called in a capture.
+static CUresult enter(const char* name, bool in_capture) {
+    auto asked = failures.find(name);
+    if (asked != failures.end() && asked->second.first-- == 0) {
+        const int code = asked->second.second;
+        failures.erase(asked);
+        return code;
+    }
+    if (!started) return NOT_INITIALIZED;
+    if (!current || !retained) return INVALID_CONTEXT;
+    if (fault != SUCCESS) return fault;
+    if (capturing && !in_capture) {
+        capturing->invalid = true;
+        return STREAM_CAPTURE_UNSUPPORTED;
+    }
+    return SUCCESS;
+}
+#define ENTER(in_capture) \
+    std::lock_guard<std::recursive_mutex> lock(all); \
+    if (const CUresult code = enter(__func__, in_capture)) return code
+#define STREAM(handle) \
+    Stream* const stream = stream_of(handle); \
+    if (!stream) return INVALID_HANDLE
+
+extern "C" {
+
+// ---- what tests ask
+
+void fake_counts(Counts* to) {
+    std::lock_guard<std::recursive_mutex> lock(all);
+    *to = counts;
+}
+// No more than so many bytes at once.
+void fake_limit(u64 bytes) { limit = bytes; }
+// Another compute capability than 9.0.
+void fake_capability(int major) { capability = major; }
+// After so many more calls, one of a function fails with a code.
+void fake_fail(const char* name, u64 after, int code) {
+    std::lock_guard<std::recursive_mutex> lock(all);
+    failures[name] = {after, code};
+}
+
+// ---- the driver
+
+CUresult cuInit(u32) { return started = true, SUCCESS; }
+CUresult cuGetErrorName(int code, const char** to) { return ERRORS.count(code) ? (*to = ERRORS.at(code).first, SUCCESS) : INVALID_VALUE; }
+CUresult cuGetErrorString(int code, const char** to) { return ERRORS.count(code) ? (*to = ERRORS.at(code).second, SUCCESS) : INVALID_VALUE; }
+
+CUresult cuDeviceGetCount(int* to) { return started ? (*to = 1, SUCCESS) : NOT_INITIALIZED; }
+CUresult cuDeviceGet(int* to, int ordinal) { return ordinal == 0 ? (*to = 0, SUCCESS) : INVALID_DEVICE; }
+CUresult cuDeviceGetName(char* to, int length, int) { return snprintf(to, length, "a GPU that is not there"), SUCCESS; }
+CUresult cuDeviceGetAttribute(int* to, int attribute, int) {
+    switch (attribute) {
+    case 16: *to = 2; return SUCCESS; // multiprocessors
+    case 75: *to = capability; return SUCCESS; // compute capability: major, minor
+    case 76: *to = 0; return SUCCESS;
+    default: return INVALID_VALUE;
+    }
+}
+
+CUresult cuDevicePrimaryCtxRetain(void** to, int) {
+    std::lock_guard<std::recursive_mutex> lock(all);
+    if (!started) return NOT_INITIALIZED;
+    counts.live_contexts = ++retained;
+    *to = &null_stream;
+    return SUCCESS;
+}
+CUresult cuDevicePrimaryCtxRelease_v2(int) {
+    std::lock_guard<std::recursive_mutex> lock(all);
+    if (!retained) return INVALID_CONTEXT;
+    counts.live_contexts = --retained;
+    return SUCCESS;
+}
+CUresult cuCtxSetCurrent(void* context) {
+    if (context && context != &null_stream) return INVALID_CONTEXT;
+    return current = context != nullptr, SUCCESS;
+}
+CUresult cuCtxSynchronize() {
+    ENTER(false);
+    flush(null_stream);
+    for (void* stream : streams) flush(*(Stream*)stream);
+    return fault;
+}
+
+// ---- memory
+
+CUresult cuMemAlloc_v2(u64* to, size_t bytes) {
+    ENTER(false);
+    return allocate((void**)to, bytes, false);
+}
+CUresult cuMemFree_v2(u64 address) {
+    ENTER(false);
+    return release(address, false);
+}
+CUresult cuMemGetInfo_v2(size_t* left, size_t* whole) {
+    ENTER(true);
+    *whole = limit;
+    *left = limit - counts.live_bytes;
+    return SUCCESS;
+}
+CUresult cuMemHostAlloc(void** to, size_t bytes, u32) {
+    ENTER(false);
+    return allocate(to, bytes, true);
+}
+CUresult cuMemFreeHost(void* pointer) {
+    ENTER(false);
+    return release((u64)pointer, true);
+}
+
+// From memory that is not pinned, what is to be copied is known when this returns; it is there when the null stream was waited for.
+CUresult cuMemcpyHtoD_v2(u64 to, const void* from, size_t bytes) {
+    ENTER(false);
+    if (room(to) < (int64_t)bytes) return INVALID_VALUE;
+    auto kept = std::make_shared<std::vector<u8>>((const u8*)from, (const u8*)from + bytes);
+    put(null_stream, [=] { return copying(to, (u64)kept->data(), bytes, false, true)(); });
+    return is_pinned(from) ? flush(null_stream) : SUCCESS;
+}
+CUresult cuMemcpyDtoH_v2(void* to, u64 from, size_t bytes) {
+    ENTER(false);
+    if (room(from) < (int64_t)bytes) return INVALID_VALUE;
+    if (CUresult code = flush(null_stream)) return code;
+    return copying((u64)to, from, bytes, true, false)();
+}
+CUresult cuMemcpyDtoD_v2(u64 to, u64 from, size_t bytes) {
+    ENTER(false);
+    if (room(to) < (int64_t)bytes || room(from) < (int64_t)bytes) return INVALID_VALUE;
+    return put(null_stream, copying(to, from, bytes, false, false));
+}
+CUresult cuMemcpyHtoDAsync_v2(u64 to, const void* from, size_t bytes, void* handle) {
+    ENTER(true);
+    STREAM(handle);
+    if (room(to) < (int64_t)bytes) return INVALID_VALUE;
+    return put(*stream, copying(to, (u64)from, bytes, false, true));
+}
+CUresult cuMemcpyDtoHAsync_v2(void* to, u64 from, size_t bytes, void* handle) {
+    ENTER(true);
+    STREAM(handle);
+    if (room(from) < (int64_t)bytes) return INVALID_VALUE;
+    return put(*stream, copying((u64)to, from, bytes, true, false));
+}
+CUresult cuMemcpyDtoDAsync_v2(u64 to, u64 from, size_t bytes, void* handle) {
+    ENTER(true);
+    STREAM(handle);
+    if (room(to) < (int64_t)bytes || room(from) < (int64_t)bytes) return INVALID_VALUE;
+    return put(*stream, copying(to, from, bytes, false, false));
+}
+CUresult cuMemsetD8Async(u64 to, u8 byte, size_t bytes, void* handle) {
+    ENTER(true);
+    STREAM(handle);
+    if (room(to) < (int64_t)bytes) return INVALID_VALUE;
+    return put(*stream, [=] {
+        if (room(to) < (int64_t)bytes) return failed_kernel("memset", "its destination is not there any more");
+        memset((void*)to, byte, bytes);
+        return (int)SUCCESS;
+    });
+}
+
+// ---- modules
+
+CUresult cuModuleLoadData(void** to, const void* image) {
+    ENTER(false);
+    const Elf64_Ehdr* head = (const Elf64_Ehdr*)image;
+    if (memcmp(head->e_ident, ELFMAG, SELFMAG) != 0) return INVALID_IMAGE;
+    // What was linked ends with its table of sections.
+    const size_t bytes = head->e_shoff + (size_t)head->e_shnum * head->e_shentsize;
+    // A name of its own: of two files of one name the loader takes the first for both.
+    const std::string path = getenv("FAKE_CUDA") + ("/loaded_" + std::to_string(getpid())) + "_" + std::to_string(counts.modules_loaded);
+    std::ofstream(path, std::ios::binary).write((const char*)image, bytes);
+    void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (!library) fprintf(stderr, "fake GPU: %s\n", dlerror());
+    unlink(path.c_str());
+    auto connect = library ? (void (*)(int64_t (*)(u64)))dlsym(library, "fake_connect") : nullptr;
+    if (!connect) return INVALID_IMAGE;
+    connect(room);
+    Module* module = new Module{library, {}};
+    modules.insert(module);
+    counts.modules_loaded++;
+    counts.live_modules++;
+    *to = module;
+    return SUCCESS;
+}
+CUresult cuModuleUnload(void* handle) {
+    ENTER(false);
+    if (!modules.erase(handle)) return INVALID_HANDLE;
+    Module* module = (Module*)handle;
+    for (auto& [name, function] : module->functions) functions.erase(function.get());
+    dlclose(module->library);
+    delete module;
+    counts.live_modules--;
+    return SUCCESS;
+}
+CUresult cuModuleGetFunction(void** to, void* handle, const char* name) {
+    ENTER(true);
+    if (!modules.count(handle)) return INVALID_HANDLE;
+    Module* module = (Module*)handle;
+    auto run = (void (*)(const Launch*))dlsym(module->library, ("fake_run_" + std::string(name)).c_str());
+    auto describe = (void (*)(u32*, u32*, u32*))dlsym(module->library, ("fake_describe_" + std::string(name)).c_str());
+    if (!run || !describe) return NOT_FOUND;
+    auto& function = module->functions[name];
+    if (!function) {
+        function.reset(new Function{run, 0, std::vector<u32>(256)});
+        u32 count = 0;
+        describe(&function->threads, &count, function->sizes.data());
+        function->sizes.resize(count);
+        functions.insert(function.get());
+    }
+    *to = function.get();
+    return SUCCESS;
+}
+
+CUresult cuLaunchKernel(void* handle, u32 gx, u32 gy, u32 gz, u32 tx, u32 ty, u32 tz, u32, void* on, void** parameters, void** extra) {
+    ENTER(true);
+    STREAM(on);
+    if (!functions.count(handle)) return INVALID_HANDLE;
+    const Function* function = (const Function*)handle;
+    if (!gx || gy != 1 || gz != 1 || !tx || ty != 1 || tz != 1 || extra) return INVALID_VALUE;
+    if (tx > function->threads) return LAUNCH_OUT_OF_RESOURCES;
+    std::vector<std::vector<u8>> values;
+    for (size_t i = 0; i < function->sizes.size(); i++) values.emplace_back((u8*)parameters[i], (u8*)parameters[i] + function->sizes[i]);
+    return put(*stream, [=] {
+        if (!functions.count(handle)) return failed_kernel("launch", "its module was unloaded");
+        std::vector<void*> pointers;
+        for (const auto& value : values) pointers.push_back((void*)value.data());
+        char message[256] = {};
+        const Launch launch = {pointers.data(), nullptr, nullptr, nullptr, gx, tx, 0, 1, 0, message};
+        function->run(&launch);
+        counts.launches++;
+        return message[0] ? failed_kernel("kernel", message) : (int)SUCCESS;
+    });
+}
+
+// ---- streams and graphs
+
+CUresult cuStreamCreate(void** to, u32 flags) {
+    ENTER(true);
+    // Only those that do not wait for the null stream.
+    if (flags != 1) return NOT_SUPPORTED;
+    Stream* stream = new Stream;
+    streams.insert(stream);
+    counts.live_streams++;
+    *to = stream;
+    return SUCCESS;
+}
+CUresult cuStreamDestroy_v2(void* handle) {
+    ENTER(false);
+    if (!streams.count(handle)) return INVALID_HANDLE;
+    flush(*(Stream*)handle);
+    streams.erase(handle);
+    delete (Stream*)handle;
+    counts.live_streams--;
+    return SUCCESS;
+}
+CUresult cuStreamSynchronize(void* handle) {
+    std::lock_guard<std::recursive_mutex> lock(all);
+    STREAM(handle);
+    // Of a failure that a test asks for is told when all is done, as of one that sticks.
+    if (!stream->captured) flush(*stream);
+    return enter(__func__, false);
+}
+CUresult cuStreamBeginCapture_v2(void* handle, int) {
+    ENTER(false);
+    STREAM(handle);
+    if (stream == &null_stream) return STREAM_CAPTURE_UNSUPPORTED;
+    stream->captured.reset(new Graph);
+    stream->invalid = false;
+    capturing = stream;
+    return SUCCESS;
+}
+CUresult cuStreamEndCapture(void* handle, void** to) {
+    std::lock_guard<std::recursive_mutex> lock(all);
+    STREAM(handle);
+    // It ends, whatever is said of it.
+    capturing = nullptr;
+    std::unique_ptr<Graph> graph = std::move(stream->captured);
+    if (const CUresult code = enter(__func__, true)) return code;
+    if (!graph) return INVALID_VALUE;
+    *to = nullptr;
+    if (stream->invalid) return STREAM_CAPTURE_INVALIDATED;
+    counts.captures++;
+    counts.live_graphs++;
+    graphs.insert(*to = graph.release());
+    return SUCCESS;
+}
+CUresult cuGraphInstantiateWithFlags(void** to, void* handle, unsigned long long) {
+    ENTER(true);
+    if (!graphs.count(handle)) return INVALID_HANDLE;
+    Graph* instance = new Graph(*(Graph*)handle);
+    counts.live_graphs++;
+    graphs.insert(*to = instance);
+    return SUCCESS;
+}
+CUresult cuGraphLaunch(void* handle, void* on) {
+    ENTER(true);
+    STREAM(on);
+    if (!graphs.count(handle)) return INVALID_HANDLE;
+    counts.replays++;
+    for (const Work& work : ((Graph*)handle)->works) put(*stream, work);
+    return SUCCESS;
+}
+CUresult cuGraphDestroy(void* handle) {
+    ENTER(true);
+    if (!graphs.erase(handle)) return INVALID_HANDLE;
+    delete (Graph*)handle;
+    counts.live_graphs--;
+    return SUCCESS;
+}
+CUresult cuGraphExecDestroy(void* handle) { return cuGraphDestroy(handle); }
+}

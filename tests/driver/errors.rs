@@ -1,0 +1,128 @@
+//! What goes wrong is an ordinary error that says what to do, and everything works afterwards.
+
+use graver::prelude::*;
+
+use crate::fake::Live;
+use crate::{Cache, with_driver};
+
+fn gpu() -> Device {
+    cuda(0).expect("there is a driver")
+}
+
+#[test]
+fn too_little_memory() {
+    with_driver("errors::too_little_memory", Cache::Kept, |driver| {
+        let outer = compile(|x: Tensor| x.unsqueeze(0) * x.unsqueeze(1), spec::<f32>(["n"]), &gpu()).expect("it is well typed");
+        let x = |len: usize| Array::full([len], Scalar::float(DType::F32, 3.0));
+        assert_eq!(outer.call(&x(10)).expect("it fits").to_f64(), vec![9.0; 100]);
+        driver.limit(driver.counts().live.bytes + (3 << 19));
+        let error = outer.call(&x(1000)).expect_err("4 MB are too much").to_string();
+        for word in ["no memory for 4000000 bytes", "are left", "make the batch smaller"] {
+            assert!(error.contains(word), "{error}");
+        }
+        assert_eq!(outer.call(&x(10)).expect("it fits").to_f64(), vec![9.0; 100]);
+        // What lies idle is given back before that is said: many sizes, each of which fits alone.
+        let sizes = [300, 350, 400, 450, 500, 420];
+        sizes.iter().for_each(|len| drop(outer.call(&x(*len)).expect("it fits alone")));
+    });
+}
+
+#[test]
+fn a_failing_check_names_the_line_and_leaves_the_state() {
+    with_driver("errors::a_failing_check_names_the_line_and_leaves_the_state", Cache::Kept, |_| {
+        let model = Linear::new(4, 3).init(&mut Init::seed(0));
+        let inputs = (spec::<f32>(("n", 4)), spec::<i64>(["n"]));
+        let step = train_step(&model, Sgd::new(0.1), inputs, |m, (x, y)| m.forward(x).cross_entropy(y));
+        let mut step = step.compile(&gpu()).expect("it is well typed");
+        let x = Array::from_vec([2, 4], vec![0.5f32; 8]).expect("sizes agree");
+        let labels = |labels: [i64; 2]| Array::from_vec([2], labels.to_vec()).expect("sizes agree");
+        let values = |step: &Step<_, Tensor>| step.state().entries().map(|entry| entry.value.to_f64()).collect::<Vec<_>>();
+        // Launch by launch, and as a graph.
+        for _ in 0..3 {
+            step.run((&x, &labels([0, 2]))).expect("labels are in range");
+            let before = values(&step);
+            let error = step.run((&x, &labels([0, 3]))).expect_err("there is no class 3").to_string();
+            assert!(error.contains("errors.rs"), "{error}");
+            assert_eq!(values(&step), before);
+        }
+    });
+}
+
+/// Functions of the driver that a call may need, from an executable's first breath on; but for loading kernels that
+/// were kept, which are compiled again where that fails.
+const FUNCTIONS: &[&str] = &[
+    "cuModuleGetFunction",
+    "cuStreamCreate",
+    "cuMemAlloc_v2",
+    "cuMemHostAlloc",
+    "cuMemcpyHtoD_v2",
+    "cuMemcpyHtoDAsync_v2",
+    "cuMemsetD8Async",
+    "cuLaunchKernel",
+    "cuStreamBeginCapture_v2",
+    "cuStreamEndCapture",
+    "cuGraphInstantiateWithFlags",
+    "cuGraphLaunch",
+    "cuMemcpyDtoDAsync_v2",
+    "cuMemcpyDtoHAsync_v2",
+    "cuStreamSynchronize",
+];
+
+/// Every call of the driver fails once, wherever it comes: what was begun is let go of, and the next attempt succeeds.
+#[test]
+fn whatever_the_driver_refuses_once_works_the_next_time() {
+    with_driver("errors::whatever_the_driver_refuses_once_works_the_next_time", Cache::Kept, |driver| {
+        for function in FUNCTIONS {
+            let mut failed = 0;
+            for after in 0..4 {
+                driver.fail(function, after, 999);
+                let attempt = || {
+                    let known = Array::from_vec([2, 2], vec![1.0f32, 2.0, 3.0, 4.0])?;
+                    let double = |x: Tensor| x.matmul(graver::trace::constant_array(&known));
+                    let double = compile(double, spec::<f32>(("n", 2)), &cuda(0)?)?;
+                    let x = Array::from_vec([2, 2], vec![1.0f32; 4])?;
+                    (0..4).map(|_| double.call(&x)).collect::<Result<Vec<Array>, Error>>()
+                };
+                let results = attempt().or_else(|error| {
+                    assert!(error.to_string().contains("CUDA_ERROR_UNKNOWN"), "{function}: {error}");
+                    failed += 1;
+                    attempt()
+                });
+                let results = results.unwrap_or_else(|error| panic!("{function}: {error}"));
+                assert!(results.iter().all(|y| y.to_f64() == [4.0, 6.0, 4.0, 6.0]), "{function}");
+                driver.fail(function, u64::MAX, 0);
+            }
+            assert!(failed > 0, "{function} is never called");
+            assert_eq!(driver.counts().live, Live::default(), "{function}");
+        }
+    });
+}
+
+#[test]
+fn kernels_are_compiled_once_and_what_is_broken_again() {
+    with_driver("errors::kernels_are_compiled_once_and_what_is_broken_again", Cache::Fresh, |driver| {
+        let device = gpu();
+        let check = || {
+            let double = compile(|x: Tensor| x * 2.0, spec::<f32>(["n"]), &device).expect("it is well typed");
+            assert_eq!(double.call(&Array::full([1], Scalar::float(DType::F32, 1.0))).expect("it fits").to_f64(), [2.0]);
+            driver.compilations()
+        };
+        assert_eq!([check(), check()], [1, 1]);
+        let cubin = std::fs::read_dir(driver.cubins()).expect("it was made").next().expect("one was written");
+        let path = cubin.expect("it can be read").path();
+        let whole = std::fs::read(&path).expect("it can be read");
+        for (broken, compilations) in [(&whole[..whole.len() / 2], 2), (&[][..], 3), (b"what is this?".as_slice(), 4)] {
+            std::fs::write(&path, broken).expect("it can be written");
+            assert_eq!([check(), check()], [compilations; 2]);
+        }
+    });
+}
+
+#[test]
+fn gpus_that_are_not_there_or_too_old() {
+    with_driver("errors::gpus_that_are_not_there_or_too_old", Cache::Kept, |driver| {
+        assert!(cuda(1).expect_err("there is one").to_string().contains("there is no GPU 1: the CUDA driver sees 1"));
+        driver.capability(7);
+        assert!(cuda(0).expect_err("it is too old").to_string().contains("is of compute capability 7.0; 8.0 is the least"));
+    });
+}

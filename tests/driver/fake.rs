@@ -1,0 +1,184 @@
+//! A CUDA driver and an NVRTC that need no GPU (`cuda.cpp`, `nvrtc.cpp`): made once by the system's C++ compiler, found by a test's own
+//! process as the real ones are, by their names.
+
+use std::ffi::{CString, c_char, c_int};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::{env, fs};
+
+use libloading::Library;
+
+/// Says in a test's own process where the fake is.
+const FOLDER: &str = "FAKE_CUDA";
+/// As the shim's, but quickly.
+const FLAGS: &str = "-std=c++17 -O0 -fPIC -w -ffp-contract=off -fno-strict-aliasing";
+const TEXTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../backends/cuda/src/text");
+/// What a text for NVRTC begins with, the machine's names being the first of these.
+const PRELUDE: [&str; 5] = ["device.cuh", "types.cuh", "math.cuh", "random.cuh", "reduce.cuh"];
+
+/// What the driver did so far, and what of it lives.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) copied_in: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) copied_out: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) copied_within: u64,
+    pub(crate) launches: u64,
+    pub(crate) captures: u64,
+    pub(crate) replays: u64,
+    pub(crate) modules_loaded: u64,
+    pub(crate) allocations: u64,
+    pub(crate) live: Live,
+}
+
+/// What was made and not let go of.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Live {
+    pub(crate) allocations: u64,
+    pub(crate) bytes: u64,
+    pub(crate) pinned: u64,
+    pub(crate) streams: u64,
+    pub(crate) graphs: u64,
+    pub(crate) modules: u64,
+    pub(crate) contexts: u64,
+}
+
+/// The driver of this process.
+pub(crate) struct Driver {
+    cuda: Library,
+    nvrtc: Library,
+    cache: PathBuf,
+}
+
+impl Driver {
+    fn open() -> Self {
+        // SAFETY: the libraries are ours; graver opens them by the same names.
+        let open = |name: &str| unsafe { Library::new(name) }.expect("the child's path leads to it");
+        let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).expect("the parent sets it");
+        Self { cuda: open("libcuda.so.1"), nvrtc: open("libnvrtc.so.13"), cache }
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        // SAFETY: `cuda.cpp` declares it so.
+        unsafe { self.cuda.get::<unsafe extern "C" fn(*mut Counts)>(b"fake_counts").expect("it is there")(&raw mut counts) };
+        counts
+    }
+
+    /// No more than so many bytes at once from now on.
+    pub(crate) fn limit(&self, bytes: u64) {
+        // SAFETY: as above.
+        unsafe { self.cuda.get::<unsafe extern "C" fn(u64)>(b"fake_limit").expect("it is there")(bytes) };
+    }
+
+    /// Another compute capability than 9.0.
+    pub(crate) fn capability(&self, major: i32) {
+        // SAFETY: as above.
+        unsafe { self.cuda.get::<unsafe extern "C" fn(c_int)>(b"fake_capability").expect("it is there")(major) };
+    }
+
+    /// One call of a function, after so many more, fails with a code.
+    pub(crate) fn fail(&self, function: &str, after: u64, code: i32) {
+        type Fail = unsafe extern "C" fn(*const c_char, u64, c_int);
+        let name = CString::new(function).expect("a word");
+        // SAFETY: as above.
+        unsafe { self.cuda.get::<Fail>(b"fake_fail").expect("it is there")(name.as_ptr(), after, code) };
+    }
+
+    /// Calls of NVRTC so far.
+    pub(crate) fn compilations(&self) -> u64 {
+        // SAFETY: `nvrtc.cpp` declares it so.
+        unsafe { self.nvrtc.get::<unsafe extern "C" fn() -> u64>(b"fake_compilations").expect("it is there")() }
+    }
+
+    /// Where compiled kernels are kept.
+    pub(crate) fn cubins(&self) -> PathBuf {
+        self.cache.join("graver/cubin")
+    }
+}
+
+/// Whether the caller's test keeps compiled kernels for the next run, or begins without any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cache {
+    Kept,
+    Fresh,
+}
+
+/// Runs a test of this name over the fake driver, in a process of its own; afterwards nothing of the driver's may be left.
+pub(crate) fn with_driver(test: &str, cache: Cache, body: impl FnOnce(&Driver)) {
+    if env::var_os(FOLDER).is_some() {
+        let driver = Driver::open();
+        body(&driver);
+        assert_eq!(driver.counts().live, Live::default(), "something was not let go of");
+        return;
+    }
+    let folder = made();
+    let kept = match cache {
+        Cache::Kept => folder.join("cache"),
+        Cache::Fresh => folder.join(format!("cache_{test}")),
+    };
+    if cache == Cache::Fresh {
+        let _ = fs::remove_dir_all(&kept);
+    }
+    let mut child = Command::new(env::current_exe().expect("this test"));
+    child.args(["--exact", test, "--nocapture"]).env(FOLDER, folder).env("LD_LIBRARY_PATH", folder).env("XDG_CACHE_HOME", kept);
+    child.env_remove("GRAVER_NVRTC");
+    let output = child.output().expect("this test runs again");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+/// The folder of the fake, which is made if it is not there yet.
+pub(crate) fn made() -> &'static Path {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let compiler = env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
+        let command = format!("{compiler} {FLAGS}{}", if has_fma() { " -mfma" } else { "" });
+        let own = concat!(env!("CARGO_MANIFEST_DIR"), "/driver");
+        let text = |folder: &str, name: &str| fs::read_to_string(Path::new(folder).join(name)).expect("a file of the project");
+        let [device, common @ ..] = PRELUDE.map(|name| text(TEXTS, name));
+        let (common, entry) = (common.concat(), text(own, "entry.h"));
+        let files = [
+            ("device.h", device + &common),
+            ("prelude.h", text(TEXTS, "shim.h") + &common + &entry),
+            ("cuda.cpp", text(own, "cuda.cpp")),
+            ("nvrtc.cpp", text(own, "nvrtc.cpp")),
+            ("command", command.clone()),
+        ];
+        let key = files.iter().fold(0u64, |key, (_, text)| {
+            text.bytes().fold(key, |key, byte| (key ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+        });
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fake_{key:016x}"));
+        if folder.exists() {
+            return folder;
+        }
+        // Made beside, by whoever comes first: it appears whole.
+        let unfinished = folder.with_extension(std::process::id().to_string());
+        fs::create_dir_all(&unfinished).expect("the target's folder is writable");
+        files.iter().for_each(|(name, text)| fs::write(unfinished.join(name), text).expect("the target's folder is writable"));
+        let script = format!(
+            "{command} -x c++-header prelude.h -o prelude.h.gch && {command} -shared cuda.cpp -o libcuda.so.1 -ldl && \
+             {command} -shared nvrtc.cpp -o libnvrtc.so.13 && ln -s libcuda.so.1 libcuda.so"
+        );
+        let output = Command::new("sh").args(["-c", &script]).current_dir(&unfinished).output().expect("there is a shell");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        if fs::rename(&unfinished, &folder).is_err() {
+            fs::remove_dir_all(&unfinished).expect("it was made above");
+        }
+        folder
+    })
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_fma() -> bool {
+    std::arch::is_x86_feature_detected!("fma")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_fma() -> bool {
+    false
+}

@@ -1,0 +1,83 @@
+// An NVRTC without a GPU, for tests: `libnvrtc.so.13`, whose machine code is a library of the system's C++ compiler. The names of the
+// machine, which a text begins with, are exchanged for those of the shim; every kernel gets a function by which `cuda.cpp` runs it.
+// FAKE_CUDA names the folder in which `fake.rs` put the preludes.
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <unistd.h>
+
+enum { SUCCESS = 0, INVALID_OPTION = 5, COMPILATION = 6 };
+
+struct Program {
+    std::string text, code, log;
+};
+
+static unsigned long long compilations = 0;
+
+static std::string read(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    std::stringstream whole;
+    whole << file.rdbuf();
+    return whole.str();
+}
+
+// The functions by which kernels are found and run.
+static std::string entries(const std::string& text) {
+    std::string all;
+    const std::string mark = "GR_KERNEL(";
+    for (size_t at = text.find(mark); at != std::string::npos; at = text.find(mark, at + 1)) {
+        const size_t comma = text.find(',', at), end = text.find(')', at);
+        const std::string name = text.substr(at + mark.size(), comma - at - mark.size()), threads = text.substr(comma + 1, end - comma - 1);
+        all += "FAKE_ENTRY(" + name + ", " + threads + ")\n";
+    }
+    return all;
+}
+
+template <class Bytes>
+static int give(const Bytes& from, char* to) {
+    memcpy(to, from.c_str(), from.size() + 1);
+    return SUCCESS;
+}
+
+extern "C" {
+unsigned long long fake_compilations() { return compilations; }
+
+int nvrtcVersion(int* major, int* minor) { return *major = 13, *minor = 0, SUCCESS; }
+int nvrtcCreateProgram(Program** to, const char* text, const char*, int, const char* const*, const char* const*) {
+    *to = new Program{text, "", ""};
+    return SUCCESS;
+}
+int nvrtcDestroyProgram(Program** program) {
+    delete *program;
+    *program = nullptr;
+    return SUCCESS;
+}
+int nvrtcCompileProgram(Program* program, int count, const char* const* options) {
+    const std::string folder = getenv("FAKE_CUDA"), prelude = read(folder + "/device.h");
+    for (int i = 0; i < count; i++) {
+        const std::string option = options[i];
+        const bool known = option == "--std=c++17" || option == "--fmad=false" || option == "--ptxas-options=-v" || option == "--gpu-architecture=sm_90a";
+        if (!known) return program->log = "unrecognized option " + option, INVALID_OPTION;
+    }
+    if (program->text.compare(0, prelude.size(), prelude) != 0) return program->log = "the text does not begin with the prelude", COMPILATION;
+    const std::string kernels = program->text.substr(prelude.size());
+    const std::string base = folder + "/kernels_" + std::to_string(getpid()) + "_" + std::to_string(compilations++);
+    std::ofstream(base + ".cpp") << kernels << entries(kernels);
+    const std::string command = read(folder + "/command") + " -shared -include " + folder + "/prelude.h " + base + ".cpp -o " + base + ".so 2> " + base + ".log";
+    const int code = system(command.c_str());
+    program->log = read(base + ".log");
+    program->code = code ? "" : read(base + ".so");
+    for (const char* end : {".cpp", ".so", ".log"}) unlink((base + end).c_str());
+    return code ? COMPILATION : SUCCESS;
+}
+int nvrtcGetProgramLogSize(Program* program, size_t* to) { return *to = program->log.size() + 1, SUCCESS; }
+int nvrtcGetProgramLog(Program* program, char* to) { return give(program->log, to); }
+int nvrtcGetCUBINSize(Program* program, size_t* to) { return *to = program->code.size(), SUCCESS; }
+int nvrtcGetCUBIN(Program* program, char* to) { return memcpy(to, program->code.data(), program->code.size()), SUCCESS; }
+int nvrtcGetPTXSize(Program* program, size_t* to) { return *to = program->text.size() + 1, SUCCESS; }
+int nvrtcGetPTX(Program* program, char* to) { return give(program->text, to); }
+}
