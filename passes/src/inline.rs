@@ -60,7 +60,8 @@ impl Keep {
                 | Composite::RmsNorm
                 | Composite::BatchNorm
                 | Composite::CrossEntropy
-                | Composite::Attention,
+                | Composite::Attention
+                | Composite::Custom,
             )
             | None => self.derives && call.vjp.is_some(),
         };

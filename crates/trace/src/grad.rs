@@ -27,6 +27,11 @@ impl WrtLeaf {
     pub(crate) fn tensor(&self) -> Tensor {
         self.tensor
     }
+
+    /// The parameter that it is, if it is one.
+    pub(crate) fn param(&self) -> Option<ParamId> {
+        self.param
+    }
 }
 
 /// What may be differentiated with respect to: a tensor, tuples (to 4), arrays and vectors of them, and a reference to a model,

@@ -28,6 +28,8 @@ pub enum Composite {
     Attention,
     /// Attention, or a derivative of it, that a backend may know.
     Attend(Attend),
+    /// A function whose derivative the user wrote: the one that the call brings is the only one that it has.
+    Custom,
     /// Operations that a derivative computes again, instead of keeping what they compute.
     Checkpoint,
     /// Operations that the module repeats, kept as one function: its values have memory of their own.
@@ -38,7 +40,7 @@ pub enum Composite {
 
 impl Composite {
     /// Every tag.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Softmax,
         Self::LogSoftmax,
         Self::Gelu,
@@ -54,6 +56,7 @@ impl Composite {
         Self::Attend(Attend { part: AttendPart::Queries, causal: true }),
         Self::Attend(Attend { part: AttendPart::Keys, causal: false }),
         Self::Attend(Attend { part: AttendPart::Keys, causal: true }),
+        Self::Custom,
         Self::Checkpoint,
         Self::Block,
         Self::Region,
@@ -73,6 +76,7 @@ impl Composite {
             Self::CrossEntropy => "cross_entropy",
             Self::Attention => "attention",
             Self::Attend(attend) => attend.name(),
+            Self::Custom => "custom",
             Self::Checkpoint => "checkpoint",
             Self::Block => "block",
             Self::Region => "region",
@@ -126,7 +130,8 @@ pub struct Call {
     /// What the body means, if it is more than its primitives.
     pub tag: Option<Composite>,
     /// `(operands.., cotangents..) -> cotangents of operands`: a derivative that replaces the body's own. It takes a cotangent of
-    /// every float result, and gives one of every float operand, in order.
+    /// every float result, and gives one of every float operand, in order. That of a [`Composite::Custom`] takes the results between the
+    /// two, and may give cotangents of the first float operands only: with respect to the others there is no derivative.
     pub vjp: Option<FuncId>,
     /// The callee's result types.
     pub results: Vec<Type>,

@@ -1,18 +1,21 @@
 //! Derivatives of control: names pass, stops stop, calls with a derivative of their own use it.
 
-use graver_ir::op::Call;
+use graver_ir::op::{Call, Composite};
 use graver_ir::{Diag, Graph, Loc, Module, NodeId, Value};
 
+use super::path::Path;
+use crate::bodies::outs;
 use crate::build::Build;
 use crate::inline::splice;
 
 /// The cotangents of a call's float operands by the derivative that it brings, which is written out in place.
 ///
-/// The derivative takes the operands and a cotangent of every float result; it gives a cotangent of every float operand.
+/// The derivative takes the operands and a cotangent of every float result; it gives a cotangent of every float operand. One that the user
+/// wrote takes the results too, and gives cotangents of the first operands.
 pub(super) fn call_vjp(
     module: &Module,
-    graph: &mut Graph,
-    node: NodeId,
+    path: &Path,
+    (graph, node): (&mut Graph, NodeId),
     call: &Call,
     cotangents: &[Option<Value>],
 ) -> Result<Vec<(Value, Value)>, Diag> {
@@ -21,13 +24,21 @@ pub(super) fn call_vjp(
         panic!("G2: inline runs before grad, a call without a derivative of its own is left at {loc}");
     };
     let mut operands = args.clone();
+    if call.tag == Some(Composite::Custom) {
+        operands.extend(outs(node, 0..call.results.len()));
+    }
     for (ty, cotangent) in call.results.iter().zip(cotangents).filter(|(ty, _)| ty.dtype.is_float()) {
         operands.push(cotangent.unwrap_or_else(|| Build::at(graph, &loc).zeros(ty)));
     }
     let floats: Vec<Value> = args.into_iter().filter(|arg| graph.ty(*arg).dtype.is_float()).collect();
-    check_signature(graph, vjp, &operands, &floats, &loc)?;
+    let (floats, closed) = floats.split_at(if call.tag == Some(Composite::Custom) { vjp.results.len() } else { floats.len() });
+    if closed.iter().any(|arg| path.carries(graph, *arg)) {
+        let message = "the derivative of its own that this function has says nothing of what the function closes over";
+        return Err(Diag::new(message).op("custom_vjp").help("pass it as an argument, or stop_gradient()").at(&loc));
+    }
+    check_signature(graph, vjp, &operands, floats, &loc)?;
     let results = splice(graph, vjp, &operands, &loc);
-    Ok(floats.into_iter().zip(results).collect())
+    Ok(floats.iter().copied().zip(results).collect())
 }
 
 /// Refuses a derivative whose parameters and results are not what the call needs.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use graver_ir::op::Composite;
 use graver_ir::{Diag, Function, Graph, Module, NodeId, Op, Value};
 
 use super::linear::apply;
@@ -45,7 +46,7 @@ pub(super) fn write_out_calls(module: &Module, function: &mut Function, x: &[Val
     let mut y = y.to_vec();
     loop {
         let path = Path::between(&function.graph, x, &y);
-        let brings = |op: &Op| matches!(op, Op::Call(_)) && whole_of(op).is_none();
+        let brings = |op: &Op| matches!(op, Op::Call(call) if call.tag != Some(Composite::Custom)) && whole_of(op).is_none();
         let Some(node) = path.order.into_iter().find(|node| brings(function.graph.op(*node))) else { return y };
         let Op::Call(call) = function.graph.op(node).clone() else { return y };
         let (args, loc) = (function.graph.args(node), function.graph.loc(node).clone());
@@ -70,6 +71,10 @@ struct Sweep<'a> {
 impl Sweep<'_> {
     /// From the tangents of a node's operands to its own: the sum over operands.
     fn push_forward(&mut self, graph: &mut Graph, path: &Path, node: NodeId) -> Result<(), Diag> {
+        if matches!(graph.op(node), Op::Call(call) if call.tag == Some(Composite::Custom)) {
+            let message = "the derivative of its own that this function has is one for reverse mode";
+            return Err(Diag::new(message).op("custom_vjp").help("use grad or vjp").at(graph.loc(node)));
+        }
         for (slot, arg) in path.operands(graph, node) {
             let Some(tangent) = self.known.get(&arg).copied() else { continue };
             let Some(steps) = derivative(graph, node, slot)? else { continue };

@@ -87,7 +87,7 @@ impl Sweep<'_> {
         if cotangents.iter().all(Option::is_none) {
             return Ok(());
         }
-        for (arg, cotangent) in control::call_vjp(self.module, graph, node, call, &cotangents)? {
+        for (arg, cotangent) in control::call_vjp(self.module, &self.path, (graph, node), call, &cotangents)? {
             if self.path.carries(graph, arg) {
                 self.collect(graph, node, arg, cotangent);
             }

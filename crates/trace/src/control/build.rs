@@ -40,13 +40,17 @@ pub(super) fn slices(start: &[Tensor], scanned: &[Tensor]) -> Traced<(Vec<Type>,
 
 /// What the operation gets besides what the user named.
 #[derive(Default)]
-struct Hidden {
-    operands: Vec<Tensor>,
-    params: Vec<Result<Value, Type>>,
+pub(super) struct Hidden {
+    pub(super) operands: Vec<Tensor>,
+    pub(super) params: Vec<Result<Value, Type>>,
 }
 
 impl Hidden {
-    fn add(&mut self, operand: Tensor, param: Option<Value>) -> Traced<()> {
+    pub(super) fn types(&self) -> Traced<Vec<Type>> {
+        types_of(&self.operands)
+    }
+
+    pub(super) fn add(&mut self, operand: Tensor, param: Option<Value>) -> Traced<()> {
         let ty = operand.ty()?;
         self.operands.push(operand);
         self.params.push(param.ok_or(ty));

@@ -5,6 +5,7 @@
 
 mod body;
 mod build;
+mod custom;
 
 use graver_ir::{DType, Dim, Shape, Type};
 
@@ -16,6 +17,7 @@ use crate::tree::{Tree, tensors_of};
 
 pub(crate) use body::Surroundings;
 use build::Direction;
+pub use custom::custom_vjp;
 
 /// Applies `f` to every slice of `xs` along its first axis in turn: from what is carried and a slice to what is carried on, and a slice of
 /// what is stacked. Gives what the last iteration carries and the stacks, whose first axis is that of `xs`.

@@ -2,6 +2,7 @@
 
 mod common;
 mod control;
+mod custom;
 mod device;
 mod errors;
 mod grad;
