@@ -11,6 +11,7 @@ mod index;
 mod narrow;
 mod nest;
 mod reduce;
+mod rows;
 mod scatter;
 mod sort;
 mod split;
