@@ -80,6 +80,7 @@ struct Launch {
     u64* status;
     int64_t blocks;
     u32 threads, launch, barriers, order;
+    u64* read;
     char* message;
 };
 struct Function {
@@ -414,7 +415,8 @@ CUresult cuLaunchKernel(void* handle, u32 gx, u32 gy, u32 gz, u32 tx, u32 ty, u3
         std::vector<void*> pointers;
         for (const auto& value : values) pointers.push_back((void*)value.data());
         char message[256] = {};
-        const Launch launch = {pointers.data(), nullptr, nullptr, nullptr, gx, tx, 0, 1, 0, message};
+        u64 read = 0;
+        const Launch launch = {pointers.data(), nullptr, nullptr, nullptr, gx, tx, 0, 1, 0, &read, message};
         function->run(&launch);
         counts.launches++;
         return message[0] ? failed_kernel("kernel", message) : (int)SUCCESS;

@@ -77,6 +77,19 @@ fn cases() -> Vec<Case> {
         Case { queries: 0, keys: 3, ..PLAIN },
         Case { dtype: DType::BF16, ..causal(square(31)) },
         Case { dtype: DType::F16, heads: 4, ..square(31) },
+        Case { dtype: DType::BF16, batch: 1, width: 64, value_width: 128, ..causal(square(70)) },
+        Case {
+            dtype: DType::BF16,
+            heads: 4,
+            shared: 2,
+            queries: 40,
+            keys: 150,
+            width: 32,
+            value_width: 32,
+            bias: Bias::Keys,
+            ..PLAIN
+        },
+        Case { dtype: DType::F16, batch: 1, width: 20, value_width: 64, ..causal(square(65)) },
     ]
 }
 
@@ -250,7 +263,25 @@ fn kernels_of_a_gpu_are_as_good() {
         let (inputs, [(program, one), (_, other)]) = (case.inputs(), guises);
         let texts: Vec<String> =
             (0..program.kernels.len()).map(|kernel| graver_cuda::cuda_text(&program, kernel).expect("there is one")).collect();
-        assert_eq!(texts.iter().filter(|text| text.contains("weights_0[")).count(), 3, "{case:?}");
+        let with = |mark: &str| texts.iter().filter(|text| text.contains(mark)).count();
+        assert_eq!(with("weights_0["), 3, "{case:?}");
+        // Products of 16-bit floats, and sums of widths that are whole fragments; of halves, only those by shares.
+        let (halves, wide) = (case.dtype == DType::F16, case.width.max(case.value_width) >= 32);
+        let tensor = if case.dtype.size() == 2 {
+            [
+                3,
+                if !wide {
+                    0
+                } else if halves {
+                    1
+                } else {
+                    3
+                },
+            ]
+        } else {
+            [0, 0]
+        };
+        assert_eq!([with("gr_mma_"), with("gr_split<")], tensor, "{case:?}");
         let results = run(one.as_ref(), &inputs);
         let failed = case.check(&reference(&graph, &inputs), &results).err();
         wrong.extend(failed.map(|error| format!("{case:?}: {error}")));

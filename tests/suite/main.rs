@@ -14,4 +14,5 @@ mod nets;
 mod ops;
 mod packs;
 mod resident;
+mod rows;
 mod tidy;

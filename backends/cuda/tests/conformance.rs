@@ -53,6 +53,8 @@ const WAYS: &[(&str, &str)] = &[
     ("tiles", "gr_mad("),
     ("tensor instructions of bf16", "gr_mma_bf16("),
     ("tensor instructions of f16", "gr_mma_f16("),
+    ("16 bytes of an operand whose k is not innermost", "turned.at[j]"),
+    ("rows in registers", "row1["),
     ("asynchronous copies", "gr_copy16("),
     ("shares of a scatter", "== owner"),
     ("checks", "gr_check("),

@@ -6,21 +6,22 @@
 use graver_ir::kernel::{Attend, AxisSet, Side, Store};
 use graver_ir::{DType, Dim};
 
+use super::attend_tensor::Tensor;
 use super::body::Given;
 use super::contract::SIDE;
 use super::cx::{Cx, computed, stored};
 use super::{Emitted, finish, nest};
 
 /// Threads of a block: `SIDE` along rows, `SIDE` along columns, those of a row neighbours.
-const THREADS: i64 = SIDE * SIDE;
+pub(super) const THREADS: i64 = SIDE * SIDE;
 /// Columns of a tile.
-const COLUMNS: i64 = 64;
+pub(super) const COLUMNS: i64 = 64;
 /// Positions that are multiplied out of one piece of shared memory.
 const DEPTH: i64 = 16;
 /// Sums that a thread has at most.
 const MOST_SUMS: i64 = 64;
 /// A row of weights in shared memory: one more than a tile has, so that columns of it lie in different banks.
-const PITCH: i64 = COLUMNS + 1;
+pub(super) const PITCH: i64 = COLUMNS + 1;
 
 pub(super) fn emit(mut cx: Cx<'_>, attend: &Attend) -> Emitted {
     let Some(plan) = Plan::new(attend) else { return nest::emit(cx, &attend.as_nest()) };
@@ -29,17 +30,18 @@ pub(super) fn emit(mut cx: Cx<'_>, attend: &Attend) -> Emitted {
 }
 
 /// How an attention is run.
-struct Plan<'a> {
-    attend: &'a Attend,
+pub(super) struct Plan<'a> {
+    pub(super) attend: &'a Attend,
     batch: Vec<usize>,
     /// The axis of columns along which tiles go.
-    column: usize,
+    pub(super) column: usize,
     /// The other axes of columns.
     outer: Vec<usize>,
     /// Rows of a tile.
-    rows: i64,
+    pub(super) rows: i64,
     /// Widths of sums.
-    widths: Vec<i64>,
+    pub(super) widths: Vec<i64>,
+    pub(super) tensor: Tensor,
     acc: &'static str,
 }
 
@@ -57,27 +59,28 @@ impl<'a> Plan<'a> {
             column,
             outer: attend.columns.minus(AxisSet::EMPTY.with(column)).iter().collect(),
             rows,
+            tensor: Tensor::new(attend, rows, &widths),
             widths,
             acc: computed(attend.acc),
         })
     }
 
-    fn size(&self, axis: usize) -> &Dim {
+    pub(super) fn size(&self, axis: usize) -> &Dim {
         &self.attend.axes[axis]
     }
 
     /// Rows of a tile that a thread has.
-    fn each(&self) -> i64 {
+    pub(super) fn each(&self) -> i64 {
         self.rows / SIDE
     }
 
     /// Elements of a row's sum that a thread has.
-    fn spread(&self, sum: usize) -> i64 {
+    pub(super) fn spread(&self, sum: usize) -> i64 {
         (self.widths[sum] + SIDE - 1) / SIDE
     }
 
     /// Matrices of weights: with a softmax all sums are by its shares.
-    fn weights(&self) -> usize {
+    pub(super) fn weights(&self) -> usize {
         if self.attend.softmax.is_some() { 1 } else { self.attend.sums.len() }
     }
 
@@ -104,9 +107,15 @@ impl<'a> Plan<'a> {
         cx.open(format!(
             "for (idx columns_first = begin / {COLUMNS} * {COLUMNS}; columns_first < end; columns_first += {COLUMNS})"
         ));
-        (0..self.attend.products.len()).for_each(|product| self.product(cx, product));
+        (0..self.attend.products.len()).for_each(|product| match self.tensor.products {
+            Some(dtype) => self.tensor_product(cx, product, dtype),
+            None => self.product(cx, product),
+        });
         self.weigh(cx);
-        (0..self.attend.sums.len()).for_each(|sum| self.sum(cx, sum));
+        (0..self.attend.sums.len()).for_each(|sum| match self.tensor.sums {
+            Some(dtype) => self.tensor_sum(cx, sum, dtype),
+            None => self.sum(cx, sum),
+        });
         cx.close();
         self.outer.iter().rev().for_each(|axis| cx.close_axis(*axis));
         self.end(cx);
@@ -128,17 +137,31 @@ impl<'a> Plan<'a> {
         for number in 0..self.weights() {
             take(cx, &format!("weights_{number}"), self.rows * PITCH, None);
         }
-        let start = take(cx, "rows_piece", DEPTH * (self.rows + 1), None);
-        take(cx, "columns_piece", DEPTH * PITCH, None);
+        self.tensor_memory(cx);
+        // Pieces of products and of sums are never there at once.
+        let start = cx.shared.next_multiple_of(16);
+        match self.tensor.products {
+            Some(dtype) => self.tensor_pieces(cx, start, &[("rows_half", dtype, self.rows), ("columns_half", dtype, COLUMNS)]),
+            None => {
+                take(cx, "rows_piece", DEPTH * (self.rows + 1), None);
+                take(cx, "columns_piece", DEPTH * PITCH, None);
+            }
+        }
         let widest = self.widths.iter().copied().max().unwrap_or(1);
-        take(cx, "sums_piece", DEPTH * (widest + 1), Some(start));
+        match self.tensor.sums {
+            Some(dtype) => self.tensor_pieces(cx, start, &[("sums_half", dtype, widest)]),
+            None => drop(take(cx, "sums_piece", DEPTH * (widest + 1), Some(start))),
+        }
     }
 
     /// Nothing is summed yet.
     fn begin(&self, cx: &mut Cx<'_>) {
         let (acc, each) = (self.acc, self.each());
-        for sum in 0..self.widths.len() {
-            cx.line(format!("{acc} sum_{sum}[{each}][{}] = {{}};", self.spread(sum)));
+        if self.tensor.sums.is_some() {
+            self.tensor_begin(cx);
+        } else {
+            let sums = 0..self.widths.len();
+            sums.for_each(|sum| cx.line(format!("{acc} sum_{sum}[{each}][{}] = {{}};", self.spread(sum))));
         }
         if self.attend.softmax.is_some() {
             cx.line(format!("{acc} most[{each}], all[{each}];"));
@@ -201,15 +224,15 @@ impl<'a> Plan<'a> {
         let condition = format!("{name}_first + own < {name}_count && k_first + k < {depth}");
         let bound = [(axis, format!("{name}_first + own")), (k, "k_first + k".to_owned())];
         let digits = format!("const i32 own = place / {DEPTH}, k = place % {DEPTH};");
-        self.load(cx, side, &format!("{name}_piece"), (extent * DEPTH, &digits, &place), &condition, &bound);
+        self.load(cx, side, (&format!("{name}_piece"), ""), (extent * DEPTH, &digits, &place), &condition, &bound);
     }
 
     /// Elements of a side, one after the other by `digits` of their number, to `place`.
-    fn load(
+    pub(super) fn load(
         &self,
         cx: &mut Cx<'_>,
         side: &Side,
-        piece: &str,
+        (piece, put): (&str, &str),
         (count, digits, place): (i64, &str, &str),
         condition: &str,
         bound: &[(usize, String)],
@@ -227,7 +250,7 @@ impl<'a> Plan<'a> {
         cx.line(format!("element = {};", values[side.value.index()]));
         bound.iter().for_each(|(axis, _)| cx.unbind(&[*axis]));
         cx.close();
-        cx.line(format!("{piece}[{place}] = element;"));
+        cx.line(format!("{piece}[{place}] = {put}(element);"));
         cx.close();
     }
 
@@ -302,6 +325,10 @@ impl<'a> Plan<'a> {
         of_row(cx, "shared_out", "gr_add");
         cx.line(format!("const {acc} factor = gr_exp(gr_sub(before, shift));"));
         cx.line("all[i] = gr_add(gr_mul(all[i], factor), shared_out);");
+        if self.tensor.sums.is_some() {
+            cx.line(format!("if (column == 0) factors[i * {SIDE} + row] = factor;"));
+            return;
+        }
         for sum in 0..self.widths.len() {
             cx.line("GR_UNROLL");
             cx.line(format!(
@@ -322,7 +349,7 @@ impl<'a> Plan<'a> {
         let bound = [(self.column, "columns_first + c_first + c".to_owned()), (sum.free, "f".to_owned())];
         let place = format!("c * {} + f", width + 1);
         let condition = "columns_first + c_first + c < columns_count";
-        self.load(cx, &sum.side, "sums_piece", (DEPTH * width, &digits, &place), condition, &bound);
+        self.load(cx, &sum.side, ("sums_piece", ""), (DEPTH * width, &digits, &place), condition, &bound);
         cx.sync();
         cx.line("GR_UNROLL");
         cx.open(format!("for (i32 c = 0; c < {DEPTH}; c++)"));
@@ -353,6 +380,9 @@ impl<'a> Plan<'a> {
         let (acc, each, rows) = (self.acc, self.each(), self.attend.rows);
         let columns: Dim = self.attend.columns.iter().map(|axis| self.size(axis).clone()).product();
         let columns = cx.dim(&columns);
+        if self.tensor.sums.is_some() {
+            self.tensor_end(cx);
+        }
         cx.line("GR_UNROLL");
         cx.open(format!("for (i32 i = 0; i < {each}; i++)"));
         let at = cx.define("idx", "a", format!("rows_first + i * {SIDE} + row"));

@@ -3,6 +3,7 @@
 //! Results do not depend on the number of blocks, nor on the order in which threads run.
 
 mod attend;
+mod attend_tensor;
 mod body;
 mod contract;
 mod cut;
@@ -11,6 +12,7 @@ mod index;
 mod narrow;
 mod nest;
 mod reduce;
+mod rows;
 mod scatter;
 mod sort;
 mod split;

@@ -5,9 +5,10 @@
 use graver_ir::kernel::{AxisSet, Index, Nest, Stage};
 use graver_ir::{DType, Dim};
 
-use super::body::Given;
+use super::body::{Given, Loaded};
 use super::cx::Cx;
-use super::reduce::Results;
+use super::reduce::{Results, Sum};
+use super::rows::Rows;
 use super::{Emitted, THREADS, finish, split, transpose, vector};
 
 /// Inner points up to which a thread does a point alone, where points are neighbours and where they are rows.
@@ -39,7 +40,7 @@ pub(super) struct Plan {
     lanes: Vec<(AxisSet, Option<usize>)>,
 }
 
-pub(super) fn emit(mut cx: Cx<'_>, nest: &Nest) -> Emitted {
+pub(super) fn emit<'a>(mut cx: Cx<'a>, nest: &'a Nest) -> Emitted {
     let plan = Plan::new(&cx, nest);
     for how in [transpose::emit, vector::emit, vector::emit_flat] {
         if let Some(blocks) = how(&mut cx, nest, &plan) {
@@ -75,39 +76,52 @@ pub(super) fn emit(mut cx: Cx<'_>, nest: &Nest) -> Emitted {
     finish(cx, threads, count.ceil_div(&Dim::from(each)))
 }
 
-fn stages(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) {
-    let mut results = Results::default();
-    for (position, stage) in nest.stages.iter().enumerate() {
+fn stages<'a>(cx: &mut Cx<'a>, nest: &'a Nest, plan: &Plan) {
+    let (mut results, rows) = (Results::default(), Rows::new(cx, nest, plan));
+    for (number, stage) in nest.stages.iter().enumerate() {
         if stage.reductions.is_empty() {
-            map_stage(cx, nest, plan, stage, &results);
+            map_stage(cx, nest, plan, number, &results, rows.as_ref());
             results.push_nothing();
         } else {
-            results.push_stage(cx, nest, stage, plan);
+            results.push_stage(cx, &Sum { nest, number, plan, rows: rows.as_ref() });
         }
-        if position + 1 < nest.stages.len() || results.in_memory() {
+        if number + 1 < nest.stages.len() || results.in_memory() {
             plan.sync(cx);
         }
     }
 }
 
 /// A stage without reductions.
-pub(super) fn map_stage(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan, stage: &Stage, results: &Results) {
+pub(super) fn map_stage(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan, number: usize, results: &Results, rows: Option<&Rows<'_>>) {
+    let stage = &nest.stages[number];
     let inner = plan.inner(stage);
     let turns = plan.opens_turns(&inner);
     // A stage without inner axes is one member's.
     let many = plan.members() > 1;
     let guard = [(many && plan.members() < plan.threads()).then_some("live"), (many && !turns).then_some("member == 0")];
     let guard: Vec<&str> = guard.into_iter().flatten().collect();
-    plan.open_turns(cx, nest, &inner);
-    if !guard.is_empty() {
-        cx.open(format!("if ({})", guard.join(" && ")));
+    let visit = |cx: &mut Cx<'_>, loaded: &Loaded| {
+        if !guard.is_empty() {
+            cx.open(format!("if ({})", guard.join(" && ")));
+        }
+        let values = cx.body_with(&stage.body, Given::Reduced(results), loaded);
+        stage.stores.iter().for_each(|store| cx.store(store, &values));
+        if !guard.is_empty() {
+            cx.close();
+        }
+    };
+    let rest = match rows.filter(|rows| rows.serve(plan, stage)) {
+        Some(rows) => {
+            rows.turns(cx, nest, plan, number, visit);
+            rows.rest(plan)
+        }
+        None => Some(0),
+    };
+    if let Some(from) = rest {
+        plan.open_turns(cx, nest, &inner, from);
+        visit(cx, &Loaded::default());
+        plan.close_turns(cx, &inner);
     }
-    let values = cx.body(&stage.body, Given::Reduced(results));
-    stage.stores.iter().for_each(|store| cx.store(store, &values));
-    if !guard.is_empty() {
-        cx.close();
-    }
-    plan.close_turns(cx, &inner);
 }
 
 impl Plan {
@@ -179,21 +193,24 @@ impl Plan {
         self.members() > 1 && !axes.is_empty()
     }
 
-    /// Opens loops over the axes: this thread's alone, or in turns with the other members.
-    pub(super) fn open_turns(&self, cx: &mut Cx<'_>, nest: &Nest, axes: &[usize]) {
+    /// Opens loops over the axes: this thread's alone, or in turns with the other members, from a point on.
+    pub(super) fn open_turns(&self, cx: &mut Cx<'_>, nest: &Nest, axes: &[usize], from: i64) {
         if !self.opens_turns(axes) {
             axes.iter().for_each(|axis| cx.open_axis(*axis, &nest.axes[*axis]));
             return;
         }
         let (turn, members) = (cx.fresh("i"), self.members());
-        let (first, end) = self.turns(cx, nest, axes);
-        cx.open(format!("for (idx {turn} = {first}; {turn} < {end}; {turn} += {members})"));
+        let (first, end) = self.turns(cx, nest, axes, from);
+        cx.open(format!("for (idx {turn} = {first} + member; {turn} < {end}; {turn} += {members})"));
         cx.bind_digits(axes, &nest.axes, &turn);
     }
 
-    /// This member's first point, and where the team's points end.
-    pub(super) fn turns(&self, cx: &mut Cx<'_>, nest: &Nest, axes: &[usize]) -> (&'static str, String) {
-        if self.in_shares { ("from + member", "to".to_owned()) } else { ("member", cx.dim(&count_of(nest, axes))) }
+    /// The first of the team's points, from a number on where it does all of them, and where they end.
+    pub(super) fn turns(&self, cx: &mut Cx<'_>, nest: &Nest, axes: &[usize], from: i64) -> (String, String) {
+        match self.in_shares {
+            true => ("from".to_owned(), "to".to_owned()),
+            false => (from.to_string(), cx.dim(&count_of(nest, axes))),
+        }
     }
 
     pub(super) fn close_turns(&self, cx: &mut Cx<'_>, axes: &[usize]) {

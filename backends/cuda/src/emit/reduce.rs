@@ -5,9 +5,10 @@ use graver_ir::kernel::{Combine, Nest, Reduction, Stage};
 use graver_ir::op::{Extreme, ReduceKind};
 use graver_ir::{DType, Dim, Scalar};
 
-use super::body::{Given, constant};
+use super::body::{Given, Loaded, constant};
 use super::cx::{Cx, computed};
 use super::nest::{Plan, Sharing, count_of, number};
+use super::rows::Rows;
 
 /// Points that one accumulator takes at most.
 const CHUNK: i64 = 2048;
@@ -64,7 +65,7 @@ impl Results {
         let accumulators = sum.accumulators(cx);
         let (count, turn, members) = (cx.dim(shares), cx.fresh("i"), sum.plan.members());
         cx.open(format!("for (i32 {turn} = member; {turn} < (i32){count}; {turn} += {members})"));
-        for ((reduction, accumulator), partial) in sum.stage.reductions.iter().zip(&accumulators).zip(partials) {
+        for ((reduction, accumulator), partial) in sum.stage().reductions.iter().zip(&accumulators).zip(partials) {
             let number = format!("((i64)point * {count} + {turn})");
             let (value, at) = partial.elements(cx, sum.dtype(reduction), &number);
             combine(cx, reduction.combine, accumulator, &value, at.as_deref());
@@ -75,9 +76,8 @@ impl Results {
     }
 
     /// Emits a stage with reductions.
-    pub(super) fn push_stage(&mut self, cx: &mut Cx<'_>, nest: &Nest, stage: &Stage, plan: &Plan) {
-        let kept: Vec<usize> = stage.keep.minus(plan.outer).iter().collect();
-        let sum = Sum { nest, stage, plan };
+    pub(super) fn push_stage(&mut self, cx: &mut Cx<'_>, sum: &Sum<'_>) {
+        let kept: Vec<usize> = sum.stage().keep.minus(sum.plan.outer).iter().collect();
         let places = if kept.is_empty() { sum.of_team(cx, self) } else { sum.of_each(cx, self, &kept) };
         self.stages.push(places);
     }
@@ -109,19 +109,26 @@ impl Accumulator {
 /// The reductions of one stage.
 pub(super) struct Sum<'a> {
     pub(super) nest: &'a Nest,
-    pub(super) stage: &'a Stage,
+    /// Of the stage.
+    pub(super) number: usize,
     pub(super) plan: &'a Plan,
+    /// What earlier stages keep for it, or it for later ones.
+    pub(super) rows: Option<&'a Rows<'a>>,
 }
 
-impl Sum<'_> {
+impl<'a> Sum<'a> {
+    fn stage(&self) -> &'a Stage {
+        &self.nest.stages[self.number]
+    }
+
     fn reduced(&self) -> Vec<usize> {
-        self.stage.over.minus(self.stage.keep).iter().collect()
+        self.stage().over.minus(self.stage().keep).iter().collect()
     }
 
     /// One result for the whole team: members take turns at the points.
     fn of_team(&self, cx: &mut Cx<'_>, results: &Results) -> Vec<Place> {
         let accumulators = self.accumulators(cx);
-        let reduced = self.plan.ordered(self.stage, self.stage.over.minus(self.stage.keep));
+        let reduced = self.plan.ordered(self.stage(), self.stage().over.minus(self.stage().keep));
         match self.plan.sharing {
             Sharing::Alone => self.serial(cx, results, &reduced, &accumulators),
             Sharing::Rows { members } | Sharing::Columns { members } => {
@@ -144,18 +151,18 @@ impl Sum<'_> {
             value: take(self.dtype(reduction).size()),
             at: matches!(reduction.combine, Combine::Arg(_)).then(|| take(8)),
         };
-        (self.stage.reductions.iter().map(place).collect(), end)
+        (self.stage().reductions.iter().map(place).collect(), end)
     }
 
     /// The results of a share, left in memory.
     pub(super) fn leave_share(&self, cx: &mut Cx<'_>, results: &Results, places: &[Partial], shares: &Dim) {
         let accumulators = self.accumulators(cx);
-        let reduced = self.plan.ordered(self.stage, self.stage.over.minus(self.stage.keep));
+        let reduced = self.plan.ordered(self.stage(), self.stage().over.minus(self.stage().keep));
         self.taking_turns(cx, results, &reduced, &accumulators, self.plan.members());
         self.combine_members(cx, &accumulators);
         let count = cx.dim(shares);
         cx.open("if (live && member == 0)");
-        for ((reduction, accumulator), place) in self.stage.reductions.iter().zip(&accumulators).zip(places) {
+        for ((reduction, accumulator), place) in self.stage().reductions.iter().zip(&accumulators).zip(places) {
             let number = format!("((i64)point * {count} + share)");
             let (value, at) = place.elements(cx, self.dtype(reduction), &number);
             cx.line(format!("{value} = {};", accumulator.value));
@@ -171,12 +178,12 @@ impl Sum<'_> {
         let position = number(self.nest, kept);
         let count: Dim = kept.iter().map(|axis| self.nest.axes[*axis].clone()).product();
         let places: Vec<(String, DType)> = self
-            .stage
+            .stage()
             .reductions
             .iter()
             .map(|reduction| (self.plan.room(cx, &count, reduction.dtype), reduction.dtype))
             .collect();
-        self.plan.open_turns(cx, self.nest, kept);
+        self.plan.open_turns(cx, self.nest, kept, 0);
         let accumulators = self.accumulators(cx);
         self.serial(cx, results, &self.reduced(), &accumulators);
         for (accumulator, (base, dtype)) in accumulators.iter().zip(&places) {
@@ -204,17 +211,17 @@ impl Sum<'_> {
             });
             Accumulator { value, at }
         };
-        self.stage.reductions.iter().map(one).collect()
+        self.stage().reductions.iter().map(one).collect()
     }
 
     /// The type of what is compared or summed.
     fn dtype(&self, reduction: &Reduction) -> DType {
-        self.stage.body.dtype(reduction.value).compute()
+        self.stage().body.dtype(reduction.value).compute()
     }
 
     /// Loops of this thread over the axes, the first outermost.
     fn serial(&self, cx: &mut Cx<'_>, results: &Results, axes: &[usize], into: &[Accumulator]) {
-        let Some((axis, rest)) = axes.split_first() else { return self.point(cx, results, into) };
+        let Some((axis, rest)) = axes.split_first() else { return self.point(cx, results, into, &Loaded::default()) };
         let size = &self.nest.axes[*axis];
         if size.as_const().is_some_and(|size| size <= CHUNK) {
             cx.open_axis(*axis, size);
@@ -235,22 +242,26 @@ impl Sum<'_> {
 
     /// Points of all axes together, dealt out to the members one by one.
     fn taking_turns(&self, cx: &mut Cx<'_>, results: &Results, axes: &[usize], into: &[Accumulator], members: i64) {
+        let rows = self.rows.filter(|rows| rows.serve(self.plan, self.stage()));
+        if let Some(rows) = rows {
+            rows.turns(cx, self.nest, self.plan, self.number, |cx, loaded| self.point(cx, results, into, loaded));
+        }
+        let Some(from) = rows.map_or(Some(0), |rows| rows.rest(self.plan)) else { return };
         let count = count_of(self.nest, axes);
-        let (turn, (first, end)) = (cx.fresh("i"), self.plan.turns(cx, self.nest, axes));
-        let whole = members * CHUNK;
-        if !self.plan.is_cut() && count.as_const().is_some_and(|count| count <= whole) {
-            cx.open(format!("for (idx {turn} = {first}; {turn} < {end}; {turn} += {members})"));
+        let (turn, (first, end)) = (cx.fresh("i"), self.plan.turns(cx, self.nest, axes, from));
+        let (whole, nothing) = (members * CHUNK, Loaded::default());
+        if !self.plan.is_cut() && count.as_const().is_some_and(|count| count - from <= whole) {
+            cx.open(format!("for (idx {turn} = {first} + member; {turn} < {end}; {turn} += {members})"));
             cx.bind_digits(axes, &self.nest.axes, &turn);
-            self.point(cx, results, into);
+            self.point(cx, results, into, &nothing);
         } else {
             let start = cx.fresh("start");
-            let begin = first.strip_suffix(" + member").unwrap_or("0");
-            cx.open(format!("for (idx {start} = {begin}; {start} < {end}; {start} += {whole})"));
+            cx.open(format!("for (idx {start} = {first}; {start} < {end}; {start} += {whole})"));
             let parts = self.accumulators(cx);
             let limit = format!("gr_lesser<idx>({start} + {whole}, {end})");
             cx.open(format!("for (idx {turn} = {start} + member; {turn} < {limit}; {turn} += {members})"));
             cx.bind_digits(axes, &self.nest.axes, &turn);
-            self.point(cx, results, &parts);
+            self.point(cx, results, &parts, &nothing);
             cx.close();
             self.merge(cx, into, &parts);
         }
@@ -259,17 +270,17 @@ impl Sum<'_> {
     }
 
     /// One point's values combined.
-    fn point(&self, cx: &mut Cx<'_>, results: &Results, into: &[Accumulator]) {
-        let values = cx.body(&self.stage.body, Given::Reduced(results));
+    fn point(&self, cx: &mut Cx<'_>, results: &Results, into: &[Accumulator], loaded: &Loaded) {
+        let values = cx.body_with(&self.stage().body, Given::Reduced(results), loaded);
         let position = number(self.nest, &self.reduced());
-        for (reduction, accumulator) in self.stage.reductions.iter().zip(into) {
+        for (reduction, accumulator) in self.stage().reductions.iter().zip(into) {
             let at = accumulator.at.is_some().then(|| cx.dim(&position));
             combine(cx, reduction.combine, accumulator, &values[reduction.value.index()], at.as_deref());
         }
     }
 
     fn merge(&self, cx: &mut Cx<'_>, into: &[Accumulator], parts: &[Accumulator]) {
-        for ((reduction, accumulator), part) in self.stage.reductions.iter().zip(into).zip(parts) {
+        for ((reduction, accumulator), part) in self.stage().reductions.iter().zip(into).zip(parts) {
             combine(cx, reduction.combine, accumulator, &part.value, part.at.as_deref());
         }
     }
@@ -277,7 +288,7 @@ impl Sum<'_> {
     /// Each member's results combined into those of all, which every member has afterwards.
     fn combine_members(&self, cx: &mut Cx<'_>, accumulators: &[Accumulator]) {
         let (threads, members) = (self.plan.threads(), self.plan.members());
-        for (reduction, accumulator) in self.stage.reductions.iter().zip(accumulators) {
+        for (reduction, accumulator) in self.stage().reductions.iter().zip(accumulators) {
             let (dtype, op) = (self.dtype(reduction), operation(reduction.combine));
             let (ty, value) = (computed(dtype), &accumulator.value);
             // Of rows, warps are combined first.

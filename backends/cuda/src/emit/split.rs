@@ -90,7 +90,7 @@ impl<'a> Split<'a> {
         }
         let mut partials = Vec::new();
         if stage.reductions.is_empty() {
-            nest::map_stage(&mut cx, nest, plan, stage, &results);
+            nest::map_stage(&mut cx, nest, plan, number, &results, None);
         } else {
             let sum = self.sum(number);
             let (places, bytes) = sum.places(&(&self.points * &self.shares), &self.bytes);
@@ -105,7 +105,7 @@ impl<'a> Split<'a> {
     }
 
     fn sum(&self, stage: usize) -> Sum<'_> {
-        Sum { nest: self.nest, stage: &self.nest.stages[stage], plan: &self.plan }
+        Sum { nest: self.nest, number: stage, plan: &self.plan, rows: None }
     }
 }
 

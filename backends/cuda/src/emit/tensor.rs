@@ -1,5 +1,6 @@
 //! Contractions of 16-bit floats by tensor instructions: a warp's tiles of 16 x 8 x 16, sums in `f32`. Tiles of both sides lie in
-//! shared memory with `k` innermost, twice: the next ones are copied while the present ones are multiplied.
+//! shared memory with `k` innermost, twice: the next ones are copied while the present ones are multiplied. Eight elements are read at
+//! once, along `k` or along a side's own axis.
 
 use graver_ir::kernel::{Access, Body, Bounds, Contract, InstKind, Side, ValueId};
 use graver_ir::{DType, Dim};
@@ -34,7 +35,12 @@ pub(super) fn dtype(contract: &Contract) -> Option<DType> {
     (ty == other && large && contract.acc == DType::F32).then_some(ty)
 }
 
-/// The 16-bit value that a side widens, if its last step is that.
+/// The 16-bit type that a side widens, if its last step is that.
+pub(super) fn widened(side: &Side) -> Option<DType> {
+    element(side).map(|value| side.body.dtype(value))
+}
+
+/// The value that it widens.
 fn element(side: &Side) -> Option<ValueId> {
     let InstKind::Cast(value) = side.body.inst(side.value).kind else { return None };
     matches!(side.body.dtype(value), DType::F16 | DType::BF16).then_some(value)
@@ -76,18 +82,52 @@ pub(super) fn emit(cx: &mut Cx<'_>, tiling: &Tiling<'_>, dtype: DType) -> Dim {
 
 /// One side's tile at `k_first`; zeros outside.
 fn load(cx: &mut Cx<'_>, tiling: &Tiling<'_>, operand: &Operand<'_>, ty: &str) {
-    match chunks(cx, tiling, operand) {
-        Some(access) => {
-            let arg = access.arg;
-            cx.open(format!("if (gr_address(gr_at(p{arg}, 0, 0)) % 16 == 0)"));
-            load_chunks(cx, tiling, operand, access);
-            cx.close();
-            cx.open("else");
-            load_elements(cx, tiling, operand, ty);
-            cx.close();
-        }
-        None => load_elements(cx, tiling, operand, ty),
+    if let Some(access) = chunks(cx, tiling, operand) {
+        let arg = access.arg;
+        cx.open(format!("if (gr_address(gr_at(p{arg}, 0, 0)) % 16 == 0)"));
+        load_chunks(cx, tiling, operand, access);
+        cx.close();
+        cx.open("else");
+        load_elements(cx, tiling, operand, ty);
+        cx.close();
+    } else if let Some(access) = own_chunks(cx, tiling, operand) {
+        load_turned(cx, tiling, operand, access, ty);
+    } else {
+        load_elements(cx, tiling, operand, ty);
     }
+}
+
+/// The load of a side that has eight neighbours at once along its own last axis, all inside or all outside.
+fn own_chunks<'a>(cx: &Cx<'_>, tiling: &Tiling<'_>, operand: &Operand<'a>) -> Option<&'a Access> {
+    let InstKind::Load(access) = &operand.side.body.inst(element(operand.side)?).kind else { return None };
+    let axis = *operand.axes.last()?;
+    let (slope, rest) = known_offset(cx, access.arg, &access.index)?.along(axis)?;
+    let whole = rest.known_multiple() % CHUNK == 0 && tiling.contract.axes[axis].known_multiple() % CHUNK == 0;
+    (slope.is(1) && whole && access.bounds == Bounds::Proven).then_some(access)
+}
+
+/// Reads eight neighbours of the side's own at once, and turns them: `k` is innermost in shared memory. Two threads read 32 bytes of one
+/// `k`, and those of a warp write to different banks, two at a time.
+fn load_turned(cx: &mut Cx<'_>, tiling: &Tiling<'_>, operand: &Operand<'_>, access: &Access, ty: &str) {
+    let (name, arg) = (operand.name, access.arg);
+    cx.line("GR_UNROLL");
+    cx.open(format!("for (i32 e = 0; e < {}; e++)", TILE * DEPTH / CHUNK / THREADS));
+    cx.line(format!(
+        "const i32 place = e * {THREADS} + thread, own = (place % 2 + place / {} * 2) * {CHUNK}, k = place / 2 % {DEPTH};",
+        2 * DEPTH
+    ));
+    cx.line(format!("gr_pack<{ty}, {CHUNK}> turned;"));
+    cx.line("turned.quad = gr_quad{{0, 0, 0, 0}};");
+    cx.open(format!("if ({name}_first + own < {name}_count && k_first + k < k_end)"));
+    bind(cx, tiling, operand);
+    let offset = cx.offset(arg, &access.index, &[]);
+    cx.line(format!("turned = gr_read<{ty}, {CHUNK}>(gr_at(p{arg}, {offset}, {CHUNK}));"));
+    cx.unbind(&operand.axes);
+    cx.unbind(&tiling.k);
+    cx.close();
+    cx.line("GR_UNROLL");
+    cx.line(format!("for (i32 j = 0; j < {CHUNK}; j++) {name}_tile[half + (own + j) * {PITCH} + k] = turned.at[j];"));
+    cx.close();
 }
 
 /// The load of a side whose neighbours along `k` are copied as they are, eight at once.

@@ -42,6 +42,19 @@ pub(super) struct Run<'a> {
     pub(super) order: Order,
 }
 
+/// What kernels leave besides results.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    /// All ones where nothing failed.
+    pub(super) status: u64,
+    /// Bytes read of arguments that are only read.
+    pub(super) read: u64,
+}
+
+impl Told {
+    pub(super) const NOTHING: Self = Self { status: u64::MAX, read: 0 };
+}
+
 /// `gr_launch` of `text/shim.h`.
 #[repr(C)]
 struct RawLaunch {
@@ -54,6 +67,7 @@ struct RawLaunch {
     launch: u32,
     barriers: u32,
     order: u32,
+    read: *mut u64,
     message: *mut c_char,
 }
 
@@ -111,7 +125,7 @@ impl Compiler {
     ///
     /// # Safety
     /// Every pointer is to memory of its length, which nothing else uses meanwhile, of the types that the kernel declares.
-    pub(super) unsafe fn run(&self, kernel: &Emitted, run: &Run<'_>, status: &mut u64) -> Result<Option<String>, Error> {
+    pub(super) unsafe fn run(&self, kernel: &Emitted, run: &Run<'_>, told: &mut Told) -> Result<Option<String>, Error> {
         let lengths: Vec<i64> = run.lengths.iter().map(|length| i64::try_from(*length).unwrap_or(i64::MAX)).collect();
         let mut message: [c_char; 256] = [0; 256];
         let function = self.function(&kernel.name)?;
@@ -120,12 +134,13 @@ impl Compiler {
                 pointers: run.pointers.as_ptr().cast(),
                 lengths: lengths.as_ptr(),
                 sizes: run.sizes.as_ptr(),
-                status: &raw mut *status,
+                status: &raw mut told.status,
                 blocks: i64::try_from(*blocks).unwrap_or(i64::MAX),
                 threads: phase.threads,
                 launch: run.launch,
                 barriers: u32::from(phase.barriers),
                 order: u32::from(run.order == Order::Descending),
+                read: &raw mut told.read,
                 message: message.as_mut_ptr(),
             };
             // SAFETY: the caller's promise; the message has the room that the shim counts on and ends with a zero.
@@ -291,12 +306,12 @@ fn racing_main(kernel: &Emitted, elements: &[usize]) -> String {
     for count in elements.iter().copied().chain([1 << 16]) {
         writeln!(main, "    pointers.push_back(calloc({count}, 8));\n    lengths.push_back({count} * 8);").expect("a string");
     }
-    main += "    u64 status = ~0ull;\n    char message[256] = {};\n";
+    main += "    u64 status = ~0ull, read = 0;\n    char message[256] = {};\n";
     for (number, phase) in kernel.phases.iter().enumerate() {
         let (name, threads) = (&kernel.name, phase.threads);
         write!(
             main,
-            "    gr_launch launch{number} = {{pointers.data(), lengths.data(), nullptr, &status, 2, {threads}, 0, 1, 0, message}};\n    \
+            "    gr_launch launch{number} = {{pointers.data(), lengths.data(), nullptr, &status, 2, {threads}, 0, 1, 0, &read, message}};\n    \
              run_{name}(&launch{number}, {number});\n"
         )
         .expect("a string");

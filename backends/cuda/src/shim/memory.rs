@@ -2,7 +2,7 @@
 
 use std::cell::UnsafeCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use graver_ir::{Error, Remote};
 use graver_runtime::Device;
@@ -20,6 +20,7 @@ struct Counts {
     to: AtomicUsize,
     within: AtomicUsize,
     back: AtomicUsize,
+    read: AtomicU64,
 }
 
 impl Copies {
@@ -39,6 +40,16 @@ impl Copies {
     #[must_use]
     pub fn back(&self) -> usize {
         self.counts.back.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that kernels read of arguments that they only read.
+    #[must_use]
+    pub fn read(&self) -> u64 {
+        self.counts.read.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_read(&self, bytes: u64) {
+        self.counts.read.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn piece(&self, bytes: &[u8]) -> Piece {

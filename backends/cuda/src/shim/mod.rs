@@ -19,7 +19,7 @@ use graver_runtime::{Backend, Binding, Executable, Held, Invocation, Stage, Work
 
 use crate::emit::{Emitted, emit};
 use crate::steps::{self, At, Machine};
-use compiler::{Compiler, Order as ThreadOrder, Run};
+use compiler::{Compiler, Order as ThreadOrder, Run, Told};
 use memory::Piece;
 
 pub use compiler::Order;
@@ -129,7 +129,7 @@ struct Call<'a> {
     executable: &'a ShimExecutable,
     binding: &'a Binding,
     memory: Memory,
-    status: u64,
+    told: Told,
 }
 
 impl Machine for Call<'_> {
@@ -150,7 +150,7 @@ impl Machine for Call<'_> {
         let order = executable.shim.order;
         let run = Run { pointers: &pointers, lengths: &lengths, sizes: &sizes, blocks: &blocks, launch: number, order };
         // SAFETY: pointers and lengths are those of live buffers, as the kernel's arguments are declared.
-        let message = unsafe { executable.shim.compiler.run(kernel, &run, &mut self.status) }?;
+        let message = unsafe { executable.shim.compiler.run(kernel, &run, &mut self.told) }?;
         match message {
             None => Ok(()),
             Some(message) => {
@@ -164,7 +164,7 @@ impl Machine for Call<'_> {
         assert!(at.offset < self.memory.lengths[at.memory], "K25: a condition lies inside of its buffer");
         // SAFETY: the byte is inside of its buffer, which is live.
         let byte = unsafe { self.memory.pointer(at).read() };
-        Ok((self.status == u64::MAX).then_some(byte != 0))
+        Ok((self.told.status == u64::MAX).then_some(byte != 0))
     }
 }
 
@@ -198,10 +198,11 @@ impl Executable for ShimExecutable {
         let base = base.wrapping_add(base.align_offset(crate::ALIGNMENT));
         let state = resident(self, &binding, call.state)?;
         let memory = self.resolve(&binding, call.inputs, &mut outputs, &state, base);
-        let mut running = Call { executable: self, binding: &binding, memory, status: u64::MAX };
+        let mut running = Call { executable: self, binding: &binding, memory, told: Told::NOTHING };
         // A failure does not end the launches: as on a GPU, what follows must leave the state alone by itself.
         steps::run(&self.program, &binding, &mut running)?;
-        let status = running.status;
+        let Told { status, read } = running.told;
+        self.shim.copies.count_read(read);
         drop(state);
         if status != u64::MAX {
             return Err(failure(&self.program, crate::trap_of(status)));

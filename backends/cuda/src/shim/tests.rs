@@ -5,7 +5,7 @@ use std::path::Path;
 use graver_ir::kernel::{Mode, text};
 use graver_ir::{DType, Dim, Sizes};
 
-use super::compiler::{Compiler, Order, Run};
+use super::compiler::{Compiler, Order, Run, Told};
 use crate::emit::{Emitted, Phase, emit, hash};
 
 pub(super) fn compiler() -> Compiler {
@@ -26,14 +26,14 @@ pub(super) fn run(
     buffers.push(vec![0; results]);
     let mut pointers: Vec<*mut u8> = buffers.iter_mut().map(|buffer| buffer.as_mut_ptr().cast()).collect();
     let mut lengths: Vec<usize> = buffers.iter().map(|buffer| buffer.len() * 4).collect();
-    let mut status = u64::MAX;
+    let mut told = Told::NOTHING;
     let (blocks, bytes) = kernel.spread(&Sizes::new(), |_| 3).expect("of known size");
     let mut scratch = vec![u64::MAX; bytes.div_ceil(8)];
     pointers.push(scratch.as_mut_ptr().cast());
     lengths.push(bytes);
     let run = Run { pointers: &pointers, lengths: &lengths, sizes: &[], blocks: &blocks, launch: 0, order };
     // SAFETY: the buffers are live, of the lengths given, and of 4-byte elements as every kernel here has them.
-    match unsafe { compiler.run(kernel, &run, &mut status) }.expect("it compiles") {
+    match unsafe { compiler.run(kernel, &run, &mut told) }.expect("it compiles") {
         Some(message) => Err(message),
         None => Ok(buffers.pop().expect("the result is last")),
     }

@@ -40,6 +40,7 @@ struct gr_launch {
     u32 launch;
     u32 barriers;
     u32 order; // 0: threads run in order, 1: in reverse
+    u64* read; // bytes of arguments that are only read, counted up
     char* message; // 256 bytes, empty if all is well
 };
 
@@ -96,6 +97,14 @@ static void __attribute__((cold, noinline)) gr_report(const char* format, i64 x,
 
 // ---- memory
 
+// Counts what is read of an argument that is only read.
+template <class T>
+static void gr_count(i64 elements) {
+#ifndef GR_RACE
+    if (std::is_const<T>::value) *gr_here().launch->read += elements * sizeof(T);
+#endif
+}
+
 // A pointer that knows how many elements there are.
 template <class T>
 struct gr_pointer {
@@ -107,6 +116,7 @@ struct gr_pointer {
             gr_report("element %lld of %lld", i, count);
             return nowhere;
         }
+        gr_count<T>(1);
         return first[i];
     }
 };
@@ -123,6 +133,7 @@ static T* gr_at(gr_pointer<T> argument, i64 offset, i32 count) {
         gr_report("elements from %lld on of %lld", offset, argument.count);
         return nowhere;
     }
+    gr_count<T>(count);
     return argument.first + offset;
 }
 

@@ -93,6 +93,17 @@ template <> struct gr_as<gr_bool> {
 template <class Stored, class T>
 GR_DEVICE Stored gr_put(T x) { return gr_as<Stored>::put(x); }
 
+// Two floats, each a sum of two 16-bit floats: the pair of the high ones and the pair of what they leave.
+template <class Stored>
+GR_DEVICE void gr_split(float x, float y, u32* high, u32* low) {
+    const Stored x_high = gr_put<Stored>(x), y_high = gr_put<Stored>(y);
+    const float x_wide = gr_get(x_high), y_wide = gr_get(y_high);
+    // Infinity leaves nothing.
+    const Stored x_low = gr_put<Stored>(x == x_wide ? 0.0f : x - x_wide), y_low = gr_put<Stored>(y == y_wide ? 0.0f : y - y_wide);
+    *high = x_high.bits | (u32)y_high.bits << 16;
+    *low = x_low.bits | (u32)y_low.bits << 16;
+}
+
 // Some neighbours, read and written at once where they are aligned to their size.
 template <class T, i32 count>
 struct gr_pack {
