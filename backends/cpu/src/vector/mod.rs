@@ -228,6 +228,8 @@ pub(crate) enum Op {
     Bitcast(Val, Elem),
     /// An `f32` rounded to a 16-bit float, and kept as `f32`.
     Round(Val, DType),
+    /// The float of these bits at the place that the low five bits of an `i32` say. Only of emitters whose vectors have [`TABLE_LANES`].
+    LookUp(Val, &'static [u32; 32]),
     /// An element or one a lane, converted from its stored type.
     Load(Load),
     Call(Helper, Vec<Val>),
@@ -239,6 +241,9 @@ pub(crate) enum Op {
         arg: Val,
     },
 }
+
+/// Lanes of vectors that hold half of a table, so that one instruction looks up a place a lane.
+pub(crate) const TABLE_LANES: usize = 16;
 
 /// Bytes at the start of scratch memory that may be read in place of elements that do not exist.
 pub(crate) const GUARD_BYTES: i64 = 256;
@@ -387,6 +392,7 @@ impl Op {
             | Self::Shift(_, x, _)
             | Self::Cast(x, _)
             | Self::Bitcast(x, _)
+            | Self::LookUp(x, _)
             | Self::Round(x, _) => vec![*x],
             Self::Binary(_, x, y) | Self::Compare(_, x, y) => vec![*x, *y],
             Self::Fma(x, y, z) | Self::Select(x, y, z) => vec![*x, *y, *z],

@@ -115,6 +115,7 @@ impl fmt::Display for Op {
             Self::Cast(x, elem) => write!(f, "cast {x} to {elem}"),
             Self::Bitcast(x, elem) => write!(f, "bitcast {x} to {elem}"),
             Self::Round(x, dtype) => write!(f, "round {x} to {dtype}"),
+            Self::LookUp(x, table) => write!(f, "look up {x} of {}..{}", f32::from_bits(table[0]), f32::from_bits(table[31])),
             Self::Load(load) => write!(f, "{load}"),
             Self::Call(helper, args) => {
                 write!(f, "call {helper:?}")?;

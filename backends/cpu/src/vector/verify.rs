@@ -125,6 +125,7 @@ impl Scope<'_> {
             Op::Const(_) | Op::Arg(_) | Op::Dim(_) | Op::Begin | Op::End | Op::Scratch | Op::Iota => Ok(()),
             Op::Unary(..) | Op::Shift(..) | Op::Cast(..) | Op::Bitcast(..) => Ok(()),
             Op::Round(x, _) => self.elem(*x, Elem::F32),
+            Op::LookUp(x, _) => self.elem(*x, Elem::I32),
             Op::Splat(x) => self.expect(*x, Ty { width: Width::One, ..ty(x) }),
             Op::Binary(_, x, y) | Op::Compare(_, x, y) => self.expect(*y, ty(x)),
             Op::Fma(x, y, z) => self.expect(*y, ty(x)).and_then(|()| self.expect(*z, ty(x))),

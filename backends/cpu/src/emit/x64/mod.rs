@@ -169,6 +169,8 @@ struct Emitter<'a> {
     pending: BTreeMap<Val, Pending>,
     /// Constants in registers, by size and bits.
     held: BTreeMap<(usize, u64), VReg>,
+    /// Halves of tables in registers, while a sweep goes on.
+    tables: BTreeMap<Vec<u32>, VReg>,
     active: Option<Active>,
     region: Region,
     /// The variable of an unrolled sweep: a register and how far it is behind.
@@ -190,6 +192,7 @@ impl<'a> Emitter<'a> {
             values: vec![None; func.types.len()],
             pending: BTreeMap::new(),
             held: BTreeMap::new(),
+            tables: BTreeMap::new(),
             active: None,
             region: None,
             swept: None,
