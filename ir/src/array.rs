@@ -19,10 +19,10 @@ use crate::dtype::{DType, Scalar};
 use crate::error::Diag;
 use crate::ty::{Shape, Type};
 
+use elements::Elements;
 pub use pages::prefer_large_pages;
 pub use position::unravel;
 pub use storage::Remote;
-use elements::Elements;
 use storage::Storage;
 
 /// A dense row-major array. Cloning shares the elements; writing to shared elements copies them first.

@@ -164,7 +164,12 @@ impl Columns<'_> {
             }
             sums.add(cx, self, (from, last, 1), digits, &sizes);
         });
-        let phase = Phase { func: cx.b.finish(), extent: points.iter().product(), scratch: cx.scratch, work: stage_work(self.nest, stage) };
+        let phase = Phase {
+            func: cx.b.finish(),
+            extent: points.iter().product(),
+            scratch: cx.scratch,
+            work: stage_work(self.nest, stage),
+        };
         (phase, partial)
     }
 

@@ -108,7 +108,8 @@ impl Memos {
 fn is_dear(body: &Body, value: usize) -> bool {
     let insts = tree(body, value);
     let has = |test: fn(&InstKind) -> bool| insts.iter().any(|value| test(&body.insts[*value].kind));
-    has(|kind| matches!(kind, InstKind::Map(function, _) if is_slow(*function))) && !has(|kind| matches!(kind, InstKind::Check { .. }))
+    has(|kind| matches!(kind, InstKind::Map(function, _) if is_slow(*function)))
+        && !has(|kind| matches!(kind, InstKind::Check { .. }))
 }
 
 /// Functions that are many instructions.

@@ -11,6 +11,7 @@ mod nest;
 mod reduce;
 mod scatter;
 mod sort;
+mod tiles;
 
 use graver_ir::kernel::{Kernel, KernelBody};
 use graver_ir::{Dim, Symbol};

@@ -8,7 +8,8 @@ use super::cx::{At, Cx};
 use super::loops::{BLOCK, GRAIN, NARROW};
 use super::memo::Memos;
 use super::reduce::Results;
-use super::{Lowered, Phase, columns};
+use super::tiles::Across;
+use super::{Lowered, Phase, columns, tiles};
 use crate::vector::{Binary, Op, Val};
 
 /// Bodies up to this many instructions are unrolled over lanes: their loops would cost as much as they do.
@@ -20,6 +21,11 @@ pub(super) fn lower(mut cx: Cx<'_>, nest: &Nest) -> Lowered {
     let plan = Plan::new(&cx, nest);
     if let Some(lane) = plan.outer_lane.filter(|lane| plan.rows.is_empty() && columns::fits(nest, *lane)) {
         return columns::lower(&cx, nest, lane);
+    }
+    if let Some((lane, (row, rest))) = plan.outer_lane.zip(plan.rows.split_last()).filter(|_| plan.crossed)
+        && let Some(across) = Across::find(&cx, nest, [lane, *row])
+    {
+        return tiles::lower(cx, nest, &across, [lane, *row], rest);
     }
     let mut points = plan.points(nest);
     if points.is_empty() {

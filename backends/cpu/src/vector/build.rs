@@ -7,7 +7,7 @@ use graver_ir::DType;
 
 use super::{
     Binary, Block, Carried, Combine, Compare, Const, Elem, Fold, Func, INDEX, Load, Loop, Op, Pattern, Shift, Stmt, Store, Sweep,
-    TABLE_LANES, Ty, Unary, Val, Width,
+    TABLE_LANES, Transpose, Ty, Unary, Val, Width,
 };
 
 /// A function that is being made. Blocks are open from the function's own, level 0, to the innermost.
@@ -301,6 +301,10 @@ impl Builder {
     pub(crate) fn store(&mut self, ptr: Val, dtype: DType, pattern: Pattern, value: Val) {
         let value = self.with_width(value, pattern.width());
         self.push(Stmt::Store(Store { ptr, dtype, pattern, value }));
+    }
+
+    pub(crate) fn transpose(&mut self, square: Transpose) {
+        self.push(Stmt::Transpose(square));
     }
 
     pub(crate) fn trap(&mut self, ok: Val, trap: u32) {

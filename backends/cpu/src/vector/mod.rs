@@ -271,6 +271,8 @@ pub(crate) enum Stmt {
         ok: Val,
         trap: u32,
     },
+    /// Only of emitters whose vectors have [`TABLE_LANES`].
+    Transpose(Transpose),
     If {
         cond: Val,
         then: Block,
@@ -286,6 +288,26 @@ pub(crate) struct Store {
     pub(crate) dtype: DType,
     pub(crate) pattern: Pattern,
     pub(crate) value: Val,
+}
+
+/// `to[column][row] = from[row][column]`: elements of 4 bytes that are neighbours along columns there and along rows here; of lines, it is
+/// so many bytes from one to the next. Not in a sweep.
+#[derive(Clone, Debug)]
+pub(crate) struct Transpose {
+    pub(crate) from: Val,
+    pub(crate) from_stride: Val,
+    pub(crate) to: Val,
+    pub(crate) to_stride: Val,
+    /// At most [`TABLE_LANES`], as columns.
+    pub(crate) rows: Val,
+    pub(crate) columns: Val,
+}
+
+impl Transpose {
+    /// The values that it uses.
+    pub(crate) fn operands(&self) -> [Val; 6] {
+        [self.from, self.from_stride, self.to, self.to_stride, self.rows, self.columns]
+    }
 }
 
 /// `for var in (begin..end).step_by(step)`, with values carried from one iteration to the next.
@@ -353,7 +375,7 @@ pub(crate) struct Fold {
 }
 
 /// A function over a range of parallel points.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Func {
     pub(crate) name: String,
     /// The type of every value.
@@ -375,7 +397,7 @@ impl Func {
 fn uses_dims(block: &Block) -> bool {
     block.iter().any(|stmt| match stmt {
         Stmt::Let(_, op) => matches!(op, Op::Dim(_)),
-        Stmt::Store(_) | Stmt::Trap { .. } => false,
+        Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Transpose(_) => false,
         Stmt::If { then, .. } => uses_dims(then),
         Stmt::Loop(inner) => uses_dims(&inner.body),
         Stmt::Sweep(sweep) => uses_dims(&sweep.body),

@@ -45,6 +45,13 @@ impl Scope<'_> {
                 self.used(&[*ok])?;
                 self.elem(*ok, Elem::Bool)
             }
+            Stmt::Transpose(square) => {
+                if self.swept {
+                    return Err("a square is transposed in a sweep".to_owned());
+                }
+                self.used(&square.operands())?;
+                square.operands().iter().try_for_each(|operand| self.expect(*operand, INDEX))
+            }
             Stmt::If { cond, then } => {
                 self.used(&[*cond])?;
                 self.expect(*cond, Ty { elem: Elem::Bool, width: Width::One })?;

@@ -28,6 +28,7 @@ mod memory;
 mod pool;
 mod sweep;
 mod table;
+mod transpose;
 
 use std::collections::BTreeMap;
 
@@ -214,6 +215,7 @@ impl<'a> Emitter<'a> {
             Stmt::Let(value, op) => self.define(*value, op),
             Stmt::Store(store) => self.store(store),
             Stmt::Trap { ok, trap } => self.trap(*ok, *trap),
+            Stmt::Transpose(square) => self.transpose(square),
             Stmt::If { cond, then } => self.condition(*cond, then),
             Stmt::Loop(inner) => self.counted(inner),
             Stmt::Sweep(sweep) => self.sweep(sweep),
