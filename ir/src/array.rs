@@ -1,6 +1,8 @@
 //! Dense arrays: constants of programs, inputs and outputs of calls, state. Their elements are the host's, or a device's until
 //! somebody reads them.
 
+mod elements;
+mod pages;
 mod position;
 mod storage;
 
@@ -17,6 +19,8 @@ use crate::dtype::{DType, Scalar};
 use crate::error::Diag;
 use crate::ty::{Shape, Type};
 
+use elements::Elements;
+pub use pages::prefer_large_pages;
 pub use position::unravel;
 pub use storage::Remote;
 use storage::Storage;
@@ -104,19 +108,21 @@ macro_rules! elements {
         mod data {
             use half::{bf16, f16};
 
+            use super::elements::Elements;
+
             /// The elements, by type.
             #[derive(Clone, Debug)]
-            pub enum Data { $(#[doc = stringify!($ty)] $variant(Vec<$ty>)),* }
+            pub enum Data { $(#[doc = stringify!($ty)] $variant(Elements<$ty>)),* }
         }
 
         impl Data {
             fn dtype(&self) -> DType { match self { $(Self::$variant(_) => DType::$variant),* } }
             fn len(&self) -> usize { match self { $(Self::$variant(data) => data.len()),* } }
             fn splat(value: Scalar, len: usize) -> Self {
-                match value.dtype() { $(DType::$variant => Self::$variant(vec![<$ty>::from_scalar(value); len])),* }
+                match value.dtype() { $(DType::$variant => Self::$variant(Elements::splat(<$ty>::from_scalar(value), len))),* }
             }
             fn zeroed(dtype: DType, len: usize) -> Option<Self> {
-                match dtype { $(DType::$variant => bytemuck::allocation::try_zeroed_vec(len).ok().map(Self::$variant)),* }
+                match dtype { $(DType::$variant => Elements::zeroed(len).map(Self::$variant)),* }
             }
             fn get(&self, position: usize) -> Scalar {
                 match self { $(Self::$variant(data) => data[position].to_scalar()),* }
@@ -134,7 +140,7 @@ macro_rules! elements {
 
         $(
             impl private::Sealed for $ty {
-                fn wrap(data: Vec<Self>) -> Data { Data::$variant(data) }
+                fn wrap(data: Vec<Self>) -> Data { Data::$variant(data.into()) }
                 fn slice(data: &Data) -> Option<&[Self]> { match data { Data::$variant(data) => Some(data), _ => None } }
                 fn slice_mut(data: &mut Data) -> Option<&mut [Self]> { match data { Data::$variant(data) => Some(data), _ => None } }
             }

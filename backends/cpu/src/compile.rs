@@ -1,14 +1,17 @@
 //! Programs to machine code: every kernel lowered and compiled once.
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use graver_ir::kernel::{Kernel, Program};
 use graver_ir::{Dim, Error};
 
-use crate::emit::jit::{Code, Jit};
+use crate::emit::jit::{Code, Jit, Made};
 use crate::isa::Isa;
-use crate::lower::{Prepared, lower};
+use crate::lower::{Lowered, Phase, Prepared, lower};
 use crate::packs::lasting;
+use crate::pool::Parallel;
 
 /// A kernel's functions, and what running them takes.
 #[derive(Debug)]
@@ -28,26 +31,52 @@ pub(crate) struct CompiledPhase {
     pub(crate) work: Dim,
 }
 
-/// Every kernel of the program, in order.
-pub(crate) fn compile(program: &Program, isa: Isa) -> Result<(Vec<CompiledKernel>, Code), Error> {
+/// A kernel, lowered: every phase's function, as far as it can be made apart from others.
+struct Ready {
+    lowered: Lowered,
+    made: Vec<Made>,
+    took: Duration,
+}
+
+impl Ready {
+    fn new(kernel: &Kernel, program: &Program, isa: Isa, lasting: &[bool]) -> Self {
+        let start = Instant::now();
+        let mut lowered = lower(kernel, &program.symbols, isa.lanes(), lasting);
+        let take = |phase: &mut Phase| std::mem::take(&mut phase.func);
+        let made = lowered.phases.iter_mut().map(take).map(|func| Made::of(func, isa)).collect();
+        Self { lowered, made, took: start.elapsed() }
+    }
+}
+
+/// Every kernel of the program, in order. Threads make them at once; what is made does not depend on that.
+pub(crate) fn compile(program: &Program, isa: Isa, pool: &dyn Parallel) -> Result<(Vec<CompiledKernel>, Code), Error> {
+    let lasting = lasting(program);
+    let slots: Vec<OnceLock<Ready>> = program.kernels.iter().map(|_| OnceLock::new()).collect();
+    let next = AtomicUsize::new(0);
+    pool.run(pool.threads().min(slots.len()), &|_| {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(slot) = slots.get(number) else { return };
+            slot.get_or_init(|| Ready::new(&program.kernels[number], program, isa, &lasting[number]));
+        }
+    });
     let mut jit = Jit::new(isa).map_err(|error| Error::new(format!("the cpu backend cannot start: {error}")))?;
-    let kernels = program
-        .kernels
-        .iter()
-        .zip(lasting(program))
-        .map(|(kernel, lasting)| one(&mut jit, program, kernel, &lasting))
-        .collect::<Result<_, Error>>()?;
+    let ready = slots.into_iter().zip(&program.kernels);
+    let kernels = ready.map(|(slot, kernel)| {
+        one(&mut jit, kernel, slot.into_inner().expect("a pool runs every part, and parts take every kernel"))
+    });
+    let kernels = kernels.collect::<Result<_, Error>>()?;
     let code = jit.finish().map_err(|error| Error::new(format!("code cannot be made executable: {error}")))?;
     Ok((kernels, code))
 }
 
-fn one(jit: &mut Jit, program: &Program, kernel: &Kernel, lasting: &[bool]) -> Result<CompiledKernel, Error> {
+fn one(jit: &mut Jit, kernel: &Kernel, ready: Ready) -> Result<CompiledKernel, Error> {
     let start = Instant::now();
-    let lowered = lower(kernel, &program.symbols, jit.isa().lanes(), lasting);
     let mut phases = Vec::new();
-    for phase in lowered.phases {
-        let function = jit.compile(&phase.func).map_err(|error| Error::new(format!("kernel `{}`: {error}", kernel.name)))?;
+    let Lowered { phases: lowered, shared, prepared } = ready.lowered;
+    for (phase, made) in lowered.into_iter().zip(&ready.made) {
+        let function = jit.compile(made).map_err(|error| Error::new(format!("kernel `{}`: {error}", kernel.name)))?;
         phases.push(CompiledPhase { function, extent: phase.extent, scratch: phase.scratch, work: phase.work });
     }
-    Ok(CompiledKernel { phases, shared: lowered.shared, prepared: lowered.prepared, took: start.elapsed() })
+    Ok(CompiledKernel { phases, shared, prepared, took: ready.took + start.elapsed() })
 }

@@ -95,7 +95,7 @@ impl Backend for Cpu {
     }
 
     fn compile(&self, program: Arc<Program>) -> Result<Arc<dyn Executable>, Error> {
-        let (kernels, code) = compile::compile(&program, self.isa)?;
+        let (kernels, code) = compile::compile(&program, self.isa, self.pool.as_ref())?;
         Ok(Arc::new(exec::CpuExecutable::new(program, kernels, code, Arc::clone(&self.pool), self.isa)))
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use graver_ir::{Array, DType, Scalar};
 use graver_testkit::Rng;
 
-use super::jit::Jit;
+use super::jit::{Jit, Made};
 use crate::isa::Isa;
 use crate::vector::{Binary, Builder, Combine, Compare, Elem, Func, Helper, Load, Op, Pattern, Shift, Unary, Val, Width};
 
@@ -255,7 +255,7 @@ fn outputs(func: &Func, isa: Isa, seed: u64, points: i64) -> Vec<Vec<u8>> {
     arrays.extend(DTYPES.iter().map(|dtype| vec![0; LENGTH * dtype.size()]));
     let pointers: Vec<*mut u8> = arrays.iter_mut().map(|array| array.as_mut_ptr()).collect();
     let mut jit = Jit::new(isa).expect("there is a compiler");
-    let function = jit.compile(func).expect("it compiles");
+    let function = jit.compile(&Made::of(func.clone(), isa)).expect("it compiles");
     let code = jit.finish().expect("it becomes executable");
     let (mut scratch, mut status) = (vec![0u8; 4096], 0u64);
     // SAFETY: the function reads and writes elements below `LENGTH` of the arrays, and what scratch memory has.

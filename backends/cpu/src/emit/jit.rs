@@ -39,6 +39,25 @@ pub(crate) struct Jit {
     compiled: Vec<FuncId>,
 }
 
+/// A function, and as much of its compilation as needs no [`Jit`]: all of it where we encode the code ourselves. The same on every thread.
+pub(crate) enum Made {
+    Code(x64::Encoded),
+    Func(Func),
+}
+
+impl Made {
+    pub(crate) fn of(func: Func, isa: Isa) -> Self {
+        if cfg!(debug_assertions) {
+            let verdict = vector::verify(&func);
+            assert!(verdict.is_ok(), "vector IR keeps its invariants: {verdict:?} in\n{func}");
+        }
+        match isa.wide() {
+            Some(wide) => Self::Code(x64::emit(&func, wide, helpers::address)),
+            None => Self::Func(func),
+        }
+    }
+}
+
 /// Executable functions, in the order of their compilation. Their memory is freed with this.
 pub(crate) struct Code {
     module: Option<JITModule>,
@@ -73,27 +92,15 @@ impl Jit {
         Ok(Self { module, isa, fma, context, builder: FunctionBuilderContext::new(), compiled: Vec::new() })
     }
 
-    /// The level of the code that it makes.
-    pub(crate) fn isa(&self) -> Isa {
-        self.isa
-    }
-
     /// Compiles a function; its position is the number of those before.
     ///
     /// # Errors
     /// What Cranelift says; never because of a user's program.
-    pub(crate) fn compile(&mut self, func: &Func) -> Result<usize, String> {
-        if cfg!(debug_assertions) {
-            let verdict = vector::verify(func);
-            assert!(verdict.is_ok(), "vector IR keeps its invariants: {verdict:?} in\n{func}");
-        }
+    pub(crate) fn compile(&mut self, made: &Made) -> Result<usize, String> {
         let id = self.module.declare_anonymous_function(&signature()).map_err(|error| error.to_string())?;
-        match self.isa.wide() {
-            Some(wide) => {
-                let code = x64::emit(func, wide, helpers::address);
-                self.module.define_function_bytes(id, CODE_ALIGNMENT, &code.bytes, &[]).map_err(describe)?;
-            }
-            None => {
+        match made {
+            Made::Code(code) => self.module.define_function_bytes(id, CODE_ALIGNMENT, &code.bytes, &[]).map_err(describe)?,
+            Made::Func(func) => {
                 self.translate(func);
                 self.module.define_function(id, &mut self.context).map_err(describe)?;
                 self.module.clear_context(&mut self.context);

@@ -8,6 +8,7 @@
 mod exp;
 mod log;
 mod philox;
+mod pieces;
 mod special;
 mod trig;
 
@@ -55,11 +56,13 @@ fn unary(b: &mut Builder, function: ScalarFn, x: Val) -> Val {
         ScalarFn::Exp => exp::exp(b, x),
         ScalarFn::Expm1 => exp::expm1(b, x),
         ScalarFn::Sigmoid => exp::sigmoid(b, x),
+        ScalarFn::Tanh if b.looks_up() => pieces::odd(b, x, &pieces::TANH),
         ScalarFn::Tanh => exp::tanh(b, x),
         ScalarFn::Log => log::log(b, x),
         ScalarFn::Log1p => log::log1p(b, x),
         ScalarFn::Sin => trig::sin(b, x),
         ScalarFn::Cos => trig::cos(b, x),
+        ScalarFn::Erf if b.looks_up() => pieces::odd(b, x, &pieces::ERF),
         ScalarFn::Erf => special::erf(b, x),
         ScalarFn::Add
         | ScalarFn::Sub

@@ -13,6 +13,10 @@ pub(super) trait Given {
     fn reduced(&mut self, cx: &mut Cx<'_>, stage: usize, slot: usize) -> Val;
     /// The sum of products, at this point.
     fn acc(&mut self, cx: &mut Cx<'_>) -> Val;
+    /// A value of the body, by its number, that need not be computed.
+    fn known(&mut self, _: &mut Cx<'_>, _: usize) -> Option<Val> {
+        None
+    }
 }
 
 /// Nothing.
@@ -32,9 +36,9 @@ impl Cx<'_> {
     /// The value of every instruction, in order.
     pub(super) fn body(&mut self, body: &Body, given: &mut dyn Given) -> Vec<Val> {
         let mut values = Vec::new();
-        for inst in &body.insts {
-            let value = self.inst(&inst.kind, inst.dtype, &values, given);
-            values.push(value);
+        for (number, inst) in body.insts.iter().enumerate() {
+            let known = given.known(self, number);
+            values.push(known.unwrap_or_else(|| self.inst(&inst.kind, inst.dtype, &values, given)));
         }
         values
     }

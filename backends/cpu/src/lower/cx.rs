@@ -30,7 +30,7 @@ pub(super) struct Cx<'a> {
 impl<'a> Cx<'a> {
     pub(super) fn new(kernel: &'a Kernel, symbols: &'a [Symbol], lanes: usize) -> Self {
         Self {
-            b: Builder::new(kernel.name.clone()),
+            b: Builder::for_lanes(kernel.name.clone(), lanes),
             kernel,
             symbols,
             lanes,
@@ -42,7 +42,7 @@ impl<'a> Cx<'a> {
     /// For another function of the same kernel.
     pub(super) fn again(&self, suffix: &str) -> Self {
         let mut cx = Self::new(self.kernel, self.symbols, self.lanes);
-        cx.b = Builder::new(format!("{}.{suffix}", self.kernel.name));
+        cx.b = Builder::for_lanes(format!("{}.{suffix}", self.kernel.name), self.lanes);
         cx
     }
 

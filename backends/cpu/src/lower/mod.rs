@@ -1,14 +1,17 @@
 //! From kernels to vector IR: which loops there are, which axis goes over lanes, what is tiled, packed and done in parallel.
 
 mod body;
+mod columns;
 mod contract;
 mod cx;
 mod index;
 mod loops;
+mod memo;
 mod nest;
 mod reduce;
 mod scatter;
 mod sort;
+mod tiles;
 
 use graver_ir::kernel::{Kernel, KernelBody};
 use graver_ir::{Dim, Symbol};

@@ -6,8 +6,10 @@ use graver_ir::kernel::{AxisSet, Body, Index, Nest, Stage};
 
 use super::cx::{At, Cx};
 use super::loops::{BLOCK, GRAIN, NARROW};
+use super::memo::Memos;
 use super::reduce::Results;
-use super::{Lowered, Phase};
+use super::tiles::Across;
+use super::{Lowered, Phase, columns, tiles};
 use crate::vector::{Binary, Op, Val};
 
 /// Bodies up to this many instructions are unrolled over lanes: their loops would cost as much as they do.
@@ -17,6 +19,14 @@ const MANY: i64 = 256;
 
 pub(super) fn lower(mut cx: Cx<'_>, nest: &Nest) -> Lowered {
     let plan = Plan::new(&cx, nest);
+    if let Some(lane) = plan.outer_lane.filter(|lane| plan.rows.is_empty() && columns::fits(nest, *lane)) {
+        return columns::lower(&cx, nest, lane);
+    }
+    if let Some((lane, (row, rest))) = plan.outer_lane.zip(plan.rows.split_last()).filter(|_| plan.crossed)
+        && let Some(across) = Across::find(&cx, nest, [lane, *row])
+    {
+        return tiles::lower(cx, nest, &across, [lane, *row], rest);
+    }
     let mut points = plan.points(nest);
     if points.is_empty() {
         points.push(Dim::ONE);
@@ -138,14 +148,15 @@ fn bind(cx: &mut Cx<'_>, rows: &[usize], digits: &[Val]) {
 }
 
 /// From blocks to positions: `begin * grain .. min(end * grain, size)`.
-fn block(cx: &mut Cx<'_>, begin: Val, end: Val, grain: i64, size: &Dim) -> (Val, Val) {
+pub(super) fn block(cx: &mut Cx<'_>, begin: Val, end: Val, grain: i64, size: &Dim) -> (Val, Val) {
     let (grain, size) = (cx.b.int(grain), cx.value(size));
     let (begin, end) = (cx.b.mul(begin, grain), cx.b.mul(end, grain));
     (begin, cx.b.binary(Binary::Min, end, size))
 }
 
 fn stages(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) {
-    let mut results = Results::default();
+    let memos = if plan.outer_lane.is_none() { Memos::find(nest, plan.outer, &plan.inner_lanes) } else { Memos::default() };
+    let mut results = Results::new(memos);
     for (stage, lane) in nest.stages.iter().zip(&plan.inner_lanes) {
         let inner = stage.over.minus(plan.outer);
         if stage.reductions.is_empty() {
@@ -170,11 +181,11 @@ fn unroll(nest: &Nest) -> usize {
     }
 }
 
-fn small_unroll(body: &Body) -> usize {
+pub(super) fn small_unroll(body: &Body) -> usize {
     if body.insts.len() <= SMALL_BODY { 2 } else { 1 }
 }
 
-fn stage_work(nest: &Nest, stage: &Stage) -> Dim {
+pub(super) fn stage_work(nest: &Nest, stage: &Stage) -> Dim {
     let points: Dim = stage.over.iter().map(|axis| nest.axes[axis].clone()).product();
     points * Dim::from(stage.body.insts.len().max(1))
 }

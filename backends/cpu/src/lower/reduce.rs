@@ -7,6 +7,7 @@ use graver_ir::{DType, Dim};
 
 use super::body::{Given, Nothing};
 use super::cx::{At, Cx};
+use super::memo::Memos;
 use crate::vector::{Binary, Combine, Compare, Elem, Load, Val, Width};
 
 /// Vectors that a sum over lanes has accumulators for.
@@ -17,9 +18,10 @@ const CHUNK: i64 = 2048;
 const WRITTEN_OUT: i64 = 4;
 
 /// The results of stages, by stage and slot.
-#[derive(Default)]
 pub(super) struct Results {
+    /// Of those that are done.
     stages: Vec<Vec<Place>>,
+    memos: Memos,
 }
 
 /// Where a result is.
@@ -33,10 +35,27 @@ enum Place {
 
 /// A reduction as vector IR combines it.
 #[derive(Clone, Copy)]
-struct Kind {
-    combine: Combine,
+pub(super) struct Kind {
+    pub(super) combine: Combine,
     /// The type of what is compared or summed.
-    elem: Elem,
+    pub(super) elem: Elem,
+}
+
+/// The reductions of a stage, and whether they give a position too.
+pub(super) fn kinds(stage: &Stage) -> Vec<(Kind, bool)> {
+    let kind = |reduction: &Reduction| {
+        let elem = Elem::of(stage.body.dtype(reduction.value).compute());
+        let (combine, has_position) = match reduction.combine {
+            Combining::Reduce(ReduceKind::Sum) => (Combine::Sum, false),
+            Combining::Reduce(ReduceKind::Prod) => (Combine::Prod, false),
+            Combining::Reduce(ReduceKind::Max) => (Combine::Max, false),
+            Combining::Reduce(ReduceKind::Min) => (Combine::Min, false),
+            Combining::Arg(Extreme::Max) => (Combine::ArgMax, true),
+            Combining::Arg(Extreme::Min) => (Combine::ArgMin, true),
+        };
+        (Kind { combine, elem }, has_position)
+    };
+    stage.reductions.iter().map(kind).collect()
 }
 
 impl Given for Results {
@@ -53,9 +72,18 @@ impl Given for Results {
     fn acc(&mut self, cx: &mut Cx<'_>) -> Val {
         Nothing.acc(cx)
     }
+
+    fn known(&mut self, cx: &mut Cx<'_>, value: usize) -> Option<Val> {
+        self.memos.known(cx, self.stages.len(), value)
+    }
 }
 
 impl Results {
+    /// Of no stage yet.
+    pub(super) fn new(memos: Memos) -> Self {
+        Self { stages: Vec::new(), memos }
+    }
+
     /// A stage without reductions.
     pub(super) fn push_nothing(&mut self) {
         self.stages.push(Vec::new());
@@ -142,25 +170,10 @@ impl Sum<'_> {
         outcome
     }
 
-    fn kinds(&self) -> Vec<(Kind, bool)> {
-        let kind = |reduction: &Reduction| {
-            let elem = Elem::of(self.stage.body.dtype(reduction.value).compute());
-            match reduction.combine {
-                Combining::Reduce(ReduceKind::Sum) => (Kind { combine: Combine::Sum, elem }, false),
-                Combining::Reduce(ReduceKind::Prod) => (Kind { combine: Combine::Prod, elem }, false),
-                Combining::Reduce(ReduceKind::Max) => (Kind { combine: Combine::Max, elem }, false),
-                Combining::Reduce(ReduceKind::Min) => (Kind { combine: Combine::Min, elem }, false),
-                Combining::Arg(Extreme::Max) => (Kind { combine: Combine::ArgMax, elem }, true),
-                Combining::Arg(Extreme::Min) => (Kind { combine: Combine::ArgMin, elem }, true),
-            }
-        };
-        self.stage.reductions.iter().map(kind).collect()
-    }
-
     fn identities(&self, cx: &mut Cx<'_>) -> Vec<Val> {
         let width = if cx.lane_axis().is_some() { Width::Lanes } else { Width::One };
         let mut values = Vec::new();
-        for (kind, has_position) in self.kinds() {
+        for (kind, has_position) in kinds(self.stage) {
             let value = cx.b.constant(kind.elem, kind.combine.identity(kind.elem));
             values.push(cx.b.with_width(value, width));
             if has_position {
@@ -230,7 +243,7 @@ impl Sum<'_> {
         let mut point = self.point(cx, results).into_iter();
         cx.at[axis] = At::Unbound;
         let mut folds = Vec::new();
-        for (kind, has_position) in self.kinds() {
+        for (kind, has_position) in kinds(self.stage) {
             let value = point.next().expect("a value a reduction");
             let position = has_position.then(|| point.next().expect("a position beside its value"));
             folds.push((kind.combine, value, position));
@@ -242,8 +255,9 @@ impl Sum<'_> {
     /// The values (and positions) of one point.
     fn point(&self, cx: &mut Cx<'_>, results: &mut Results) -> Vec<Val> {
         let values = cx.body(&self.stage.body, results);
+        results.memos.leave(cx, results.stages.len(), &values);
         let mut point = Vec::new();
-        for (reduction, (_, has_position)) in self.stage.reductions.iter().zip(self.kinds()) {
+        for (reduction, (_, has_position)) in self.stage.reductions.iter().zip(kinds(self.stage)) {
             point.push(values[reduction.value.index()]);
             if has_position {
                 point.push(cx.value(&self.position()));
@@ -266,7 +280,7 @@ impl Sum<'_> {
 
     fn combine(&self, cx: &mut Cx<'_>, x: &[Val], y: &[Val]) -> Vec<Val> {
         let (mut combined, mut place) = (Vec::new(), 0);
-        for (kind, has_position) in self.kinds() {
+        for (kind, has_position) in kinds(self.stage) {
             if has_position {
                 combined.extend(combine_arg(cx, kind, [x[place], x[place + 1]], [y[place], y[place + 1]]));
                 place += 2;
@@ -279,7 +293,7 @@ impl Sum<'_> {
     }
 }
 
-fn combine(cx: &mut Cx<'_>, kind: Kind, x: Val, y: Val) -> Val {
+pub(super) fn combine(cx: &mut Cx<'_>, kind: Kind, x: Val, y: Val) -> Val {
     let op = match kind.combine {
         Combine::Sum => Binary::Add,
         Combine::Prod => Binary::Mul,

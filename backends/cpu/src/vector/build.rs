@@ -7,7 +7,7 @@ use graver_ir::DType;
 
 use super::{
     Binary, Block, Carried, Combine, Compare, Const, Elem, Fold, Func, INDEX, Load, Loop, Op, Pattern, Shift, Stmt, Store, Sweep,
-    Ty, Unary, Val, Width,
+    TABLE_LANES, Transpose, Ty, Unary, Val, Width,
 };
 
 /// A function that is being made. Blocks are open from the function's own, level 0, to the innermost.
@@ -20,6 +20,8 @@ pub(crate) struct Builder {
     consts: BTreeMap<Val, Const>,
     open: Vec<Open>,
     known: BTreeMap<Op, Val>,
+    /// Whether tables may be looked up.
+    looks_up: bool,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +70,18 @@ impl Builder {
             consts: BTreeMap::new(),
             open: vec![Open::default()],
             known: BTreeMap::new(),
+            looks_up: false,
         }
+    }
+
+    /// For vectors of so many 4-byte lanes.
+    pub(crate) fn for_lanes(name: impl Into<String>, lanes: usize) -> Self {
+        Self { looks_up: lanes == TABLE_LANES, ..Self::new(name) }
+    }
+
+    /// Whether [`Builder::look_up`] may be used.
+    pub(crate) fn looks_up(&self) -> bool {
+        self.looks_up
     }
 
     pub(crate) fn finish(mut self) -> Func {
@@ -264,6 +277,11 @@ impl Builder {
         if self.ty(x).elem == elem { x } else { self.op(Op::Bitcast(x, elem)) }
     }
 
+    /// The float at a place of a table, whose number of places is that of the low bits.
+    pub(crate) fn look_up(&mut self, place: Val, table: &'static [u32; 32]) -> Val {
+        self.op(Op::LookUp(place, table))
+    }
+
     /// A load of memory that does not change; not moved out of a condition.
     pub(crate) fn load(&mut self, load: Load) -> Val {
         let guard = (0..self.open.len()).rev().find(|level| self.open[*level].conditional).unwrap_or(0);
@@ -283,6 +301,10 @@ impl Builder {
     pub(crate) fn store(&mut self, ptr: Val, dtype: DType, pattern: Pattern, value: Val) {
         let value = self.with_width(value, pattern.width());
         self.push(Stmt::Store(Store { ptr, dtype, pattern, value }));
+    }
+
+    pub(crate) fn transpose(&mut self, square: Transpose) {
+        self.push(Stmt::Transpose(square));
     }
 
     pub(crate) fn trap(&mut self, ok: Val, trap: u32) {
@@ -379,6 +401,7 @@ impl Builder {
             Op::Round(x, _) => of(x),
             Op::Compare(_, x, _) => Ty { elem: Elem::Bool, ..of(x) },
             Op::Cast(x, elem) | Op::Bitcast(x, elem) => Ty { elem: *elem, ..of(x) },
+            Op::LookUp(x, _) => Ty { elem: Elem::F32, ..of(x) },
             Op::Load(load) => Ty { elem: Elem::of(load.dtype), width: load.pattern.width() },
             Op::Call(_, args) => of(&args[0]),
             Op::Patch { value, .. } => of(value),

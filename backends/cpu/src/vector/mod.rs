@@ -228,6 +228,8 @@ pub(crate) enum Op {
     Bitcast(Val, Elem),
     /// An `f32` rounded to a 16-bit float, and kept as `f32`.
     Round(Val, DType),
+    /// The float of these bits at the place that the low five bits of an `i32` say. Only of emitters whose vectors have [`TABLE_LANES`].
+    LookUp(Val, &'static [u32; 32]),
     /// An element or one a lane, converted from its stored type.
     Load(Load),
     Call(Helper, Vec<Val>),
@@ -239,6 +241,9 @@ pub(crate) enum Op {
         arg: Val,
     },
 }
+
+/// Lanes of vectors that hold half of a table, so that one instruction looks up a place a lane.
+pub(crate) const TABLE_LANES: usize = 16;
 
 /// Bytes at the start of scratch memory that may be read in place of elements that do not exist.
 pub(crate) const GUARD_BYTES: i64 = 256;
@@ -266,6 +271,8 @@ pub(crate) enum Stmt {
         ok: Val,
         trap: u32,
     },
+    /// Only of emitters whose vectors have [`TABLE_LANES`].
+    Transpose(Transpose),
     If {
         cond: Val,
         then: Block,
@@ -281,6 +288,26 @@ pub(crate) struct Store {
     pub(crate) dtype: DType,
     pub(crate) pattern: Pattern,
     pub(crate) value: Val,
+}
+
+/// `to[column][row] = from[row][column]`: elements of 4 bytes that are neighbours along columns there and along rows here; of lines, it is
+/// so many bytes from one to the next. Not in a sweep.
+#[derive(Clone, Debug)]
+pub(crate) struct Transpose {
+    pub(crate) from: Val,
+    pub(crate) from_stride: Val,
+    pub(crate) to: Val,
+    pub(crate) to_stride: Val,
+    /// At most [`TABLE_LANES`], as columns.
+    pub(crate) rows: Val,
+    pub(crate) columns: Val,
+}
+
+impl Transpose {
+    /// The values that it uses.
+    pub(crate) fn operands(&self) -> [Val; 6] {
+        [self.from, self.from_stride, self.to, self.to_stride, self.rows, self.columns]
+    }
 }
 
 /// `for var in (begin..end).step_by(step)`, with values carried from one iteration to the next.
@@ -348,7 +375,7 @@ pub(crate) struct Fold {
 }
 
 /// A function over a range of parallel points.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Func {
     pub(crate) name: String,
     /// The type of every value.
@@ -370,7 +397,7 @@ impl Func {
 fn uses_dims(block: &Block) -> bool {
     block.iter().any(|stmt| match stmt {
         Stmt::Let(_, op) => matches!(op, Op::Dim(_)),
-        Stmt::Store(_) | Stmt::Trap { .. } => false,
+        Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Transpose(_) => false,
         Stmt::If { then, .. } => uses_dims(then),
         Stmt::Loop(inner) => uses_dims(&inner.body),
         Stmt::Sweep(sweep) => uses_dims(&sweep.body),
@@ -387,6 +414,7 @@ impl Op {
             | Self::Shift(_, x, _)
             | Self::Cast(x, _)
             | Self::Bitcast(x, _)
+            | Self::LookUp(x, _)
             | Self::Round(x, _) => vec![*x],
             Self::Binary(_, x, y) | Self::Compare(_, x, y) => vec![*x, *y],
             Self::Fma(x, y, z) | Self::Select(x, y, z) => vec![*x, *y, *z],

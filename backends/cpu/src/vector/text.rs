@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Block, Elem, Func, Load, Op, Pattern, Stmt, Ty, Val, Width};
+use super::{Block, Elem, Func, Load, Op, Pattern, Stmt, Transpose, Ty, Val, Width};
 
 impl fmt::Display for Val {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,6 +46,9 @@ fn statement(f: &mut fmt::Formatter<'_>, func: &Func, stmt: &Stmt, depth: usize)
             writeln!(f, "{pad}store {}{} at {}, {}", store.dtype, store.pattern, store.ptr, store.value)
         }
         Stmt::Trap { ok, trap } => writeln!(f, "{pad}trap {trap} unless {ok}"),
+        Stmt::Transpose(Transpose { from, from_stride, to, to_stride, rows, columns }) => {
+            writeln!(f, "{pad}transpose {rows} rows of {columns} at {from} by {from_stride} to {to} by {to_stride}")
+        }
         Stmt::If { cond, then } => {
             writeln!(f, "{pad}if {cond} {{")?;
             block(f, func, then, depth + 1)?;
@@ -115,6 +118,7 @@ impl fmt::Display for Op {
             Self::Cast(x, elem) => write!(f, "cast {x} to {elem}"),
             Self::Bitcast(x, elem) => write!(f, "bitcast {x} to {elem}"),
             Self::Round(x, dtype) => write!(f, "round {x} to {dtype}"),
+            Self::LookUp(x, table) => write!(f, "look up {x} of {}..{}", f32::from_bits(table[0]), f32::from_bits(table[31])),
             Self::Load(load) => write!(f, "{load}"),
             Self::Call(helper, args) => {
                 write!(f, "call {helper:?}")?;

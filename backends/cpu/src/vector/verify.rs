@@ -45,6 +45,13 @@ impl Scope<'_> {
                 self.used(&[*ok])?;
                 self.elem(*ok, Elem::Bool)
             }
+            Stmt::Transpose(square) => {
+                if self.swept {
+                    return Err("a square is transposed in a sweep".to_owned());
+                }
+                self.used(&square.operands())?;
+                square.operands().iter().try_for_each(|operand| self.expect(*operand, INDEX))
+            }
             Stmt::If { cond, then } => {
                 self.used(&[*cond])?;
                 self.expect(*cond, Ty { elem: Elem::Bool, width: Width::One })?;
@@ -125,6 +132,7 @@ impl Scope<'_> {
             Op::Const(_) | Op::Arg(_) | Op::Dim(_) | Op::Begin | Op::End | Op::Scratch | Op::Iota => Ok(()),
             Op::Unary(..) | Op::Shift(..) | Op::Cast(..) | Op::Bitcast(..) => Ok(()),
             Op::Round(x, _) => self.elem(*x, Elem::F32),
+            Op::LookUp(x, _) => self.elem(*x, Elem::I32),
             Op::Splat(x) => self.expect(*x, Ty { width: Width::One, ..ty(x) }),
             Op::Binary(_, x, y) | Op::Compare(_, x, y) => self.expect(*y, ty(x)),
             Op::Fma(x, y, z) => self.expect(*y, ty(x)).and_then(|()| self.expect(*z, ty(x))),

@@ -56,6 +56,7 @@ impl Emitter<'_, '_> {
                 let x = self.get(*x);
                 self.each(&[x], &mut |emitter, part| emitter.rounded(part[0], *dtype))
             }
+            Op::LookUp(..) => unreachable!("tables are for vectors that hold half of one"),
             Op::Load(load) => self.load(load),
             Op::Call(helper, args) => {
                 let parts: Vec<Parts> = args.iter().map(|arg| self.get(*arg)).collect();

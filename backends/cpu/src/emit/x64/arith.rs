@@ -54,6 +54,7 @@ impl Emitter<'_> {
                 let x = self.get(*x);
                 self.each(x, &mut |emitter, x| emitter.rounded(x, *dtype))
             }
+            Op::LookUp(place, table) => self.look_up(*place, table),
             Op::Load(load) => self.load(load),
             Op::Call(helper, args) => {
                 let args: Vec<Parts> = args.iter().map(|arg| self.get(*arg)).collect();

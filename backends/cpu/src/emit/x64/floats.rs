@@ -112,6 +112,36 @@ impl Emitter<'_> {
         Src::Mem(Mem::pool(self.asm.pool.add(bytes), false))
     }
 
+    /// The floats at places of a table, whose halves are a register each.
+    pub(super) fn look_up(&mut self, place: Val, table: &[u32; 32]) -> Parts {
+        let places = self.get(place);
+        let index = if places.lanes == 1 { self.splat_general(Elem::I32, places.single()) } else { places.single() };
+        let [low, high] = [&table[..16], &table[16..]].map(|half| self.half_table(half));
+        let low = self.in_register(Elem::F32, low);
+        let code = Code::EVEX_Vpermi2ps_zmm_k1z_zmm_zmmm512b32;
+        let reg = self.asm.inst(code).modify(index, View::Zmm).reg(low, View::Zmm).src(high, View::Zmm).end();
+        Parts::of(places.lanes, &[reg])
+    }
+
+    /// Half of a table, in a register if a sweep keeps it there.
+    fn half_table(&mut self, half: &[u32]) -> Src {
+        assert_eq!(self.wide, Wide::V4, "tables are looked up where a vector is half of one");
+        if let Some(held) = self.tables.get(half) {
+            return Src::Reg(*held);
+        }
+        let bytes: Vec<u8> = half.iter().flat_map(|word| word.to_le_bytes()).collect();
+        Src::Mem(Mem::pool(self.asm.pool.add(bytes), false))
+    }
+
+    /// Keeps a table in registers, until [`Emitter::tables`] is set back.
+    pub(super) fn hold_table(&mut self, table: &[u32; 32]) {
+        for half in [&table[..16], &table[16..]] {
+            let source = self.half_table(half);
+            let reg = self.in_register(Elem::F32, source);
+            self.tables.insert(half.to_vec(), reg);
+        }
+    }
+
     // ---- operands
 
     /// A load that the instruction after it may do: of a whole register, or of one float.

@@ -28,6 +28,7 @@ mod memory;
 mod pool;
 mod sweep;
 mod table;
+mod transpose;
 
 use std::collections::BTreeMap;
 
@@ -169,6 +170,8 @@ struct Emitter<'a> {
     pending: BTreeMap<Val, Pending>,
     /// Constants in registers, by size and bits.
     held: BTreeMap<(usize, u64), VReg>,
+    /// Halves of tables in registers, while a sweep goes on.
+    tables: BTreeMap<Vec<u32>, VReg>,
     active: Option<Active>,
     region: Region,
     /// The variable of an unrolled sweep: a register and how far it is behind.
@@ -190,6 +193,7 @@ impl<'a> Emitter<'a> {
             values: vec![None; func.types.len()],
             pending: BTreeMap::new(),
             held: BTreeMap::new(),
+            tables: BTreeMap::new(),
             active: None,
             region: None,
             swept: None,
@@ -211,6 +215,7 @@ impl<'a> Emitter<'a> {
             Stmt::Let(value, op) => self.define(*value, op),
             Stmt::Store(store) => self.store(store),
             Stmt::Trap { ok, trap } => self.trap(*ok, *trap),
+            Stmt::Transpose(square) => self.transpose(square),
             Stmt::If { cond, then } => self.condition(*cond, then),
             Stmt::Loop(inner) => self.counted(inner),
             Stmt::Sweep(sweep) => self.sweep(sweep),

@@ -19,6 +19,9 @@ const fn held_constants(wide: Wide) -> usize {
     }
 }
 
+/// Halves of tables that a sweep keeps in registers.
+const MOST_TABLES: usize = 14;
+
 /// How often constants are used, by bits and whether they have eight bytes.
 type Counts = BTreeMap<(u64, bool), (usize, Elem)>;
 
@@ -28,7 +31,8 @@ impl Emitter<'_> {
         let mut var = self.one(sweep.begin);
         self.flush();
         let outside = self.region.replace(sweep.var);
-        let held = self.held.clone();
+        let (held, tables) = (self.held.clone(), self.tables.clone());
+        self.hold_tables(&sweep.body);
         self.hold_constants(&sweep.body);
         let lanes = self.lanes();
         let (begin, end) = (self.facts.int(sweep.begin), self.facts.int(sweep.end));
@@ -46,10 +50,27 @@ impl Emitter<'_> {
         if left.is_none_or(|left| left > 0) {
             state = self.tail(sweep, var, left, &state);
         }
-        self.held = held;
+        (self.held, self.tables) = (held, tables);
         self.region = outside;
         let results = self.across_lanes(&sweep.reductions, state);
         self.give(&sweep.reductions, &results);
+    }
+
+    /// Tables of the body stay in registers, as many as leave some for what is computed.
+    fn hold_tables(&mut self, block: &Block) {
+        for stmt in block {
+            match stmt {
+                Stmt::Let(value, Op::LookUp(_, table)) if self.facts.is_used(*value) => {
+                    if self.tables.len() < MOST_TABLES {
+                        self.hold_table(table);
+                    }
+                }
+                Stmt::Let(..) | Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Transpose(_) => {}
+                Stmt::If { then, .. } => self.hold_tables(then),
+                Stmt::Loop(inner) => self.hold_tables(&inner.body),
+                Stmt::Sweep(_) => unreachable!("V3: a sweep holds no sweep"),
+            }
+        }
     }
 
     /// The constants that the body uses most stay in registers.
@@ -58,7 +79,7 @@ impl Emitter<'_> {
         self.count_constants(body, &mut counts);
         let mut counts: Vec<_> = counts.into_iter().collect();
         counts.sort_by_key(|(key, (count, _))| (std::cmp::Reverse(*count), *key));
-        let free = held_constants(self.wide).saturating_sub(self.held.len());
+        let free = held_constants(self.wide).saturating_sub(self.held.len() + self.tables.len() / 2);
         for ((bits, _), (_, elem)) in counts.into_iter().take(free) {
             self.hold(elem, bits);
         }
@@ -73,7 +94,7 @@ impl Emitter<'_> {
                     }
                 }
                 Stmt::Store(store) => self.count_constant(store.value, counts),
-                Stmt::Trap { .. } => {}
+                Stmt::Trap { .. } | Stmt::Transpose(_) => {}
                 Stmt::If { then, .. } => self.count_constants(then, counts),
                 Stmt::Loop(inner) => self.count_constants(&inner.body, counts),
                 Stmt::Sweep(_) => unreachable!("V3: a sweep holds no sweep"),

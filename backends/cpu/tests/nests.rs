@@ -1,0 +1,170 @@
+//! Loop nests that are run in ways of their own: sums of columns by blocks of rows, what lies across in tiles, dear values that wait
+//! between stages. At every level, and for several numbers of threads.
+
+mod levels;
+
+use std::sync::Arc;
+
+use graver_cpu::Cpu;
+use graver_ir::op::ReduceKind;
+use graver_ir::{Array, DType, Dim, Module, ScalarFn, Symbol};
+use graver_passes::{Silent, pipeline};
+use graver_runtime::{Backend, Invocation};
+use graver_testkit::Build;
+
+/// A size that is known at the call.
+fn rows() -> Dim {
+    Dim::sym(&Symbol::ranged("rows", 0, 1 << 20, 1))
+}
+
+/// Numbers whose sums are exact.
+fn numbers(shape: &[usize]) -> Vec<f32> {
+    let number = |place: usize| f32::from(i16::try_from(place * 7919 % 4093).expect("below")) / 8.0 - 200.0;
+    (0..shape.iter().product()).map(number).collect()
+}
+
+fn array(shape: &[usize], data: Vec<f32>) -> Array {
+    Array::from_vec(shape, data).expect("sizes agree")
+}
+
+/// The results at every level; the same for one thread and three.
+fn results(module: &Module, inputs: &[Array]) -> Vec<Vec<Array>> {
+    let run = |cpu: &Cpu| {
+        let program = pipeline::compile(module.clone(), &cpu.describe(), &mut Silent).expect("it compiles");
+        let executable = cpu.compile(Arc::new(program)).expect("it compiles");
+        let (inputs, mut workspace) = (inputs.iter().collect::<Vec<_>>(), executable.workspace());
+        let call = Invocation { entry: 0, inputs: &inputs, state: &mut [], workspace: &mut workspace };
+        executable.run(call).expect("it runs")
+    };
+    let alike = |cpu: Cpu| {
+        let alone = run(&cpu);
+        let three = run(&Cpu::new(3).with_isa(cpu.isa()).expect("the machine runs it"));
+        assert_eq!(alone, three, "level {}", cpu.isa());
+        alone
+    };
+    levels::cpus(1).into_iter().map(alike).collect()
+}
+
+fn close(expected: &[f64], got: &Array, within: f64) {
+    let got = got.to_f64();
+    assert_eq!(expected.len(), got.len());
+    let far = expected.iter().zip(&got).position(|(x, y)| (x - y).abs() > within * x.abs().max(1.0));
+    assert!(far.is_none(), "element {far:?}: {} is not {}", got[far.unwrap_or(0)], expected[far.unwrap_or(0)]);
+}
+
+#[test]
+fn sums_and_extremes_of_columns() {
+    for (count, width) in [(0usize, 70usize), (1, 70), (5, 3), (257, 70), (1003, 16), (130, 4200)] {
+        let mut b = Build::new("columns");
+        let x = b.arg("x", DType::F32, [rows(), Dim::from(width)]);
+        let (sum, most) = (b.reduce(ReduceKind::Sum, x, [0]), b.reduce(ReduceKind::Max, x, [0]));
+        let module = b.finish([sum, most]);
+        let data = numbers(&[count, width]);
+        let column = |column: usize| data.iter().skip(column).step_by(width).copied();
+        let sums = (0..width).map(|at| column(at).fold(0.0, |sum, x| sum + x)).collect();
+        let extremes = (0..width).map(|at| column(at).fold(f32::NEG_INFINITY, f32::max)).collect();
+        let expected = vec![array(&[width], sums), array(&[width], extremes)];
+        for results in results(&module, &[array(&[count, width], data.clone())]) {
+            assert!(results == expected, "{count} rows of {width}");
+        }
+    }
+}
+
+#[test]
+fn columns_over_several_axes() {
+    let mut b = Build::new("columns");
+    let x = b.arg("x", DType::F32, [rows(), Dim::from(9), Dim::from(11), Dim::from(20)]);
+    let sum = b.reduce(ReduceKind::Sum, x, [0, 1, 2]);
+    let module = b.finish([sum]);
+    let data = numbers(&[7, 9, 11, 20]);
+    let sums = array(&[20], (0..20).map(|at| data.iter().skip(at).step_by(20).sum()).collect());
+    for results in results(&module, &[array(&[7, 9, 11, 20], data.clone())]) {
+        assert_eq!(results, std::slice::from_ref(&sums));
+    }
+}
+
+/// Mean, variance and what they are for: stages that depend on one another's columns.
+#[test]
+fn columns_that_are_normalised() {
+    let (count, width) = (301usize, 37usize);
+    let shape = [Dim::from(count), Dim::from(width)];
+    let mut b = Build::new("norm");
+    let x = b.arg("x", DType::F32, shape.clone());
+    let mean = |b: &mut Build, x| {
+        let (sum, scale) = (b.reduce(ReduceKind::Sum, x, [0]), b.full(DType::F32, [Dim::from(width)], 1.0 / 301.0));
+        b.map(ScalarFn::Mul, [sum, scale])
+    };
+    let average = mean(&mut b, x);
+    let wide = b.broadcast(average, shape.clone(), [1]);
+    let centred = b.map(ScalarFn::Sub, [x, wide]);
+    let square = b.map(ScalarFn::Mul, [centred, centred]);
+    let variance = mean(&mut b, square);
+    let inverse = b.map(ScalarFn::Rsqrt, [variance]);
+    let wide = b.broadcast(inverse, shape, [1]);
+    let result = b.map(ScalarFn::Mul, [centred, wide]);
+    let module = b.finish([result, variance]);
+    let data = numbers(&[count, width]);
+    let column = |at: usize| data.iter().skip(at).step_by(width).map(|x| f64::from(*x));
+    let means: Vec<f64> = (0..width).map(|at| column(at).sum::<f64>() / 301.0).collect();
+    let variances: Vec<f64> = (0..width).map(|at| column(at).map(|x| (x - means[at]).powi(2)).sum::<f64>() / 301.0).collect();
+    let normal = |(place, x): (usize, &f32)| (f64::from(*x) - means[place % width]) / variances[place % width].sqrt();
+    let expected: Vec<f64> = data.iter().enumerate().map(normal).collect();
+    for results in results(&module, &[array(&[count, width], data.clone())]) {
+        close(&expected, &results[0], 1e-5);
+        close(&variances, &results[1], 1e-5);
+    }
+}
+
+#[test]
+fn what_lies_across() {
+    for [count, width] in [[37usize, 53], [64, 16], [100, 130], [16, 200], [1, 65]] {
+        let mut b = Build::new("across");
+        let x = b.arg("x", DType::F32, [Dim::from(width), rows()]);
+        let y = b.arg("y", DType::F32, [rows(), Dim::from(width)]);
+        let z = b.arg("z", DType::I32, [Dim::from(width), rows()]);
+        let (x_across, z_across) = (b.permute(x, [1, 0]), b.permute(z, [1, 0]));
+        let z_float = b.cast(DType::F32, z_across);
+        let sum = b.map(ScalarFn::Add, [x_across, y]);
+        let sum = b.map(ScalarFn::Sub, [sum, z_float]);
+        let back = b.permute(sum, [1, 0]);
+        let module = b.finish([sum, back]);
+        let (x, y) = (numbers(&[width, count]), numbers(&[count, width]));
+        let z: Vec<i32> = (0i32..).take(width * count).collect();
+        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+        let at = |row: usize, column: usize| x[column * count + row] + y[row * width + column] - z[column * count + row] as f32;
+        let by_rows = (0..count * width).map(|place| at(place / width, place % width)).collect();
+        let by_columns = (0..count * width).map(|place| at(place % count, place / count)).collect();
+        let expected = vec![array(&[count, width], by_rows), array(&[width, count], by_columns)];
+        let z = Array::from_vec([width, count], z.clone()).expect("sizes agree");
+        for results in results(&module, &[array(&[width, count], x.clone()), array(&[count, width], y.clone()), z]) {
+            assert!(results == expected, "{count} rows of {width}");
+        }
+    }
+}
+
+#[test]
+fn dear_values_wait_for_later_stages() {
+    let (count, width) = (5, 1001);
+    let shape = [Dim::from(5), Dim::from(1001)];
+    let mut b = Build::new("softmax");
+    let x = b.arg("x", DType::F32, shape.clone());
+    let most = b.reduce(ReduceKind::Max, x, [1]);
+    let most = b.broadcast(most, shape.clone(), [0]);
+    let behind = b.map(ScalarFn::Sub, [x, most]);
+    let e = b.map(ScalarFn::Exp, [behind]);
+    let total = b.reduce(ReduceKind::Sum, e, [1]);
+    let total = b.broadcast(total, shape, [0]);
+    let result = b.map(ScalarFn::Div, [e, total]);
+    let module = b.finish([result]);
+    let data: Vec<f32> = numbers(&[count, width]).into_iter().map(|x| x / 64.0).collect();
+    let mut expected = Vec::new();
+    for row in data.chunks(width) {
+        let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let shares: Vec<f64> = row.iter().map(|x| (f64::from(*x) - f64::from(most)).exp()).collect();
+        let total: f64 = shares.iter().sum();
+        expected.extend(shares.into_iter().map(|share| share / total));
+    }
+    for results in results(&module, &[array(&[count, width], data.clone())]) {
+        close(&expected, &results[0], 1e-6);
+    }
+}
