@@ -25,6 +25,7 @@ pub(super) fn lower(module: &Module) -> Program {
         program,
         entry: empty_entry(function),
         regions: BTreeMap::new(),
+        states: BTreeMap::new(),
         carried: BTreeSet::new(),
         counters: Counters::of(module),
     };
@@ -83,6 +84,7 @@ pub(super) struct Lowering<'a> {
     pub(super) program: Program,
     pub(super) entry: Entry,
     regions: BTreeMap<FuncId, Lowered>,
+    states: BTreeMap<StateId, BufferId>,
     /// Buffers whose memory is exchanged.
     pub(super) carried: BTreeSet<BufferId>,
     pub(super) counters: Counters,
@@ -113,11 +115,12 @@ impl Lowering<'_> {
 
     /// The buffer of a slot of the state: one, however often it is read.
     fn state(&mut self, id: StateId) -> BufferId {
-        let there = self.entry.buffers.iter().position(|buffer| buffer.place == Place::State(id));
-        match there {
-            Some(place) => BufferId(u32::try_from(place).expect("fewer than 2^32 buffers")),
-            None => self.buffer(Place::State(id), &self.module.state_decl(id).ty.clone(), &Loc::UNKNOWN),
+        if let Some(known) = self.states.get(&id) {
+            return *known;
         }
+        let buffer = self.buffer(Place::State(id), &self.module.state_decl(id).ty, &Loc::UNKNOWN);
+        self.states.insert(id, buffer);
+        buffer
     }
 
     /// Every node of a block in order.
