@@ -51,19 +51,46 @@ pub fn compile(mut module: Module, target: &Target, observer: &mut dyn Observer)
     Ok(kernels(&module, target, observer))
 }
 
+/// A step behind the passes: from a fused module, or from what the step before has made of it, to a program of kernels.
+#[derive(Clone, Copy, Debug)]
+pub struct Stage {
+    /// The name, which `dump` takes.
+    pub name: &'static str,
+    /// What it does. The first is given an empty program.
+    pub run: fn(Program, &Module, &Target) -> Program,
+}
+
 /// Regions to kernels, kernels in order, buffers in the arena: what follows the passes.
-pub fn kernels(module: &Module, target: &Target, observer: &mut dyn Observer) -> Program {
-    let start = Instant::now();
-    let mut program = lower::run(module);
-    let mut watch = Watch { observer, start };
-    watch.stage("lower", &program);
-    schedule::run(&mut program); // before plan: lifetimes follow from the order
-    watch.stage("schedule", &program);
-    reuse::run(&mut program); // before plan: what is one buffer gets one place
-    watch.stage("reuse", &program);
-    plan::run(&mut program, target);
-    watch.stage(LAST_STAGE, &program);
+pub const STAGES: [Stage; 4] = [
+    Stage { name: "lower", run: |_, module, _| lower::run(module) },
+    // Before plan: lifetimes follow from the order.
+    Stage { name: "schedule", run: |program, _, _| changed(program, schedule::run) },
+    // Before plan: what is one buffer gets one place.
+    Stage { name: "reuse", run: |program, _, _| changed(program, reuse::run) },
+    Stage { name: "plan", run: |program, _, target| changed(program, |program| plan::run(program, target)) },
+];
+
+fn changed(mut program: Program, change: impl FnOnce(&mut Program)) -> Program {
+    change(&mut program);
     program
+}
+
+/// A fused module as a planned program.
+pub fn kernels(module: &Module, target: &Target, observer: &mut dyn Observer) -> Program {
+    kernels_by(&STAGES, module, target, observer)
+}
+
+/// The same by other stages: a test plants a fault in one.
+///
+/// # Panics
+/// If a stage breaks an invariant.
+pub fn kernels_by(stages: &[Stage], module: &Module, target: &Target, observer: &mut dyn Observer) -> Program {
+    let mut watch = Watch { observer, start: Instant::now() };
+    stages.iter().fold(Program::default(), |program, stage| {
+        let program = (stage.run)(program, module, target);
+        watch.stage(stage.name, &program);
+        program
+    })
 }
 
 /// The stage after which every build verifies.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use graver_interp::{Interp, Precision, eval, eval_noisy};
 use graver_ir::kernel::Program;
 use graver_ir::{Array, Error, Loc, Module, Sink};
+use graver_passes::pipeline::Stage;
 use graver_passes::{Cx, Observer, Pass, PassReport, Silent, pipeline, runner};
 use graver_runtime::{Backend, Invocation, Slot};
 
@@ -25,6 +26,8 @@ use crate::reduce::{Budget, reduced};
 pub struct Compiler<'a> {
     /// The passes, in order.
     pub passes: Vec<Pass>,
+    /// The stages behind them, in order.
+    pub stages: Vec<Stage>,
     /// The device.
     pub backend: &'a dyn Backend,
 }
@@ -33,7 +36,7 @@ impl<'a> Compiler<'a> {
     /// The whole compiler, for a device.
     #[must_use]
     pub fn new(backend: &'a dyn Backend) -> Self {
-        Self { passes: pipeline::passes(), backend }
+        Self { passes: pipeline::passes(), stages: pipeline::STAGES.to_vec(), backend }
     }
 }
 
@@ -339,42 +342,28 @@ fn steps(case: &Case, compiler: &Compiler<'_>) -> Result<Result<Vec<Step>, Fault
         }
         steps.push(Step { guilty, form: Form::Graph(module.clone()) });
     }
-    let mut stages = Stages::default();
+    let mut stages = Seen::default();
     let target = compiler.backend.describe();
-    let lowered = catch_unwind(AssertUnwindSafe(|| pipeline::kernels(&module, &target, &mut stages)));
+    let lowered = catch_unwind(AssertUnwindSafe(|| pipeline::kernels_by(&compiler.stages, &module, &target, &mut stages)));
     if let Err(payload) = lowered {
-        let guilty = Guilty::Stage(stages.next());
+        let guilty = Guilty::Stage(compiler.stages[stages.0.len()].name);
         return Ok(Err(Fault { guilty, told: said(payload), loc: Loc::UNKNOWN, before: None }));
     }
     steps.extend(
-        stages
-            .seen
-            .into_iter()
-            .map(|(name, program)| Step { guilty: Guilty::Stage(name), form: Form::Kernels(Arc::new(program)) }),
+        stages.0.into_iter().map(|(name, program)| Step { guilty: Guilty::Stage(name), form: Form::Kernels(Arc::new(program)) }),
     );
     Ok(Ok(steps))
 }
 
 /// Keeps what every stage leaves.
 #[derive(Default)]
-struct Stages {
-    seen: Vec<(&'static str, Program)>,
-}
+struct Seen(Vec<(&'static str, Program)>);
 
-impl Stages {
-    const NAMES: [&'static str; 4] = ["lower", "schedule", "reuse", "plan"];
-
-    /// The stage that comes after what was seen.
-    fn next(&self) -> &'static str {
-        Self::NAMES.get(self.seen.len()).copied().unwrap_or("plan")
-    }
-}
-
-impl Observer for Stages {
+impl Observer for Seen {
     fn after_pass(&mut self, _: &PassReport<'_>) {}
 
     fn program(&mut self, stage: &'static str, program: &Program, _: Duration) {
-        self.seen.push((stage, program.clone()));
+        self.0.push((stage, program.clone()));
     }
 }
 

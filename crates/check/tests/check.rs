@@ -7,7 +7,7 @@ use graver_interp::Interp;
 use graver_ir::kernel::{InstKind, KernelBody, Program};
 use graver_ir::op::{Reduce, ReduceKind};
 use graver_ir::{Array, DType, Error, Module, Op, ScalarFn, Target, Value};
-use graver_passes::{Changed, Cx, Pass};
+use graver_passes::{Changed, Cx, Pass, pipeline};
 use graver_runtime::{Backend, Executable};
 use graver_testkit::{Build, Rng, nets, random_program};
 
@@ -173,6 +173,45 @@ fn exp_is_expm1(program: &mut Program) {
             }
         }
     }
+}
+
+/// A fault in each stage behind the passes: what it leaves has exponentials less one.
+#[test]
+fn a_stage_with_a_bug_is_named_and_shown() {
+    fn planted(place: usize) -> fn(Program, &Module, &Target) -> Program {
+        fn at<const PLACE: usize>(program: Program, module: &Module, target: &Target) -> Program {
+            let mut program = (pipeline::STAGES[PLACE].run)(program, module, target);
+            exp_is_expm1(&mut program);
+            program
+        }
+        [at::<0>, at::<1>, at::<2>, at::<3>][place]
+    }
+    let interp = Interp::default();
+    for (place, stage) in pipeline::STAGES.into_iter().enumerate() {
+        let mut compiler = Compiler::new(&interp);
+        compiler.stages[place].run = planted(place);
+        let finding = wrong(&net(), &compiler);
+        assert_eq!(finding.guilty, Guilty::Stage(stage.name));
+        assert!(finding.case.module.entry().expect("a program").1.graph.len() <= 3, "{}", finding.to_gir());
+        let written = Case::parse(&finding.to_gir()).expect("it reads back");
+        assert!(matches!(check(&written, &compiler).expect("it runs"), Checked::Wrong(_)));
+        right(&written, &Compiler::new(&interp));
+    }
+}
+
+/// A stage that breaks an invariant stops the compiler, which is told of it by name.
+#[test]
+fn a_stage_that_breaks_an_invariant_is_named() {
+    fn nowhere(mut program: Program, _: &Module, _: &Target) -> Program {
+        program.kernels.clear();
+        program
+    }
+    let interp = Interp::default();
+    let mut compiler = Compiler::new(&interp);
+    compiler.stages[1].run = nowhere;
+    let finding = wrong(&net(), &compiler);
+    assert_eq!(finding.guilty, Guilty::Stage("schedule"));
+    assert!(finding.told.contains("stage `schedule` broke an invariant"), "{}", finding.told);
 }
 
 #[test]

@@ -41,6 +41,9 @@ pub(crate) fn classify(args: &Classify) -> Result<(), Failure> {
 /// `graver generate`: what follows the prompt, piece by piece.
 pub(crate) fn generate(args: &Generate) -> Result<(), Failure> {
     let folder = of_family(&args.model, "generate text", Generator::families())?;
+    if let Some(error) = Generation::refused(&folder)? {
+        return Err(Failure::unsupported(&error));
+    }
     let options = wanted(args, Generation::of_folder(&folder)?);
     // Checked before the model is compiled.
     options.check()?;

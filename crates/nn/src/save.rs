@@ -181,12 +181,18 @@ pub trait StateFile {
     /// Reads the state from a file.
     ///
     /// # Errors
-    /// If the file cannot be read or is malformed; every name that is missing, unexpected or of another type. The state is then as it was.
+    /// If the file cannot be read or is malformed; every name that is missing, unexpected or of another type; each with the path. The state is
+    /// then as it was.
     fn load(&mut self, path: impl AsRef<Path>) -> Result<(), Error>
     where
         Self: Sized,
     {
-        self.restore(&Checkpoint::read(path)?)
+        let path = path.as_ref();
+        let named = |error: Error| {
+            let diags = error.diags().iter().map(|diag| diag.clone().op(path.display().to_string()));
+            Error::from_diags(diags.collect()).expect("an error has diagnostics")
+        };
+        self.restore(&Checkpoint::read(path)?).map_err(named)
     }
 }
 

@@ -8,12 +8,13 @@ use graver_ir::op::{Broadcast, DotAxes, Perm};
 use graver_ir::{DType, Dim, Module, Op, Scalar, ScalarFn, Shape, Value};
 
 use super::body::{Bodies, Body};
+use super::later::without_later;
 use super::pattern::Pattern;
 use super::{Found, call, softmax};
 use crate::build::Build;
 
 /// What scores are masked with is at most this: added to a score or put in its place, it is the same.
-const HIDDEN: f64 = -1e30;
+pub(super) const HIDDEN: f64 = -1e30;
 
 /// Attention that was found.
 pub(super) struct Attention {
@@ -38,14 +39,16 @@ struct Operand {
 }
 
 /// What is added to the scores, of their shape.
-#[derive(Clone, Copy)]
-enum Bias {
+#[derive(Clone)]
+pub(super) enum Bias {
     /// As it is.
     Added(Value),
     /// This number where a mask does not hold, 0 elsewhere.
     Hidden(Value, Scalar),
     /// This number where a mask holds, 0 elsewhere.
     HiddenBy(Value, Scalar),
+    /// This number unless a value holds, or does not, whose axes are these of the scores (none: of one element); 0 elsewhere.
+    Unless { value: Value, axes: Vec<Option<usize>>, holds: bool, number: Scalar },
 }
 
 /// Which rows are zeros, whatever their shares are.
@@ -262,10 +265,22 @@ impl Attention {
             None => (self.moved(b, &self.keys, &self.lead)?, self.moved(b, &self.values, &self.lead)?),
         };
         let mut args = vec![q, k, v];
-        if let Some(bias) = self.bias(b, q, k)? {
+        let [queries, keys] = [q, k].map(|x| b.ty(x).shape[b.ty(x).rank() - 2].clone());
+        let shape = Shape(self.lead.iter().chain([&queries, &keys]).cloned().collect());
+        let (mut causal, mut biases) = (false, Vec::new());
+        for bias in &self.biases {
+            match without_later(b.graph, bias, &shape) {
+                Some(rest) => {
+                    causal = true;
+                    biases.extend(rest);
+                }
+                None => biases.push(bias.clone()),
+            }
+        }
+        if let Some(bias) = total(b, &biases, &shape, b.ty(q).dtype)? {
             args.push(bias);
         }
-        let results = call(b, Body::Attend, &args, module, bodies)?;
+        let results = call(b, Body::Attend { causal }, &args, module, bodies)?;
         let mut y = results[0];
         if let Some(empty) = self.empty_rows(b, y, results[1])? {
             let zero = b.like(y, 0.0);
@@ -306,31 +321,38 @@ impl Attention {
         let shape = b.ty(x).shape.clone();
         reshaped(b, x, Shape([lead, &shape[shape.rank() - 2..]].concat()))
     }
+}
 
-    /// The sum of all biases, with one element along axes where they are repeated.
-    fn bias(&self, b: &mut Build<'_>, q: Value, k: Value) -> Option<Option<Value>> {
-        let [queries, keys] = [q, k].map(|x| b.ty(x).shape[b.ty(x).rank() - 2].clone());
-        let shape = Shape(self.lead.iter().chain([&queries, &keys]).cloned().collect());
-        let mut total: Option<Value> = None;
-        for bias in &self.biases {
-            let dtype = b.ty(q).dtype;
-            let compact = match *bias {
-                Bias::Added(value) => compact(b, value, &shape)?,
-                Bias::Hidden(mask, number) | Bias::HiddenBy(mask, number) => {
-                    let mask = compact(b, mask, &shape)?;
-                    let own = b.ty(mask).shape.clone();
-                    let (zero, number) = (b.full(&own, Scalar::zero(dtype)), b.full(&own, number));
-                    let [yes, no] = if matches!(bias, Bias::Hidden(..)) { [zero, number] } else { [number, zero] };
-                    b.map(ScalarFn::Select, &[mask, yes, no])
-                }
-            };
-            total = Some(match total {
-                Some(total) => sum(b, total, compact)?,
-                None => compact,
-            });
-        }
-        Some(total)
+/// The sum of all biases of scores of this shape, with one element along axes where they are repeated.
+fn total(b: &mut Build<'_>, biases: &[Bias], shape: &Shape, dtype: DType) -> Option<Option<Value>> {
+    let mut total: Option<Value> = None;
+    for bias in biases {
+        let compact = match bias {
+            Bias::Added(value) => compact(b, *value, shape)?,
+            Bias::Hidden(mask, number) | Bias::HiddenBy(mask, number) => {
+                let mask = compact(b, *mask, shape)?;
+                hiding(b, mask, matches!(bias, Bias::Hidden(..)), *number, dtype)
+            }
+            Bias::Unless { value, axes, holds, number } => {
+                let own = (0..shape.rank()).map(|axis| if axes.contains(&Some(axis)) { shape[axis].clone() } else { Dim::ONE });
+                let mask = reshaped(b, *value, Shape(own.collect()))?;
+                hiding(b, mask, *holds, *number, dtype)
+            }
+        };
+        total = Some(match total {
+            Some(total) => sum(b, total, compact)?,
+            None => compact,
+        });
     }
+    Some(total)
+}
+
+/// This number, unless a mask holds or does not; 0 elsewhere.
+fn hiding(b: &mut Build<'_>, mask: Value, holds: bool, number: Scalar, dtype: DType) -> Value {
+    let own = b.ty(mask).shape.clone();
+    let (zero, number) = (b.full(&own, Scalar::zero(dtype)), b.full(&own, number));
+    let [yes, no] = if holds { [zero, number] } else { [number, zero] };
+    b.map(ScalarFn::Select, &[mask, yes, no])
 }
 
 /// The operand of a repetition of heads, `[.., g, s, d]` of `[.., g * n, s, d]`, where nothing else was done to it.

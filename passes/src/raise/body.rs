@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-use graver_ir::op::{Attend, AttendPart, Broadcast, Composite, DotAxes, Reduce, ReduceKind};
-use graver_ir::{Diag, Dim, FuncId, Function, Loc, Module, Op, Role, ScalarFn, Shape, Sink, Type, Value};
+use graver_ir::op::{Attend, AttendPart, Broadcast, Composite, DotAxes, Iota, Reduce, ReduceKind};
+use graver_ir::{DType, Diag, Dim, FuncId, Function, Loc, Module, Op, Role, Scalar, ScalarFn, Shape, Sink, Type, Value};
 
 use super::norm::Bits;
 use crate::bodies;
@@ -30,7 +30,10 @@ pub(super) enum Body {
         eps: Bits,
     },
     /// `(q, k, v, bias?) -> (y, log_sum)`
-    Attend,
+    Attend {
+        /// Whether only keys count that are not later than the query.
+        causal: bool,
+    },
 }
 
 impl Body {
@@ -41,7 +44,7 @@ impl Body {
             Self::GeluTanh => Composite::GeluTanh,
             Self::LayerNorm { .. } => Composite::LayerNorm,
             Self::RmsNorm { .. } => Composite::RmsNorm,
-            Self::Attend => Composite::Attend(Attend { part: AttendPart::Forward, causal: false }),
+            Self::Attend { causal } => Composite::Attend(Attend { part: AttendPart::Forward, causal }),
         }
     }
 
@@ -56,7 +59,7 @@ impl Body {
                 let weight = vector(b, args[1], args[0])?;
                 b.mul(normal, weight)
             }
-            Self::Attend => return attend(b, args),
+            Self::Attend { causal } => return attend(b, args, causal),
         }])
     }
 }
@@ -188,7 +191,7 @@ fn over_root(b: &mut Build<'_>, x: Value, y: Value, eps: Bits) -> Result<Value, 
 // ---- attention
 
 /// `softmax(q k^T + bias) v` and the logarithms of sums, where heads of keys may serve several of queries.
-fn attend(b: &mut Build<'_>, args: &[Value]) -> Result<Vec<Value>, Diag> {
+fn attend(b: &mut Build<'_>, args: &[Value], causal: bool) -> Result<Vec<Value>, Diag> {
     let (q, k, v) = (args[0], args[1], args[2]);
     let (queries, keys) = (b.ty(q).shape.clone(), b.ty(k).shape.clone());
     let rank = queries.rank();
@@ -200,6 +203,9 @@ fn attend(b: &mut Build<'_>, args: &[Value]) -> Result<Vec<Value>, Diag> {
         let bias = stretched(b, *bias, &with_last(&queries, &own))?;
         scores = b.sum_of(scores, bias);
     }
+    if causal {
+        scores = without_future(b, scores)?;
+    }
     let (exp, sum, top) = exponentials(b, scores)?;
     let repeated = row(b, sum, exp)?;
     let shares = b.map(ScalarFn::Div, &[exp, repeated]);
@@ -208,6 +214,22 @@ fn attend(b: &mut Build<'_>, args: &[Value]) -> Result<Vec<Value>, Diag> {
     let y = b.add(Op::Reshape(with_last(&queries, &width)), &[y])?;
     let log = b.map(ScalarFn::Log, &[sum]);
     Ok(vec![y, b.sum_of(top, log)])
+}
+
+/// Minus infinity where a key comes after its query; the last of both are at the same time.
+fn without_future(b: &mut Build<'_>, scores: Value) -> Result<Value, Diag> {
+    let ty = b.ty(scores).clone();
+    let last = ty.rank() - 1;
+    let matrix = Shape(ty.shape[last - 1..].to_vec());
+    let lead = b.add(Op::Size(&matrix[1] - &matrix[0]), &[])?;
+    let lead = b.add(Op::Broadcast(Broadcast { shape: matrix.clone(), axes: Vec::new() }), &[lead])?;
+    let mut place = |axis| b.add(Op::Iota(Iota { dtype: DType::I64, shape: matrix.clone(), axis }), &[]);
+    let (query, key) = (place(0)?, place(1)?);
+    let now = b.sum_of(query, lead);
+    let seen = b.map(ScalarFn::Le, &[key, now]);
+    let seen = b.add(Op::Broadcast(Broadcast { shape: ty.shape.clone(), axes: vec![last - 1, last] }), &[seen])?;
+    let never = b.full(&ty.shape, Scalar::lowest(ty.dtype));
+    Ok(b.map(ScalarFn::Select, &[seen, scores, never]))
 }
 
 /// Heads that share keys stand below each other, as further queries of one head.

@@ -9,6 +9,7 @@
 mod attention;
 mod body;
 mod gelu;
+mod later;
 mod norm;
 mod pattern;
 mod softmax;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 /// How frequencies are scaled: `rope_parameters`, or `rope_scaling` of older files.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct RopeScaling {
-    /// Which rule: `default`, `linear`, `llama3`.
+    /// Which rule: `default`, `linear`, `dynamic`, `llama3`, `yarn`.
     #[serde(alias = "type")]
     pub rope_type: Option<String>,
     /// What the frequencies are powers of, in newer files.
@@ -23,6 +23,18 @@ pub struct RopeScaling {
     pub original_max_position_embeddings: Option<f64>,
     /// The share of a head that turns.
     pub partial_rotary_factor: Option<f64>,
+    /// What turned features are multiplied by.
+    pub attention_factor: Option<f64>,
+    /// The same as a multiple of what a factor asks for, over that of `mscale_all_dim`.
+    pub mscale: Option<f64>,
+    /// See `mscale`.
+    pub mscale_all_dim: Option<f64>,
+    /// Pairs that turn so often in the old length stay.
+    pub beta_fast: Option<f64>,
+    /// Pairs that turn so seldom in the old length are stretched.
+    pub beta_slow: Option<f64>,
+    /// Whether the limits are whole pairs; they are without it.
+    pub truncate: Option<bool>,
 }
 
 impl RopeScaling {
@@ -40,12 +52,13 @@ impl RopeScaling {
         match self.rule() {
             _ if self.partial_rotary_factor.is_some_and(|share| share != 1.0) => Some("only whole heads turn".to_owned()),
             "default" => None,
-            "linear" => factor(),
+            "linear" | "dynamic" => factor(),
+            "yarn" => factor().or_else(|| of("original_max_position_embeddings", self.original_max_position_embeddings)),
             "llama3" => factor()
                 .or_else(|| of("low_freq_factor", self.low_freq_factor))
                 .or_else(|| of("high_freq_factor", self.high_freq_factor))
                 .or_else(|| of("original_max_position_embeddings", self.original_max_position_embeddings)),
-            other => Some(format!("frequencies are scaled by `{other}`; known: default, linear, llama3")),
+            other => Some(format!("frequencies are scaled by `{other}`; known: default, linear, dynamic, llama3, yarn")),
         }
     }
 
@@ -56,8 +69,38 @@ impl RopeScaling {
         match self.rule() {
             "linear" => Rotary::from_frequencies(plain.frequencies().iter().map(|frequency| frequency / factor).collect()),
             "llama3" => Rotary::from_frequencies(plain.frequencies().iter().map(|frequency| self.llama3(*frequency)).collect()),
+            "yarn" => self.yarn(&plain, self.rope_theta.unwrap_or(theta)),
+            // Dynamic frequencies are the plain ones up to the length that the model is for, and longer texts are refused.
             _ => plain,
         }
+    }
+
+    /// Peng et al. (2023), "YaRN: Efficient context window extension of large language models": long waves are stretched, short ones stay,
+    /// between is between by the number of the pair.
+    fn yarn(&self, plain: &Rotary, theta: f64) -> Rotary {
+        let number = |given: Option<f64>| given.expect("checked when the configuration was read");
+        let (factor, length) = (number(self.factor), number(self.original_max_position_embeddings));
+        let other_than_zero = |given: Option<f64>, usual: f64| given.filter(|number| *number != 0.0).unwrap_or(usual);
+        let width = f64::from(u32::try_from(2 * plain.frequencies().len()).unwrap_or(u32::MAX));
+        // The pair that turns so often in the old length.
+        let pair = |turns: f64| width * (length / (turns * TAU)).ln() / (2.0 * theta.ln());
+        let (low, high) = (pair(other_than_zero(self.beta_fast, 32.0)), pair(other_than_zero(self.beta_slow, 1.0)));
+        let (low, high) = if self.truncate.unwrap_or(true) { (low.floor(), high.ceil()) } else { (low, high) };
+        let (low, mut high) = (low.max(0.0), high.min(width - 1.0));
+        if low == high {
+            high += 0.001;
+        }
+        let scaled = |(pair, frequency): (u32, &f64)| {
+            let stretched = ((f64::from(pair) - low) / (high - low)).clamp(0.0, 1.0);
+            frequency / factor * stretched + frequency * (1.0 - stretched)
+        };
+        let gain = |share: f64| if factor <= 1.0 { 1.0 } else { 0.1 * share * factor.ln() + 1.0 };
+        let usual = match (self.mscale, self.mscale_all_dim) {
+            (Some(one), Some(all)) if one != 0.0 && all != 0.0 => gain(one) / gain(all),
+            _ => gain(1.0),
+        };
+        Rotary::from_frequencies((0..).zip(plain.frequencies()).map(scaled).collect())
+            .gain(self.attention_factor.unwrap_or(usual))
     }
 
     /// Grattafiori et al. (2024), "The Llama 3 herd of models": long waves are stretched, short ones stay, between is between.

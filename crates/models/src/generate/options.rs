@@ -85,28 +85,44 @@ pub(super) struct Limits {
 /// How many tokens are added where nothing says so.
 const USUAL: usize = 20;
 
+/// What a folder's file says, without what is null; and the file.
+fn fields(folder: &Folder) -> Result<(Map<String, Value>, String), Error> {
+    let is_own = folder.has("generation_config.json");
+    let name = if is_own { "generation_config.json" } else { "config.json" };
+    let mut fields: Map<String, Value> = folder.json(name)?;
+    if !is_own && !fields.contains_key("eos_token_id") {
+        let family = fields.get("model_type").and_then(Value::as_str).unwrap_or_default();
+        fields.insert("eos_token_id".to_owned(), usual_end(family));
+    }
+    fields.retain(|_, value| !value.is_null());
+    Ok((fields, folder.path().join(name).display().to_string()))
+}
+
 impl Generation {
+    /// What a folder asks for that is not supported, all at once.
+    ///
+    /// # Errors
+    /// If its file cannot be read.
+    pub fn refused(folder: &Folder) -> Result<Option<Error>, Error> {
+        let (fields, path) = fields(folder)?;
+        let differs =
+            |(field, neutral): &(&'static str, Value)| fields.get(*field).filter(|value| !equal(value, neutral)).cloned();
+        let asked = unsupported().into_iter().filter_map(|wish| Some((wish.0, differs(&wish)?)));
+        let told =
+            asked.map(|(field, value)| Diag::new(format!("`{field}` is {value}, which is not supported")).op(path.clone()));
+        Ok(Error::from_diags(told.collect()))
+    }
+
     /// What a folder says: `generation_config.json`, and where there is none, `config.json` with what is usual in its family.
     ///
     /// # Errors
     /// If the file cannot be read, makes no sense, or asks for what is not supported, all of it at once.
     pub fn of_folder(folder: &Folder) -> Result<Self, Error> {
-        let is_own = folder.has("generation_config.json");
-        let name = if is_own { "generation_config.json" } else { "config.json" };
-        let mut fields: Map<String, Value> = folder.json(name)?;
-        let at = |diag: Diag| diag.op(folder.path().join(name).display().to_string());
-        if !is_own && !fields.contains_key("eos_token_id") {
-            let family = fields.get("model_type").and_then(Value::as_str).unwrap_or_default();
-            fields.insert("eos_token_id".to_owned(), usual_end(family));
-        }
-        fields.retain(|_, value| !value.is_null());
-        let differs =
-            |(field, neutral): &(&'static str, Value)| fields.get(*field).filter(|value| !equal(value, neutral)).cloned();
-        let asked = unsupported().into_iter().filter_map(|wish| Some((wish.0, differs(&wish)?)));
-        let asked = asked.map(|(field, value)| at(Diag::new(format!("`{field}` is {value}, which is not supported")))).collect();
-        if let Some(error) = Error::from_diags(asked) {
+        if let Some(error) = Self::refused(folder)? {
             return Err(error);
         }
+        let (fields, path) = fields(folder)?;
+        let at = |diag: Diag| diag.op(path.clone());
         let options: Self = serde_json::from_value(Value::Object(fields)).map_err(|error| at(Diag::new(error.to_string())))?;
         let found = options.wrong().into_iter().map(at).collect();
         Error::from_diags(found).map_or(Ok(options), Err)

@@ -2,12 +2,14 @@
 
 use std::path::{Component, Path};
 
-use graver_hub::Folder;
+use graver_hub::{Folder, Names};
 use graver_ir::{Diag, Error};
-use graver_trace::{Module, Tensor, concat, enter};
+use graver_nn::{Activation, Init, Linear};
+use graver_trace::{Module, Tensor, arange, concat, enter};
 use serde::Deserialize;
 
 use super::encoder::{TextEncoder, TextInput};
+use crate::parts::linear_if;
 use crate::pretrained::Pretrained;
 
 /// One row of features for a whole text.
@@ -16,6 +18,7 @@ pub struct SentenceEncoder {
     body: TextEncoder,
     #[module(skip)]
     pooling: Vec<Pooling>,
+    dense: Vec<Dense>,
     #[module(skip)]
     normalize: bool,
     #[module(skip)]
@@ -29,11 +32,77 @@ pub enum Pooling {
     Cls,
     /// The greatest of every feature.
     Max,
+    /// The last token's.
+    Last,
     /// The mean.
     Mean,
     /// The sum over the root of the number of tokens.
     MeanSqrtLength,
+    /// The mean where the second token counts twice, the third three times, and so on.
+    WeightedMean,
 }
+
+/// A dense layer behind the pooling.
+#[derive(Debug, Module)]
+struct Dense {
+    linear: Linear,
+    #[module(skip)]
+    activation: Activation,
+}
+
+/// `2_Dense/config.json`
+#[derive(Deserialize)]
+struct DenseConfig {
+    in_features: usize,
+    out_features: usize,
+    #[serde(default = "yes")]
+    bias: bool,
+    /// A class of PyTorch.
+    #[serde(default = "tanh")]
+    activation_function: String,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+fn tanh() -> String {
+    "Tanh".to_owned()
+}
+
+impl Dense {
+    fn of_folder(folder: &Folder) -> Result<Self, Error> {
+        let config: DenseConfig = folder.json("config.json")?;
+        let weights = folder.weights()?;
+        let mut init = Init::blank(weights.count().saturating_add(1));
+        let class = config.activation_function.rsplit('.').next().unwrap_or_default();
+        let activation = ACTIVATIONS.into_iter().find_map(|(known, activation)| (known == class).then_some(activation));
+        let unknown = || Error::from(Diag::new(format!("the activation `{class}` is not supported")).op("config.json"));
+        let linear = linear_if(config.bias, config.in_features, config.out_features, &mut init);
+        let dense = Self { linear, activation: activation.ok_or_else(unknown)? };
+        if init.refused().is_some() {
+            return Err(Error::new("config.json asks for more elements than the weights have"));
+        }
+        weights.load_into(&dense, &Names::default())?;
+        Ok(dense)
+    }
+
+    #[track_caller]
+    fn forward(&self, x: Tensor) -> Tensor {
+        let _scope = enter(self, crate::SOURCES);
+        self.activation.forward(self.linear.forward(x))
+    }
+}
+
+/// PyTorch's names of activations.
+const ACTIVATIONS: [(&str, Activation); 6] = [
+    ("Identity", Activation::Identity),
+    ("Tanh", Activation::Tanh),
+    ("ReLU", Activation::Relu),
+    ("GELU", Activation::Gelu),
+    ("SiLU", Activation::Silu),
+    ("Sigmoid", Activation::Sigmoid),
+];
 
 /// An entry of `modules.json`.
 #[derive(Deserialize)]
@@ -80,7 +149,7 @@ impl SentenceEncoder {
         let limits = if folder.has(LIMITS) { folder.json::<Limits>(LIMITS)? } else { Limits::default() };
         let longest = body.config().max_length();
         let max_length = limits.max_seq_length.filter(|limit| *limit > 0).map_or(longest, |limit| limit.min(longest));
-        Ok(Self { body, pooling: plan.pooling, normalize: plan.normalize, max_length })
+        Ok(Self { body, pooling: plan.pooling, dense: plan.dense, normalize: plan.normalize, max_length })
     }
 
     /// The embeddings, `[batch, width]`.
@@ -90,7 +159,7 @@ impl SentenceEncoder {
         let _scope = enter(self, crate::SOURCES);
         let hidden = self.body.forward(input);
         let rows: Vec<Tensor> = self.pooling.iter().map(|pooling| pooling.of(hidden, input.mask)).collect();
-        let row = concat(&rows, -1);
+        let row = self.dense.iter().fold(concat(&rows, -1), |row, dense| dense.forward(row));
         // As sentence-transformers has it, so that a row of zeros stays one.
         if self.normalize { row / row.square().sum_keepdim(-1).sqrt().maximum(1e-12) } else { row }
     }
@@ -119,8 +188,17 @@ impl Pooling {
         match self {
             Self::Cls => hidden.select(1, 0),
             Self::Max => hidden.masked_fill(mask.eq(0).unsqueeze(-1), -1e9).max(1),
+            // The number of tokens up to a place tells the last one, whichever side the padding is on.
+            Self::Last => {
+                let (places, count) = (keep.cumsum(1), keep.sum_keepdim(1));
+                (hidden * keep * places.eq(count).cast(hidden.dtype())).sum(1)
+            }
             Self::Mean => total() / count(),
             Self::MeanSqrtLength => total() / count().sqrt(),
+            Self::WeightedMean => {
+                let weight = keep * (arange(hidden.dim(1), hidden.dtype()) + 1.0).unsqueeze(-1);
+                (hidden * weight).sum(1) / weight.sum(1).maximum(1e-9)
+            }
         }
     }
 
@@ -130,6 +208,8 @@ impl Pooling {
             "max" => Some(Self::Max),
             "mean" => Some(Self::Mean),
             "mean_sqrt_len_tokens" => Some(Self::MeanSqrtLength),
+            "weightedmean" => Some(Self::WeightedMean),
+            "lasttoken" => Some(Self::Last),
             _ => None,
         }
     }
@@ -158,12 +238,13 @@ impl PoolingConfig {
 struct Plan {
     body: Folder,
     pooling: Vec<Pooling>,
+    dense: Vec<Dense>,
     normalize: bool,
 }
 
 impl Plan {
     fn of_folder(folder: &Folder) -> Result<Self, Error> {
-        let mut plan = Self { body: folder.clone(), pooling: vec![Pooling::Mean], normalize: false };
+        let mut plan = Self { body: folder.clone(), pooling: vec![Pooling::Mean], dense: Vec::new(), normalize: false };
         if !folder.has(MODULES) {
             return Ok(plan);
         }
@@ -187,6 +268,8 @@ impl Plan {
             "Transformer" => self.body = Folder::open(folder.path().join(&part.path))?,
             "Pooling" => self.pooling = pooling(folder, &format!("{}/config.json", part.path))?,
             "Normalize" => self.normalize = true,
+            _ if self.normalize => return Err(Error::new(format!("`{}` behind `Normalize` is not supported", part.kind))),
+            "Dense" => self.dense.push(Dense::of_folder(&Folder::open(folder.path().join(&part.path))?)?),
             _ => return Err(Error::new(format!("the module `{}` is not supported", part.kind))),
         }
         Ok(())

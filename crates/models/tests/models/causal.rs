@@ -27,6 +27,7 @@ fn gpt2() -> Result<(), Error> {
 fn the_llama_family() -> Result<(), Error> {
     check::<Llama>("llama")?;
     check::<Llama>("llama3")?;
+    check::<Llama>("yarn")?;
     check::<Llama>("mistral")?;
     check::<Llama>("qwen2")
 }

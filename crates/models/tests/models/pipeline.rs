@@ -27,6 +27,15 @@ fn embeddings_of_sentences() -> Result<(), Error> {
     Ok(())
 }
 
+/// The last token, the greatest, and the mean that counts later tokens more; two dense layers behind them.
+#[test]
+fn embeddings_behind_dense_layers() -> Result<(), Error> {
+    let reference = Reference::of("sentence_dense");
+    let embedder = Embedder::of_folder(&reference.folder, &cpu())?;
+    reference.check("one", "embeddings", &embedder.embed(&TEXTS)?);
+    Ok(())
+}
+
 /// Byte-level BPE, padding with another number than 0.
 #[test]
 fn classes_of_texts() -> Result<(), Error> {

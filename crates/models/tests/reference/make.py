@@ -135,6 +135,11 @@ LLAMA3 = dict(
 )
 
 
+YARN = dict(
+    rope_type="yarn", rope_theta=100.0, factor=4.0, original_max_position_embeddings=8, beta_fast=2.0, beta_slow=0.25,
+)
+
+
 def images(case, model, seed, side, outputs):
     model = randomised(model, seed)
     expected = {}
@@ -191,27 +196,47 @@ def texts_in(tokenizer, padding, max_length):
     return fast(TEXTS, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
 
 
-def sentence(case):
+def sentence(case, modes, seed, dense=()):
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
     trainer = tokenizers.trainers.WordPieceTrainer(vocab_size=80, special_tokens=special, show_progress=False)
     model = tokenizers.models.WordPiece(unk_token="[UNK]")
     tokenizer = trained(model, trainer, tokenizers.pre_tokenizers.BertPreTokenizer(), "[CLS]", "[SEP]")
     config = transformers.BertConfig(**SMALL | dict(vocab_size=tokenizer.get_vocab_size()), max_position_embeddings=16)
-    model = randomised(transformers.BertModel(config), 24)
+    model = randomised(transformers.BertModel(config), seed)
     given = texts_in(tokenizer, "[PAD]", 10)
     hidden = model(input_ids=given["input_ids"], attention_mask=given["attention_mask"]).last_hidden_state
     keep = given["attention_mask"].unsqueeze(-1)
-    rows = torch.cat([hidden[:, 0], (hidden * keep).sum(1) / keep.sum(1)], 1)
+    weight = keep * torch.arange(1, keep.shape[1] + 1).view(1, -1, 1)
+    pooled = {
+        "cls_token": hidden[:, 0],
+        "mean_tokens": (hidden * keep).sum(1) / keep.sum(1),
+        "max_tokens": hidden.masked_fill(keep == 0, -1e9).amax(1),
+        "weightedmean_tokens": (hidden * weight).sum(1) / weight.sum(1),
+        "lasttoken": hidden[torch.arange(len(hidden)), keep.sum((1, 2)) - 1],
+    }
+    rows = torch.cat([pooled[mode] for mode in modes], 1)
+    layers = [torch.nn.Linear(sizes[0], sizes[1], bias=bias) for sizes, bias, _ in dense]
+    for layer, (_, _, activation) in zip(layers, dense):
+        rows = getattr(torch.nn, activation)()(layer(rows))
     rows = torch.nn.functional.normalize(rows, dim=1)
     write(case, model, {"one.embeddings": rows})
     tokenizer.save(str(HERE / case / "tokenizer.json"))
     kind = "sentence_transformers.models."
-    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    for place, (layer, (sizes, bias, activation)) in enumerate(zip(layers, dense), 2):
+        modules.append((f"{place}_Dense", "Dense"))
+        folder = HERE / case / f"{place}_Dense"
+        folder.mkdir()
+        save_file({f"linear.{name}": value.detach() for name, value in layer.named_parameters()}, folder / "model.safetensors")
+        activation = f"torch.nn.modules.activation.{activation}"
+        config = dict(in_features=sizes[0], out_features=sizes[1], bias=bias, activation_function=activation)
+        (folder / "config.json").write_text(json.dumps(config))
+    modules.append((f"{len(modules)}_Normalize", "Normalize"))
     modules = [dict(idx=i, name=str(i), path=path, type=kind + name) for i, (path, name) in enumerate(modules)]
     (HERE / case / "modules.json").write_text(json.dumps(modules, indent=2))
     (HERE / case / "sentence_bert_config.json").write_text(json.dumps(dict(max_seq_length=10, do_lower_case=False)))
     (HERE / case / "1_Pooling").mkdir()
-    pooling = dict(word_embedding_dimension=16, pooling_mode_cls_token=True, pooling_mode_mean_tokens=True)
+    pooling = dict(word_embedding_dimension=16) | {f"pooling_mode_{mode}": True for mode in modes}
     (HERE / case / "1_Pooling" / "config.json").write_text(json.dumps(pooling, indent=2))
 
 
@@ -317,6 +342,7 @@ CASES = {
     "llama3": lambda c: causal(
         c, transformers.LlamaForCausalLM(llama(rope_parameters=LLAMA3, tie_word_embeddings=True, attention_bias=True)), 15
     ),
+    "yarn": lambda c: causal(c, transformers.LlamaForCausalLM(llama(rope_parameters=YARN)), 29),
     "mistral": lambda c: causal(
         c, transformers.MistralForCausalLM(llama(transformers.MistralConfig, sliding_window=4, head_dim=6)), 16
     ),
@@ -329,7 +355,10 @@ CASES = {
     "resnet_basic": lambda c: images(
         c, transformers.ResNetForImageClassification(resnet(layer_type="basic", downsample_in_first_stage=True, hidden_act="gelu")), 21, 32, ["logits"]
     ),
-    "sentence": sentence,
+    "sentence": lambda c: sentence(c, ["cls_token", "mean_tokens"], 24),
+    "sentence_dense": lambda c: sentence(
+        c, ["max_tokens", "weightedmean_tokens", "lasttoken"], 30, [((48, 12), True, "Tanh"), ((12, 8), False, "ReLU")]
+    ),
     "classify": classify,
     "generate": generate,
     "picking": picking,

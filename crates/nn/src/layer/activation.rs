@@ -43,11 +43,13 @@ pub enum Activation {
     Mish,
     /// `x * clamp(x + 3, 0, 6) / 6`
     HardSwish,
+    /// `x * sigmoid(1.702 x)`: what some models call GELU.
+    QuickGelu,
 }
 
 impl Activation {
     /// Every activation with its name, parameters at PyTorch's defaults.
-    pub const ALL: [(&'static str, Self); 12] = [
+    pub const ALL: [(&'static str, Self); 13] = [
         ("identity", Self::Identity),
         ("relu", Self::Relu),
         ("leaky_relu", Self::LeakyRelu { slope: 0.01 }),
@@ -60,6 +62,7 @@ impl Activation {
         ("softplus", Self::Softplus),
         ("mish", Self::Mish),
         ("hard_swish", Self::HardSwish),
+        ("quick_gelu", Self::QuickGelu),
     ];
 
     /// The function applied.
@@ -79,6 +82,7 @@ impl Activation {
             Self::Softplus => x.softplus(),
             Self::Mish => x * x.softplus().tanh(),
             Self::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+            Self::QuickGelu => x * (x * 1.702).sigmoid(),
         }
     }
 
@@ -97,7 +101,8 @@ impl Activation {
             | Self::Sigmoid
             | Self::Softplus
             | Self::Mish
-            | Self::HardSwish => 1.0,
+            | Self::HardSwish
+            | Self::QuickGelu => 1.0,
         }
     }
 }

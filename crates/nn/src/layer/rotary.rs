@@ -13,6 +13,7 @@ use graver_trace::{Array, DType, Tensor, concat, constant_array};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rotary {
     frequencies: Vec<f64>,
+    gain: f64,
 }
 
 impl Rotary {
@@ -26,7 +27,14 @@ impl Rotary {
     /// By how much each pair turns a position, in radians.
     #[must_use]
     pub const fn from_frequencies(frequencies: Vec<f64>) -> Self {
-        Self { frequencies }
+        Self { frequencies, gain: 1.0 }
+    }
+
+    /// Turned features are multiplied by this too: Peng et al. (2023), "YaRN", scale scores so.
+    #[must_use]
+    pub const fn gain(mut self, gain: f64) -> Self {
+        self.gain = gain;
+        self
     }
 
     /// By how much each pair turns a position, in radians.
@@ -57,6 +65,7 @@ impl Rotary {
         let frequencies: Vec<f32> = self.frequencies.iter().map(|frequency| *frequency as f32).collect();
         let frequencies = Array::from_vec([frequencies.len()], frequencies).expect("as many as there are");
         let angles = positions.cast(DType::F32).unsqueeze(-1) * constant_array(&frequencies);
-        (angles.cos(), angles.sin())
+        let (cos, sin) = (angles.cos(), angles.sin());
+        if self.gain == 1.0 { (cos, sin) } else { (cos * self.gain, sin * self.gain) }
     }
 }

@@ -156,6 +156,7 @@ fn activations_have_their_values_and_slopes() -> Result<(), Error> {
         Activation::Softplus => softplus(x),
         Activation::Mish => x * softplus(x).tanh(),
         Activation::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        Activation::QuickGelu => x / (1.0 + (-1.702 * x).exp()),
     };
     let places = [-3.5, -1.0, -0.3, 0.4, 1.7, 3.2];
     for (name, activation) in Activation::ALL {
