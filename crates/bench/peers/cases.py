@@ -133,6 +133,18 @@ class Gpt2(nn.Module):
             x = layer(x)
         return F.linear(self.lnf(x), self.wte.weight)
 
+    def next(self, tokens, positions, keys, values):
+        """Scores of the token after `tokens`, which stand at `positions` of the caches `[layers, 1, heads, capacity, 64]`."""
+        x = self.wte(tokens) + self.wpe(positions)
+        seen = torch.arange(keys.shape[3]) <= positions[:, None]
+        for layer, k, v in zip(self.h, keys, values):
+            parts = [heads(part) for part in layer.attn(layer.ln1(x)).chunk(3, -1)]
+            k.index_copy_(2, positions, parts[1])
+            v.index_copy_(2, positions, parts[2])
+            x = x + layer.proj(merged(F.scaled_dot_product_attention(parts[0], k, v, attn_mask=seen)))
+            x = x + layer.down(F.gelu(layer.up(layer.ln2(x)), approximate="tanh"))
+        return F.linear(self.lnf(x[:, -1]), self.wte.weight)
+
 
 def images(batch, side, classes):
     return torch.randn(batch, 3, side, side), torch.randint(classes, (batch,))
@@ -165,7 +177,11 @@ CASES = {
         lambda params: torch.optim.AdamW(params, 1e-4, weight_decay=0.01),
         0.02,
     ),
+    "gpt2_small_decode": (Gpt2, lambda: (torch.arange(16)[None] * 7 + 11,), None, 0.02),
 }
+
+# Tokens that a case of decoding writes behind its prompt.
+TOKENS = 64
 
 
 def fill(model, std):
@@ -176,6 +192,12 @@ def fill(model, std):
                 weight.normal_(std=std or 1 / math.sqrt(weight[0].numel()))
             else:
                 weight.fill_(1.0 if name.endswith("weight") else 0.0)
+
+
+def result_of(case, model, data):
+    """What is compared of a model that is used: of one that writes, the scores of the token after the prompt."""
+    result = model(*data)
+    return result[:, -1] if case.endswith("_decode") else result
 
 
 def loss_of(model, data):

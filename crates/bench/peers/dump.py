@@ -10,13 +10,13 @@ import sys
 import torch
 from safetensors.torch import save_file
 
-from cases import CASES, fill, loss_of
+from cases import CASES, fill, loss_of, result_of
 
 
-def expected(model, data, optimizer):
+def expected(case, model, data, optimizer):
     if optimizer is None:
         with torch.no_grad():
-            return {"expect.mean": model.eval()(*data).double().abs().mean().reshape(1)}
+            return {"expect.mean": result_of(case, model.eval(), data).double().abs().mean().reshape(1)}
     optimizer, losses = optimizer(model.train().parameters()), []
     for _ in range(3):
         optimizer.zero_grad()
@@ -38,7 +38,7 @@ def main():
         tensors = {name: value.clone() for name, value in model.state_dict().items()}
         data = data()
         tensors |= {f"data.{place}": value.contiguous() for place, value in enumerate(data)}
-        tensors |= expected(model, data, optimizer)
+        tensors |= expected(case, model, data, optimizer)
         save_file(tensors, f"{folder}/{case}.safetensors")
         print(case, len(tensors), "tensors")
 

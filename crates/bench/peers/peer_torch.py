@@ -5,7 +5,7 @@ import sys
 import torch
 import torch.nn.functional as F
 
-from cases import CASES, loss_of
+from cases import CASES, HEADS, LAYERS, TOKENS, WIDTH, loss_of, result_of
 from timing import attention_arrays, emit, load, measure, micro_arrays, product_arrays
 
 
@@ -58,6 +58,21 @@ def operation(case, mode):
     return lambda: function(*inputs)
 
 
+def writer(model, prompt, mode):
+    """A call that writes behind a prompt, always the token of the greatest score."""
+    step = compiled(model.next, mode)
+    capacity = prompt.shape[1] + TOKENS
+    keys, values = torch.zeros(2, LAYERS, 1, HEADS, capacity, WIDTH // HEADS)
+
+    def call():
+        token = step(prompt, torch.arange(prompt.shape[1]), keys, values).argmax(-1, keepdim=True)
+        for position in range(prompt.shape[1], capacity - 1):
+            token = step(token, torch.tensor([position]), keys, values).argmax(-1, keepdim=True)
+        return token.item()
+
+    return call
+
+
 def main():
     case, mode, threads, folder = sys.argv[1:]
     torch.set_num_threads(int(threads))
@@ -74,6 +89,10 @@ def main():
     model = build()
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, strict=False)
     data = [torch.from_numpy(array) for array in data]
+    if case.endswith("_decode"):
+        with torch.no_grad():
+            row = measure(writer(model.eval(), data[0], mode))
+            return emit(case, "torch", mode, row, check=result_of(case, model, data).double().abs().mean().item())
     if optimizer is None:
         model, function = model.eval(), compiled(model.eval(), mode)
         with torch.no_grad():

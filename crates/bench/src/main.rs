@@ -22,7 +22,7 @@ use clap::Parser;
 use graver::Isa;
 use graver::prelude::*;
 
-use crate::cases::{Case, Kind};
+use crate::cases::Case;
 use crate::landing::Landing;
 use crate::numbers::Numbers;
 use crate::row::Row;
@@ -118,7 +118,7 @@ fn versus(args: &Args, dir: &Path) -> Result<ExitCode, String> {
     for case in chosen(&args.cases)? {
         let wrong = std::cell::Cell::new(false);
         versus.case(case, &|data| {
-            let (code, text) = apart(args, case, (case.kind() != Kind::Operation).then_some(data))?;
+            let (code, text) = apart(args, case, case.kind().has_file().then_some(data))?;
             wrong.set(wrong.get() || code == 1);
             if code < 2 { Ok(text) } else { Err(format!("{} failed", case.name)) }
         })?;

@@ -31,16 +31,25 @@ const PEERS: [Peer; 3] = [
         modes: |kind| match kind {
             Kind::Train => &["eager", "eager+retain", "eager_fused", "eager_fused+retain", "compile"],
             Kind::Infer => &["eager", "eager+retain", "compile", "freeze"],
-            Kind::Operation => &["eager", "eager+retain", "compile"],
+            Kind::Decode | Kind::Operation => &["eager", "eager+retain", "compile"],
+            Kind::Alone => &[],
         },
     },
-    Peer { name: "jax", home: "jax", script: "peer_jax.py", modes: |_| &["jit"] },
+    Peer {
+        name: "jax",
+        home: "jax",
+        script: "peer_jax.py",
+        modes: |kind| match kind {
+            Kind::Train | Kind::Infer | Kind::Operation => &["jit"],
+            Kind::Decode | Kind::Alone => &[],
+        },
+    },
     Peer {
         name: "ort",
         home: "jax",
         script: "peer_ort.py",
         modes: |kind| match kind {
-            Kind::Train => &[],
+            Kind::Train | Kind::Decode | Kind::Alone => &[],
             Kind::Infer | Kind::Operation => &["ort"],
         },
     },
@@ -107,7 +116,7 @@ impl Versus<'_> {
         };
         std::fs::create_dir_all(data).map_err(|error| format!("{}: {error}", data.display()))?;
         let folder = data.to_string_lossy();
-        if case.kind() != Kind::Operation {
+        if case.kind().has_file() {
             make(format!("{}.safetensors", case.name), "dump.py", &[&folder, case.name])?;
         }
         let has_onnx = case.kind() == Kind::Infer || case.name.starts_with("micro") || case.name == "tiny50";
@@ -195,7 +204,7 @@ fn summary(case: &Case, own: &mut [f64], peers: &Medians, seen: &BTreeMap<&str, 
         case.name,
         theirs / ours,
         others.join(", "),
-        if differ && case.kind() != Kind::Operation { format!("; RESULTS DIFFER: {seen:?}") } else { String::new() }
+        if differ && case.kind().has_file() { format!("; RESULTS DIFFER: {seen:?}") } else { String::new() }
     ));
 }
 

@@ -42,7 +42,10 @@ pub fn contractions(backend: &dyn Backend, alike: &[&dyn Backend]) {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    [products(), deep(), convolutions(), symbolic(), long_sums(), crate::shares::cases()].into_iter().flatten().collect()
+    [products(), few_rows(), deep(), convolutions(), symbolic(), long_sums(), crate::shares::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn check(case: &Case, inputs: &[Array], results: &[Vec<Array>]) -> Result<(), String> {
@@ -115,6 +118,52 @@ fn products() -> Vec<Case> {
             }
         }
     }
+    cases
+}
+
+/// Few rows against many columns, either way round, and so many rows as a call has.
+fn few_rows() -> Vec<Case> {
+    let mut rng = Rng::named("few rows");
+    let (k, columns) = ([2usize, 67], 1_030usize);
+    let mut case = |arrangement: usize, rows: Option<usize>, dtype: DType| {
+        let (x_last, y_last, swapped) = (arrangement & 1 == 1, arrangement & 2 == 2, arrangement & 4 == 4);
+        let shape = |own: Dim, k_last: bool| {
+            let k = k.map(Dim::from);
+            if k_last { [vec![own], k.to_vec()].concat() } else { [k.to_vec(), vec![own]].concat() }
+        };
+        let contracted = |k_last: bool| if k_last { vec![1, 2] } else { vec![0, 1] };
+        let mut b = Build::new("few");
+        let count = rows.map_or_else(|| Dim::sym(&Symbol::new("rows")), Dim::from);
+        let (x_shape, y_shape) = (shape(count, x_last), shape(Dim::from(columns), y_last));
+        let (x, y) = (b.arg("x", dtype, x_shape.clone()), b.arg("y", dtype, y_shape.clone()));
+        let axes = |left: bool, right: bool| DotAxes {
+            lhs_batch: vec![],
+            rhs_batch: vec![],
+            lhs_contract: contracted(left),
+            rhs_contract: contracted(right),
+        };
+        let z = if swapped { b.dot(y, x, axes(y_last, x_last)) } else { b.dot(x, y, axes(x_last, y_last)) };
+        let z = b.map(ScalarFn::Neg, [z]);
+        let sized = |shape: &[Dim], rows: usize| -> Vec<usize> {
+            shape.iter().map(|dim| dim.as_const().map_or(rows, |size| usize::try_from(size).expect("a size"))).collect()
+        };
+        let counts = rows.map_or_else(|| vec![0, 1, 2, 3, 5, 13, 1], |rows| vec![rows]);
+        let mut arrays = |rows: usize| [&x_shape, &y_shape].map(|shape| integers(&mut rng, dtype, &sized(shape, rows))).to_vec();
+        let inputs = counts.into_iter().map(&mut arrays).collect();
+        Case {
+            what: format!("{rows:?} rows of {dtype}, arrangement {arrangement}"),
+            module: b.finish([z]),
+            inputs,
+            bound: Bound::EXACT,
+        }
+    };
+    let mut cases = Vec::new();
+    for arrangement in 0..8 {
+        for rows in [Some(1), Some(3), None] {
+            cases.push(case(arrangement, rows, DType::F32));
+        }
+    }
+    cases.extend([0, 2].map(|arrangement| case(arrangement, Some(2), DType::F64)));
     cases
 }
 

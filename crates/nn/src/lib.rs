@@ -8,6 +8,7 @@ mod layer;
 pub mod loss;
 mod optim;
 mod save;
+mod storage;
 
 /// What the paths of this library's files begin with: their lines say nothing to a user.
 const SOURCES: &str = file!().split_at(file!().len() - "lib.rs".len()).0;
@@ -25,3 +26,4 @@ pub use optim::{
     Adam, AdamW, ClipNorm, ClipValue, Cosine, Optimizer, Rules, Schedule, Sgd, StepDecay, Update, Warmup, train_step,
 };
 pub use save::{Differences, ModelFile, StateFile};
+pub use storage::Storage;

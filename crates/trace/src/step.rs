@@ -184,6 +184,9 @@ impl<S: Spec, Y: Tree> Step<S, Y> {
     }
 }
 
+/// What a call gave, and how long every launch took.
+type Profiled<Y> = (<Y as Tree>::Arrays, Profile);
+
 impl<S, Y> std::ops::Deref for Step<S, Y> {
     type Target = Engine<S, Y>;
 
@@ -205,6 +208,17 @@ impl<S: Spec, Y: Tree> StepFn<S, Y> {
     /// As [`Step::run`].
     pub fn call(&self, mut state: TrainState, args: S::Args<'_>) -> Result<(TrainState, Y::Arrays), (TrainState, Error)> {
         match self.run(&mut state, args) {
+            Ok(results) => Ok((state, results)),
+            Err(error) => Err((state, error)),
+        }
+    }
+
+    /// As [`StepFn::call`], with the time of every launch.
+    ///
+    /// # Errors
+    /// As [`Step::run`].
+    pub fn profile(&self, mut state: TrainState, args: S::Args<'_>) -> Result<(TrainState, Profiled<Y>), (TrainState, Error)> {
+        match state.write_slots(self.engine.keys()).and_then(|slots| self.engine.profile(slots, args)) {
             Ok(results) => Ok((state, results)),
             Err(error) => Err((state, error)),
         }

@@ -1,9 +1,11 @@
 //! The cases by name, with the work that each is: what it is built from, its operations, the bytes that it must move.
 
+mod decode;
 mod model;
 mod operation;
 mod runs;
 
+use graver::nn::Storage;
 use graver::prelude::*;
 
 use crate::numbers::Numbers;
@@ -36,6 +38,8 @@ impl Case {
         match self.name {
             name if name.ends_with("_train") => Kind::Train,
             name if name.contains("_infer") => Kind::Infer,
+            name if name.ends_with("_decode") => Kind::Decode,
+            name if name.contains("_decode_") => Kind::Alone,
             _ => Kind::Operation,
         }
     }
@@ -48,8 +52,22 @@ pub(crate) enum Kind {
     Train,
     /// A model's results.
     Infer,
+    /// A text that a model writes, token by token.
+    Decode,
+    /// What no other engine does in the same way.
+    Alone,
     /// Single operations.
     Operation,
+}
+
+impl Kind {
+    /// Whether weights, data and expected results may come from a file.
+    pub(crate) const fn has_file(self) -> bool {
+        match self {
+            Self::Train | Self::Infer | Self::Decode => true,
+            Self::Alone | Self::Operation => false,
+        }
+    }
 }
 
 const MLP: f64 = 2.0 * (784.0 * 512.0 + 512.0 * 512.0 + 512.0 * 10.0);
@@ -60,6 +78,10 @@ const RESNET_SMALL: f64 = 2.0 * 0.5557e9;
 /// Twelve layers over 128 tokens.
 const TRANSFORMER: f64 = 12.0 * (128.0 * 24.0 * 768.0 * 768.0 + 4.0 * 128.0 * 128.0 * 768.0);
 const GPT2: f64 = TRANSFORMER + 2.0 * 128.0 * 768.0 * 50257.0;
+/// Weights of GPT-2 that are read for every token, of so many bytes each: the layers' and the vocabulary's.
+const fn decoded(bytes: f64) -> f64 {
+    decode::TOKENS as f64 * bytes * 768.0 * (12.0 * 12.0 * 768.0 + 50257.0)
+}
 /// Causal attention of twelve heads of 64 over so many tokens.
 const fn attention(tokens: f64) -> f64 {
     2.0 * 12.0 * tokens * tokens * 64.0
@@ -94,7 +116,7 @@ static PRODUCTS: [Case; 18] = products! {
 };
 
 /// Models and single operations.
-static CASES: [Case; 22] = [
+static CASES: [Case; 25] = [
     Case::computing("mlp_train", 3.0 * 128.0 * MLP, model::mlp_train),
     Case::computing("cnn_train", 3.0 * 64.0 * CNN, model::cnn_train),
     Case::computing("cnn_infer_b1", CNN, |numbers, device| model::cnn_infer(numbers, device, 1)),
@@ -106,6 +128,9 @@ static CASES: [Case; 22] = [
     Case::computing("bert_base_infer_b1", TRANSFORMER, |numbers, device| model::bert_infer(numbers, device, 1)),
     Case::computing("bert_base_infer_b8", 8.0 * TRANSFORMER, |numbers, device| model::bert_infer(numbers, device, 8)),
     Case::computing("gpt2_small_train", 3.0 * 4.0 * GPT2, model::gpt2_train),
+    Case::moving("gpt2_small_decode", decoded(4.0), |numbers, device| decode::gpt2(numbers, device, None)),
+    Case::moving("gpt2_small_decode_bf16", decoded(2.0), |numbers, device| decode::gpt2(numbers, device, Some(Storage::Bf16))),
+    Case::moving("gpt2_small_decode_int8", decoded(1.0), |numbers, device| decode::gpt2(numbers, device, Some(Storage::Int8))),
     Case::computing("attn_fwd_t2048", attention(2048.0), |numbers, device| operation::attention(numbers, device, 2048)),
     Case::computing("attn_fwd_t4096", attention(4096.0), |numbers, device| operation::attention(numbers, device, 4096)),
     Case::computing("attn_grad_t2048", 3.5 * attention(2048.0), |numbers, device| {

@@ -1,7 +1,8 @@
 //! BERT base (Devlin et al., 2018) and GPT-2 small (Radford et al., 2019).
 
+use graver::nn::{Past, Storage};
 use graver::prelude::*;
-use graver::trace::Attention;
+use graver::trace::{Attention, Size};
 
 /// Features of a token, heads, and features of a head.
 const WIDTH: usize = 768;
@@ -108,9 +109,18 @@ impl GptLayer {
         }
     }
 
-    fn forward(&self, x: Tensor) -> Tensor {
+    fn stored(self, storage: Storage) -> Self {
+        let stored = |linear: Linear| linear.stored(storage);
+        let Self { ln1, attn, proj, ln2, up, down } = self;
+        Self { ln1, attn: stored(attn), proj: stored(proj), ln2, up: stored(up), down: stored(down) }
+    }
+
+    /// Behind what a cache has seen, if there is one.
+    fn forward(&self, past: Option<Past<'_>>, x: Tensor) -> Tensor {
         let parts = self.attn.forward(self.ln1.forward(x)).chunk(3, -1);
-        let seen = heads(parts[0]).attention(heads(parts[1]), heads(parts[2]), Attention::new().causal());
+        let (keys, values) = (heads(parts[1]), heads(parts[2]));
+        let (keys, values) = past.map_or((keys, values), |past| past.cache.extend(keys, values, past.length));
+        let seen = heads(parts[0]).attention(keys, values, Attention::new().causal());
         let x = x + self.proj.forward(merged(seen));
         x + self.down.forward(self.up.forward(self.ln2.forward(x)).gelu_tanh())
     }
@@ -140,8 +150,26 @@ impl Gpt2 {
 
     pub(crate) fn forward(&self, tokens: Tensor) -> Tensor {
         let x = self.wte.forward(tokens) + self.wpe.weight.get().narrow(0, 0, tokens.dim(1));
-        let x = self.h.iter().fold(x, |x, layer| layer.forward(x));
-        self.lnf.forward(x).matmul(self.wte.weight.get().t())
+        let x = self.h.iter().fold(x, |x, layer| layer.forward(None, x));
+        self.wte.scores(self.lnf.forward(x))
+    }
+
+    /// With all matrices kept in fewer bits.
+    pub(crate) fn stored(self, storage: Storage) -> Self {
+        let h = self.h.into_iter().map(|layer| layer.stored(storage)).collect();
+        Self { wte: self.wte.stored(storage), h, ..self }
+    }
+
+    /// A cache for each layer, of one text of so many tokens.
+    pub(crate) fn caches(&self, tokens: usize) -> Vec<KvCache> {
+        self.h.iter().map(|_| KvCache::new(1, HEADS, tokens, HEAD, DType::F32)).collect()
+    }
+
+    /// Scores of the token after `tokens: i64[1, length]`, which stand behind `past` that the caches hold: `[1, words]`.
+    pub(crate) fn next(&self, tokens: Tensor, caches: &[KvCache], past: Size) -> Tensor {
+        let x = self.wte.forward(tokens) + self.wpe.weight.get().narrow(0, past, tokens.dim(1));
+        let x = self.h.iter().zip(caches).fold(x, |x, (layer, cache)| layer.forward(Some(cache.after(past)), x));
+        self.wte.scores(self.lnf.forward(x.select(1, -1)))
     }
 
     /// The loss of every token but the last telling the next.

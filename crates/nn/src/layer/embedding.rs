@@ -1,26 +1,33 @@
 //! Tables of vectors.
 
 use graver_ir::Scalar;
-use graver_trace::{Array, Module, Param, Tensor, enter};
+use graver_trace::{Array, DType, Module, Param, Tensor, enter};
 
 use crate::init::{Fill, Init};
+use crate::storage::{Storage, kept, times_transposed, widened};
 
 /// Rows of a table for integer ids: `[..]` to `[.., width]`. An id out of range is an error of the call.
 ///
-/// Parameter: `weight: [entries, width]`, the transpose of which may serve as the last layer's weight: [`Param::tie`].
+/// Parameter: `weight: [entries, width]`, the transpose of which may serve as the last layer's weight: [`Param::tie`],
+/// [`Embedding::scores`]; `scale: [entries]` where [`Embedding::stored`] gave it one.
 ///
 /// ```
 /// use graver_nn::{Embedding, Init, Linear};
 /// let tokens = Embedding::new(1000, 64).init(&mut Init::seed(0));
-/// let head = Linear { weight: tokens.weight.tie(), bias: None };
+/// let head = Linear { weight: tokens.weight.tie(), bias: None, scale: None };
 /// assert_eq!(head.weight.id(), tokens.weight.id());
 /// ```
 #[derive(Debug, Module)]
 pub struct Embedding {
     /// `[entries, width]`
     pub weight: Param,
+    /// `[entries]`: by what the rows of a weight of integers are multiplied.
+    pub scale: Option<Param>,
     #[module(skip)]
     padding: Option<i64>,
+    /// What rows are given as.
+    #[module(skip)]
+    dtype: DType,
 }
 
 /// What an [`Embedding`] is before it has values.
@@ -44,11 +51,31 @@ impl Embedding {
     #[track_caller]
     pub fn forward(&self, ids: Tensor) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
-        let rows = self.weight.get().embedding(ids);
+        let rows = widened(self.weight.get().embedding(ids), self.dtype);
+        let rows = match &self.scale {
+            Some(scale) => rows * scale.get().unsqueeze(-1).embedding(ids),
+            None => rows,
+        };
         match self.padding {
             Some(padding) => ids.ne(padding).unsqueeze(-1).where_(rows, rows.stop_gradient()),
             None => rows,
         }
+    }
+
+    /// The product of each vector with every row: `[.., width]` to `[.., entries]`, as by a last layer whose weight is tied to the table.
+    #[must_use]
+    #[track_caller]
+    pub fn scores(&self, x: Tensor) -> Tensor {
+        let _scope = enter(self, crate::SOURCES);
+        times_transposed(x, &self.weight, self.scale.as_ref())
+    }
+
+    /// The table kept in fewer bits, for use without training: a table that is tied to other weights is so no longer. Rows are of the same type as
+    /// before.
+    #[must_use]
+    pub fn stored(self, storage: Storage) -> Self {
+        let (weight, scale) = kept(&self.weight.value(), storage);
+        Self { weight, scale, ..self }
     }
 }
 
@@ -77,7 +104,8 @@ impl EmbeddingOptions {
             assert!(row < self.entries, "the padding's id {row} is not among {} entries", self.entries);
             table = without_row(&table, row * self.width..(row + 1) * self.width);
         }
-        Embedding { weight: Param::new(table), padding: self.padding.and_then(|id| i64::try_from(id).ok()) }
+        let (dtype, padding) = (table.dtype(), self.padding.and_then(|id| i64::try_from(id).ok()));
+        Embedding { weight: Param::new(table), scale: None, padding, dtype }
     }
 }
 

@@ -4,10 +4,11 @@ use graver_trace::{Module, Param, Tensor, enter};
 
 use super::Layer;
 use crate::init::{Fill, Init};
+use crate::storage::{Storage, kept, times_transposed};
 
 /// `x W^T + b` over the last axis: `[.., inputs]` to `[.., outputs]`.
 ///
-/// Parameters: `weight: [outputs, inputs]`, `bias: [outputs]`.
+/// Parameters: `weight: [outputs, inputs]`, `bias: [outputs]`; `scale: [outputs]` where [`Linear::stored`] gave it one.
 ///
 /// ```
 /// use graver_nn::{Init, Linear};
@@ -22,6 +23,8 @@ pub struct Linear {
     pub weight: Param,
     /// `[outputs]`
     pub bias: Option<Param>,
+    /// `[outputs]`: by what the rows of a weight of integers are multiplied.
+    pub scale: Option<Param>,
 }
 
 /// What a [`Linear`] is before it has values.
@@ -45,11 +48,25 @@ impl Linear {
     #[track_caller]
     pub fn forward(&self, x: Tensor) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
-        let y = x.matmul(self.weight.get().t());
+        let y = times_transposed(x, &self.weight, self.scale.as_ref());
         match &self.bias {
             Some(bias) => y + bias,
             None => y,
         }
+    }
+
+    /// The layer with its weight kept in fewer bits, for use without training: a weight that is tied to others is so no longer.
+    ///
+    /// ```
+    /// use graver_nn::{Init, Linear, Storage};
+    /// use graver_trace::DType;
+    /// let layer = Linear::new(64, 64).init(&mut Init::seed(0)).stored(Storage::Int8);
+    /// assert_eq!(layer.weight.value().dtype(), DType::I8);
+    /// ```
+    #[must_use]
+    pub fn stored(self, storage: Storage) -> Self {
+        let (weight, scale) = kept(&self.weight.value(), storage);
+        Self { weight, scale, ..self }
     }
 }
 
@@ -69,7 +86,7 @@ impl LinearOptions {
     pub fn init_with(self, init: &mut Init, weight: Fill) -> Linear {
         let weight = Param::new(init.array(weight, [self.outputs, self.inputs]));
         let bias = || Param::new(init.array(Fill::default_bias(self.inputs), [self.outputs]));
-        Linear { weight, bias: self.bias.then(bias) }
+        Linear { weight, bias: self.bias.then(bias), scale: None }
     }
 }
 

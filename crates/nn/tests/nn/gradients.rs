@@ -89,7 +89,7 @@ fn blocks_of_transformers() {
 #[test]
 fn tied_embeddings() {
     let table = Embedding::new(4, 3).init(&mut init());
-    let model = (Linear { weight: table.weight.tie(), bias: None }, table);
+    let model = (Linear { weight: table.weight.tie(), bias: None, scale: None }, table);
     let labels = ints([4], [0, 3, 1, 3]);
     check(&model, spec::<i64>([4]), &labels, |(head, table), ids| {
         CrossEntropy::new().label_smoothing(0.2).reduction(Reduction::Sum).of(head.forward(table.forward(ids).tanh()), ids)

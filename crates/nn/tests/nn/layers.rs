@@ -3,7 +3,7 @@
 use graver_nn::loss::CrossEntropy;
 use graver_nn::{
     Activation, AdamW, AvgPool2d, BatchNorm1d, Conv2d, Dropout, Embedding, Flatten, GlobalAvgPool2d, Init, Linear, MaxPool2d,
-    Optimizer, Sequential, train_step,
+    Optimizer, Sequential, Storage, train_step,
 };
 use graver_trace::{Array, DType, Error, Module, Pool2d, grad, spec, step, trace};
 
@@ -23,6 +23,43 @@ fn linear_is_x_w_transposed_plus_b() -> Result<(), Error> {
     let vector = run(|x| layer.forward(x), spec::<f32>([2]), &floats([2], [1.0, 0.0]))?;
     assert_eq!(vector.to_f64(), [11.0, 23.0, 35.0]);
     assert_eq!(Linear::new(2, 3).bias(false).init(&mut init()).params().len(), 1);
+    Ok(())
+}
+
+/// Half of the last place of the storage, or of the row's greatest over 127.
+#[test]
+fn stored_weights_are_rounded_and_nothing_else() -> Result<(), Error> {
+    let weight = [0.1, -0.3, 1.0, 0.7, 127.0, -63.49, 0.0, 0.0];
+    let inputs = floats([2, 2], [1.0, -2.0, 0.5, 3.0]);
+    let halves: [(Storage, fn(f64) -> f64); 2] = [
+        (Storage::F16, |x| Array::from_vec([1], vec![x as f32]).expect("one").cast(DType::F16).to_f64()[0]),
+        (Storage::Bf16, |x| Array::from_vec([1], vec![x as f32]).expect("one").cast(DType::BF16).to_f64()[0]),
+    ];
+    let mut expected: Vec<(Storage, Vec<f64>)> =
+        halves.map(|(storage, round)| (storage, weight.iter().map(|x| round(*x)).collect())).into();
+    let scale = f64::from(0.3f32 / 127.0);
+    expected.push((Storage::Int8, vec![42.0 * scale, -127.0 * scale, 1.0, 89.0 / 127.0, 127.0, -63.0, 0.0, 0.0]));
+    for (storage, rounded) in expected {
+        let layer = Linear::new(2, 4).init(&mut init());
+        layer.weight.set_value(floats([4, 2], weight))?;
+        layer.bias.as_ref().expect("by default").set_value(floats([4], [1.0, 2.0, 3.0, 4.0]))?;
+        let layer = layer.stored(storage);
+        let y = run(|x| layer.forward(x), spec::<f32>(("n", 2)), &inputs)?;
+        let row = |x: [f64; 2]| {
+            (0..4).map(|row| x[0] * rounded[2 * row] + x[1] * rounded[2 * row + 1] + row as f64 + 1.0).collect::<Vec<_>>()
+        };
+        close(&y, &[row([1.0, -2.0]), row([0.5, 3.0])].concat(), 1e-4);
+        assert!(layer.params().iter().all(|(path, param)| path == "bias" || param.is_frozen()), "{storage:?}");
+
+        let table = Embedding::new(4, 2).init(&mut init());
+        table.weight.set_value(floats([4, 2], weight))?;
+        let table = table.stored(storage);
+        let rows = run(|ids| table.forward(ids), spec::<i64>([2]), &ints([2], [2, 0]))?;
+        assert_eq!(rows.dtype(), DType::F32);
+        close(&rows, &[rounded[4], rounded[5], rounded[0], rounded[1]], 1e-6);
+        let scores = run(|x| table.scores(x), spec::<f32>([2]), &floats([2], [1.0, 0.5]))?;
+        close(&scores, &(0..4).map(|row| rounded[2 * row] + 0.5 * rounded[2 * row + 1]).collect::<Vec<_>>(), 1e-4);
+    }
     Ok(())
 }
 

@@ -9,14 +9,16 @@ pub(super) mod attend;
 mod pack;
 mod plan;
 mod sides;
+mod stream;
 mod tile;
 
 use graver_ir::kernel::{AxisSet, Contract, InstKind};
 use graver_ir::{DType, Dim};
 
 use self::sides::{Operand, Sides};
+use self::stream::Stream;
 use super::cx::Cx;
-use super::{Lowered, nest};
+use super::{Lowered, Phase, nest};
 use crate::vector::Elem;
 
 /// Shapes of tiles in rows and vectors of columns, by the lanes of a vector, the best first: sums, a row of vectors and a
@@ -30,10 +32,37 @@ const SHAPES: [(usize, &[Shape]); 3] = [
 const SMALL: i64 = 2048;
 
 pub(super) fn lower(cx: Cx<'_>, contract: &Contract, lasting: &[bool]) -> Lowered {
-    match Tiling::new(&cx, contract, lasting) {
-        Some(tiling) => plan::lower(cx, &tiling),
-        None => nest::lower(cx, &contract.as_nest()),
+    if let Some(stream) = elem_of(contract).and_then(|elem| Stream::new(&cx, contract, elem)) {
+        return stream.lower(cx);
     }
+    let Some(tiling) = Tiling::new(&cx, contract, lasting) else { return nest::lower(cx, &contract.as_nest()) };
+    match Stream::of_one(&cx, contract, tiling.elem, lasting) {
+        Some((stream, rows)) => of_one_row_or_more(stream.lower(cx.again("row")), plan::lower(cx, &tiling), &rows),
+        None => plan::lower(cx, &tiling),
+    }
+}
+
+/// What sums are made of; `None` where neither tiles nor streams are made for it, or a check reports in the order of points.
+fn elem_of(contract: &Contract) -> Option<Elem> {
+    match contract.acc {
+        DType::F32 => Some(Elem::F32),
+        DType::F64 => Some(Elem::F64),
+        DType::F16 | DType::BF16 | DType::Bool => None,
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => None,
+    }
+    .filter(|_| !has_checks(contract))
+}
+
+/// The phases of both, of which those of one have points.
+fn of_one_row_or_more(one: Lowered, more: Lowered, rows: &Dim) -> Lowered {
+    let is_more = rows.floor_div(&Dim::from(2)).min_with(&Dim::ONE);
+    let is_one = rows.min_with(&Dim::ONE) - &is_more;
+    let when = |is: &Dim, phases: Vec<Phase>| -> Vec<Phase> {
+        phases.into_iter().map(|phase| Phase { extent: phase.extent * is, ..phase }).collect()
+    };
+    let shared = one.shared * &is_one + more.shared * &is_more;
+    let phases = when(&is_one, one.phases).into_iter().chain(when(&is_more, more.phases)).collect();
+    Lowered { phases, shared, prepared: None }
 }
 
 /// The sums of a tile: rows, and vectors of columns.
@@ -53,12 +82,36 @@ impl Shape {
         let (_, shapes) = SHAPES.iter().find(|(known, _)| *known == lanes).expect("a level has 4, 8 or 16 lanes");
         let lanes = i64::try_from(lanes).expect("few lanes");
         let covered = |size: &Dim, part: i64| size.as_const().map_or(1, |size| (size.max(1) + part - 1) / part * part);
+        let most_rows = rows.as_const().unwrap_or(i64::MAX).max(1);
         // A vector of doubles takes two registers.
-        let of_elem = |shape: &Self| Self { vectors: if doubles { shape.vectors / 2 } else { shape.vectors }, ..*shape };
+        let of_elem = |shape: &Self| Self {
+            vectors: if doubles { shape.vectors / 2 } else { shape.vectors },
+            rows: shape.rows.min(most_rows),
+        };
         let shapes = || shapes.iter().map(of_elem).filter(|shape| shape.vectors > 0);
-        let cost = |shape: &Self| covered(rows, shape.rows).saturating_mul(covered(columns, shape.vectors * lanes));
+        // Columns are shared out in pairs of panels, where there are more than one.
+        let shared = |width: i64| {
+            covered(columns, width).max(if columns.as_const().is_some_and(|size| size > width) {
+                covered(columns, 2 * width)
+            } else {
+                0
+            })
+        };
+        let cost = |shape: &Self| covered(rows, shape.rows).saturating_mul(shared(shape.vectors * lanes));
         let least = shapes().map(|shape| cost(&shape)).min().expect("some shape holds doubles");
         shapes().find(|shape| cost(shape) <= least.saturating_add(least / 25)).expect("the least is little")
+    }
+
+    /// Rows of tiles, whole ones first, then those of lower tiles for what rows are left: few rows are work for few.
+    fn heights(self, rows: &Dim) -> Vec<i64> {
+        let whole = self.rows;
+        let lower = match rows.as_const() {
+            Some(rows) => vec![rows % whole],
+            None => vec![whole / 2, 1],
+        };
+        // A tile that is nearly whole costs as much as a whole one.
+        let pays = |height: &i64| *height > 0 && *height < whole * 3 / 4;
+        [whole].into_iter().chain(lower.into_iter().filter(pays)).collect()
     }
 }
 
@@ -78,12 +131,7 @@ struct Tiling<'a> {
 
 impl<'a> Tiling<'a> {
     fn new(cx: &Cx<'_>, contract: &'a Contract, lasting: &[bool]) -> Option<Self> {
-        let elem = match contract.acc {
-            DType::F32 => Elem::F32,
-            DType::F64 => Elem::F64,
-            DType::F16 | DType::BF16 | DType::Bool => return None,
-            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => return None,
-        };
+        let elem = elem_of(contract)?;
         let axes = &contract.axes;
         let size_of = |of: &[usize]| -> Dim { of.iter().map(|axis| axes[*axis].clone()).product() };
         let short = |set: AxisSet| size_of(&set.iter().collect::<Vec<_>>()).as_const().is_some_and(|size| size <= 1);
@@ -91,10 +139,7 @@ impl<'a> Tiling<'a> {
         if short(contract.m) || short(contract.n) || short(contract.k) || all.as_const().is_some_and(|all| all < SMALL) {
             return None;
         }
-        if has_checks(contract) {
-            return None;
-        }
-        let Sides { rows, columns, k } = Sides::best(cx, contract, lasting);
+        let Sides { rows, columns, k } = Sides::best(cx, contract, elem, lasting);
         let shape = Shape::best(cx.lanes, elem == Elem::F64, &size_of(&rows.axes), &size_of(&columns.axes));
         Some(Self { contract, rows, columns, batch: contract.batch.iter().collect(), k, elem, shape })
     }
@@ -119,18 +164,23 @@ impl<'a> Tiling<'a> {
 
     /// The row-major number of a point over some axes.
     fn number(&self, axes: &[usize]) -> Dim {
-        let (mut number, mut count) = (Dim::ZERO, Dim::ONE);
-        for axis in axes.iter().rev() {
-            let size = self.size(*axis);
-            number = number + Dim::axis(u32::try_from(*axis).expect("few axes"), &size) * &count;
-            count = count * size;
-        }
-        number
+        number(&self.contract.axes, axes)
     }
 
     fn bytes(&self) -> i64 {
         i64::try_from(self.elem.dtype().size()).expect("few bytes")
     }
+}
+
+/// The row-major number of a point over some axes.
+fn number(sizes: &[Dim], axes: &[usize]) -> Dim {
+    let (mut number, mut count) = (Dim::ZERO, Dim::ONE);
+    for axis in axes.iter().rev() {
+        let size = &sizes[*axis];
+        number = number + Dim::axis(u32::try_from(*axis).expect("few axes"), size) * &count;
+        count = count * size;
+    }
+    number
 }
 
 /// Checks report in the order of points, which tiles do not keep.

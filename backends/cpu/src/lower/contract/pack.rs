@@ -4,8 +4,9 @@ use graver_ir::Dim;
 
 use super::super::body::Nothing;
 use super::super::cx::{At, Cx};
+use super::sides::Across;
 use super::{Operand, Tiling};
-use crate::vector::{Binary, Val};
+use crate::vector::{Binary, Op, TABLE_LANES, Transpose, Val};
 
 /// Where packed elements go: element `(own, k)` of a panel that starts at `own = first` lies at
 /// `base + (own - first) * own_stride + k * k_stride` elements.
@@ -29,15 +30,56 @@ impl Tiling<'_> {
     pub(super) fn pack(&self, cx: &mut Cx<'_>, operand: &Operand<'_>, panel: &Panel, begin: Val, end: Val, span: Option<Span>) {
         let mut panel = panel.clone();
         if let Some(span) = span {
-            let bytes = cx.value(&(&panel.k_stride * Dim::from(self.bytes())));
+            let bytes = cx.value(&(&panel.k_stride * Dim::from(operand.bytes())));
             let before = cx.b.mul(span.begin, bytes);
             panel.base = cx.b.sub(panel.base, before);
         }
         if operand.along_own {
             self.pack_along_own(cx, operand, &panel, begin, end, span);
-        } else {
-            self.pack_along_k(cx, operand, &panel, begin, end, span);
+            return;
         }
+        let k = *self.k.last().expect("tiles sum over some axis");
+        let across = operand.across(cx, k).filter(|_| span.is_none() && panel.own_stride.is(1));
+        match across {
+            Some(across) => self.pack_transposed(cx, operand, &panel, (begin, end), &across),
+            None => self.pack_along_k(cx, operand, &panel, (begin, end), span),
+        }
+    }
+
+    /// Squares of as many rows or columns as there are lanes, read along the innermost `k` and stored along the other axis.
+    fn pack_transposed(&self, cx: &mut Cx<'_>, operand: &Operand<'_>, panel: &Panel, (begin, end): (Val, Val), across: &Across) {
+        let (lane, serial) = self.k.split_last().expect("tiles sum over some axis");
+        let own = *operand.axes.last().expect("an operand has axes");
+        let lanes = i64::try_from(TABLE_LANES).expect("few lanes");
+        let dtype = operand.packed.1;
+        let bytes = Dim::from(operand.bytes());
+        let (from_stride, to_stride) = (cx.value(&(&across.stride * &bytes)), cx.value(&(&panel.k_stride * &bytes)));
+        let (zero, size, most) = (cx.b.int(0), cx.value(&self.size(*lane)), cx.b.int(lanes));
+        let k_offset = self.number(&self.k) * &panel.k_stride;
+        let left = |cx: &mut Cx<'_>, at: Val, end: Val| {
+            let left = cx.b.sub(end, at);
+            cx.b.binary(Binary::Min, left, most)
+        };
+        let open = cx.b.open_loop(begin, end, lanes, Vec::new());
+        cx.at[own] = At::One(open.var);
+        let rows = left(cx, open.var, end);
+        let own_bytes = cx.b.int(operand.bytes());
+        let place = cx.b.sub(open.var, begin);
+        let place = cx.b.mul(place, own_bytes);
+        let base = cx.b.add(panel.base, place);
+        cx.nested(&self.contract.axes, serial, None, 1, &mut |cx| {
+            let square = cx.b.open_loop(zero, size, lanes, Vec::new());
+            cx.at[*lane] = At::One(square.var);
+            let columns = left(cx, square.var, size);
+            let source = cx.b.op(Op::Arg(across.arg));
+            let (from, _) = cx.place(source, &across.offset, None, dtype);
+            let (to, _) = cx.place(base, &k_offset, None, dtype);
+            cx.b.transpose(Transpose { from, from_stride, to, to_stride, rows, columns });
+            cx.at[*lane] = At::Unbound;
+            cx.b.close_loop(square, Vec::new());
+        });
+        cx.at[own] = At::Unbound;
+        cx.b.close_loop(open, Vec::new());
     }
 
     /// Own axes over lanes, run by run; `k` outside.
@@ -46,7 +88,7 @@ impl Tiling<'_> {
             let lane = run.axis;
             let k_offset = self.number(&self.k) * &panel.k_stride;
             let own_offset = Dim::axis(u32::try_from(lane).expect("few axes"), &self.size(lane)) * &panel.own_stride;
-            let bytes = cx.value(&(&panel.own_stride * Dim::from(self.bytes())));
+            let bytes = cx.value(&(&panel.own_stride * Dim::from(operand.bytes())));
             let shift = cx.b.sub(run.first, begin);
             let shift = cx.b.mul(shift, bytes);
             let base = cx.b.add(panel.base, shift);
@@ -59,14 +101,14 @@ impl Tiling<'_> {
     }
 
     /// One row or column after the other; the innermost `k` over lanes.
-    fn pack_along_k(&self, cx: &mut Cx<'_>, operand: &Operand<'_>, panel: &Panel, begin: Val, end: Val, span: Option<Span>) {
+    fn pack_along_k(&self, cx: &mut Cx<'_>, operand: &Operand<'_>, panel: &Panel, (begin, end): (Val, Val), span: Option<Span>) {
         let sizes: Vec<Val> = operand.axes.iter().map(|axis| cx.value(&self.size(*axis))).collect();
         let first = cx.digits(begin, &sizes);
         let open = cx.b.open_loop(begin, end, 1, first);
         for (axis, digit) in operand.axes.iter().zip(&open.params) {
             cx.at[*axis] = At::One(*digit);
         }
-        let bytes = cx.value(&(&panel.own_stride * Dim::from(self.bytes())));
+        let bytes = cx.value(&(&panel.own_stride * Dim::from(operand.bytes())));
         let place = cx.b.sub(open.var, begin);
         let place = cx.b.mul(place, bytes);
         let base = cx.b.add(panel.base, place);
@@ -110,8 +152,8 @@ impl Tiling<'_> {
     /// Evaluates an element where the axes stand, and stores it.
     fn element(&self, cx: &mut Cx<'_>, operand: &Operand<'_>, base: Val, offset: &Dim) {
         let values = cx.body(&operand.side.body, &mut Nothing);
-        let value = values[operand.side.value.index()];
-        let dtype = self.elem.dtype();
+        let (value, dtype) = operand.packed;
+        let value = values[value.index()];
         let (ptr, pattern) = cx.place(base, offset, None, dtype);
         cx.b.store(ptr, dtype, pattern, value);
     }

@@ -51,6 +51,8 @@ pub(super) struct Plan {
     /// Columns of a tile.
     pub(super) width: i64,
     column_panels: Dim,
+    /// Rows of tiles, the highest first.
+    pub(super) heights: Vec<i64>,
     /// Steps of `k` in a chunk.
     pub(super) chunk: i64,
     /// Rows of a block at most.
@@ -71,12 +73,17 @@ impl Plan {
         let (batch, k) = (tiling.count(&tiling.batch), tiling.count(&tiling.k));
         let width = tiling.width(cx);
         let column_panels = columns.ceil_div(&Dim::from(width));
-        let height = tiling.shape.rows;
+        let (height, heights) = (tiling.shape.rows, tiling.shape.heights(&rows));
         let row_panels = rows.ceil_div(&Dim::from(height));
         let chunk = chunk(&k);
         let fits = (BLOCK_ELEMENTS / (chunk * height)).clamp(1, BLOCK_PANELS);
         let points = Dim::from(POINTS);
-        let evenly = |count: &Dim, most: &Dim| count.ceil_div(&count.ceil_div(&most.max_with(&Dim::ONE)).max_with(&Dim::ONE));
+        // Parts of nearly the same size, and an even number of them, where one is not enough: halves are as much work.
+        let evenly = |count: &Dim, most: &Dim| {
+            let parts = count.ceil_div(&most.max_with(&Dim::ONE)).max_with(&Dim::ONE);
+            let even = parts.ceil_div(&Dim::from(2)) * Dim::from(2) - Dim::ONE + (&parts - Dim::ONE).min_with(&Dim::ONE);
+            count.ceil_div(&even)
+        };
         // Columns are shared out first, then rows: what is packed for a block of rows is of use for few columns only.
         let largest = row_panels.ceil_div(&Dim::from(fits));
         let shared_out = (&column_panels * &largest).floor_div(&points).max_with(&Dim::from(LEAST_PANELS));
@@ -85,7 +92,7 @@ impl Plan {
         let shared_out = (&row_panels * &groups).ceil_div(&points);
         let block = evenly(&row_panels, &shared_out.min_with(&Dim::from(fits))).max_with(&Dim::ONE);
         let blocks = row_panels.ceil_div(&block);
-        let shared = &batch * &column_panels * &k * Dim::from(width * tiling.bytes());
+        let shared = &batch * &column_panels * &k * Dim::from(width * tiling.columns.bytes());
         Self {
             batch,
             rows,
@@ -93,6 +100,7 @@ impl Plan {
             k,
             width,
             column_panels,
+            heights,
             chunk,
             most_rows: fits * height,
             block,
@@ -130,20 +138,21 @@ impl Plan {
         let batch = cx.value(&tiling.number(&tiling.batch));
         let number = cx.b.mul(batch, panels);
         let number = cx.b.add(number, panel);
-        let bytes = cx.value(&(&self.k * Dim::from(self.width * tiling.bytes())));
+        let bytes = cx.value(&(&self.k * Dim::from(self.width * tiling.columns.bytes())));
         let offset = cx.b.mul(number, bytes);
         cx.b.add(shared, offset)
     }
 
-    /// The phase of the tiles, a block of rows with a group of columns a point.
+    /// The phase of the tiles, a group of columns with a block of rows a point.
     fn tiles(&self, mut cx: Cx<'_>, tiling: &Tiling<'_>) -> Phase {
-        let digits = with_batch(tiling, [&self.blocks, &self.groups]);
+        // Groups first: a thread works on the columns that it has packed itself.
+        let digits = with_batch(tiling, [&self.groups, &self.blocks]);
         let tile = Dim::from(tiling.shape.rows * self.width * tiling.bytes());
         let rows = self.packed_rows(&mut cx, tiling);
         let spill = cx.take_scratch(&tile);
         let sums = (!self.is_whole()).then(|| cx.take_scratch(&(&self.block * &self.group * &tile)));
         cx.parallel(&digits, &mut |cx, digits| {
-            let [batch @ .., block, group] = digits else { unreachable!("a block and a group are the last digits") };
+            let [batch @ .., group, block] = digits else { unreachable!("a group and a block are the last digits") };
             bind(cx, &tiling.batch, batch);
             let height = cx.value(&(&self.block * Dim::from(tiling.shape.rows)));
             let begin = cx.b.mul(*block, height);
@@ -188,7 +197,7 @@ impl Plan {
         let last = cx.b.binary(Binary::Min, last, most);
         let open = cx.b.open_loop(first, last, 1, Vec::new());
         let columns = self.packed_columns(cx, tiling, open.var);
-        let bytes = cx.b.int(self.width * tiling.bytes());
+        let bytes = cx.b.int(self.width * tiling.columns.bytes());
         let offset = cx.b.mul(span.begin, bytes);
         let columns = cx.b.add(columns, offset);
         let place = cx.b.sub(open.var, first);

@@ -2,13 +2,16 @@
 //! arrangement that moves elements with the least work. Sums have another order of `k` in another arrangement; which one it
 //! is depends on the kernel and the lanes alone.
 
-use graver_ir::Dim;
-use graver_ir::kernel::{AxisSet, Body, Contract, Index, Side};
+use graver_ir::kernel::{AxisSet, Body, Bounds, Contract, Index, InstKind, Side, ValueId};
+use graver_ir::{DType, Dim};
 
 use super::super::cx::Cx;
+use crate::vector::{Elem, TABLE_LANES};
 
 /// The work of an element that a lane reaches on its own, by a gather or a scatter; that of a contiguous vector's is 1.
 const ALONE: i64 = 8;
+/// The same of an element that is transposed in registers.
+const TRANSPOSED: i64 = 3;
 
 /// A side and its own axes, in the order in which the result's rows or columns are numbered.
 #[derive(Clone)]
@@ -17,6 +20,59 @@ pub(super) struct Operand<'a> {
     pub(super) axes: Vec<usize>,
     /// Whether it is packed along the last of its own axes, rather than along the last of `k`.
     pub(super) along_own: bool,
+    /// The value of the side's body that is packed, and the type in which it is.
+    pub(super) packed: (ValueId, DType),
+}
+
+impl<'a> Operand<'a> {
+    /// A side that is packed as it is computed with.
+    pub(super) fn new(side: &'a Side, axes: Vec<usize>, along_own: bool, elem: Elem) -> Self {
+        Self { side, axes, along_own, packed: (side.value, elem.dtype()) }
+    }
+
+    /// Packed in the narrower type that elements have been widened from, if they have: what is packed once and read often is
+    /// bytes to be read.
+    fn narrowed(self) -> Self {
+        let inst = |value: ValueId| &self.side.body.insts[value.index()];
+        let widened = match inst(self.side.value).kind {
+            InstKind::Cast(from) => from,
+            InstKind::Const(_) | InstKind::Index(_) | InstKind::Load(_) | InstKind::Map(..) | InstKind::Bitcast(_) => {
+                self.side.value
+            }
+            InstKind::Reduced { .. } | InstKind::Acc | InstKind::Check { .. } | InstKind::Philox { .. } => self.side.value,
+        };
+        let exact = match inst(widened).dtype {
+            DType::BF16 | DType::F16 | DType::I8 | DType::U8 | DType::I16 | DType::U16 => self.packed.1 == DType::F32,
+            DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::Bool => false,
+        };
+        if exact { Self { packed: (widened, inst(widened).dtype), ..self } } else { self }
+    }
+
+    /// What is read along the last of `k` and packed along the own axis, as squares that are transposed in registers: plain loads of 4-byte
+    /// elements at places that are as far apart in every row.
+    pub(super) fn across(&self, cx: &Cx<'_>, k: usize) -> Option<Across> {
+        let ([inst], [own]) = (self.side.body.insts.as_slice(), self.axes.as_slice()) else { return None };
+        let InstKind::Load(access) = &inst.kind else { return None };
+        if cx.lanes != TABLE_LANES || self.packed.1 != DType::F32 || inst.dtype != DType::F32 || access.bounds != Bounds::Proven {
+            return None;
+        }
+        let along = |axis: usize| slope(cx, access.arg, &access.index, axis);
+        let stride = along(*own).filter(|_| along(k).is_some_and(|slope| slope.is(1)))?;
+        let offset = access.index.iter().zip(&cx.arg(access.arg).strides).map(|(index, stride)| index.dim() * stride).sum();
+        Some(Across { arg: access.arg, offset, stride })
+    }
+
+    /// Bytes of a packed element.
+    pub(super) fn bytes(&self) -> i64 {
+        i64::try_from(self.packed.1.size()).expect("few bytes")
+    }
+}
+
+/// An argument that lies across: where an element is, and how far it is to the one in the next row or column.
+pub(super) struct Across {
+    pub(super) arg: usize,
+    pub(super) offset: Dim,
+    pub(super) stride: Dim,
 }
 
 /// Who is what.
@@ -31,8 +87,8 @@ pub(super) struct Sides<'a> {
 
 impl<'a> Sides<'a> {
     /// The best of all arrangements; of equal ones that which keeps the contraction's own order.
-    pub(super) fn best(cx: &Cx<'_>, contract: &'a Contract, lasting: &[bool]) -> Self {
-        let costs = Costs { cx, contract, lasting };
+    pub(super) fn best(cx: &Cx<'_>, contract: &'a Contract, elem: Elem, lasting: &[bool]) -> Self {
+        let costs = Costs { cx, contract, elem, lasting };
         let (a, b) = ((&contract.a, contract.m), (&contract.b, contract.n));
         let mut best: Option<(i64, Self)> = None;
         for (rows, columns) in [(a, b), (b, a)] {
@@ -63,6 +119,7 @@ fn endings(set: AxisSet) -> Vec<Vec<usize>> {
 struct Costs<'a, 'c> {
     cx: &'c Cx<'c>,
     contract: &'a Contract,
+    elem: Elem,
     /// By argument: whether what is packed of it is kept.
     lasting: &'c [bool],
 }
@@ -82,18 +139,21 @@ impl<'a> Costs<'a, '_> {
             .expect("a tiled contraction has rows");
         let along_k = self.loads(&side.body, *k.last().expect("tiles sum over some axis"));
         let elements = self.count(own.iter()).saturating_mul(self.count(k.iter().copied()));
-        let operand = Operand { side, axes, along_own: along_own < along_k };
+        let operand = Operand::new(side, axes, along_own < along_k, self.elem);
         (operand, elements.saturating_mul(along_own.min(along_k)))
     }
 
-    /// The columns, numbered in this order: along `k`, every element is stored on its own. What is kept costs nothing.
+    /// The columns, numbered in this order: along `k`, elements are transposed, or every one is stored on its own. What is kept costs nothing.
     fn columns(&self, side: &'a Side, axes: Vec<usize>, k: &[usize]) -> (Operand<'a>, i64) {
         let along_own = self.loads(&side.body, *axes.last().expect("a set that ends has an axis")).saturating_add(self.vector());
-        let along_k = self.loads(&side.body, *k.last().expect("tiles sum over some axis")).saturating_add(self.vector() * ALONE);
+        let last = *k.last().expect("tiles sum over some axis");
+        let transposed = Operand::new(side, axes.clone(), false, self.elem).across(self.cx, last).is_some();
+        let stored = if transposed { TRANSPOSED } else { ALONE };
+        let along_k = self.loads(&side.body, last).saturating_add(self.vector() * stored);
         let elements = self.count(axes.iter().copied()).saturating_mul(self.count(k.iter().copied()));
-        let operand = Operand { side, axes, along_own: along_own <= along_k };
+        let operand = Operand::new(side, axes, along_own <= along_k, self.elem);
         let kept = side.body.loads().all(|(_, access)| self.lasting[access.arg]);
-        (operand, if kept { 0 } else { elements.saturating_mul(along_own.min(along_k)) })
+        if kept { (operand.narrowed(), 0) } else { (operand, elements.saturating_mul(along_own.min(along_k))) }
     }
 
     /// The epilogue's loads and stores, over the columns.

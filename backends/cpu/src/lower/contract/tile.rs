@@ -1,6 +1,7 @@
 //! Tiles: sums in registers over packed panels, and the epilogue while they are hot.
 
 use graver_ir::Dim;
+use graver_ir::kernel::Contract;
 
 use super::super::body::{Given, Nothing};
 use super::super::cx::{At, Cx};
@@ -23,29 +24,51 @@ impl Plan {
         (first, sizes): (Vec<Val>, Vec<Val>),
     ) {
         let (column_begin, column_end) = range(cx, column.panel, self.width, &self.columns);
-        let open = cx.b.open_loop(block.begin, block.end, tiling.shape.rows, first);
-        let waiting = block.sums.map(|sums| self.waiting(cx, tiling, sums, block, column, open.var));
-        let sums = self.sums(cx, tiling, block, open.var, column, waiting);
-        let tile = Tile { row: open.var, digits: open.params.clone(), sizes, column_begin, column_end, sums };
-        match waiting {
-            None => self.finish(cx, tiling, block, &tile),
-            Some(waiting) => {
-                let k = cx.value(&self.k);
-                let last = cx.b.compare(Compare::Ge, column.span.end, k);
-                let open = cx.b.open_if(last);
-                self.finish(cx, tiling, block, &tile);
-                cx.b.close_if(open);
-                let more = cx.b.unary(Unary::Not, last);
-                let open = cx.b.open_if(more);
-                store_sums(cx, tiling, waiting, &tile.sums);
-                cx.b.close_if(open);
+        let mut next: Vec<Val> = [block.begin].into_iter().chain(first).collect();
+        for (number, height) in self.heights.iter().enumerate() {
+            // Lower tiles take what rows are left, where they can take all.
+            let left = cx.b.int(self.heights.get(number + 1).copied().unwrap_or(0));
+            let end = cx.b.sub(block.end, left);
+            let [row, ..] = next[..] else { unreachable!("the row is the first that is carried") };
+            let open = cx.b.open_loop(row, end, *height, next);
+            let [row, digits @ ..] = &open.params[..] else { unreachable!("the row is the first that is carried") };
+            let place = Place { height: *height, row: *row, digits: digits.to_vec(), sizes: sizes.clone() };
+            self.tile(cx, tiling, block, column, place, (column_begin, column_end));
+            let (mut digits, step) = (digits.to_vec(), cx.b.int(*height));
+            for _ in 0..*height {
+                digits = cx.next_digits(&digits, &sizes);
             }
+            let row = cx.b.add(*row, step);
+            next = cx.b.close_loop(open, [row].into_iter().chain(digits).collect());
         }
-        let mut digits = tile.digits.clone();
-        for _ in 0..tiling.shape.rows {
-            digits = cx.next_digits(&digits, &tile.sizes);
-        }
-        cx.b.close_loop(open, digits);
+    }
+
+    /// A tile: its sums, and the epilogue after the last chunk.
+    fn tile(
+        &self,
+        cx: &mut Cx<'_>,
+        tiling: &Tiling<'_>,
+        block: &Block,
+        column: &Column,
+        place: Place,
+        (column_begin, column_end): (Val, Val),
+    ) {
+        let waiting = block.sums.map(|sums| self.waiting(cx, tiling, sums, block, column, place.row));
+        let sums = self.sums(cx, tiling, block, &place, column, waiting);
+        let tile = Tile { place, column_begin, column_end, sums };
+        let Some(waiting) = waiting else {
+            self.finish(cx, tiling, block, &tile);
+            return;
+        };
+        let k = cx.value(&self.k);
+        let last = cx.b.compare(Compare::Ge, column.span.end, k);
+        let open = cx.b.open_if(last);
+        self.finish(cx, tiling, block, &tile);
+        cx.b.close_if(open);
+        let more = cx.b.unary(Unary::Not, last);
+        let open = cx.b.open_if(more);
+        store_sums(cx, tiling, waiting, &tile.sums);
+        cx.b.close_if(open);
     }
 
     /// Where the sums of a tile are between chunks.
@@ -64,18 +87,18 @@ impl Plan {
         cx: &mut Cx<'_>,
         tiling: &Tiling<'_>,
         block: &Block,
-        row: Val,
+        at: &Place,
         column: &Column,
         waiting: Option<Val>,
     ) -> Vec<Val> {
         let (row_stride, k_stride) = self.row_strides(tiling);
         let stride = cx.b.int(row_stride * tiling.bytes());
-        let place = cx.b.sub(row, block.begin);
+        let place = cx.b.sub(at.row, block.begin);
         let offset = cx.b.mul(place, stride);
         let rows = cx.b.add(block.rows, offset);
         let zero = cx.b.number(tiling.elem, 0);
         let zero = cx.b.lanes(zero);
-        let count = usize::try_from(tiling.shape.rows).expect("few rows") * tiling.vectors();
+        let count = usize::try_from(at.height).expect("few rows") * tiling.vectors();
         let begin = match waiting {
             None => vec![zero; count],
             Some(waiting) => {
@@ -97,14 +120,14 @@ impl Plan {
 
     /// The epilogue of a tile.
     fn finish(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block, tile: &Tile) {
-        let (height, width) = (cx.b.int(tiling.shape.rows), cx.b.int(self.width));
-        let row_end = cx.b.add(tile.row, height);
+        let (height, width) = (cx.b.int(tile.place.height), cx.b.int(self.width));
+        let row_end = cx.b.add(tile.place.row, height);
         let row_end = cx.b.binary(Binary::Min, row_end, block.end);
         if tiling.contract.epilogue.insts.len() > SMALL_EPILOGUE || tiling.columns.axes.len() > 1 {
             self.finish_part(cx, tiling, block, tile, row_end);
             return;
         }
-        let (rows, columns) = (cx.b.sub(row_end, tile.row), cx.b.sub(tile.column_end, tile.column_begin));
+        let (rows, columns) = (cx.b.sub(row_end, tile.place.row), cx.b.sub(tile.column_end, tile.column_begin));
         let (all_rows, all_columns) = (cx.b.compare(Compare::Eq, rows, height), cx.b.compare(Compare::Eq, columns, width));
         let whole = cx.b.and(all_rows, all_columns);
         let open = cx.b.open_if(whole);
@@ -119,15 +142,15 @@ impl Plan {
     /// From registers, every vector written out.
     fn finish_whole(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, tile: &Tile) {
         let axis = tiling.columns.axes[0];
-        let mut digits = tile.digits.clone();
+        let mut digits = tile.place.digits.clone();
         for row in tile.sums.chunks(tiling.vectors()) {
             bind(cx, &tiling.rows.axes, &digits);
             for (vector, sum) in row.iter().enumerate() {
                 let offset = cx.b.int(i64::try_from(vector * cx.lanes).expect("few lanes"));
                 cx.at[axis] = At::Lane(cx.b.add(tile.column_begin, offset));
-                epilogue(cx, tiling, &mut Sum(*sum));
+                epilogue(cx, tiling.contract, &mut Sum(*sum));
             }
-            digits = cx.next_digits(&digits, &tile.sizes);
+            digits = cx.next_digits(&digits, &tile.place.sizes);
         }
         cx.at[axis] = At::Unbound;
     }
@@ -135,19 +158,19 @@ impl Plan {
     /// From memory, as much as there is of the tile.
     fn finish_part(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block, tile: &Tile, row_end: Val) {
         store_sums(cx, tiling, block.spill, &tile.sums);
-        let open = cx.b.open_loop(tile.row, row_end, 1, tile.digits.clone());
+        let open = cx.b.open_loop(tile.place.row, row_end, 1, tile.place.digits.clone());
         let digits = open.params.clone();
         bind(cx, &tiling.rows.axes, &digits);
         let row_bytes = cx.b.int(self.width * tiling.bytes());
-        let place = cx.b.sub(open.var, tile.row);
+        let place = cx.b.sub(open.var, tile.place.row);
         let place = cx.b.mul(place, row_bytes);
         let row = cx.b.add(block.spill, place);
         tiling.runs(cx, &tiling.columns.axes, tile.column_begin, tile.column_end, &mut |cx, run| {
             cx.swept(run.axis, run.begin, run.end, 1, &mut |cx| {
-                epilogue(cx, tiling, &mut Spilled { tiling, row, run, column_begin: tile.column_begin });
+                epilogue(cx, tiling.contract, &mut Spilled { tiling, row, run, column_begin: tile.column_begin });
             });
         });
-        let next = cx.next_digits(&digits, &tile.sizes);
+        let next = cx.next_digits(&digits, &tile.place.sizes);
         cx.b.close_loop(open, next);
     }
 }
@@ -188,12 +211,20 @@ pub(super) struct Column {
     pub(super) span: Span,
 }
 
-/// A tile whose sums are known.
-struct Tile {
+/// Where a tile's rows are.
+struct Place {
+    /// How many it has, some of which may be beyond the block.
+    height: i64,
+    /// The first.
     row: Val,
-    /// The positions of the row's axes.
+    /// The positions of its axes.
     digits: Vec<Val>,
     sizes: Vec<Val>,
+}
+
+/// A tile whose sums are known.
+struct Tile {
+    place: Place,
     column_begin: Val,
     column_end: Val,
     sums: Vec<Val>,
@@ -227,8 +258,8 @@ impl Step<'_> {
     fn repeat(&self, cx: &mut Cx<'_>, from: Val, to: Val, count: i64, sums: Vec<Val>) -> Vec<Val> {
         let open = cx.b.open_loop(from, to, count, sums);
         let (k, mut sums) = (open.var, open.params.clone());
-        let bytes = self.tiling.bytes();
-        let (row_bytes, column_bytes) = (cx.b.int(self.k_stride * bytes), cx.b.int(self.width * bytes));
+        let (bytes, packed) = (self.tiling.bytes(), self.tiling.columns.bytes());
+        let (row_bytes, column_bytes) = (cx.b.int(self.k_stride * bytes), cx.b.int(self.width * packed));
         let (row_offset, column_offset) = (cx.b.mul(k, row_bytes), cx.b.mul(k, column_bytes));
         let (rows, columns) = (cx.b.add(self.rows, row_offset), cx.b.add(self.columns, column_offset));
         for step in 0..count {
@@ -242,9 +273,11 @@ impl Step<'_> {
         let mut vectors = Vec::new();
         for vector in 0..self.tiling.vectors() {
             let place = step * self.width + i64::try_from(vector * cx.lanes).expect("few lanes");
-            let offset = cx.b.int(place * bytes);
+            let (_, packed) = self.tiling.columns.packed;
+            let offset = cx.b.int(place * self.tiling.columns.bytes());
             let ptr = cx.b.add(columns, offset);
-            vectors.push(cx.b.load_now(Load { ptr, dtype, pattern: Pattern::Contiguous, mask: None }));
+            let vector = cx.b.load_now(Load { ptr, dtype: packed, pattern: Pattern::Contiguous, mask: None });
+            vectors.push(cx.b.cast(vector, self.tiling.elem));
         }
         for (row, sums) in (0..).zip(sums.chunks_mut(self.tiling.vectors())) {
             let offset = cx.b.int((row * self.row_stride + step * self.k_stride) * bytes);
@@ -297,9 +330,10 @@ impl Given for Spilled<'_> {
     }
 }
 
-fn epilogue(cx: &mut Cx<'_>, tiling: &Tiling<'_>, given: &mut dyn Given) {
-    let values = cx.body(&tiling.contract.epilogue, given);
-    for store in &tiling.contract.stores {
+/// The epilogue where the axes stand, with its stores.
+pub(super) fn epilogue(cx: &mut Cx<'_>, contract: &Contract, given: &mut dyn Given) {
+    let values = cx.body(&contract.epilogue, given);
+    for store in &contract.stores {
         cx.store(store, &values);
     }
 }

@@ -177,7 +177,7 @@ impl<'a> Packed<'a> {
             let own = axes.iter().next().expect("a side has an axis of its own");
             let along = |(_, access): (_, &graver_ir::kernel::Access)| slope(cx, access.arg, &access.index, own);
             let along_own = side.body.loads().next().and_then(along).is_some_and(|slope| slope.is(1));
-            Operand { side, axes: of(axes), along_own }
+            Operand::new(side, of(axes), along_own, elem)
         };
         let used = contract.b.body.axes().into_iter().fold(AxisSet::EMPTY, AxisSet::union);
         let outer = of(used.intersection(contract.batch));
