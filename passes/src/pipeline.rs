@@ -85,32 +85,17 @@ pub fn kernels(module: &Module, target: &Target, observer: &mut dyn Observer) ->
 /// # Panics
 /// If a stage breaks an invariant.
 pub fn kernels_by(stages: &[Stage], module: &Module, target: &Target, observer: &mut dyn Observer) -> Program {
-    let mut watch = Watch { observer, start: Instant::now() };
-    stages.iter().fold(Program::default(), |program, stage| {
-        let program = (stage.run)(program, module, target);
-        watch.stage(stage.name, &program);
-        program
-    })
-}
-
-/// The stage after which every build verifies.
-const LAST_STAGE: &str = "plan";
-
-/// Times and verifies the stages after the graph passes.
-struct Watch<'a> {
-    observer: &'a mut dyn Observer,
-    start: Instant,
-}
-
-impl Watch<'_> {
-    fn stage(&mut self, name: &'static str, program: &Program) {
-        let took = self.start.elapsed();
-        if (runner::CHECKS_EACH || name == LAST_STAGE)
-            && let Err(error) = kernel::verify(program)
+    let mut program = Program::default();
+    for (position, stage) in stages.iter().enumerate() {
+        let start = Instant::now();
+        program = (stage.run)(program, module, target);
+        let took = start.elapsed();
+        if (runner::CHECKS_EACH || position + 1 == stages.len())
+            && let Err(error) = kernel::verify(&program)
         {
-            panic!("stage `{name}` broke an invariant: {error}");
+            panic!("stage `{}` broke an invariant: {error}", stage.name);
         }
-        self.observer.program(name, program, took);
-        self.start = Instant::now();
+        observer.program(stage.name, &program, took);
     }
+    program
 }
