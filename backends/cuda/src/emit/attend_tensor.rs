@@ -3,12 +3,13 @@
 //! they are in `f32` to 16 bits at least.
 
 use graver_ir::DType;
-use graver_ir::kernel::Attend;
+use graver_ir::kernel::{Attend, Side};
 
 use super::attend::{COLUMNS, PITCH, Plan, THREADS};
+use super::body::constant;
 use super::contract::SIDE;
 use super::cx::{Cx, stored};
-use super::tensor::widened;
+use super::tensor::Widened;
 
 /// Positions of `k`, or columns of weights, in a piece.
 const DEPTH: i64 = 32;
@@ -24,6 +25,18 @@ pub(super) struct Tensor {
     pub(super) sums: Option<DType>,
 }
 
+/// The side without its constant factor.
+fn halves(side: &Side) -> Side {
+    let widened = Widened::of(side).expect("only such sides are multiplied here");
+    Side { value: widened.value, ..side.clone() }
+}
+
+/// The text of what these sides' factors multiply by.
+fn factor(sides: &[&Side]) -> String {
+    let factors = sides.iter().filter_map(|side| Widened::of(side)?.factor);
+    factors.map(|factor| format!("{} * ", constant(factor))).collect()
+}
+
 /// Warps beside one another, each with columns of its own.
 const fn across(rows: i64) -> i64 {
     THREADS / 32 / (rows / 16)
@@ -32,12 +45,13 @@ const fn across(rows: i64) -> i64 {
 impl Tensor {
     /// All sides must be of one 16-bit type. Halves hold shares, but not what derivatives make of them, which may be too large or too small.
     pub(super) fn new(attend: &Attend, rows: i64, widths: &[i64]) -> Self {
+        let dtype = |side: &Side| Widened::of(side).map(|widened| widened.dtype);
         let one = |mut types: Box<dyn Iterator<Item = Option<DType>> + '_>| {
             let first = types.next()??;
             types.all(|ty| ty == Some(first)).then_some(first)
         };
-        let products = attend.products.iter().flat_map(|product| [widened(&product.rows), widened(&product.columns)]);
-        let sums = attend.sums.iter().map(|sum| widened(&sum.side));
+        let products = attend.products.iter().flat_map(|product| [dtype(&product.rows), dtype(&product.columns)]);
+        let sums = attend.sums.iter().map(|sum| dtype(&sum.side));
         let even = widths.iter().all(|width| width % (8 * across(rows)) == 0);
         let holds = |ty: &DType| *ty == DType::BF16 || attend.softmax.is_some();
         Self { products: one(Box::new(products)), sums: one(Box::new(sums)).filter(holds).filter(|_| even) }
@@ -94,7 +108,7 @@ impl Plan<'_> {
             let condition = format!("{name}_first + own < {name}_count && k_first + k < {depth}");
             let bound = [(axis, format!("{name}_first + own")), (product.k, "k_first + k".to_owned())];
             let digits = format!("const i32 own = place / {DEPTH}, k = place % {DEPTH};");
-            self.load(cx, side, (&format!("{name}_half"), &put), (extent * DEPTH, &digits, &place), &condition, &bound);
+            self.load(cx, &halves(side), (&format!("{name}_half"), &put), (extent * DEPTH, &digits, &place), &condition, &bound);
         }
         cx.sync();
         cx.line("GR_UNROLL");
@@ -114,7 +128,8 @@ impl Plan<'_> {
         cx.line(format!("float product_{number}[{each}][{columns}];"));
         cx.line("GR_UNROLL");
         cx.line(format!(
-            "for (i32 i = 0; i < {each}; i++) for (i32 j = 0; j < {columns}; j++) product_{number}[i][j] = weights_0[(i * {SIDE} + row) * {PITCH} + j * {SIDE} + column];"
+            "for (i32 i = 0; i < {each}; i++) for (i32 j = 0; j < {columns}; j++) product_{number}[i][j] = {}weights_0[(i * {SIDE} + row) * {PITCH} + j * {SIDE} + column];",
+            factor(&[&product.rows, &product.columns])
         ));
     }
 
@@ -171,7 +186,14 @@ impl Plan<'_> {
         let bound = [(self.column, "columns_first + c_first + c".to_owned()), (sum.free, "f".to_owned())];
         let condition = "columns_first + c_first + c < columns_count";
         let place = format!("f * {PIECE} + c");
-        self.load(cx, &sum.side, ("sums_half", &format!("gr_put<{ty}>")), (DEPTH * width, &digits, &place), condition, &bound);
+        self.load(
+            cx,
+            &halves(&sum.side),
+            ("sums_half", &format!("gr_put<{ty}>")),
+            (DEPTH * width, &digits, &place),
+            condition,
+            &bound,
+        );
         cx.sync();
         cx.line("GR_UNROLL");
         cx.open(format!("for (i32 c = 0; c < {DEPTH}; c += 16)"));
@@ -199,8 +221,9 @@ impl Plan<'_> {
                 let count = (width - first).min(COLUMNS) / SIDE;
                 cx.line("GR_UNROLL");
                 cx.line(format!(
-                    "for (i32 i = 0; i < {each}; i++) for (i32 f = 0; f < {count}; f++) sum_{number}[i][{} + f] = weights_0[(i * {SIDE} + row) * {PITCH} + f * {SIDE} + column];",
-                    first / SIDE
+                    "for (i32 i = 0; i < {each}; i++) for (i32 f = 0; f < {count}; f++) sum_{number}[i][{} + f] = {}weights_0[(i * {SIDE} + row) * {PITCH} + f * {SIDE} + column];",
+                    first / SIDE,
+                    factor(&[&self.attend.sums[number].side])
                 ));
             }
         }

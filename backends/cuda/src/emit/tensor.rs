@@ -3,7 +3,7 @@
 //! once, along `k` or along a side's own axis.
 
 use graver_ir::kernel::{Access, Body, Bounds, Contract, InstKind, Side, ValueId};
-use graver_ir::{DType, Dim};
+use graver_ir::{DType, Dim, Scalar, ScalarFn};
 
 use super::body::Given;
 use super::contract::{Operand, Tiling};
@@ -35,12 +35,33 @@ pub(super) fn dtype(contract: &Contract) -> Option<DType> {
     (ty == other && large && contract.acc == DType::F32).then_some(ty)
 }
 
-/// The 16-bit type that a side widens, if its last step is that.
-pub(super) fn widened(side: &Side) -> Option<DType> {
-    element(side).map(|value| side.body.dtype(value))
+/// A side that is a 16-bit value widened, times a constant.
+#[derive(Clone, Copy)]
+pub(super) struct Widened {
+    pub(super) dtype: DType,
+    pub(super) value: ValueId,
+    pub(super) factor: Option<Scalar>,
 }
 
-/// The value that it widens.
+impl Widened {
+    pub(super) fn of(side: &Side) -> Option<Self> {
+        let body = &side.body;
+        let widened = |cast: ValueId, factor| {
+            let InstKind::Cast(value) = body.inst(cast).kind else { return None };
+            let dtype = body.dtype(value);
+            matches!(dtype, DType::F16 | DType::BF16).then_some(Self { dtype, value, factor })
+        };
+        let InstKind::Map(ScalarFn::Mul, operands) = &body.inst(side.value).kind else { return widened(side.value, None) };
+        let &[x, y] = operands.as_slice() else { return None };
+        let times = |cast: ValueId, by: ValueId| match body.inst(by).kind {
+            InstKind::Const(factor) => widened(cast, Some(factor)),
+            _ => None,
+        };
+        times(x, y).or_else(|| times(y, x))
+    }
+}
+
+/// The 16-bit value that a side widens, if its last step is that.
 fn element(side: &Side) -> Option<ValueId> {
     let InstKind::Cast(value) = side.body.inst(side.value).kind else { return None };
     matches!(side.body.dtype(value), DType::F16 | DType::BF16).then_some(value)

@@ -291,6 +291,11 @@ pub(super) fn races(kernel: &Emitted, elements: &[usize]) -> Option<String> {
     }
 }
 
+/// Whether the sanitizer sees a race in one of a few runs: on a busy machine threads may happen not to meet.
+pub(super) fn is_seen(kernel: &Emitted, elements: &[usize]) -> bool {
+    (0..8).any(|_| races(kernel, elements).is_some())
+}
+
 #[test]
 fn kernels_have_no_races_and_a_missing_barrier_is_one() {
     let rows = row_sums(3, 4096);
@@ -301,7 +306,7 @@ fn kernels_have_no_races_and_a_missing_barrier_is_one() {
         assert_eq!(races(&kernel, elements), None);
         if kernel.text.contains("gr_sync();") && program != rows {
             let planted = planted(&kernel, "gr_sync();", "", false);
-            assert!(races(&planted, elements).is_some(), "{}", planted.text);
+            assert!(is_seen(&planted, elements), "{}", planted.text);
         }
     }
 }
