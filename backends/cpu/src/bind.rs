@@ -4,11 +4,17 @@ use graver_ir::kernel::{Entry, Launch, Loop, Program, Step, Trip, View};
 use graver_ir::{Array, Diag, Dim, Error, Sizes};
 use graver_runtime::Binding;
 
+use crate::codes::Codes;
 use crate::compile::CompiledKernel;
-use crate::emit::jit::{Code, Entry as Function};
+use crate::emit::jit::Entry as Function;
+use crate::lower::Passing;
 use crate::packs::Packs;
 use crate::room::{Room, Scratch};
 
+/// Bytes of a result that no cache would hold until it is read.
+const LARGE: i64 = 32 << 20;
+/// Bytes of a cache line, and of the widest vector.
+pub(crate) const LINE: usize = 64;
 /// Operations for which another thread is worth waking.
 const WORK_PER_THREAD: i64 = 40_000;
 
@@ -38,6 +44,8 @@ pub(crate) struct BoundLaunch {
     /// One an argument.
     pub(crate) args: Vec<BoundView>,
     pub(crate) phases: Vec<BoundPhase>,
+    /// The same, for where this argument lies at a multiple of [`LINE`]: it is large, and stored past the caches.
+    pub(crate) passing: Option<(usize, Vec<BoundPhase>)>,
     pub(crate) scratch: Scratch,
 }
 
@@ -77,7 +85,7 @@ impl Bound {
         program: &Program,
         kernels: &[CompiledKernel],
         packs: &Packs,
-        code: &Code,
+        codes: &Codes,
         entry: usize,
         inputs: &[&Array],
         threads: usize,
@@ -88,7 +96,7 @@ impl Bound {
         let mut binder = Binder {
             kernels,
             packs,
-            code,
+            codes,
             entry: description,
             sizes: binding.sizes.clone(),
             threads,
@@ -107,7 +115,7 @@ impl Bound {
 struct Binder<'a> {
     kernels: &'a [CompiledKernel],
     packs: &'a Packs,
-    code: &'a Code,
+    codes: &'a Codes,
     entry: &'a Entry,
     /// Symbols, and 0 for the counters of the loops around.
     sizes: Sizes,
@@ -143,10 +151,26 @@ impl Binder<'_> {
         let number = launch.kernel.0 as usize;
         let kernel = &self.kernels[number];
         let args = launch.args.iter().map(|view| self.view(view)).collect::<Result<_, _>>()?;
-        let phases = kernel.phases.iter().map(|phase| self.phase(phase)).collect::<Result<_, _>>()?;
+        let phases = kernel.phases.iter().map(|phase| self.phase(phase)).collect::<Result<Vec<_>, _>>()?;
+        let passing = self.passing(number, &phases)?;
         let (pack, scratch) = (self.packs.of_launch[self.launches], self.scratch[self.launches]);
         self.launches += 1;
-        Ok(BoundLaunch { kernel: number, pack, args, phases, scratch })
+        Ok(BoundLaunch { kernel: number, pack, args, phases, passing, scratch })
+    }
+
+    /// The phases that store past the caches, where that is allowed and worth it.
+    fn passing(&self, number: usize, phases: &[BoundPhase]) -> Result<Option<(usize, Vec<BoundPhase>)>, Error> {
+        let Some(Passing { arg, bytes, apart }) = &self.kernels[number].passing else { return Ok(None) };
+        let whole = |apart: &Dim| Ok::<_, Error>(self.value(apart)? % i64::try_from(LINE).unwrap_or(1) == 0);
+        // What overflows is refused elsewhere.
+        if self.value(bytes).unwrap_or(0) < LARGE
+            || !apart.iter().map(whole).collect::<Result<Vec<bool>, _>>()?.into_iter().all(|whole| whole)
+        {
+            return Ok(None);
+        }
+        let functions = self.codes.passing(number, *arg)?;
+        let of = |(phase, function): (&BoundPhase, Function)| BoundPhase { function, ..*phase };
+        Ok(Some((*arg, phases.iter().zip(functions).map(of).collect())))
     }
 
     fn repeat(&mut self, of: &Loop) -> Result<BoundLoop, Error> {
@@ -191,7 +215,7 @@ impl Binder<'_> {
         let (extent, work) = (self.value(&phase.extent)?, self.value(&phase.work).unwrap_or(i64::MAX));
         let most = i64::try_from(self.threads).unwrap_or(1).min(extent);
         let parts = (work / WORK_PER_THREAD).clamp(1, most.max(1));
-        Ok(BoundPhase { function: self.code.entry(phase.function), extent, parts })
+        Ok(BoundPhase { function: self.codes.entry(phase.function), extent, parts })
     }
 
     fn value(&self, dim: &Dim) -> Result<i64, Error> {

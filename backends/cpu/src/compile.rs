@@ -9,7 +9,7 @@ use graver_ir::{Dim, Error};
 
 use crate::emit::jit::{Code, Jit, Made};
 use crate::isa::Isa;
-use crate::lower::{Lowered, Phase, Prepared, lower};
+use crate::lower::{Lowered, Passing, Phase, Prepared, lower};
 use crate::packs::lasting;
 use crate::pool::Parallel;
 
@@ -19,6 +19,7 @@ pub(crate) struct CompiledKernel {
     pub(crate) phases: Vec<CompiledPhase>,
     pub(crate) shared: Dim,
     pub(crate) prepared: Option<Prepared>,
+    pub(crate) passing: Option<Passing>,
     pub(crate) took: Duration,
 }
 
@@ -73,10 +74,10 @@ pub(crate) fn compile(program: &Program, isa: Isa, pool: &dyn Parallel) -> Resul
 fn one(jit: &mut Jit, kernel: &Kernel, ready: Ready) -> Result<CompiledKernel, Error> {
     let start = Instant::now();
     let mut phases = Vec::new();
-    let Lowered { phases: lowered, shared, prepared } = ready.lowered;
+    let Lowered { phases: lowered, shared, prepared, passing } = ready.lowered;
     for (phase, made) in lowered.into_iter().zip(&ready.made) {
         let function = jit.compile(made).map_err(|error| Error::new(format!("kernel `{}`: {error}", kernel.name)))?;
         phases.push(CompiledPhase { function, extent: phase.extent, scratch: phase.scratch, work: phase.work });
     }
-    Ok(CompiledKernel { phases, shared, prepared, took: ready.took + start.elapsed() })
+    Ok(CompiledKernel { phases, shared, prepared, passing, took: ready.took + start.elapsed() })
 }

@@ -11,6 +11,7 @@ use graver_ir::{Array, DType, Diag, Error, Sizes, Watch};
 use graver_runtime::{Executable, Invocation, Profile, Slot, Stage, Working, Workspace, failure};
 
 use crate::bind::{Bound, BoundPhase};
+use crate::codes::Codes;
 use crate::compile::CompiledKernel;
 use crate::dump;
 use crate::emit::jit::Code;
@@ -34,7 +35,7 @@ pub(crate) struct CpuExecutable {
     kernels: Vec<CompiledKernel>,
     /// By entry.
     packs: Vec<Packs>,
-    code: Code,
+    codes: Codes,
     pool: Arc<dyn Parallel>,
     isa: Isa,
 }
@@ -133,7 +134,8 @@ impl CpuExecutable {
         isa: Isa,
     ) -> Self {
         let packs = program.entries.iter().map(|entry| Packs::of(&program, &kernels, entry)).collect();
-        Self { program, kernels, packs, code, pool, isa }
+        let codes = Codes::new(Arc::clone(&program), isa, code);
+        Self { program, kernels, packs, codes, pool, isa }
     }
 
     fn check_entry(&self, entry: usize) -> Result<(), Error> {
@@ -149,7 +151,7 @@ impl CpuExecutable {
         if let Some(bound) = space.bound.iter().find(|bound| bound.binding.fits(&self.program, entry, inputs)) {
             return Ok(Arc::clone(bound));
         }
-        let bound = Bound::new(&self.program, &self.kernels, &self.packs[entry], &self.code, entry, inputs, self.threads())?;
+        let bound = Bound::new(&self.program, &self.kernels, &self.packs[entry], &self.codes, entry, inputs, self.threads())?;
         let bound = Arc::new(bound);
         space.bound.truncate(REMEMBERED - 1);
         space.bound.insert(0, Arc::clone(&bound));

@@ -5,6 +5,7 @@
 //! what they must know of the machine is [`Cpu::describe`]'s answer.
 
 mod bind;
+mod codes;
 mod compile;
 mod dump;
 mod emit;

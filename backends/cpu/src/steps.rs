@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use graver_runtime::{LaunchTime, Profile};
 
-use crate::bind::{Bound, BoundLaunch, BoundLoop, BoundStep, BoundView};
+use crate::bind::{Bound, BoundLaunch, BoundLoop, BoundStep, BoundView, LINE};
 use crate::exec::CpuExecutable;
 
 /// A call on its way through the steps.
@@ -62,7 +62,11 @@ impl Running<'_> {
         let [packed, first] = [pack.unwrap_or(shared), launch.scratch.first].map(|place| unsafe { self.start.add(place) });
         self.args.push(packed);
         let is_packed = launch.pack.is_some_and(|pack| std::mem::replace(&mut self.fresh[pack], true));
-        for phase in &launch.phases[usize::from(is_packed)..] {
+        let phases = match &launch.passing {
+            Some((arg, phases)) if self.args[*arg].addr() % LINE == 0 => phases,
+            Some(_) | None => &launch.phases,
+        };
+        for phase in &phases[usize::from(is_packed)..] {
             let status = self.executable.phase(phase, self.args, &self.bound.dims, (first, launch.scratch.each));
             if status != 0 {
                 return Err(status);

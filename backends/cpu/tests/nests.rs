@@ -168,3 +168,22 @@ fn dear_values_wait_for_later_stages() {
         close(&expected, &results[0], 1e-6);
     }
 }
+
+/// Results that no cache holds: rows that are whole vectors, and rows that are not.
+#[test]
+fn large_results() {
+    for width in [4112usize, 4099] {
+        let count = 2100;
+        let mut b = Build::new("large");
+        let x = b.arg("x", DType::F32, [rows(), Dim::from(width)]);
+        let y = b.arg("y", DType::F32, [Dim::from(width)]);
+        let wide = b.broadcast(y, [rows(), Dim::from(width)], [1]);
+        let sum = b.map(ScalarFn::Add, [x, wide]);
+        let module = b.finish([sum]);
+        let (x, y) = (numbers(&[count, width]), numbers(&[width]));
+        let sums: Vec<f32> = x.chunks(width).flat_map(|row| row.iter().zip(&y).map(|(x, y)| x + y)).collect();
+        let expected = vec![array(&[count, width], sums)];
+        let inputs = [array(&[count, width], x), array(&[width], y)];
+        assert!(results(&module, &inputs).into_iter().all(|results| results == expected), "rows of {width}");
+    }
+}

@@ -5,7 +5,7 @@ use graver_ir::{DType, Dim, Scalar};
 
 use super::cx::Cx;
 use crate::expand;
-use crate::vector::{Binary, Compare, Elem, Load, Op, Pattern, Shift, Val, Width, bits};
+use crate::vector::{Binary, Caches, Compare, Elem, Load, Op, Pattern, Shift, Val, Width, bits};
 
 /// What a body is given besides its axes.
 pub(super) trait Given {
@@ -247,6 +247,7 @@ impl Cx<'_> {
         } else {
             pattern
         };
-        self.b.store(ptr, arg.dtype, pattern, value);
+        let caches = if self.passing == Some(store.arg) { Caches::Passed } else { Caches::Kept };
+        self.b.store_by(caches, ptr, arg.dtype, pattern, value);
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn lower(cx: &Cx<'_>, nest: &Nest, lane: usize) -> Lowered {
             place += 1;
         }
     }
-    Lowered { phases, shared: columns.shared, prepared: None }
+    Lowered::new(phases, columns.shared)
 }
 
 struct Columns<'a> {

@@ -25,6 +25,8 @@ pub(super) struct Cx<'a> {
     pub(super) at: Vec<At>,
     /// Bytes of the scratch memory that is given out.
     pub(super) scratch: Dim,
+    /// The argument whose elements go past the caches where they are stored side by side.
+    pub(super) passing: Option<usize>,
 }
 
 impl<'a> Cx<'a> {
@@ -36,12 +38,13 @@ impl<'a> Cx<'a> {
             lanes,
             at: vec![At::Unbound; graver_ir::kernel::AxisSet::MAX],
             scratch: Dim::from(GUARD_BYTES),
+            passing: None,
         }
     }
 
     /// For another function of the same kernel.
     pub(super) fn again(&self, suffix: &str) -> Self {
-        let mut cx = Self::new(self.kernel, self.symbols, self.lanes);
+        let mut cx = Self { passing: self.passing, ..Self::new(self.kernel, self.symbols, self.lanes) };
         cx.b = Builder::for_lanes(format!("{}.{suffix}", self.kernel.name), self.lanes);
         cx
     }

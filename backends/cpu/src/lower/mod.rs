@@ -27,6 +27,24 @@ pub(crate) struct Lowered {
     pub(crate) shared: Dim,
     /// What the first phase does that need not be done again.
     pub(crate) prepared: Option<Prepared>,
+    /// An argument that may be stored past the caches, by phases of their own ([`lower_passing`]).
+    pub(crate) passing: Option<Passing>,
+}
+
+/// An argument that a kernel only writes, along its axis over lanes.
+#[derive(Clone, Debug)]
+pub(crate) struct Passing {
+    pub(crate) arg: usize,
+    pub(crate) bytes: Dim,
+    /// Distances in bytes between what is stored side by side, which must be whole vectors, as must be its address.
+    pub(crate) apart: Vec<Dim>,
+}
+
+impl Lowered {
+    /// Phases of which nothing else is to be told.
+    fn new(phases: Vec<Phase>, shared: Dim) -> Self {
+        Self { phases, shared, prepared: None, passing: None }
+    }
 }
 
 /// A first phase that fills the shared memory from some arguments alone, and is all that writes there.
@@ -53,6 +71,16 @@ pub(crate) struct Phase {
 /// The kernel for vectors of this many 4-byte lanes; `lasting` arguments are those of which what is packed may be kept.
 pub(crate) fn lower(kernel: &Kernel, symbols: &[Symbol], lanes: usize, lasting: &[bool]) -> Lowered {
     let cx = Cx::new(kernel, symbols, lanes);
+    lower_by(cx, kernel, lasting)
+}
+
+/// The same, of which an argument is stored past the caches, as its [`Passing`] allows.
+pub(crate) fn lower_passing(kernel: &Kernel, symbols: &[Symbol], lanes: usize, arg: usize) -> Lowered {
+    let cx = Cx { passing: Some(arg), ..Cx::new(kernel, symbols, lanes) };
+    lower_by(cx, kernel, &vec![false; kernel.args.len()])
+}
+
+fn lower_by(cx: Cx<'_>, kernel: &Kernel, lasting: &[bool]) -> Lowered {
     match &kernel.body {
         KernelBody::Nest(nest) => nest::lower(cx, nest),
         KernelBody::Contract(contract) => contract::lower(cx, contract, lasting),

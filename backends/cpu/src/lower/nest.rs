@@ -2,14 +2,14 @@
 //! contiguous, goes over lanes: an outer one (every lane a point of its own), or in each stage one of its inner axes.
 
 use graver_ir::Dim;
-use graver_ir::kernel::{AxisSet, Body, Index, Nest, Stage};
+use graver_ir::kernel::{AxisSet, Body, Index, Mode, Nest, Stage};
 
 use super::cx::{At, Cx};
 use super::loops::{BLOCK, GRAIN, NARROW};
 use super::memo::Memos;
 use super::reduce::Results;
 use super::tiles::Across;
-use super::{Lowered, Phase, columns, tiles};
+use super::{Lowered, Passing, Phase, columns, tiles};
 use crate::vector::{Binary, Op, Val};
 
 /// Bodies up to this many instructions are unrolled over lanes: their loops would cost as much as they do.
@@ -17,8 +17,13 @@ const SMALL_BODY: usize = 12;
 /// As many visits as any more.
 const MANY: i64 = 256;
 
-pub(super) fn lower(mut cx: Cx<'_>, nest: &Nest) -> Lowered {
+pub(super) fn lower(cx: Cx<'_>, nest: &Nest) -> Lowered {
     let plan = Plan::new(&cx, nest);
+    let passing = plan.passing(&cx, nest);
+    Lowered { passing, ..by_plan(cx, nest, &plan) }
+}
+
+fn by_plan(mut cx: Cx<'_>, nest: &Nest, plan: &Plan) -> Lowered {
     if let Some(lane) = plan.outer_lane.filter(|lane| plan.rows.is_empty() && columns::fits(nest, *lane)) {
         return columns::lower(&cx, nest, lane);
     }
@@ -31,10 +36,10 @@ pub(super) fn lower(mut cx: Cx<'_>, nest: &Nest) -> Lowered {
     if points.is_empty() {
         points.push(Dim::ONE);
     }
-    emit(&mut cx, nest, &plan);
+    emit(&mut cx, nest, plan);
     let work = nest.stages.iter().map(|stage| stage_work(nest, stage)).sum();
     let phase = Phase { func: cx.b.finish(), extent: points.iter().product(), scratch: cx.scratch, work };
-    Lowered { phases: vec![phase], shared: Dim::ZERO, prepared: None }
+    Lowered::new(vec![phase], Dim::ZERO)
 }
 
 /// How a nest is run.
@@ -69,6 +74,36 @@ impl Plan {
             rows.push(crossing);
         }
         Self { rows, crossed: crossing.is_some(), outer, outer_lane, inner_lanes }
+    }
+
+    /// An argument that may be stored past the caches: written by one store side by side over lanes, read by none.
+    fn passing(&self, cx: &Cx<'_>, nest: &Nest) -> Option<Passing> {
+        let stores = || {
+            nest.stages
+                .iter()
+                .zip(&self.inner_lanes)
+                .flat_map(|(stage, lane)| stage.stores.iter().map(move |store| (stage, lane, store)))
+        };
+        let of = |arg: usize| stores().filter(move |(_, _, store)| store.arg == arg).count();
+        let is_loaded = |arg: usize| nest.stages.iter().any(|stage| stage.body.loads().any(|(_, access)| access.arg == arg));
+        stores().find_map(|(stage, lane, store)| {
+            let (arg, size) = (cx.arg(store.arg), Dim::from(cx.arg(store.arg).dtype.size()));
+            let plain = arg.mode == Mode::Write && arg.dtype.size() == 4 && of(store.arg) == 1 && !is_loaded(store.arg);
+            if !plain || store.index.iter().any(|index| matches!(index, Index::Value(..))) {
+                return None;
+            }
+            let offset: Dim = store.index.iter().zip(&arg.strides).map(|(index, stride)| index.dim() * stride).sum();
+            let (slope, mut rest) = offset.along(self.outer_lane.or(*lane)?)?;
+            let mut apart = Vec::new();
+            for axis in stage.over.iter() {
+                let (stride, without) = rest.along(axis)?;
+                apart.push(stride * &size);
+                rest = without;
+            }
+            apart.push(rest * &size);
+            let bytes = arg.shape.iter().product::<Dim>() * size;
+            slope.is(1).then_some(Passing { arg: store.arg, bytes, apart })
+        })
     }
 
     /// The sizes that a parallel point is made of.

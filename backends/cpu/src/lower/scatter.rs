@@ -25,7 +25,7 @@ pub(super) fn lower(mut cx: Cx<'_>, scatter: &Scatter) -> Lowered {
     }
     let work = scatter.axes.iter().product::<Dim>() * Dim::from(scatter.body.insts.len() + 4);
     let phase = Phase { func: cx.b.finish(), extent: sizes.iter().product(), scratch: cx.scratch, work };
-    Lowered { phases: vec![phase], shared: Dim::ZERO, prepared: None }
+    Lowered::new(vec![phase], Dim::ZERO)
 }
 
 /// One store, unless its condition fails or its position is outside.

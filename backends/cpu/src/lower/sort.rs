@@ -26,7 +26,7 @@ pub(super) fn lower(mut cx: Cx<'_>, sort: &Sort) -> Lowered {
     let levels = i64::from(levels(&sort.axes[sort.axis]));
     let work = sort.axes.iter().product::<Dim>() * Dim::from(sort.body.insts.len() + 8) * Dim::from(levels.min(20) + 1);
     let phase = Phase { func: cx.b.finish(), extent: sizes.iter().product(), scratch: cx.scratch, work };
-    Lowered { phases: vec![phase], shared: Dim::ZERO, prepared: None }
+    Lowered::new(vec![phase], Dim::ZERO)
 }
 
 /// How often runs are merged in pairs, whatever the size.

@@ -85,7 +85,7 @@ pub(super) fn lower(mut cx: Cx<'_>, nest: &Nest, across: &Across, [lane, row]: [
     });
     let phase =
         Phase { func: cx.b.finish(), extent: points.iter().product(), scratch: cx.scratch, work: stage_work(nest, stage) };
-    Lowered { phases: vec![phase], shared: Dim::ZERO, prepared: None }
+    Lowered::new(vec![phase], Dim::ZERO)
 }
 
 /// Where a square goes: into a tile, or out of it.

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use graver_ir::DType;
 
 use super::{
-    Binary, Block, Carried, Combine, Compare, Const, Elem, Fold, Func, INDEX, Load, Loop, Op, Pattern, Shift, Stmt, Store, Sweep,
-    TABLE_LANES, Transpose, Ty, Unary, Val, Width,
+    Binary, Block, Caches, Carried, Combine, Compare, Const, Elem, Fold, Func, INDEX, Load, Loop, Op, Pattern, Shift, Stmt,
+    Store, Sweep, TABLE_LANES, Transpose, Ty, Unary, Val, Width,
 };
 
 /// A function that is being made. Blocks are open from the function's own, level 0, to the innermost.
@@ -299,8 +299,13 @@ impl Builder {
     }
 
     pub(crate) fn store(&mut self, ptr: Val, dtype: DType, pattern: Pattern, value: Val) {
+        self.store_by(Caches::Kept, ptr, dtype, pattern, value);
+    }
+
+    /// A store to a cache or past it.
+    pub(crate) fn store_by(&mut self, caches: Caches, ptr: Val, dtype: DType, pattern: Pattern, value: Val) {
         let value = self.with_width(value, pattern.width());
-        self.push(Stmt::Store(Store { ptr, dtype, pattern, value }));
+        self.push(Stmt::Store(Store { ptr, dtype, pattern, value, caches }));
     }
 
     pub(crate) fn transpose(&mut self, square: Transpose) {

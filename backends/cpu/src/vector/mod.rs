@@ -281,6 +281,15 @@ pub(crate) enum Stmt {
     Sweep(Sweep),
 }
 
+/// Whether what is stored will be read soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caches {
+    /// It goes to a cache.
+    Kept,
+    /// It goes past the caches to memory, where it is whole vectors of 4-byte elements, at multiples of their size.
+    Passed,
+}
+
 /// A store, converted to its stored type.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
@@ -288,6 +297,7 @@ pub(crate) struct Store {
     pub(crate) dtype: DType,
     pub(crate) pattern: Pattern,
     pub(crate) value: Val,
+    pub(crate) caches: Caches,
 }
 
 /// `to[column][row] = from[row][column]`: elements of 4 bytes that are neighbours along columns there and along rows here; of lines, it is

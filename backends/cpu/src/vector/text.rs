@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Block, Elem, Func, Load, Op, Pattern, Stmt, Transpose, Ty, Val, Width};
+use super::{Block, Caches, Elem, Func, Load, Op, Pattern, Stmt, Transpose, Ty, Val, Width};
 
 impl fmt::Display for Val {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,7 +43,8 @@ fn statement(f: &mut fmt::Formatter<'_>, func: &Func, stmt: &Stmt, depth: usize)
     match stmt {
         Stmt::Let(value, op) => writeln!(f, "{pad}{value}: {} = {op}", func.ty(*value)),
         Stmt::Store(store) => {
-            writeln!(f, "{pad}store {}{} at {}, {}", store.dtype, store.pattern, store.ptr, store.value)
+            let past = if store.caches == Caches::Passed { " past caches" } else { "" };
+            writeln!(f, "{pad}store {}{}{past} at {}, {}", store.dtype, store.pattern, store.ptr, store.value)
         }
         Stmt::Trap { ok, trap } => writeln!(f, "{pad}trap {trap} unless {ok}"),
         Stmt::Transpose(Transpose { from, from_stride, to, to_stride, rows, columns }) => {

@@ -7,7 +7,7 @@ use regalloc2::VReg;
 use super::inst::{Cond, Mem, Src, View};
 use super::table::{self, sized};
 use super::{Emitter, Parts, Wide};
-use crate::vector::{Binary, Elem, Load, Pattern, Shift, Store};
+use crate::vector::{Binary, Caches, Elem, Load, Pattern, Shift, Store};
 
 impl Emitter<'_> {
     pub(super) fn load(&mut self, load: &Load) -> Parts {
@@ -187,6 +187,11 @@ impl Emitter<'_> {
         self.flush();
         match store.pattern {
             Pattern::One => self.store_one(mem, store.dtype, value.single()),
+            Pattern::Contiguous if store.caches == Caches::Passed && self.active.is_none() && store.dtype.size() == 4 => {
+                self.passes = true;
+                let code = self.wide.of([Code::VEX_Vmovntps_m256_ymm, Code::EVEX_Vmovntps_m512_zmm]);
+                self.asm.inst(code).mem(mem).reg(value.single(), self.wide.view()).done();
+            }
             Pattern::Contiguous => {
                 let mask = self.within(None);
                 self.store_contiguous(mem, store.dtype, value, mask);

@@ -107,6 +107,10 @@ pub(crate) fn emit(func: &Func, wide: Wide, helper: fn(Helper) -> *const u8) -> 
     let mut emitter = Emitter::new(func, wide, helper);
     emitter.block(&func.body);
     emitter.flush();
+    if emitter.passes {
+        // Stores past the caches are seen by others only then.
+        emitter.asm.inst(Code::Sfence).done();
+    }
     emitter.asm.ret();
     let mut asm = emitter.asm;
     asm.finish();
@@ -173,6 +177,8 @@ struct Emitter<'a> {
     /// Halves of tables in registers, while a sweep goes on.
     tables: BTreeMap<Vec<u32>, VReg>,
     active: Option<Active>,
+    /// Whether something was stored past the caches.
+    passes: bool,
     region: Region,
     /// The variable of an unrolled sweep: a register and how far it is behind.
     swept: Option<(Val, VReg, i64)>,
@@ -195,6 +201,7 @@ impl<'a> Emitter<'a> {
             held: BTreeMap::new(),
             tables: BTreeMap::new(),
             active: None,
+            passes: false,
             region: None,
             swept: None,
         }

@@ -39,7 +39,7 @@ pub(super) fn lower(cx: Cx<'_>, tiling: &Tiling<'_>) -> Lowered {
     args.sort_unstable();
     args.dedup();
     let fixed = !pack.func.uses_dims() && pack.extent.as_const().is_some() && plan.shared.as_const().is_some();
-    Lowered { phases: vec![pack, tiles], shared: plan.shared, prepared: Some(Prepared { args, fixed }) }
+    Lowered { phases: vec![pack, tiles], shared: plan.shared, prepared: Some(Prepared { args, fixed }), passing: None }
 }
 
 /// Sizes of everything.

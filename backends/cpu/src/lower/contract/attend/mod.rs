@@ -134,7 +134,7 @@ impl<'a> Plan<'a> {
         let mut phases: Vec<Phase> =
             packs.map(|(number, packed)| packed.pack(cx.again(&format!("pack{number}")), self.width)).collect();
         phases.push(self.blocks(cx));
-        Lowered { phases, shared: self.shared.clone(), prepared: None }
+        Lowered::new(phases, self.shared.clone())
     }
 
     /// The phase of the blocks of rows.
