@@ -62,7 +62,7 @@ fn of_one_row_or_more(one: Lowered, more: Lowered, rows: &Dim) -> Lowered {
     };
     let shared = one.shared * &is_one + more.shared * &is_more;
     let phases = when(&is_one, one.phases).into_iter().chain(when(&is_more, more.phases)).collect();
-    Lowered { phases, shared, prepared: None }
+    Lowered::new(phases, shared)
 }
 
 /// The sums of a tile: rows, and vectors of columns.

@@ -103,11 +103,11 @@ impl<'a> Stream<'a> {
 
     pub(super) fn lower(&self, cx: Cx<'_>) -> Lowered {
         if !self.along_own {
-            return Lowered { phases: vec![self.dots(cx)], shared: Dim::ZERO, prepared: None };
+            return Lowered::new(vec![self.dots(cx)], Dim::ZERO);
         }
         let sums = self.sums(cx.again("sums"));
         let shared = self.count(&self.batch) * self.count(&self.many.1) * Dim::from(self.ranges() * self.rows * self.bytes());
-        Lowered { phases: vec![sums, self.finish(cx)], shared, prepared: None }
+        Lowered::new(vec![sums, self.finish(cx)], shared)
     }
 
     fn count(&self, axes: &[usize]) -> Dim {
