@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use graver_ir::kernel::Program;
-use graver_ir::{Array, Error, Sizes};
+use graver_ir::{Array, DType, Error, Sizes};
 use graver_runtime::{Device, Executable, Invocation, Stage, Working, Workspace, failure, resident, written};
 
 use super::Context;
@@ -76,15 +76,17 @@ impl Executable for CudaExecutable {
             return Err(Error::new("the workspace is of another backend"));
         };
         let parts = space.parts(&self.context)?;
-        let binding = parts.bind(self, call.entry, call.inputs)?.clone();
+        let binding = parts.bind(self, call.entry, call.inputs)?;
         binding.check_state(&self.program, call.state)?;
         let held = resident(self, &binding, call.state)?;
         let outcome = parts.run(self, call.inputs, held.iter().map(|memory| memory.pointer).collect());
         drop(held);
         let results = outcome?.map_err(|status| failure(&self.program, crate::trap_of(status)))?;
         written(&binding, call.state);
-        let types = binding.outputs.into_iter();
-        Ok(types.zip(results).map(|((dtype, shape), memory)| Array::from_remote(dtype, shape, Box::new(memory))).collect())
+        let array = |((dtype, shape), memory): (&(DType, Vec<usize>), DeviceMemory)| {
+            Array::from_remote(*dtype, shape.clone(), Box::new(memory))
+        };
+        Ok(binding.outputs.iter().zip(results).map(array).collect())
     }
 
     fn compile_times(&self) -> Vec<Duration> {

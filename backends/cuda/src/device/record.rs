@@ -57,7 +57,7 @@ impl Source {
 
 /// An entry for one set of sizes.
 pub(super) struct Bound {
-    pub(super) binding: Binding,
+    pub(super) binding: Arc<Binding>,
     /// Bytes that its launches work in besides the arena.
     pub(super) scratch: usize,
     records: bool,
@@ -79,7 +79,7 @@ impl Bound {
             scratch = scratch.max(Grids::of(executable, launch, &binding)?.scratch);
         }
         let records = !steps::decides(&entry.steps) && steps::count(&entry.steps, &binding)? <= MOST_RECORDED;
-        Ok(Self { binding, scratch, records, seen: Vec::new() })
+        Ok(Self { binding: Arc::new(binding), scratch, records, seen: Vec::new() })
     }
 
     /// Bytes of each result.

@@ -62,7 +62,7 @@ impl Parts {
     }
 
     /// The entry for these inputs' sizes, which [`Parts::run`] runs next.
-    pub(super) fn bind(&mut self, executable: &CudaExecutable, entry: usize, inputs: &[&Array]) -> Result<&Binding, Error> {
+    pub(super) fn bind(&mut self, executable: &CudaExecutable, entry: usize, inputs: &[&Array]) -> Result<Arc<Binding>, Error> {
         let known = self.bound.iter().position(|bound| bound.binding.fits(&executable.program, entry, inputs));
         let bound = match known {
             Some(place) => self.bound.remove(place),
@@ -72,7 +72,7 @@ impl Parts {
             }
         };
         self.bound.insert(0, bound);
-        Ok(&self.bound[0].binding)
+        Ok(Arc::clone(&self.bound[0].binding))
     }
 
     /// Runs what was bound over the state at these places: the results, or the status word of a failure.

@@ -48,6 +48,32 @@ kernel k0 \"attention\" (
 }
 ";
 
+/// The same of 16-bit floats, for tensor instructions.
+fn tensor_attention() -> String {
+    let mut program = ATTENTION.to_owned();
+    for (arg, load) in [("p0", "load p0[a0, a2]"), ("p1", "load p1[a1, a2]"), ("p2", "load p2[a1, a3]")] {
+        program = program.replace(&format!("{arg}: f32"), &format!("{arg}: bf16"));
+        let narrow = format!("%0: bf16 = {load}\n    %1: f32 = cast(%0)\n    yield %1");
+        program = program.replace(&format!("%0: f32 = {load}\n    yield %0"), &narrow);
+    }
+    // Columns of sums that are whole fragments.
+    program
+        .replace("[20, 70, 18, 20]", "[20, 70, 18, 32]")
+        .replace("bf16[70, 20]", "bf16[70, 32]")
+        .replace("f32[20, 20]", "f32[20, 32]")
+}
+
+#[test]
+fn attention_by_tensor_instructions_has_no_races_and_a_missing_barrier_is_one() {
+    let (kernel, elements) = (kernel(&tensor_attention()), [360, 1260, 2240, 640]);
+    assert!(kernel.text.contains("gr_split<gr_bf16>"), "{}", kernel.text);
+    assert_eq!(races(&kernel, &elements), None);
+    let all = without_each_barrier(&kernel);
+    assert_eq!(all.len(), 8, "{}", kernel.text);
+    // Before threads read what others' fragments were.
+    assert!(is_seen(&all[7], &elements), "it is not missed");
+}
+
 #[test]
 fn a_share_that_is_not_left_is_missed() {
     let (compiler, kernel, inputs) = (compiler(), kernel(&row_sums(2, 40_000)), [numbers(2 * 40_000)]);
