@@ -53,9 +53,9 @@ impl Widened {
         };
         let InstKind::Map(ScalarFn::Mul, operands) = &body.inst(side.value).kind else { return widened(side.value, None) };
         let &[x, y] = operands.as_slice() else { return None };
-        let times = |cast: ValueId, by: ValueId| match body.inst(by).kind {
-            InstKind::Const(factor) => widened(cast, Some(factor)),
-            _ => None,
+        let times = |cast: ValueId, by: ValueId| {
+            let InstKind::Const(factor) = body.inst(by).kind else { return None };
+            widened(cast, Some(factor))
         };
         times(x, y).or_else(|| times(y, x))
     }
