@@ -30,7 +30,8 @@ impl Tensor {
     /// Inside of a module the name follows the module's path, `encoder.0.scores`; a name that is taken gets a number, `scores.2`. In the
     /// body of a [`scan`](crate::scan) or of [`vmap`](crate::vmap) the value is that of all iterations, stacked along a new first axis.
     /// Inside of what is differentiated it is the value that the forward pass computes. In the body of a `while` or of a branch a value
-    /// may be computed any number of times: it is refused when it is read.
+    /// may be computed any number of times, and one inside of a function with a derivative of its own belongs to that: they are refused when
+    /// they are read.
     ///
     /// ```
     /// use graver_trace::{spec, trace};
@@ -163,6 +164,9 @@ fn outwards(
         let trip = scan.trip.clone();
         scan.results.extend(new.iter().map(|slice| stack_of(&trip, slice)));
     } else if let Op::Call(call) = &mut op {
+        if call.vjp.is_some() {
+            return Err("it is computed in a function with a derivative of its own; tap what that takes or gives".to_owned());
+        }
         call.results.extend(new);
     } else {
         let times = if matches!(op, Op::If(_)) { "perhaps not at all" } else { "any number of times" };

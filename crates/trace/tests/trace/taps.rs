@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use graver_interp::Interp;
 use graver_trace::{
-    Array, Checked, Device, Error, Module, Param, Suspect, Tensor, checkpoint, compile, cond, grad, scan, scope, spec, step,
-    value_and_grad, vmap, while_loop,
+    Array, Checked, Device, Error, Module, Param, Suspect, Tensor, checkpoint, compile, cond, custom_vjp, grad, scan, scope,
+    spec, step, value_and_grad, vmap, while_loop,
 };
 
 use crate::common::{close, floats, ramp};
@@ -86,6 +86,20 @@ fn taps_inside_of_gradients_loops_and_maps() -> Result<(), Error> {
     close(taps.get("all")?, &sums, 1e-6);
     close(taps.get("twice")?, &sums.map(|x| 2.0 * x), 1e-6);
     close(taps.get("loss")?, &[63.0 + 162.0], 1e-5);
+    Ok(())
+}
+
+#[test]
+fn a_tap_in_a_function_with_its_own_derivative_is_refused() -> Result<(), Error> {
+    let own = |x: Tensor| custom_vjp(x, |x| (x.sin().tap("inside"), x), |x, g| (g * x.cos()).tap("rule"));
+    let f = compile(|x| grad(x, |x| own(x).tap("given").sum(..)), spec::<f32>(["n"]), &device())?;
+    let (slope, taps) = f.call_tapped(&floats([1], [0.5]))?;
+    for name in ["inside", "rule"] {
+        let error = taps.get(name).expect_err("no value of the program").to_string();
+        assert!(error.contains("tests/trace/taps.rs") && error.contains("a derivative of its own"), "{error}");
+    }
+    close(taps.get("given")?, &[0.5f64.sin()], 1e-6);
+    close(&slope, &[0.5f64.cos()], 1e-6);
     Ok(())
 }
 
