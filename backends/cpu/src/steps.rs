@@ -63,7 +63,7 @@ impl Running<'_> {
         self.args.push(packed);
         let is_packed = launch.pack.is_some_and(|pack| std::mem::replace(&mut self.fresh[pack], true));
         let phases = match &launch.passing {
-            Some((arg, phases)) if self.args[*arg].addr() % LINE == 0 => phases,
+            Some((arg, phases)) if self.args[*arg].addr().is_multiple_of(LINE) => phases,
             Some(_) | None => &launch.phases,
         };
         for phase in &phases[usize::from(is_packed)..] {

@@ -90,10 +90,10 @@ mod tests {
             let elements: Elements<f32> = Elements::zeroed(len).expect("there is memory");
             assert_eq!(elements.len(), len);
             assert!(elements.iter().all(|x| *x == 0.0));
-            assert!(len * 4 < SMALL || elements.as_ptr().addr() % LINE == 0, "{len} elements");
+            assert!(len * 4 < SMALL || elements.as_ptr().addr().is_multiple_of(LINE), "{len} elements");
             let copy = Elements::splat(2.0f32, len).clone();
             assert!(copy.len() == len && copy.iter().all(|x| *x == 2.0), "{len} elements");
-            assert!(len * 4 < SMALL || copy.as_ptr().addr() % LINE == 0, "{len} elements");
+            assert!(len * 4 < SMALL || copy.as_ptr().addr().is_multiple_of(LINE), "{len} elements");
         }
         assert!(Elements::<f64>::zeroed(usize::MAX).is_none());
     }
