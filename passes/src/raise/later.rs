@@ -60,24 +60,25 @@ impl Scores<'_> {
         let (mut found, mut open) = (Vec::new(), vec![Condition { value: mask, view, holds }]);
         while let Some(Condition { value, view, holds }) = open.pop() {
             let args = self.graph.args(value.node);
-            let next = |value: Value, view: View, holds: bool| Condition { value, view, holds };
-            match self.graph.op(value.node) {
-                Op::Map(ScalarFn::And) if holds => open.extend([1, 0].map(|place: usize| next(args[place], view.clone(), true))),
-                Op::Map(ScalarFn::Or) if !holds => open.extend([1, 0].map(|place: usize| next(args[place], view.clone(), false))),
-                Op::Map(ScalarFn::Not) => open.push(next(args[0], view, !holds)),
-                Op::Cast(DType::Bool) => open.push(next(args[0], view, holds)),
-                Op::Map(ScalarFn::Select) => match [1, 2].map(|place: usize| splat(self.graph, args[place])) {
-                    [Some(yes), Some(no)] if !yes.is_zero() && no.is_zero() => open.push(next(args[0], view, holds)),
-                    [Some(yes), Some(no)] if yes.is_zero() && !no.is_zero() => open.push(next(args[0], view, !holds)),
-                    _ => found.push(next(value, view, holds)),
-                },
-                _ => match self.moved(value, &view) {
-                    Some((from, view)) => open.push(next(from, view, holds)),
-                    // What holds everywhere says nothing.
-                    None if splat(self.graph, value).is_some_and(|all| all.is_zero() != holds) => {}
-                    None => found.push(next(value, view, holds)),
-                },
-            }
+            let of = |place: usize, holds: bool| Condition { value: args[place], view: view.clone(), holds };
+            let op = self.graph.op(value.node);
+            let is_both = if holds { ScalarFn::And } else { ScalarFn::Or };
+            if matches!(op, Op::Map(function) if *function == is_both) {
+                open.extend([of(1, holds), of(0, holds)]);
+            } else if matches!(op, Op::Map(ScalarFn::Not)) {
+                open.push(of(0, !holds));
+            } else if matches!(op, Op::Cast(DType::Bool)) {
+                open.push(of(0, holds));
+            } else if matches!(op, Op::Map(ScalarFn::Select))
+                && let [Some(yes), Some(no)] = [1, 2].map(|place: usize| splat(self.graph, args[place]))
+                && yes.is_zero() != no.is_zero()
+            {
+                open.push(of(0, holds != yes.is_zero()));
+            } else if let Some((value, view)) = self.moved(value, &view) {
+                open.push(Condition { value, view, holds });
+            } else if splat(self.graph, value).is_none_or(|all| all.is_zero() == holds) {
+                found.push(Condition { value, view, holds });
+            } // Else it holds everywhere, which says nothing.
         }
         found
     }
@@ -89,50 +90,45 @@ impl Scores<'_> {
         }
         let hides = |number: Scalar| number.as_f64() <= HIDDEN;
         let args = self.graph.args(value.node);
-        match self.graph.op(value.node) {
-            Op::Map(ScalarFn::Select) => {
-                let (yes, no) = (splat(self.graph, args[1])?, splat(self.graph, args[2])?);
-                if yes.is_zero() && hides(no) {
-                    Some((self.conditions(args[0], view, true), no))
-                } else if no.is_zero() && hides(yes) {
-                    Some((self.conditions(args[0], view, false), yes))
-                } else {
-                    None
-                }
-            }
-            Op::Const(array) if array.dtype().is_float() => {
-                let number = (0..array.numel()).map(|place| array.get(place)).find(|number| !number.is_zero())?;
-                let two = (0..array.numel()).all(|place| array.get(place).is_zero() || array.get(place) == number);
-                (two && hides(number)).then(|| (vec![Condition { value, view, holds: false }], number))
-            }
-            _ => None,
+        if let Op::Const(array) = self.graph.op(value.node) {
+            let number = (0..array.numel()).map(|place| array.get(place)).find(|number| !number.is_zero())?;
+            let two = (0..array.numel()).all(|place| array.get(place).is_zero() || array.get(place) == number);
+            let hides = array.dtype().is_float() && two && hides(number);
+            return hides.then(|| (vec![Condition { value, view, holds: false }], number));
+        }
+        matches!(self.graph.op(value.node), Op::Map(ScalarFn::Select)).then_some(())?;
+        let (yes, no) = (splat(self.graph, args[1])?, splat(self.graph, args[2])?);
+        if yes.is_zero() && hides(no) {
+            Some((self.conditions(args[0], view, true), no))
+        } else if no.is_zero() && hides(yes) {
+            Some((self.conditions(args[0], view, false), yes))
+        } else {
+            None
         }
     }
 
     /// What a value is a movement of, with its axes, where each axis stays one axis.
     fn moved(&self, x: Value, view: &View) -> Option<(Value, View)> {
         let args = self.graph.args(x.node);
-        let view = match self.graph.op(x.node) {
-            Op::Broadcast(Broadcast { axes, .. }) => {
-                let from = &self.graph.ty(args[0]).shape;
-                axes.iter().zip(from.iter()).map(|(axis, size)| view[*axis].filter(|_| !size.is(1))).collect()
-            }
-            Op::Permute(perm) => {
-                let mut from = vec![None; view.len()];
-                perm.axes().iter().zip(view).for_each(|(axis, own)| from[*axis] = *own);
-                from
-            }
-            Op::Reshape(to) => {
-                let from = &self.graph.ty(args[0]).shape;
-                let wide = |shape: &Shape| (0..shape.rank()).filter(|axis| !shape[*axis].is(1)).collect::<Vec<_>>();
-                let (old, new) = (wide(from), wide(to));
-                let same = old.iter().map(|axis| &from[*axis]).eq(new.iter().map(|axis| &to[*axis]));
-                same.then_some(())?;
-                let mut own = vec![None; from.rank()];
-                old.iter().zip(&new).for_each(|(old, new)| own[*old] = view[*new]);
-                own
-            }
-            _ => return None,
+        let op = self.graph.op(x.node);
+        let view = if let Op::Broadcast(Broadcast { axes, .. }) = op {
+            let from = &self.graph.ty(args[0]).shape;
+            axes.iter().zip(from.iter()).map(|(axis, size)| view[*axis].filter(|_| !size.is(1))).collect()
+        } else if let Op::Permute(perm) = op {
+            let mut from = vec![None; view.len()];
+            perm.axes().iter().zip(view).for_each(|(axis, own)| from[*axis] = *own);
+            from
+        } else if let Op::Reshape(to) = op {
+            let from = &self.graph.ty(args[0]).shape;
+            let wide = |shape: &Shape| (0..shape.rank()).filter(|axis| !shape[*axis].is(1)).collect::<Vec<_>>();
+            let (old, new) = (wide(from), wide(to));
+            let same = old.iter().map(|axis| &from[*axis]).eq(new.iter().map(|axis| &to[*axis]));
+            same.then_some(())?;
+            let mut own = vec![None; from.rank()];
+            old.iter().zip(&new).for_each(|(old, new)| own[*old] = view[*new]);
+            own
+        } else {
+            return None;
         };
         Some((args[0], view))
     }
@@ -169,14 +165,21 @@ impl Scores<'_> {
         matches!(self.graph.ty(x).dtype, DType::I64 | DType::I32).then_some(())?;
         let args = self.graph.args(x.node);
         let both = || Some((self.index(args[0], view)?, self.index(args[1], view)?));
-        match self.graph.op(x.node) {
-            Op::Iota(iota) => self.place(view[iota.axis]),
-            Op::Size(size) => Some(size.clone()),
-            Op::Const(_) => Some(Dim::from(splat(self.graph, x)?.as_i64())),
-            Op::Cast(_) => self.index(args[0], view),
-            Op::Map(ScalarFn::Add) => both().map(|(x, y)| &x + &y),
-            Op::Map(ScalarFn::Sub) => both().map(|(x, y)| &x - &y),
-            _ => None,
+        let op = self.graph.op(x.node);
+        if let Op::Iota(iota) = op {
+            self.place(view[iota.axis])
+        } else if let Op::Size(size) = op {
+            Some(size.clone())
+        } else if let Op::Const(_) = op {
+            Some(Dim::from(splat(self.graph, x)?.as_i64()))
+        } else if let Op::Cast(_) = op {
+            self.index(args[0], view)
+        } else if let Op::Map(ScalarFn::Add) = op {
+            both().map(|(x, y)| &x + &y)
+        } else if let Op::Map(ScalarFn::Sub) = op {
+            both().map(|(x, y)| &x - &y)
+        } else {
+            None
         }
     }
 
@@ -194,13 +197,13 @@ impl Scores<'_> {
     fn triangle(&self, array: &Array, view: &View, holds: bool, part: Option<&Vec<SliceAxis>>) -> Option<Dim> {
         let rank = view.len();
         let (row, column) = (rank.checked_sub(2)?, rank.checked_sub(1)?);
-        let seen = (view[row] == Some(self.rank - 2) && view[column] == Some(self.rank - 1)).then_some(())?;
+        let is_scores = view[row] == Some(self.rank - 2) && view[column] == Some(self.rank - 1);
         let [rows, columns] = [row, column].map(|axis| array.shape()[axis]);
         let counts = |place: usize| array.get(place).is_zero() != holds;
         // The first row tells how many of it count.
         let first = (0..columns).take_while(|place| counts(*place)).count();
         let is_triangle = |place: usize| counts(place) == (place % columns < first + place / columns % rows);
-        (array.numel() > 0 && (0..array.numel()).all(is_triangle)).then_some(seen)?;
+        (is_scores && array.numel() > 0 && (0..array.numel()).all(is_triangle)).then_some(())?;
         let start = |axis: usize| match part {
             None => Some(Dim::ZERO),
             Some(axes) => (axes[axis].step == 1).then(|| axes[axis].start.clone()),

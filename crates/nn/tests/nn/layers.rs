@@ -31,7 +31,8 @@ fn linear_is_x_w_transposed_plus_b() -> Result<(), Error> {
 fn stored_weights_are_rounded_and_nothing_else() -> Result<(), Error> {
     let weight = [0.1, -0.3, 1.0, 0.7, 127.0, -63.49, 0.0, 0.0];
     let inputs = floats([2, 2], [1.0, -2.0, 0.5, 3.0]);
-    let halves: [(Storage, fn(f64) -> f64); 2] = [
+    type Rounded = fn(f64) -> f64;
+    let halves: [(Storage, Rounded); 2] = [
         (Storage::F16, |x| Array::from_vec([1], vec![x as f32]).expect("one").cast(DType::F16).to_f64()[0]),
         (Storage::Bf16, |x| Array::from_vec([1], vec![x as f32]).expect("one").cast(DType::BF16).to_f64()[0]),
     ];

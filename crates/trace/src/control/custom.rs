@@ -63,7 +63,7 @@ pub fn custom_vjp<W: Wrt, Y: Tree, R: Tree>(
     };
     let bound = |given: &[Tensor]| params.iter().map(|(place, id)| (*id, given[*place])).collect();
     let recorded = body::record("custom", &types, body::KeyAtEnd::Stays, |given| {
-        let names = args.given(&mut given.iter().copied().collect::<Vec<_>>().into_iter());
+        let names = args.given(&mut given.iter().copied());
         let (y, residuals) = Param::bind(bound(given), || forward(names));
         ([tensors_of(&y), tensors_of(&residuals)].concat(), (y, residuals))
     });
@@ -128,9 +128,7 @@ impl Recorded {
             Ok(backward) => backward,
             Err((failed, derived)) => return derived.and(Err(failed)),
         };
-        if let Err(failed) = backward.given {
-            return Err(failed);
-        }
+        backward.given.clone()?;
         let hidden = surroundings(&backward, Drawn::Never)?;
         let [first, second] = [&self.hidden, &hidden].map(Hidden::types);
         let (own, rest) = backward.params.split_at(types.len());
