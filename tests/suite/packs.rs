@@ -1,5 +1,6 @@
 //! Operands that are packed once for many launches: never used where what they were packed from has changed.
 
+use graver::nn::Storage;
 use graver::prelude::*;
 
 /// Floats that differ from place to place, small enough that products of them stay so.
@@ -29,6 +30,42 @@ fn a_weight_that_changes_is_packed_again() {
         weight.set_value(floats(&[40, 24], seed)).expect("the same type");
         check(8);
         check(100);
+    }
+}
+
+/// Layers whose weights are kept in fewer bits: packed as they are kept, read where they lie by a single row.
+#[test]
+fn what_is_kept_in_fewer_bits_is_packed_in_as_few() {
+    const SIZE: [usize; 2] = [200, 96];
+    let of = |storage: Option<Storage>| {
+        let layer = Linear::new(SIZE[1], SIZE[0]).init(&mut Init::seed(0));
+        match storage {
+            Some(storage) => layer.stored(storage),
+            None => layer,
+        }
+    };
+    let bytes = |layer: &Linear, rows: Option<usize>, device: &Device| {
+        let spec = rows.map_or_else(|| spec::<f32>(("rows", SIZE[1])), |rows| spec::<f32>([rows, SIZE[1]]));
+        let compile_on = |device: &Device| compile(|x: Tensor| layer.forward(x), spec.clone(), device).expect("it compiles");
+        let [ours, oracle] = [device, &interpreter()].map(compile_on);
+        for rows in rows.map_or_else(|| vec![1, 2, 5, 13, 1], |rows| vec![rows]) {
+            let x = floats(&[rows, SIZE[1]], rows);
+            let (got, expected) = (ours.call(&x).expect("it runs"), oracle.call(&x).expect("it runs"));
+            let apart = got.to_f64().iter().zip(expected.to_f64()).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
+            assert!(apart < 1e-5, "{rows} rows: {apart} apart");
+        }
+        ours.peak_bytes(&[("rows".to_owned(), 13)].into_iter().collect()).expect("sizes are known")
+    };
+    for cpu in crate::levels::cpus(1) {
+        let device = Device::new(std::sync::Arc::new(cpu));
+        let plain = bytes(&of(None), None, &device);
+        for (storage, size) in [(Storage::F16, 2), (Storage::Bf16, 2), (Storage::Int8, 1)] {
+            let layer = of(Some(storage));
+            let saved = plain - bytes(&layer, None, &device);
+            assert!(saved >= SIZE[0] * SIZE[1] * (4 - size), "{storage:?}: {saved} bytes less than {plain}");
+            bytes(&layer, Some(1), &device);
+            bytes(&layer, Some(3), &device);
+        }
     }
 }
 
