@@ -33,19 +33,33 @@ impl<'a> Operand<'a> {
     /// Packed in the narrower type that elements have been widened from, if they have: what is packed once and read often is
     /// bytes to be read.
     fn narrowed(self) -> Self {
+        if self.packed.1 != DType::F32 {
+            return self;
+        }
         let inst = |value: ValueId| &self.side.body.insts[value.index()];
-        let widened = match inst(self.side.value).kind {
-            InstKind::Cast(from) => from,
-            InstKind::Const(_) | InstKind::Index(_) | InstKind::Load(_) | InstKind::Map(..) | InstKind::Bitcast(_) => {
-                self.side.value
+        let (mut value, mut whole) = (self.side.value, false);
+        loop {
+            let dtype = inst(value).dtype;
+            let exact = match dtype {
+                DType::I8 | DType::U8 | DType::I16 | DType::U16 => true,
+                // Not where a whole number has been made of it.
+                DType::BF16 | DType::F16 => !whole,
+                DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::Bool => false,
+            };
+            if exact {
+                return Self { packed: (value, dtype), ..self };
             }
-            InstKind::Reduced { .. } | InstKind::Acc | InstKind::Check { .. } | InstKind::Philox { .. } => self.side.value,
-        };
-        let exact = match inst(widened).dtype {
-            DType::BF16 | DType::F16 | DType::I8 | DType::U8 | DType::I16 | DType::U16 => self.packed.1 == DType::F32,
-            DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::Bool => false,
-        };
-        if exact { Self { packed: (widened, inst(widened).dtype), ..self } } else { self }
+            whole |= dtype == DType::I32;
+            value = match inst(value).kind {
+                // Narrow integers are computed with in 32 bits, which floats of 32 bits are made of.
+                InstKind::Cast(from) if matches!(dtype, DType::F32 | DType::I32) => from,
+                InstKind::Cast(_) | InstKind::Const(_) | InstKind::Index(_) | InstKind::Load(_) | InstKind::Map(..) => {
+                    return self;
+                }
+                InstKind::Bitcast(_) | InstKind::Reduced { .. } | InstKind::Acc => return self,
+                InstKind::Check { .. } | InstKind::Philox { .. } => return self,
+            };
+        }
     }
 
     /// What is read along the last of `k` and packed along the own axis, as squares that are transposed in registers: plain loads of 4-byte
