@@ -1,7 +1,7 @@
 //! What is done around every pass: verify, time, observe, stop, and check its answer.
 //!
 //! A pass that breaks an invariant or lies about [`Changed`] is a bug of ours: the runner panics with the pass's name. Builds with debug
-//! assertions look after every pass; others verify what the last one left, which costs a deep model's compilation a third less.
+//! assertions look after every pass; others verify what the last one left, which takes a fifth off the compilation of 48 blocks.
 
 use std::time::Instant;
 
