@@ -42,4 +42,4 @@ pub use scalar::{Rule, ScalarFn};
 pub use structure::structural_hash;
 pub use target::Target;
 pub use ty::{MAX_RANK, Shape, Type};
-pub use verify::verify;
+pub use verify::{verify, verify_sizes};

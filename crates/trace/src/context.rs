@@ -5,11 +5,13 @@
 //! one [`Diag`] and gives a poisoned tensor, and what is computed from that fails without a word.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::panic::Location;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use graver_ir::{Diag, Dim, FuncId, Function, Loc, Module, Op, Place, Role, Sink, StateDecl, StateId, Symbol, Type, Value};
+use rustc_hash::FxHashMap;
 
 use crate::control::Surroundings;
 use crate::param::ParamId;
@@ -95,7 +97,7 @@ pub(crate) struct Frame {
 /// An open scope: a path, and the line that opened it.
 #[derive(Clone, Debug)]
 pub(crate) struct Scope {
-    pub(crate) path: String,
+    pub(crate) path: Rc<str>,
     pub(crate) line: &'static Location<'static>,
     /// What the paths of the files begin with whose lines say nothing here.
     pub(crate) sources: Option<&'static str>,
@@ -113,13 +115,14 @@ pub(crate) struct Trace {
     pub(crate) errors: Vec<Diag>,
     pub(crate) composites: HashMap<CompositeKey, FuncId>,
     pub(crate) scopes: Vec<Scope>,
-    locs: HashMap<(usize, u32, u32, String), Loc>,
+    /// The places of operations, by line and path. Never iterated over.
+    locs: FxHashMap<(usize, u32, u32, Rc<str>), Loc>,
     pub(crate) mode: Mode,
     /// Whether state may be updated.
     pub(crate) updates: bool,
     pub(crate) streams: u32,
-    /// The paths of the module's state.
-    taken: BTreeSet<String>,
+    /// The paths of the module's state, each with the number that the next of its name is tried with.
+    taken: BTreeMap<String, u32>,
     /// One entry a slot of the module's state, in the same order.
     pub(crate) state: Vec<StateSlot>,
     pub(crate) state_ids: BTreeMap<StateKey, StateId>,
@@ -207,11 +210,11 @@ impl Trace {
             errors: Vec::new(),
             composites: HashMap::new(),
             scopes: Vec::new(),
-            locs: HashMap::new(),
+            locs: FxHashMap::default(),
             mode,
             updates: false,
             streams: 0,
-            taken: BTreeSet::new(),
+            taken: BTreeMap::new(),
             state: Vec::new(),
             state_ids: BTreeMap::new(),
             bindings: Vec::new(),
@@ -244,7 +247,7 @@ impl Trace {
             return Loc::UNKNOWN;
         }
         let line = self.telling(line);
-        let path = self.scope_path().to_owned();
+        let path = self.path();
         let key = (line.file().as_ptr().addr(), line.line(), line.column(), path);
         if let Some(known) = self.locs.get(&key) {
             return known.clone();
@@ -253,7 +256,7 @@ impl Trace {
             file: line.file().to_owned(),
             line: line.line(),
             column: line.column(),
-            scope: key.3.clone(),
+            scope: key.3.as_ref().to_owned(),
             caller: Loc::UNKNOWN,
         };
         self.locs.entry(key).or_insert(Loc::new(place)).clone()
@@ -365,10 +368,15 @@ impl Trace {
 
     /// The path, or the path with the first number that no slot has taken.
     fn unique_path(&mut self, path: &str) -> String {
-        let numbered = (2..).map(|count| format!("{path}.{count}"));
-        let free = std::iter::once(path.to_owned()).chain(numbered).find(|path| !self.taken.contains(path));
-        let free = free.expect("one of infinitely many is free");
-        self.taken.insert(free.clone());
+        let mut free = path.to_owned();
+        if let Some(mut number) = self.taken.get(path).copied() {
+            while self.taken.contains_key(&free) {
+                free = format!("{path}.{number}");
+                number += 1;
+            }
+            self.taken.insert(path.to_owned(), number);
+        }
+        self.taken.insert(free.clone(), 2);
         free
     }
 
@@ -393,6 +401,11 @@ impl Trace {
 
     pub(crate) fn scope_path(&self) -> &str {
         self.scopes.last().map_or("", |scope| &scope.path)
+    }
+
+    /// The same to be kept.
+    pub(crate) fn path(&self) -> Rc<str> {
+        self.scopes.last().map_or_else(|| Rc::from(""), |scope| Rc::clone(&scope.path))
     }
 }
 

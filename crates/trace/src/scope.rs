@@ -1,6 +1,7 @@
 //! What holds while a closure runs: the path that errors and dumps show, and the mode. Both end with the closure, panics included.
 
 use std::panic::Location;
+use std::rc::Rc;
 
 use crate::context::{Mode, Scope, Trace, with, with_any};
 use crate::module::Module;
@@ -86,7 +87,7 @@ impl Scoped {
         sources: Option<&'static str>,
     ) -> Self {
         let push = |trace: &mut Trace| {
-            let path = path(trace).unwrap_or_else(|| trace.scope_path().to_owned());
+            let path = path(trace).map_or_else(|| trace.path(), Rc::from);
             let line = trace.telling(line);
             trace.scopes.push(Scope { path, line, sources });
             trace.scopes.len() - 1

@@ -152,9 +152,9 @@ impl<'a> Facts<'a> {
 
     fn connect(&mut self) {
         for id in self.computed() {
-            let mut reads = Vec::new();
-            for (slot, arg) in self.graph().args(id).into_iter().enumerate() {
-                self.follow(arg, of_operand(self.graph(), id, slot), &mut |source, relation| {
+            let (args, mut reads) = (self.graph().args(id), Vec::new());
+            for (slot, arg) in args.iter().enumerate() {
+                self.follow(*arg, of_operand(self.graph(), id, &args, slot), &mut |source, relation| {
                     reads.push(Read { reader: id, slot, source, relation });
                 });
             }

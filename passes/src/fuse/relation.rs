@@ -64,13 +64,12 @@ pub(super) fn is_random(relation: &Relation) -> bool {
     relation.contains(&Origin::Random)
 }
 
-/// The relation of each operand of a node to the node's operand space, before any movement.
-pub(super) fn of_operand(graph: &Graph, id: NodeId, slot: usize) -> Relation {
-    let args = graph.args(id);
+/// The relation of one of a node's operands `args` to the node's operand space, before any movement.
+pub(super) fn of_operand(graph: &Graph, id: NodeId, args: &[Value], slot: usize) -> Relation {
     let shape = &graph.ty(args[slot]).shape;
     match graph.op(id) {
-        Op::Gather(axes) => of_gather(*axes, graph, &args, slot),
-        Op::Scatter(of) => of_scatter(of.at, graph, &args, slot),
+        Op::Gather(axes) => of_gather(*axes, graph, args, slot),
+        Op::Scatter(of) => of_scatter(of.at, graph, args, slot),
         Op::DynamicSlice(slice) if slot == 0 => {
             wide(shape, |own| if slice.axes.contains(&own) { Origin::Random } else { Origin::Axis(own) })
         }

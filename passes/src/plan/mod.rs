@@ -100,9 +100,9 @@ const WASTE: i64 = 24;
 /// Or one part in so many of a buffer's own.
 const OWN_WASTE: i64 = 16;
 
-/// The lower of two plans, with its height: in the order that was found for usual sizes, and by size, where that may be lower.
+/// The lower of two plans, with its height: by size, and in an order that is better for usual sizes, where there is one.
 fn best<T: Bytes>(items: &[Item<T>], zero: &T) -> (Vec<Item<T>>, T) {
-    let found = best_order(items);
+    let Some(found) = better_order(items) else { return placed(items, zero) };
     let searched = placed(&found.order, zero);
     if searched.1.nominal() <= found.by_size {
         return searched;
@@ -111,32 +111,35 @@ fn best<T: Bytes>(items: &[Item<T>], zero: &T) -> (Vec<Item<T>>, T) {
     if by_size.1.nominal() < searched.1.nominal() { by_size } else { searched }
 }
 
-/// The order of the lowest plan for usual sizes, and the height of that by size.
+/// An order whose plan is lower for usual sizes than that by size, and the height of that one.
 struct Found<T> {
     order: Vec<Item<T>>,
     by_size: i64,
 }
 
-/// Plans for usual sizes, with what stood highest placed first the next time.
-fn best_order<T: Bytes>(items: &[Item<T>]) -> Found<T> {
+/// Plans for usual sizes, first by size, with what stood highest placed first the next time.
+fn better_order<T: Bytes>(items: &[Item<T>]) -> Option<Found<T>> {
+    let rounds = ROUNDS.min(WORK / (items.len() * items.len() + 1));
+    if rounds < 2 {
+        return None;
+    }
     let mut order: Vec<usize> = (0..items.len()).collect();
     let sizes: Vec<Item<i64>> =
         items.iter().enumerate().map(|(place, item)| Item { buffer: place, ..item.map(T::nominal) }).collect();
-    let mut best = (i64::MAX, order.clone());
-    let mut by_size = None;
-    let work = items.len() * items.len();
-    for _ in 0..ROUNDS.min(WORK / (work + 1)) {
+    let (mut by_size, mut best) = (i64::MAX, None);
+    for round in 0..rounds {
         let ordered: Vec<Item<i64>> = order.iter().map(|place| sizes[*place].clone()).collect();
         let (placed, height) = placed(&ordered, &0);
-        by_size.get_or_insert(height);
-        let Some(highest) = placed.iter().max_by_key(|item| (item.start + item.size, item.buffer)) else { break };
-        if height < best.0 {
-            best = (height, order.clone());
+        if round == 0 {
+            by_size = height;
+        } else if best.as_ref().map_or(by_size, |(lowest, _)| *lowest) > height {
+            best = Some((height, order.clone()));
         }
+        let highest = placed.iter().max_by_key(|item| (item.start + item.size, item.buffer))?;
         order.retain(|place| *place != highest.buffer);
         order.insert(0, highest.buffer);
     }
-    Found { order: best.1.into_iter().map(|place| items[place].clone()).collect(), by_size: by_size.unwrap_or(i64::MAX) }
+    best.map(|(_, order)| Found { order: order.into_iter().map(|place| items[place].clone()).collect(), by_size })
 }
 
 /// How often a plan is tried.
@@ -147,60 +150,75 @@ const WORK: usize = 8_000_000;
 /// Every item at the lowest place where it is proved to meet none of those before it, and the height of all.
 fn placed<T: Bytes>(items: &[Item<T>], zero: &T) -> (Vec<Item<T>>, T) {
     let mut placed: Vec<Item<T>> = Vec::with_capacity(items.len());
-    let (mut all, mut top): (Vec<Taken<T>>, T) = (Vec::with_capacity(items.len()), zero.clone());
-    // Ascending for usual sizes: numbers, for what is taken is large to be moved.
-    let mut order: Vec<usize> = Vec::with_capacity(items.len());
+    let mut top = zero.clone();
+    let mut taken = Taken { ends: Vec::with_capacity(items.len()), spans: Vec::with_capacity(items.len()) };
     for item in items {
-        let taken: Vec<&Taken<T>> = order.iter().map(|place| &all[*place]).filter(|other| other.life.meets(item.life)).collect();
-        let item = Item { start: lowest(&taken, zero, &item.size), ..item.clone() };
-        let own = Taken::of(&item);
-        top = top.greater(&own.end);
-        let key = |place: &usize| (all[*place].low, all[*place].high);
-        order.insert(order.partition_point(|place| key(place) <= (own.low, own.high)), all.len());
-        all.push(own);
+        let start = taken.lowest(&placed, item.life, zero, &item.size);
+        let item = Item { start, ..item.clone() };
+        top = top.greater(taken.add(&item));
         placed.push(item);
     }
     (placed, top)
 }
 
-/// A range that is taken, and where it lies for usual sizes.
+/// What is taken.
 struct Taken<T> {
-    life: Life,
-    start: T,
-    end: T,
+    /// By place in the order of placing.
+    ends: Vec<T>,
+    /// Ascending.
+    spans: Vec<Span>,
+}
+
+/// Where a range that is taken lies for usual sizes, and while what lives.
+#[derive(Clone, Copy)]
+struct Span {
     low: i64,
     high: i64,
+    life: Life,
+    /// In the order of placing.
+    place: usize,
 }
 
 impl<T: Bytes> Taken<T> {
-    fn of(item: &Item<T>) -> Self {
-        let end = item.start.plus(&item.size);
-        Self { life: item.life, start: item.start.clone(), low: item.start.nominal(), high: end.nominal(), end }
+    /// Takes what an item covers, and gives its end.
+    fn add(&mut self, item: &Item<T>) -> &T {
+        let (place, end) = (self.ends.len(), item.start.plus(&item.size));
+        let span = Span { low: item.start.nominal(), high: end.nominal(), life: item.life, place };
+        let before = |other: &Span| (other.low, other.high) <= (span.low, span.high);
+        self.spans.insert(self.spans.partition_point(before), span);
+        self.ends.push(end);
+        &self.ends[place]
     }
-}
 
-/// The first gap between what is taken (ascending for usual sizes) that is proved large enough for all sizes. Where it is not
-/// even for usual sizes, nothing is tried. Where none is proved, the place is above all of them.
-fn lowest<T: Bytes>(taken: &[&Taken<T>], zero: &T, size: &T) -> T {
-    let needed = size.nominal();
-    let (mut cursor, mut start) = (0, zero);
-    let free = |cursor: i64, start: &T| {
-        if T::IS_NOMINAL {
-            return true;
-        }
-        let end = start.plus(size);
-        let apart = |other: &&Taken<T>| {
-            if other.low >= cursor.saturating_add(needed) { other.start.is_at_least(&end) } else { start.is_at_least(&other.end) }
+    /// The first gap between what lives at the same time that is proved large enough for all sizes. Where it is not
+    /// even for usual sizes, nothing is tried. Where none is proved, the place is above all of them.
+    fn lowest(&self, placed: &[Item<T>], life: Life, zero: &T, size: &T) -> T {
+        let needed = size.nominal();
+        let others = || self.spans.iter().filter(|span| span.life.meets(life));
+        let free = |cursor: i64, start: &T| {
+            if T::IS_NOMINAL {
+                return true;
+            }
+            let end = start.plus(size);
+            let apart = |other: &Span| {
+                let is_above = other.low >= cursor.saturating_add(needed);
+                if is_above { placed[other.place].start.is_at_least(&end) } else { start.is_at_least(&self.ends[other.place]) }
+            };
+            others().all(apart)
         };
-        taken.iter().all(apart)
-    };
-    for other in taken {
-        if other.low.saturating_sub(cursor) >= needed && free(cursor, start) {
-            return start.clone();
+        let (mut cursor, mut start) = (0, zero);
+        for other in others() {
+            if other.low.saturating_sub(cursor) >= needed && free(cursor, start) {
+                return start.clone();
+            }
+            if other.high >= cursor {
+                (cursor, start) = (other.high, &self.ends[other.place]);
+            }
         }
-        if other.high >= cursor {
-            (cursor, start) = (other.high, &other.end);
+        if free(cursor, start) {
+            start.clone()
+        } else {
+            others().fold(zero.clone(), |top, other| top.greater(&self.ends[other.place]))
         }
     }
-    if free(cursor, start) { start.clone() } else { taken.iter().fold(zero.clone(), |top, other| top.greater(&other.end)) }
 }
