@@ -164,7 +164,11 @@ fn finished<S, Y>(trace: Trace, spec: S, layout: Layout, start: Instant) -> Resu
         return Err(error);
     }
     // The other invariants hold by construction, and after the passes they are looked after in every build.
-    if cfg!(debug_assertions) { verify(&trace.module)? } else { verify_sizes(&trace.module)? }
+    if cfg!(debug_assertions) {
+        verify(&trace.module)?
+    } else {
+        verify_sizes(&trace.module)?
+    }
     let (keys, origins) = trace.state.into_iter().map(|slot| (slot.key, slot.origin)).unzip();
     let (module, taps, took) = (trace.module, trace.taps, start.elapsed());
     Ok(TracedModule { module, spec, layout, keys, origins, taps, took, result: PhantomData })

@@ -43,7 +43,7 @@ impl Origin {
 }
 
 /// A slot of the state inside a trace: it is read, and left with another value.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateCell(pub(crate) StateId);
 
 impl StateCell {

@@ -11,10 +11,19 @@ pub(super) struct Sequence {
     pub(super) nodes: Vec<NodeId>,
     /// Equal for equal operations. `None`: in no block.
     pub(super) labels: Vec<Option<u32>>,
+    /// The number of operations before each place, those of functions that are called counted with them; at the end, of all.
+    before: Vec<usize>,
+}
+
+impl Sequence {
+    /// The operations of a stretch.
+    fn size(&self, start: usize, length: usize) -> usize {
+        self.before[start + length] - self.before[start]
+    }
 }
 
 /// Copies of so many operations, one behind another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
     pub(super) start: usize,
     pub(super) period: usize,
@@ -50,7 +59,16 @@ pub(super) fn sequence(module: &Module, id: FuncId) -> Sequence {
         Some(*known.entry((what, &graph.node(*node).outs, lines.number(graph.loc(*node)), slots)).or_insert(next))
     };
     let labels = nodes.iter().map(&mut label).collect();
-    Sequence { nodes, labels }
+    let size = |node: &NodeId| match graph.op(*node) {
+        Op::Call(call) => module.function(call.func).graph.nodes().count(),
+        _ => 1,
+    };
+    let sums = nodes.iter().scan(0, |sum, node| {
+        *sum += size(node);
+        Some(*sum)
+    });
+    let before = std::iter::once(0).chain(sums).collect();
+    Sequence { nodes, labels, before }
 }
 
 /// Whether a node is there without computing, an array, a parameter or its other name: it is never in a block, and always an operand.
@@ -150,9 +168,10 @@ const WORD: usize = 6;
 const DISTANCES: usize = 16;
 
 /// The stretches that repeat themselves, none meeting another, in order; where several would, the one that saves the most.
-pub(super) fn runs(labels: &[Option<u32>]) -> Vec<Run> {
-    let mut all: Vec<Run> = distances(labels).into_iter().flat_map(|distance| stretches(labels, distance)).collect();
-    all.sort_by_key(|run| (std::cmp::Reverse((run.count - 1) * run.period), run.period, run.start));
+pub(super) fn runs(sequence: &Sequence) -> Vec<Run> {
+    let labels = &sequence.labels;
+    let mut all: Vec<Run> = distances(sequence).into_iter().flat_map(|distance| stretches(sequence, distance)).collect();
+    all.sort_by_key(|run| (std::cmp::Reverse(saved(sequence, run)), run.period, run.start));
     let (mut taken, mut chosen) = (vec![false; labels.len()], Vec::new());
     for run in all {
         let places = run.start..run.start + run.count * run.period;
@@ -165,32 +184,43 @@ pub(super) fn runs(labels: &[Option<u32>]) -> Vec<Run> {
     chosen
 }
 
+/// The operations that are kept once instead of several times.
+fn saved(sequence: &Sequence, run: &Run) -> usize {
+    (run.count - 1) * sequence.size(run.start, run.period)
+}
+
 /// The distances at which words come again, the most frequent first.
-fn distances(labels: &[Option<u32>]) -> Vec<usize> {
+fn distances(sequence: &Sequence) -> Vec<usize> {
     let mut last: FxHashMap<&[Option<u32>], usize> = FxHashMap::default();
     let mut votes: BTreeMap<usize, usize> = BTreeMap::new();
-    for (place, word) in labels.windows(WORD).enumerate().filter(|(_, word)| !word.contains(&None)) {
-        if let Some(before) = last.insert(word, place) {
+    for (place, word) in sequence.labels.windows(WORD).enumerate().filter(|(_, word)| !word.contains(&None)) {
+        if let Some(before) = last.insert(word, place)
+            && sequence.size(before, place - before) >= SMALLEST
+        {
             *votes.entry(place - before).or_default() += 1;
         }
     }
-    let mut found: Vec<(usize, usize)> = votes.into_iter().filter(|(distance, _)| *distance >= SMALLEST).collect();
+    let mut found: Vec<(usize, usize)> = votes.into_iter().collect();
     found.sort_by_key(|(distance, votes)| (std::cmp::Reverse(*votes), *distance));
     found.into_iter().map(|(distance, _)| distance).take(DISTANCES).collect()
 }
 
 /// The stretches that agree with what comes a distance later.
-fn stretches(labels: &[Option<u32>], distance: usize) -> Vec<Run> {
+fn stretches(sequence: &Sequence, distance: usize) -> Vec<Run> {
+    let labels = &sequence.labels;
     let (mut found, mut start) = (Vec::new(), 0);
     let ends = labels.len().saturating_sub(distance);
     for place in 0..=ends {
         let agrees = place < ends && labels[place].is_some() && labels[place] == labels[place + distance];
         if !agrees {
-            let count = (place - start) / distance + 1;
+            let run = Run { start, period: distance, count: (place - start) / distance + 1 };
             // What repeats itself inside of a copy is a run of its own, unless it is too small for one.
-            let is_worth = count >= FEWEST && (count - 1) * distance >= LEAST_SAVED;
-            if is_worth && is_primitive(&labels[start..start + distance]) {
-                found.push(Run { start, period: distance, count });
+            if run.count >= FEWEST
+                && sequence.size(start, distance) >= SMALLEST
+                && saved(sequence, &run) >= LEAST_SAVED
+                && is_primitive(&labels[start..start + distance])
+            {
+                found.push(run);
             }
             start = place + 1;
         }

@@ -37,7 +37,7 @@ fn outline(module: &mut Module, id: FuncId) -> Changed {
     let sequence = find::sequence(module, id);
     // In order: what is differentiated comes before what is done with derivatives.
     let mut made: Vec<usize> = Vec::new();
-    for run in find::runs(&sequence.labels) {
+    for run in find::runs(&sequence) {
         let function = module.function(id);
         let Some(cut) = Cut::of(function, &sequence.nodes, run) else { continue };
         if cut.reads_derivatives(function) && !made.contains(&cut.copies.len()) {

@@ -87,6 +87,10 @@ impl Optimizer for Adam {
         p.value - self.moments.change(p, self.common.penalised(p), self.common.rate_of(p))
     }
 
+    fn kind(&self, path: &str) -> Option<String> {
+        Some(self.common.kind(path))
+    }
+
     fn patterns(&self) -> Vec<String> {
         self.common.patterns()
     }
@@ -95,6 +99,10 @@ impl Optimizer for Adam {
 impl Optimizer for AdamW {
     fn step(&self, p: &Update<'_>) -> Tensor {
         self.common.decayed(p) - self.moments.change(p, p.grad, self.common.rate_of(p))
+    }
+
+    fn kind(&self, path: &str) -> Option<String> {
+        Some(self.common.kind(path))
     }
 
     fn patterns(&self) -> Vec<String> {

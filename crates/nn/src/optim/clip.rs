@@ -37,6 +37,10 @@ macro_rules! clips {
                 $clip(self.optimizer.prepare(grads), self.max)
             }
 
+            fn kind(&self, path: &str) -> Option<String> {
+                self.optimizer.kind(path)
+            }
+
             fn patterns(&self) -> Vec<String> {
                 self.optimizer.patterns()
             }

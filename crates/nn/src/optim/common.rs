@@ -76,6 +76,11 @@ impl Common {
         }
     }
 
+    /// What the rules say of a path.
+    pub(super) fn kind(&self, path: &str) -> String {
+        format!("rate * {}, decay {}", self.scale.at(path), self.decay.at(path))
+    }
+
     pub(super) fn patterns(&self) -> Vec<String> {
         self.scale.patterns().chain(self.decay.patterns()).map(str::to_owned).collect()
     }

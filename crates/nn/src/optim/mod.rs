@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::panic::Location;
 
 use graver_ir::Scalar;
-use graver_trace::{Array, DType, Diag, Grads, Param, StateCell, Tensor, fail, named_slot, on_behalf_of, slot};
+use graver_trace::{Again, Array, DType, Diag, Grads, Level, Param, StateCell, Tensor, fail, named_slot, on_behalf_of, slot};
 
 pub use adam::{Adam, AdamW};
 pub use clip::{ClipNorm, ClipValue};
@@ -52,6 +52,13 @@ pub trait Optimizer {
     /// What is done to all derivatives before: clipping.
     fn prepare(&self, grads: Grads) -> Grads {
         grads
+    }
+
+    /// What a parameter's path means to the rule: [`Optimizer::step`] is recorded once for all parameters of one type that it means the same
+    /// to, and done again for each. `None`: it is recorded for every parameter anew.
+    fn kind(&self, path: &str) -> Option<String> {
+        let _ = path;
+        None
     }
 
     /// Patterns of paths that are meant to match some parameter: [`train_step`] refuses those that match none.
@@ -91,13 +98,27 @@ pub trait Optimizer {
         count.set(count.get() + 1);
         // 16-bit derivatives are clipped, squared and averaged as wider floats.
         let grads = self.prepare(grads.map(|_, grad| grad.cast(grad.dtype().compute())));
-        let alike = Alike::default();
+        let alike = Alike { level: Level::here(), known: RefCell::default() };
+        let mut known: BTreeMap<(String, DType, Vec<usize>), Rule> = BTreeMap::new();
         for (path, param, grad) in grads.iter() {
-            let value = param.get();
-            let dtype = value.dtype();
-            let t = alike.once(dtype.compute(), "t", || count.get().cast(dtype.compute()));
-            let update = Update { path, value: value.cast(dtype.compute()), grad, t, param, alike: &alike };
-            param.set(self.step(&update).cast(dtype));
+            let given = [param.get(), grad];
+            let Some(kind) = self.kind(path) else {
+                param.set(next(self, Parameter { path, param, alike: &alike }, given, count).0);
+                continue;
+            };
+            let initial = param.value();
+            let key = (kind, initial.dtype(), initial.shape().to_vec());
+            if !known.contains_key(&key) {
+                let mut slots = Slots::default();
+                let again = Again::record(&given, |given| {
+                    let (value, used) = next(self, Parameter { path, param, alike: &alike }, [given[0], given[1]], count);
+                    slots = used;
+                    vec![value]
+                });
+                let Some(again) = again else { continue };
+                known.insert(key.clone(), Rule::new(again, &slots));
+            }
+            param.set(known[&key].call(given, param));
         }
     }
 
@@ -131,20 +152,89 @@ pub struct Update<'a> {
     pub t: Tensor,
     param: &'a Param,
     alike: &'a Alike,
+    dtype: DType,
+    slots: RefCell<Slots>,
+}
+
+/// A parameter to be updated.
+#[derive(Clone, Copy)]
+struct Parameter<'a> {
+    path: &'a str,
+    param: &'a Param,
+    alike: &'a Alike,
+}
+
+/// What an optimiser remembers beside a parameter, by name.
+type Slots = Vec<(String, StateCell)>;
+
+/// The next value of a parameter from its value and derivative, and what the rule has remembered.
+#[track_caller]
+fn next<O: Optimizer + ?Sized>(rule: &O, of: Parameter<'_>, [value, grad]: [Tensor; 2], count: StateCell) -> (Tensor, Slots) {
+    let Parameter { path, param, alike } = of;
+    let own = value.dtype();
+    let dtype = own.compute();
+    let t = alike.once(dtype, "t", || count.get().cast(dtype));
+    let update = Update { path, value: value.cast(dtype), grad, t, param, alike, dtype, slots: RefCell::default() };
+    let next = rule.step(&update).cast(own);
+    (next, update.slots.into_inner())
+}
+
+/// A rule that was recorded.
+struct Rule {
+    again: Again,
+    cells: Vec<Cell>,
+}
+
+/// A slot that a rule takes.
+enum Cell {
+    /// That of this name beside the parameter.
+    Beside(String),
+    /// One that is none of the rule's own.
+    Other(StateCell),
+}
+
+impl Rule {
+    fn new(again: Again, slots: &Slots) -> Self {
+        let beside = |cell: StateCell| slots.iter().find(|(_, own)| *own == cell).map(|(name, _)| Cell::Beside(name.clone()));
+        let cells = again.cells().into_iter().map(|cell| beside(cell).unwrap_or(Cell::Other(cell))).collect();
+        Self { cells, again }
+    }
+
+    #[track_caller]
+    fn call(&self, given: [Tensor; 2], param: &Param) -> Tensor {
+        let cell = |cell: &Cell| match cell {
+            Cell::Beside(name) => zeros_beside(param, name),
+            Cell::Other(cell) => *cell,
+        };
+        let cells: Vec<StateCell> = self.cells.iter().map(cell).collect();
+        self.again.call(&given, &cells)[0]
+    }
+}
+
+#[track_caller]
+fn zeros_beside(param: &Param, name: &str) -> StateCell {
+    slot(param, name, || {
+        let value = param.value();
+        Array::full(value.shape(), Scalar::zero(value.dtype().compute()))
+    })
 }
 
 /// Scalars of a step that are alike for all parameters, by element type and name.
-#[derive(Debug, Default)]
-struct Alike(RefCell<BTreeMap<(DType, String), Tensor>>);
+#[derive(Debug)]
+struct Alike {
+    /// Where they are computed, whichever rule is recorded.
+    level: Level,
+    known: RefCell<BTreeMap<(DType, String), Tensor>>,
+}
 
 impl Alike {
     fn once(&self, dtype: DType, name: &str, value: impl FnOnce() -> Tensor) -> Tensor {
         let key = (dtype, name.to_owned());
-        if let Some(known) = self.0.borrow().get(&key) {
+        if let Some(known) = self.known.borrow().get(&key) {
             return *known;
         }
-        let value = value();
-        self.0.borrow_mut().insert(key, value);
+        let value = self.level.record(value);
+        self.known.borrow_mut().insert(key, value);
         value
     }
 }
@@ -154,10 +244,9 @@ impl Update<'_> {
     #[must_use]
     #[track_caller]
     pub fn slot(&self, name: &str) -> StateCell {
-        slot(self.param, name, || {
-            let value = self.param.value();
-            Array::full(value.shape(), Scalar::zero(value.dtype().compute()))
-        })
+        let cell = zeros_beside(self.param, name);
+        self.slots.borrow_mut().push((name.to_owned(), cell));
+        cell
     }
 
     /// The number of steps before this one: 0 in the first. What a [`Schedule`] is a function of.
@@ -168,7 +257,8 @@ impl Update<'_> {
     }
 
     /// What is alike for all parameters of an element type, a scalar of `t` and of numbers, which `name` tells from others: recorded for the
-    /// first parameter that asks. Compiling a model of many parameters takes less time so; what is computed stays.
+    /// first parameter that asks, outside of what is recorded for it. Compiling a model of many parameters takes less time so; what is computed
+    /// stays.
     #[must_use]
     pub fn once(&self, name: &str, value: impl FnOnce() -> Tensor) -> Tensor {
         self.alike.once(self.dtype(), name, value)
@@ -177,6 +267,6 @@ impl Update<'_> {
     /// The element type that the update is computed in.
     #[must_use]
     pub fn dtype(&self) -> DType {
-        self.value.dtype()
+        self.dtype
     }
 }

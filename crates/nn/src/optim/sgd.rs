@@ -78,6 +78,10 @@ impl Optimizer for Sgd {
         p.value - self.direction(p) * self.common.rate_of(p)
     }
 
+    fn kind(&self, path: &str) -> Option<String> {
+        Some(self.common.kind(path))
+    }
+
     fn patterns(&self) -> Vec<String> {
         self.common.patterns()
     }

@@ -209,34 +209,65 @@ fn union(x: &Met, y: &Met, carried: &BTreeSet<StateId>) -> Vec<InBoth> {
     all
 }
 
-/// A function that derivatives compute again. What it closes over are operands too, so are slots and the key.
-#[track_caller]
-pub(super) fn checkpoint<R>(args: &[Tensor], body: &Body<R>) -> Traced<Vec<Tensor>> {
-    let updates = updated(&body.met);
-    let mut hidden = Hidden::default();
-    for (outer, param) in &body.met.captured {
-        hidden.add(*outer, Some(*param))?;
-    }
-    for (id, (param, _)) in &body.met.states {
-        hidden.add(state(*id), *param)?;
-    }
-    if let Some(param) = body.met.key {
-        hidden.add(key(), Some(param))?;
-    }
-    let own = body.params.iter().copied().map(Ok).collect::<Vec<_>>();
-    let left: Vec<Value> = updates.iter().map(|(_, left)| *left).collect();
-    let results = with(|trace| {
-        arrange(trace, body.func, &[own, hidden.params].concat(), &[&body.results[..], &left].concat());
-        trace.module.function(body.func).result_types()
-    });
-    let outs = emit_all(called(body.func, results), &[args, &hidden.operands].concat())?;
-    let (own, states) = outs.split_at(body.results.len());
-    leave(&updates, states);
-    Ok(own.to_vec())
+/// A body as a function that is called, and what its calls take beside the operands.
+#[derive(Debug)]
+pub(super) struct Called {
+    func: FuncId,
+    results: Vec<Type>,
+    hidden: Vec<Taken>,
+    /// The slots that it sets, whose values are its last results.
+    sets: Vec<StateId>,
 }
 
-fn called(func: FuncId, results: Vec<Type>) -> Op {
-    Op::Call(Call { func, tag: Some(Composite::Checkpoint), vjp: None, results })
+/// What a call takes beside its operands.
+#[derive(Clone, Copy, Debug)]
+enum Taken {
+    /// What the body closes over.
+    Closed(Tensor),
+    /// A slot of state.
+    State(StateId),
+    /// The random key.
+    Key,
+}
+
+impl Called {
+    pub(super) fn of<R>(body: &Body<R>) -> Self {
+        let type_of = |id: StateId| with(|trace| trace.module.state_decl(id).ty.clone());
+        let closed = body.met.captured.iter().map(|(outer, param)| (Taken::Closed(*outer), Ok(*param)));
+        let states = body.met.states.iter().map(|(id, (param, _))| (Taken::State(*id), param.ok_or_else(|| type_of(*id))));
+        let key = body.met.key.map(|param| (Taken::Key, Ok(param)));
+        let (hidden, params): (Vec<Taken>, Vec<Result<Value, Type>>) = closed.chain(states).chain(key).unzip();
+        let (sets, left): (Vec<StateId>, Vec<Value>) = updated(&body.met).into_iter().unzip();
+        let own: Vec<Result<Value, Type>> = body.params.iter().copied().map(Ok).collect();
+        let results = with(|trace| {
+            arrange(trace, body.func, &[own, params].concat(), &[&body.results[..], &left].concat());
+            trace.module.function(body.func).result_types()
+        });
+        Self { func: body.func, results, hidden, sets }
+    }
+
+    /// The slots that it reads or sets.
+    pub(super) fn states(&self) -> impl Iterator<Item = StateId> + '_ {
+        self.hidden.iter().filter_map(|taken| if let Taken::State(id) = taken { Some(*id) } else { None })
+    }
+
+    /// Its results of these operands, with `slot` in the place of each slot of state.
+    #[track_caller]
+    pub(super) fn call(&self, tag: Option<Composite>, args: &[Tensor], slot: impl Fn(StateId) -> StateId) -> Traced<Vec<Tensor>> {
+        let hidden = self.hidden.iter().map(|taken| match taken {
+            Taken::Closed(outer) => *outer,
+            Taken::State(id) => state(slot(*id)),
+            Taken::Key => key(),
+        });
+        let args: Vec<Tensor> = args.iter().copied().chain(hidden).collect();
+        let op = Op::Call(Call { func: self.func, tag, vjp: None, results: self.results.clone() });
+        let mut outs = emit_all(op, &args)?;
+        let left = outs.split_off(outs.len() - self.sets.len());
+        for (id, value) in self.sets.iter().zip(left) {
+            with(|trace| trace.update_state(slot(*id), value));
+        }
+        Ok(outs)
+    }
 }
 
 fn condition(ty: Type) -> Traced<()> {

@@ -3,10 +3,12 @@
 //! Bodies are traced once, whatever the number of iterations, and nothing is unrolled. They use tensors made around them as they
 //! are, read parameters, and draw random numbers, other ones in each iteration; state that they set is carried.
 
+mod again;
 mod body;
 mod build;
 mod custom;
 
+use graver_ir::op::Composite;
 use graver_ir::{DType, Dim, Shape, Type};
 
 use crate::context::{Failed, Trace, Traced, give_up, report, with, wrong};
@@ -15,8 +17,9 @@ use crate::size::Size;
 use crate::tensor::Tensor;
 use crate::tree::{Tree, tensors_of};
 
+pub use again::{Again, Level};
 pub(crate) use body::Surroundings;
-use build::Direction;
+use build::{Called, Direction};
 pub use custom::custom_vjp;
 
 /// Applies `f` to every slice of `xs` along its first axis in turn: from what is carried and a slice to what is carried on, and a slice of
@@ -222,7 +225,7 @@ pub fn checkpoint<X: Tree, Y: Tree>(x: X, f: impl FnOnce(X) -> Y) -> Y {
         (tensors_of(&y), y)
     });
     let (built, y) = match recorded {
-        Ok(body) => (build::checkpoint(&args, &body), body.given),
+        Ok(body) => (Called::of(&body).call(Some(Composite::Checkpoint), &args, |slot| slot), body.given),
         Err((failed, y)) => (Err(failed), y),
     };
     let results = settle("checkpoint", built, tensors_of(&y).len());
