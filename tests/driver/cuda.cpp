@@ -180,9 +180,10 @@ static Stream* stream_of(void* handle) {
 
 // Copies when it is its turn; both sides must be there then, a side of the host's that is not pinned being nobody's business.
 static Work copying(u64 to, u64 from, u64 bytes, bool to_host, bool from_host) {
+    const bool to_ours = !to_host || is_pinned((void*)to), from_ours = !from_host || is_pinned((void*)from);
     return [=] {
-        if (!(to_host && !is_pinned((void*)to)) && room(to) < (int64_t)bytes) return failed_kernel("copy", "its destination is not there any more");
-        if (!(from_host && !is_pinned((void*)from)) && room(from) < (int64_t)bytes) return failed_kernel("copy", "its source is not there any more");
+        if (to_ours && room(to) < (int64_t)bytes) return failed_kernel("copy", "its destination is not there any more");
+        if (from_ours && room(from) < (int64_t)bytes) return failed_kernel("copy", "its source is not there any more");
         memcpy((void*)to, (void*)from, bytes);
         if (from_host) counts.copied_in++, counts.bytes_in += bytes;
         else if (to_host) counts.copied_out++, counts.bytes_out += bytes;

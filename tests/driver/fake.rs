@@ -89,6 +89,11 @@ impl Driver {
         unsafe { self.cuda.get::<Fail>(b"fake_fail").expect("it is there")(name.as_ptr(), after, code) };
     }
 
+    /// The driver's own functions.
+    pub(crate) const fn cuda(&self) -> &Library {
+        &self.cuda
+    }
+
     /// Calls of NVRTC so far.
     pub(crate) fn compilations(&self) -> u64 {
         // SAFETY: `nvrtc.cpp` declares it so.
@@ -110,11 +115,16 @@ pub(crate) enum Cache {
 
 /// Runs a test of this name over the fake driver, in a process of its own; afterwards nothing of the driver's may be left.
 pub(crate) fn with_driver(test: &str, cache: Cache, body: impl FnOnce(&Driver)) {
-    if env::var_os(FOLDER).is_some() {
-        let driver = Driver::open();
-        body(&driver);
+    in_a_process(test, cache, |driver| {
+        body(driver);
         assert_eq!(driver.counts().live, Live::default(), "something was not let go of");
-        return;
+    });
+}
+
+/// Runs a test of this name over the fake driver, in a process of its own.
+pub(crate) fn in_a_process(test: &str, cache: Cache, body: impl FnOnce(&Driver)) {
+    if env::var_os(FOLDER).is_some() {
+        return body(&Driver::open());
     }
     let folder = made();
     let kept = match cache {

@@ -5,5 +5,6 @@ mod calls;
 mod errors;
 mod fake;
 mod models;
+mod planted;
 
 use fake::{Cache, with_driver};

@@ -1,0 +1,180 @@
+//! What the fake driver is for: faults of whoever calls it, planted here one by one, each in a process of its own since some of them stick.
+
+use std::ffi::c_void;
+use std::ptr::{null, null_mut};
+
+use libloading::Symbol;
+
+use crate::fake::{Cache, Counts, Driver, Live, in_a_process};
+
+const SUCCESS: i32 = 0;
+const INVALID_VALUE: i32 = 1;
+const NOT_INITIALIZED: i32 = 3;
+const INVALID_CONTEXT: i32 = 201;
+const INVALID_HANDLE: i32 = 400;
+const ILLEGAL_ADDRESS: i32 = 700;
+const UNSUPPORTED_IN_CAPTURE: i32 = 900;
+const CAPTURE_INVALIDATED: i32 = 901;
+
+type Handle = *mut c_void;
+
+/// The functions of the driver that are misused here, as the real one declares them.
+struct Api<'d> {
+    init: Symbol<'d, unsafe extern "C" fn(u32) -> i32>,
+    retain: Symbol<'d, unsafe extern "C" fn(*mut Handle, i32) -> i32>,
+    set_current: Symbol<'d, unsafe extern "C" fn(Handle) -> i32>,
+    alloc: Symbol<'d, unsafe extern "C" fn(*mut u64, usize) -> i32>,
+    free: Symbol<'d, unsafe extern "C" fn(u64) -> i32>,
+    alloc_pinned: Symbol<'d, unsafe extern "C" fn(*mut Handle, usize, u32) -> i32>,
+    free_pinned: Symbol<'d, unsafe extern "C" fn(Handle) -> i32>,
+    copy_in: Symbol<'d, unsafe extern "C" fn(u64, *const c_void, usize, Handle) -> i32>,
+    copy_out: Symbol<'d, unsafe extern "C" fn(Handle, u64, usize) -> i32>,
+    set: Symbol<'d, unsafe extern "C" fn(u64, u8, usize, Handle) -> i32>,
+    stream: Symbol<'d, unsafe extern "C" fn(*mut Handle, u32) -> i32>,
+    destroy: Symbol<'d, unsafe extern "C" fn(Handle) -> i32>,
+    wait: Symbol<'d, unsafe extern "C" fn(Handle) -> i32>,
+    begin: Symbol<'d, unsafe extern "C" fn(Handle, i32) -> i32>,
+    end: Symbol<'d, unsafe extern "C" fn(Handle, *mut Handle) -> i32>,
+    load: Symbol<'d, unsafe extern "C" fn(*mut Handle, *const c_void) -> i32>,
+}
+
+impl<'d> Api<'d> {
+    fn of(driver: &'d Driver) -> Self {
+        // SAFETY: `cuda.cpp` declares each of them so, as the real driver does.
+        macro_rules! find {
+            ($name:literal) => {
+                unsafe { driver.cuda().get($name) }.expect("the fake has it")
+            };
+        }
+        Self {
+            init: find!(b"cuInit"),
+            retain: find!(b"cuDevicePrimaryCtxRetain"),
+            set_current: find!(b"cuCtxSetCurrent"),
+            alloc: find!(b"cuMemAlloc_v2"),
+            free: find!(b"cuMemFree_v2"),
+            alloc_pinned: find!(b"cuMemHostAlloc"),
+            free_pinned: find!(b"cuMemFreeHost"),
+            copy_in: find!(b"cuMemcpyHtoDAsync_v2"),
+            copy_out: find!(b"cuMemcpyDtoH_v2"),
+            set: find!(b"cuMemsetD8Async"),
+            stream: find!(b"cuStreamCreate"),
+            destroy: find!(b"cuStreamDestroy_v2"),
+            wait: find!(b"cuStreamSynchronize"),
+            begin: find!(b"cuStreamBeginCapture_v2"),
+            end: find!(b"cuStreamEndCapture"),
+            load: find!(b"cuModuleLoadData"),
+        }
+    }
+
+    /// Makes the context the thread's.
+    fn begin_work(&self) {
+        let mut context = null_mut();
+        // SAFETY: the pointer is a local's.
+        let codes = unsafe { [(self.init)(0), (self.retain)(&raw mut context, 0), (self.set_current)(context)] };
+        assert_eq!(codes, [SUCCESS; 3]);
+    }
+
+    /// Memory and a stream.
+    fn memory(&self, bytes: usize) -> (u64, Handle) {
+        let (mut address, mut stream) = (0, null_mut());
+        // SAFETY: the pointers are locals'; a stream that does not wait for the null stream is asked for.
+        let codes = unsafe { [(self.alloc)(&raw mut address, bytes), (self.stream)(&raw mut stream, 1)] };
+        assert_eq!(codes, [SUCCESS; 2]);
+        (address, stream)
+    }
+}
+
+/// Runs a fault in a process of its own.
+fn planted(test: &str, fault: impl FnOnce(&Api<'_>, &dyn Fn() -> Counts)) {
+    in_a_process(&format!("planted::{test}"), Cache::Kept, |driver| fault(&Api::of(driver), &|| driver.counts()));
+}
+
+#[test]
+fn memory_freed_under_pending_work() {
+    planted("memory_freed_under_pending_work", |api, _| {
+        api.begin_work();
+        let (address, stream) = api.memory(1000);
+        // SAFETY: the fake only notes what is to be done.
+        unsafe {
+            assert_eq!([(api.set)(address, 0, 1000, stream), (api.free)(address)], [SUCCESS; 2]);
+            assert_eq!((api.wait)(stream), ILLEGAL_ADDRESS);
+            // As a real one does, it stays broken.
+            assert_eq!((api.alloc)(&mut 0, 8), ILLEGAL_ADDRESS);
+        }
+    });
+}
+
+#[test]
+fn a_source_that_goes_before_it_is_copied() {
+    planted("a_source_that_goes_before_it_is_copied", |api, _| {
+        api.begin_work();
+        let (address, stream) = api.memory(64);
+        let mut pinned = null_mut();
+        // SAFETY: the pointer is a local's, and the fake looks whether memory is there before it reads it.
+        unsafe {
+            assert_eq!((api.alloc_pinned)(&raw mut pinned, 64, 0), SUCCESS);
+            assert_eq!([(api.copy_in)(address, pinned, 64, stream), (api.free_pinned)(pinned)], [SUCCESS; 2]);
+            assert_eq!((api.wait)(stream), ILLEGAL_ADDRESS);
+        }
+    });
+}
+
+#[test]
+fn a_byte_written_beside_an_allocation() {
+    planted("a_byte_written_beside_an_allocation", |api, _| {
+        api.begin_work();
+        let (address, _) = api.memory(100);
+        // SAFETY: the fake's memory is the host's, between guards that are its own.
+        unsafe {
+            (address as *mut u8).add(100).write(7);
+            assert_eq!((api.free)(address), ILLEGAL_ADDRESS);
+        }
+    });
+}
+
+#[test]
+fn calls_in_a_wrong_order() {
+    planted("calls_in_a_wrong_order", |api, _| {
+        let (mut address, mut context) = (0, null_mut());
+        // SAFETY: the pointers are locals'.
+        unsafe {
+            assert_eq!((api.alloc)(&raw mut address, 8), NOT_INITIALIZED);
+            assert_eq!([(api.init)(0), (api.retain)(&raw mut context, 0)], [SUCCESS; 2]);
+            assert_eq!((api.alloc)(&raw mut address, 8), INVALID_CONTEXT);
+            assert_eq!((api.set_current)(context), SUCCESS);
+            assert_eq!((api.alloc)(&raw mut address, 8), SUCCESS);
+            assert_eq!((api.copy_out)([0u8; 16].as_mut_ptr().cast(), address, 16), INVALID_VALUE);
+            assert_eq!([(api.free)(address), (api.free)(address)], [SUCCESS, INVALID_VALUE]);
+            assert_eq!((api.copy_out)([0u8; 8].as_mut_ptr().cast(), address, 8), INVALID_VALUE);
+            let mut stream = null_mut();
+            assert_eq!([(api.stream)(&raw mut stream, 1), (api.destroy)(stream)], [SUCCESS; 2]);
+            assert_eq!([(api.destroy)(stream), (api.wait)(stream)], [INVALID_HANDLE; 2]);
+            assert_ne!((api.load)(&mut null_mut(), [0u8; 64].as_ptr().cast()), SUCCESS);
+        }
+    });
+}
+
+#[test]
+fn memory_asked_for_while_a_stream_records() {
+    planted("memory_asked_for_while_a_stream_records", |api, _| {
+        api.begin_work();
+        let (_, stream) = api.memory(8);
+        let mut graph = null_mut();
+        // SAFETY: the pointers are locals'.
+        unsafe {
+            assert_eq!((api.begin)(stream, 0), SUCCESS);
+            assert_eq!((api.alloc)(&mut 0, 8), UNSUPPORTED_IN_CAPTURE);
+            assert_eq!((api.end)(stream, &raw mut graph), CAPTURE_INVALIDATED);
+        }
+        assert_eq!(graph.cast_const(), null());
+    });
+}
+
+#[test]
+fn what_is_not_let_go_of() {
+    planted("what_is_not_let_go_of", |api, counts| {
+        api.begin_work();
+        let _ = api.memory(24);
+        assert_eq!(counts().live, Live { allocations: 1, bytes: 24, streams: 1, contexts: 1, ..Live::default() });
+    });
+}
