@@ -59,9 +59,9 @@ pub(super) fn sequence(module: &Module, id: FuncId) -> Sequence {
         Some(*known.entry((what, &graph.node(*node).outs, lines.number(graph.loc(*node)), slots)).or_insert(next))
     };
     let labels = nodes.iter().map(&mut label).collect();
-    let size = |node: &NodeId| match graph.op(*node) {
-        Op::Call(call) => module.function(call.func).graph.nodes().count(),
-        _ => 1,
+    let size = |node: &NodeId| {
+        let Op::Call(call) = graph.op(*node) else { return 1 };
+        module.function(call.func).graph.nodes().count()
     };
     let sums = nodes.iter().scan(0, |sum, node| {
         *sum += size(node);
