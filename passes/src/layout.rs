@@ -15,7 +15,7 @@ use crate::lower::index::splat;
 use crate::{Changed, Cx, Pass};
 
 /// See the file's header.
-pub(crate) const PASS: Pass = Pass { name: "layout", about: "keeps activations between convolutions channels-last", run };
+pub(crate) const PASS: Pass = Pass { name: "layout", about: "Keeps activations between convolutions channels-last.", run };
 
 fn run(module: &mut Module, cx: &mut Cx<'_>) -> Result<Changed, Error> {
     let mut changed = Changed::No;

@@ -121,7 +121,7 @@ impl Transformer {
         let mut init = Init::seed(0).dtype(dtype);
         let options = |init: &mut Init| {
             let options = TransformerEncoderLayer::new(256, 4, 1024).activation(Activation::Gelu);
-            options.dropout(0.1).norm_first(norm_first).init(init)
+            options.dropout(0.1).attention_dropout(0.0).norm_first(norm_first).init(init)
         };
         Self {
             tokens: Embedding::new(1000, 256).init(&mut init),

@@ -35,6 +35,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("cudarc", &["backends/cuda/"]),
     ("memmap2", &["crates/hub/"]),
     ("hf_hub", &["crates/hub/"]),
+    ("minijinja", &["crates/hub/"]),
 ];
 
 /// Crates that do no IO, and what would be IO.

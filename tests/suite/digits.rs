@@ -7,38 +7,16 @@ use graver::nn::StateFile;
 use graver::prelude::*;
 use graver::trace::TensorSpec;
 
-#[derive(Module)]
-struct Cnn {
-    conv1: Conv2d,
-    conv2: Conv2d,
-    fc1: Linear,
-    fc2: Linear,
-}
+#[path = "../../crates/graver/examples/digits/model.rs"]
+mod model;
 
-impl Cnn {
-    fn new() -> Self {
-        let mut init = Init::seed(0);
-        Self {
-            conv1: Conv2d::new(1, 32, 3).padding(1).init(&mut init),
-            conv2: Conv2d::new(32, 64, 3).padding(1).init(&mut init),
-            fc1: Linear::new(64 * 6 * 6, 128).init(&mut init),
-            fc2: Linear::new(128, 10).init(&mut init),
-        }
-    }
-
-    fn forward(&self, x: Tensor) -> Tensor {
-        let x = self.conv1.forward(x).relu().max_pool2d(2);
-        let x = self.conv2.forward(x).relu().max_pool2d(2);
-        let x = self.fc1.forward(x.flatten(1)).relu();
-        self.fc2.forward(x)
-    }
-}
+use model::Cnn;
 
 type Training = Step<(TensorSpec, TensorSpec), Tensor>;
 
 fn training(threads: usize) -> Training {
     let inputs = (spec::<f32>(("batch", 1, 24, 24)), spec::<i64>(["batch"]));
-    train_step(&Cnn::new(), Sgd::new(0.01).momentum(0.9), inputs, |m, (x, y)| m.forward(x).cross_entropy(y))
+    train_step(&Cnn::new(&mut Init::seed(0)), Sgd::new(0.01).momentum(0.9), inputs, |m, (x, y)| m.forward(x).cross_entropy(y))
         .compile(&cpu_with_threads(threads))
         .expect("the network is well typed")
 }

@@ -1,6 +1,5 @@
 //! Runs entries: pointers are resolved, steps happen in order, and a failure stops before the state is written.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use graver_ir::kernel::{Place, Program};
 use graver_ir::{Array, DType, Diag, Error, Sizes, Watch};
-use graver_runtime::{Executable, Invocation, Profile, Slot, Stage, Working, Workspace, failure};
+use graver_runtime::{Executable, Invocation, Owner, Profile, Slot, Stage, Working, Workspace, failure};
 
 use crate::bind::{Bound, BoundPhase};
 use crate::codes::Codes;
@@ -32,6 +31,7 @@ const MAX_PARTS: usize = 256;
 /// A program compiled for this machine.
 pub(crate) struct CpuExecutable {
     program: Arc<Program>,
+    owner: Owner,
     kernels: Vec<CompiledKernel>,
     /// By entry.
     packs: Vec<Packs>,
@@ -135,7 +135,8 @@ impl CpuExecutable {
     ) -> Self {
         let packs = program.entries.iter().map(|entry| Packs::of(&program, &kernels, entry)).collect();
         let codes = Codes::new(Arc::clone(&program), isa, code);
-        Self { program, kernels, packs, codes, pool, isa }
+        let owner = Owner::of(&program);
+        Self { program, owner, kernels, packs, codes, pool, isa }
     }
 
     fn check_entry(&self, entry: usize) -> Result<(), Error> {
@@ -259,7 +260,7 @@ impl Executable for CpuExecutable {
     }
 
     fn workspace(&self) -> Workspace {
-        Workspace { inner: Box::new(Space::default()) }
+        Workspace::new(&self.owner, Space::default())
     }
 
     fn working_bytes(&self, entry: usize, sizes: &Sizes) -> Result<Working, Error> {
@@ -288,10 +289,7 @@ impl Executable for CpuExecutable {
 
 impl CpuExecutable {
     fn call(&self, call: Invocation<'_>, profile: Option<&mut Profile>) -> Result<Vec<Array>, Error> {
-        let inner: &mut dyn Any = call.workspace.inner.as_mut();
-        let Some(space) = inner.downcast_mut::<Space>() else {
-            return Err(Error::new("the workspace is of another backend"));
-        };
+        let space = call.workspace.space::<Space>(&self.owner)?;
         self.check_entry(call.entry)?;
         let bound = self.bound(space, call.entry, call.inputs)?;
         bound.binding.check_state(&self.program, call.state)?;

@@ -121,6 +121,19 @@ fn one_workspace_serves_many_sizes() {
     }
 }
 
+/// It has another's memory, and what was bound to sizes of another's.
+#[test]
+fn the_workspace_of_another_executable_is_refused() {
+    let (executable, other, x) = (compiled(), compiled(), floats(&[1.0]));
+    let mut state = floats(&[0.0; 4]);
+    for mut workspace in [other.workspace(), graver_runtime::Workspace::default()] {
+        let call = Invocation { entry: 0, inputs: &[&x], state: &mut [Slot::Write(&mut state)], workspace: &mut workspace };
+        let error = executable.run(call).expect_err("another's").to_string();
+        assert!(error.contains("the workspace is of") && error.contains("and this is another one, of `"), "{error}");
+    }
+    assert_eq!(state, floats(&[0.0; 4]));
+}
+
 #[test]
 fn every_stage_is_shown() {
     let executable = compiled();

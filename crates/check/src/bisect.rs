@@ -387,7 +387,7 @@ fn launches(case: &Case, compiler: &Compiler<'_>) -> Result<Option<usize>, Error
         entry: 0,
         inputs: &inputs,
         state: &mut state.iter_mut().map(Slot::Write).collect::<Vec<_>>(),
-        workspace: &mut graver_runtime::Workspace { inner: Box::new(()) },
+        workspace: &mut graver_runtime::Workspace::default(),
     };
     graver_interp::run_watched(program, call, None, &mut |_| {
         count += 1;

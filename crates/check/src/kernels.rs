@@ -71,7 +71,7 @@ fn watched(
         entry: 0,
         inputs,
         state: &mut state.iter_mut().map(Slot::Write).collect::<Vec<_>>(),
-        workspace: &mut Workspace { inner: Box::new(()) },
+        workspace: &mut Workspace::default(),
     };
     run_watched(program, call, noise, watch)
 }
@@ -283,7 +283,7 @@ fn run(executable: &dyn Executable, alone: &Alone, seen: &Seen, symbols: &[Array
 
 /// The same in the interpreter, with rounding errors by chance.
 fn interpreted(alone: &Alone, seen: &Seen, symbols: &[Array], seed: u64) -> Result<Vec<Array>, Error> {
-    let workspace = Workspace { inner: Box::new(()) };
+    let workspace = Workspace::default();
     over(alone, seen, symbols, workspace, |call| run_watched(&alone.program, call, Some(seed), &mut |_| Ok(())))
 }
 

@@ -35,7 +35,13 @@ fn write(path: &Path, text: &str) -> Result<String, Failure> {
 fn case(args: &Check) -> Result<Case, Failure> {
     let Some(folder) = &args.inputs else {
         let source = load::source(&args.model)?;
-        return Case::parse(&source).map_err(|error| Failure::file(&args.model, error));
+        let case = Case::parse(&source).map_err(|error| Failure::file(&args.model, error))?;
+        let (wanted, held) = (run::argument_dtypes(&case.module).len(), case.inputs.len());
+        if wanted != held {
+            let message = format!("the program takes {wanted} inputs and holds {held}; give --inputs DIR");
+            return Err(Failure::file(&args.model, message));
+        }
+        return Ok(case);
     };
     if model::is_onnx(&args.model) {
         let (module, inputs) = model::with_inputs(&args.model, folder)?;

@@ -14,6 +14,9 @@ const MAX_PROGRAM: u64 = 1 << 28;
 
 /// Reads a verified module from `.gir` text, `.json` or `.onnx`.
 pub(crate) fn module(path: &Path) -> Result<Module, Failure> {
+    if let Err(error) = std::fs::metadata(path) {
+        return Err(Failure::file(path, error));
+    }
     let parse = match path.extension().and_then(|extension| extension.to_str()) {
         Some("json") => json::parse,
         Some("gir") => text::parse,
@@ -71,7 +74,7 @@ pub(crate) fn array(path: &Path, dtype: DType) -> Result<Array, Failure> {
     if array.dtype() == dtype {
         Ok(array)
     } else {
-        Err(Failure::file(path, format!("holds {}, the program takes {dtype}", array.ty())))
+        Err(Failure::file(path, format!("holds {}, the program takes {dtype}; convert it with numpy.astype", array.ty())))
     }
 }
 

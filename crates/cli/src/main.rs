@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 ran; 1 a check found something; 2 bad usage or bad input; 3 valid, but not supported. Never a panic.
 
+mod chat;
 mod check;
 mod conform;
 mod dump;
@@ -42,9 +43,9 @@ enum Command {
     Import(Import),
     /// Print rows of features for texts, by a pretrained model's folder.
     Embed(Embed),
-    /// Print the classes of texts, by a pretrained model's folder.
+    /// Print the classes of texts or pictures, by a pretrained model's folder.
     Classify(Classify),
-    /// Print what follows a text, as it comes, by a pretrained model's folder.
+    /// Print what follows a text, or is answered in a conversation, as it comes, by a pretrained model's folder.
     Generate(Generate),
     /// Print the table of passes.
     Passes,
@@ -174,13 +175,17 @@ struct Import {
 /// A pretrained model.
 #[derive(Debug, clap::Args)]
 struct Pretrained {
-    /// The model's folder: `config.json`, `model.safetensors`, `tokenizer.json`.
+    /// The model's folder: `config.json`, `model.safetensors`, and `tokenizer.json` or `preprocessor_config.json`.
     #[arg(long)]
     model: PathBuf,
     /// Take the model's name on the Hugging Face Hub instead, and fetch what the usual cache has not.
     #[cfg(feature = "download")]
     #[arg(long)]
     download: bool,
+    /// A branch, a tag or a commit of it.
+    #[cfg(feature = "download")]
+    #[arg(long, value_name = "REV", default_value = "main", requires = "download")]
+    revision: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -202,8 +207,11 @@ struct Classify {
     #[command(flatten)]
     model: Pretrained,
     /// The texts.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "image", conflicts_with = "image")]
     texts: Vec<String>,
+    /// Pictures instead, PNG or JPEG files.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    image: Vec<PathBuf>,
     #[command(flatten)]
     machine: Machine,
 }
@@ -212,10 +220,16 @@ struct Classify {
 struct Generate {
     #[command(flatten)]
     model: Pretrained,
-    /// The text to go on from.
-    #[arg(long)]
-    prompt: String,
-    /// How many tokens are added at most; what `generation_config.json` says if not given, or 20.
+    #[command(flatten)]
+    from: Beginning,
+    /// What the model is told before a conversation.
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt")]
+    system: Option<String>,
+    /// How many tokens a conversation has room for at most.
+    #[arg(long, value_name = "N", default_value_t = 4096, conflicts_with = "prompt")]
+    room: usize,
+    /// How many tokens are added at most; what `generation_config.json` says if not given, or 20,
+    /// or in a conversation as many as there is room for.
     #[arg(long, value_name = "N")]
     max_new_tokens: Option<usize>,
     /// Draw tokens, after dividing scores by this; 0 takes the likeliest. What is not given of these four is as the model's folder says,
@@ -233,6 +247,21 @@ struct Generate {
     seed: Option<u64>,
     #[command(flatten)]
     machine: Machine,
+}
+
+/// What is gone on from.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Beginning {
+    /// The text to go on from.
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// Hold a conversation instead: every line of standard input is a message, and the model answers it.
+    #[arg(long)]
+    chat: bool,
+    /// Answer a conversation instead, a JSON file `[{"role": "user", "content": "Hello"}]`; `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    messages: Option<PathBuf>,
 }
 
 /// An instruction-set level.

@@ -1,15 +1,17 @@
-//! `graver embed`, `graver classify` and `graver generate`: texts over a pretrained model's folder.
+//! `graver embed`, `graver classify` and `graver generate`: texts and pictures over a pretrained model's folder.
 
 use std::fmt::Write;
 use std::sync::Arc;
 
 use graver_data::npy;
 use graver_models::hub::Folder;
-use graver_models::{Classifier, Configuration, Embedder, Generation, Generator, Room, Scored, TextConfig, model_type};
+use graver_models::{
+    Classifier, Configuration, Embedder, Generation, Generator, ImageClassifier, Picture, Room, Scored, TextConfig, model_type,
+};
 
 use crate::failure::{Failure, print};
 use crate::run::device;
-use crate::{Classify, Embed, Generate, Machine, Pretrained};
+use crate::{Classify, Embed, Generate, Machine, Pretrained, chat};
 
 /// `graver embed`: a line of JSON for each text, or one array for all.
 pub(crate) fn embed(args: &Embed) -> Result<(), Failure> {
@@ -23,19 +25,36 @@ pub(crate) fn embed(args: &Embed) -> Result<(), Failure> {
     print(&rows.chunks(rows.len() / args.texts.len()).map(row).collect::<String>())
 }
 
-/// `graver classify`: the classes of each text, the likeliest first.
+/// `graver classify`: the classes of each text or picture, the likeliest first.
 pub(crate) fn classify(args: &Classify) -> Result<(), Failure> {
+    if !args.image.is_empty() {
+        return classify_pictures(args);
+    }
     let classifier = Classifier::of_folder(&folder(&args.model)?, &on(&args.machine)?)?;
+    print(&listed(&args.texts, classifier.classify(&args.texts)?))
+}
+
+fn classify_pictures(args: &Classify) -> Result<(), Failure> {
+    let folder = of_family(&args.model, "classify pictures", ImageClassifier::families())?;
+    // Read before the model is compiled.
+    let pictures = args.image.iter().map(Picture::read).collect::<Result<Vec<_>, _>>()?;
+    let names: Vec<String> = args.image.iter().map(|path| path.display().to_string()).collect();
+    let classifier = ImageClassifier::of_folder(&folder, &on(&args.machine)?)?;
+    print(&listed(&names, classifier.classify(&pictures)?))
+}
+
+/// A line for each class, and of several things each one's name before its classes.
+fn listed(names: &[String], classes: Vec<Vec<Scored>>) -> String {
     let mut out = String::new();
-    for (text, classes) in args.texts.iter().zip(classifier.classify(&args.texts)?) {
-        if args.texts.len() > 1 {
-            out.push_str(&format!("{text}\n"));
+    for (name, classes) in names.iter().zip(classes) {
+        if names.len() > 1 {
+            out.push_str(&format!("{name}\n"));
         }
         for Scored { label, score } in classes {
             writeln!(out, "{score:.6}  {label}").expect("a string takes all that is written");
         }
     }
-    print(&out)
+    out
 }
 
 /// `graver generate`: what follows the prompt, piece by piece.
@@ -47,10 +66,12 @@ pub(crate) fn generate(args: &Generate) -> Result<(), Failure> {
     let options = wanted(args, Generation::of_folder(&folder)?);
     // Checked before the model is compiled.
     options.check()?;
-    let prompt = folder.tokenizer()?.ids(&args.prompt)?.len();
-    let room = Room { texts: 1, tokens: options.longest(prompt) };
-    let mut generator = Generator::of_folder(&folder, room, &on(&args.machine)?)?;
-    for piece in generator.stream(&args.prompt, &options)? {
+    let device = on(&args.machine)?;
+    let Some(prompt) = &args.from.prompt else { return chat::converse(args, &folder, options, &device) };
+    let length = folder.tokenizer()?.ids(prompt)?.len();
+    let room = Room { texts: 1, tokens: options.longest(length) };
+    let mut generator = Generator::of_folder(&folder, room, &device)?;
+    for piece in generator.stream(prompt, &options)? {
         print(&piece?)?;
     }
     print("\n")
@@ -89,7 +110,11 @@ fn of_family(args: &Pretrained, what: &str, known: &[&str]) -> Result<Folder, Fa
 
 #[cfg(feature = "download")]
 fn found(args: &Pretrained) -> Result<Folder, Failure> {
-    if args.download { Ok(Folder::fetch(&args.model.to_string_lossy())?) } else { Ok(Folder::open(&args.model)?) }
+    if !args.download {
+        return Ok(Folder::open(&args.model)?);
+    }
+    let hub = graver_models::hub::Hub::from_env().revision(&args.revision).progress(true);
+    Ok(hub.fetch(&args.model.to_string_lossy())?)
 }
 
 #[cfg(not(feature = "download"))]

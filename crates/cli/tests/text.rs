@@ -1,7 +1,8 @@
 //! Texts over pretrained models' folders, which are the references of `graver-models`.
 
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use graver_data::{Limit, npy};
 
@@ -57,6 +58,71 @@ fn bad_input_ends_with_2_and_other_families_with_3() {
     let (_, err) = ends(&["embed", "--model", &model("gpt2"), "text"], 3);
     assert!(err.contains("the model type `gpt2` does not encode texts; known: bert, roberta"), "{err}");
     ends(&["embed", "--model", &model("sentence")], 2);
+}
+
+#[test]
+fn pictures_are_classified() {
+    let picture = |name: &str| format!("{}/{name}", model("pictures"));
+    let (colours, grey) = (picture("colours.png"), picture("grey.png"));
+    let (out, _) = ends(&["classify", "--model", &model("vit_class"), "--image", &colours], 0);
+    assert!(out.starts_with("0.5470") && out.lines().next().is_some_and(|line| line.ends_with("  fair")), "{out}");
+    let (out, _) = ends(&["classify", "--model", &model("resnet"), "--image", &colours, &grey], 0);
+    assert!(out.starts_with(&format!("{colours}\n0.356")) && out.contains(&format!("\n{grey}\n0.392")), "{out}");
+    let wrong = |case: &str, more: &[&str], code| ends(&[&["classify", "--model", &model(case)], more].concat(), code).1;
+    let told = wrong("vit_class", &["--image", "/no/such.png"], 2);
+    assert!(told.contains("/no/such.png: No such file"), "{told}");
+    let told = wrong("vit_class", &["--image", &format!("{}/config.json", model("vit_class"))], 2);
+    assert!(told.contains("config.json: no PNG or JPEG picture"), "{told}");
+    let told = wrong("gpt2", &["--image", &colours], 3);
+    assert!(told.contains("the model type `gpt2` does not classify pictures; known: vit, resnet"), "{told}");
+    wrong("vit_class", &["a text", "--image", &colours], 2);
+    wrong("vit_class", &[], 2);
+}
+
+/// Runs the command over standard input; gives standard output and standard error.
+fn hears(args: &[&str], input: &str, code: i32) -> (String, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_graver"))
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    // One that ends before it reads is one of the cases.
+    drop(child.stdin.take().expect("piped").write_all(input.as_bytes()));
+    let output = child.wait_with_output().expect("the command ends");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned());
+    assert_eq!(output.status.code(), Some(code), "graver {args:?}\n{out}\n{err}");
+    assert!(!err.contains("panicked"), "{err}");
+    (out, err)
+}
+
+#[test]
+fn conversations_are_answered() {
+    let chat = model("chat");
+    let generate = |more: &[&str], input: &str, code| hears(&[&["generate", "--model", &chat], more].concat(), input, code);
+    let messages = r#"[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Ink fills them"}]"#;
+    let (answer, _) = generate(&["--messages", "-"], messages, 0);
+    assert!(answer.ends_with('\n') && answer.len() > 1, "{answer:?}");
+    // The same, a line at a time; empty lines are none.
+    let (chatted, _) = generate(&["--chat", "--system", "Be brief."], "Ink fills them\n", 0);
+    assert_eq!(chatted, answer);
+    let (longer, _) = generate(&["--chat", "--system", "Be brief."], "Ink fills them\n\nand again\n", 0);
+    assert!(longer.starts_with(&answer) && longer.len() > answer.len() + 1, "{longer:?}");
+    assert_eq!(generate(&["--chat"], "", 0).0, "");
+    let told = |more: &[&str], input: &str, code, what: &str| {
+        let (_, err) = generate(more, input, code);
+        assert!(err.contains(what), "{err}");
+    };
+    told(&["--messages", "-"], "[]", 2, "-: has no message");
+    told(&["--messages", "-"], "{}", 2, r#"messages are [{"role": "user", "content": "Hello"}]"#);
+    told(&["--messages", "/no/such.json"], "", 2, "/no/such.json: No such file");
+    told(&["--chat", "--room", "9"], "Ink fills them, and the press\n", 2, "are more than the 9 that there is room for");
+    told(&["--chat", "--room", "0"], "", 2, "there must be room for a text and a token");
+    told(&["--chat", "--prompt", "both"], "", 2, "cannot be used with");
+    told(&[], "", 2, "required");
+    let (_, err) = hears(&["generate", "--model", &model("gpt2"), "--chat"], "", 2);
+    assert!(err.contains("has no chat_template.jinja, and no `chat_template` in tokenizer_config.json"), "{err}");
 }
 
 /// The prompt, what follows it, and how it begins, of `make.py`.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use graver_ir::{Diag, Error};
 use serde::de::DeserializeOwned;
 
+use crate::chat::ChatTemplate;
 use crate::json;
 use crate::tokens::Tokenizer;
 use crate::weights::Weights;
@@ -47,7 +48,14 @@ impl Folder {
     /// # Errors
     /// If it cannot be read or is malformed: the file, the field and why.
     pub fn config<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        self.require("config.json", "a model's folder is one that transformers' `save_pretrained` wrote")?;
         self.json("config.json")
+    }
+
+    /// That it has a file, or else what to do.
+    fn require(&self, name: &str, help: &str) -> Result<(), Error> {
+        let diag = || Diag::new(format!("has no {name}")).help(help).op(self.path.display().to_string());
+        if self.has(name) { Ok(()) } else { Err(diag().into()) }
     }
 
     /// A configuration under another name.
@@ -63,8 +71,18 @@ impl Folder {
     /// # Errors
     /// If it cannot be read or is malformed.
     pub fn tokenizer(&self) -> Result<Tokenizer, Error> {
+        let help = "transformers writes it from other files: `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`";
+        self.require("tokenizer.json", help)?;
         let path = self.path.join("tokenizer.json");
         Tokenizer::from_bytes(&json::bytes(&path)?).map_err(|error| json::wrong(&path, &error))
+    }
+
+    /// How the model's conversations are written: `chat_template.jinja`, or what `tokenizer_config.json` says.
+    ///
+    /// # Errors
+    /// If there is no such template, or it cannot be read or is malformed.
+    pub fn chat_template(&self) -> Result<ChatTemplate, Error> {
+        ChatTemplate::of_folder(self)
     }
 
     /// The weights, mapped into memory.

@@ -96,6 +96,14 @@ impl Tokenizer {
         quietly(|| self.inner.encode(text, true)).map(|encoding| encoding.get_ids().to_vec())
     }
 
+    /// The numbers of the tokens of a text that has its special ones written out: none is added.
+    ///
+    /// # Errors
+    /// If the tokeniser fails.
+    pub fn bare_ids(&self, text: &str) -> Result<Vec<u32>, Error> {
+        quietly(|| self.inner.encode(text, false)).map(|encoding| encoding.get_ids().to_vec())
+    }
+
     /// A text that begins with these tokens and grows.
     #[must_use]
     pub fn growing(&self, ids: &[u32]) -> Growing<'_> {

@@ -29,7 +29,8 @@ struct Entry {
     bytes: Range<usize>,
 }
 
-const INDEX: &str = "model.safetensors.index.json";
+/// The file that says which shard has which weight.
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// The index of shards.
 #[derive(Deserialize)]

@@ -72,6 +72,11 @@ impl Labels {
     pub fn names(&self) -> &[String] {
         &self.0
     }
+
+    /// Whether one thing may be of several classes, or of none, by what `problem_type` says.
+    pub(crate) fn are_independent(&self, problem: Option<&str>) -> bool {
+        self.0.len() == 1 || problem == Some("multi_label_classification")
+    }
 }
 
 impl<S: Into<String>> FromIterator<S> for Labels {

@@ -1,7 +1,7 @@
 //! Pretrained models by their Hugging Face names: architectures, heads, and how their folders are read.
 //!
 //! Paths of parameters are the names in the files, configurations are the files'. Nothing is executed here, and no file is opened
-//! but through `graver-hub`.
+//! but through `graver-hub`, and pictures where their paths are given.
 
 mod activation;
 mod causal;
@@ -21,8 +21,11 @@ pub use causal::{CausalBody, CausalLm, Gpt2, Gpt2Config, Llama, LlamaConfig, Rop
 pub use config::{Configuration, Labels};
 pub use generate::{Continuation, Decoder, Generation, Generator, Pieces, Room};
 pub use graver_hub as hub;
-pub use image::{ResNet, ResNetClassifier, ResNetConfig, ResNetLayer, Vit, VitClassifier, VitConfig};
-pub use pipeline::{Classifier, Embedder, Scored};
+pub use image::{
+    Filter, ImageProcessor, ImageSize, Picture, ResNet, ResNetClassifier, ResNetConfig, ResNetLayer, Vit, VitClassifier,
+    VitConfig,
+};
+pub use pipeline::{Classifier, Embedder, ImageClassifier, Scored};
 pub use pretrained::{Pretrained, model_type};
 pub use t5::{T5, T5Cache, T5Config};
 pub use text::{

@@ -1,11 +1,12 @@
-//! From texts to answers: a folder's tokeniser and model, compiled once for any number of texts of any length.
+//! From texts or pictures to answers: a folder's tokeniser or processor and its model, compiled once for any number of them.
 
 use graver_hub::{Folder, Tokenizer};
-use graver_ir::Error;
+use graver_ir::{Diag, Error};
 use graver_trace::{Array, Compiled, Device, Tensor, TensorSpec, compile, spec, symbol};
 
 use crate::config::Labels;
-use crate::pretrained::Pretrained;
+use crate::image::{ImageProcessor, Picture, ResNetClassifier, VitClassifier};
+use crate::pretrained::{Pretrained, model_type};
 use crate::text::{SentenceEncoder, SequenceClassifier, TextConfig, TextInput};
 
 /// A function of ids, mask and types.
@@ -47,7 +48,7 @@ pub struct Classifier {
     labels: Labels,
 }
 
-/// A class of a text.
+/// A class of a text or a picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
     /// The name of the class.
@@ -72,11 +73,7 @@ impl Classifier {
     /// If the model does not compile.
     pub fn new(model: &SequenceClassifier, tokenizer: Tokenizer, device: &Device) -> Result<Self, Error> {
         let config = model.config();
-        let probabilities = |input| {
-            let scores = model.forward(input);
-            // One class, or several that do not exclude each other.
-            if config.is_multi_label() { scores.sigmoid() } else { scores.softmax(-1) }
-        };
+        let probabilities = |input| config.id2label.probabilities(model.forward(input), config.problem_type.as_deref());
         let compiled = compiled(config.max_length(), device, probabilities)?;
         Ok(Self { tokenizer, compiled, labels: config.id2label.clone() })
     }
@@ -87,14 +84,117 @@ impl Classifier {
     /// If there is no text, or a call fails.
     pub fn classify<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Vec<Scored>>, Error> {
         let scores = run(&self.tokenizer, &self.compiled, texts)?.to_f64();
-        Ok(scores.chunks(self.labels.names().len()).map(|row| self.ranked(row)).collect())
+        Ok(self.labels.ranked(&scores))
+    }
+}
+
+/// Pictures to classes.
+///
+/// ```no_run
+/// use graver_models::{ImageClassifier, Picture, hub::Folder};
+/// let classifier = ImageClassifier::of_folder(&Folder::open("vit-base-patch16-224")?, &graver::cpu())?;
+/// for class in &classifier.classify(&[Picture::read("cat.jpg")?])?[0][..3] {
+///     println!("{:.3}  {}", class.score, class.label);
+/// }
+/// # Ok::<(), graver_ir::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ImageClassifier {
+    processor: ImageProcessor,
+    compiled: Compiled<TensorSpec, Tensor>,
+    labels: Labels,
+}
+
+/// What `model_type` may be.
+const FAMILIES: [&str; 2] = ["vit", "resnet"];
+
+impl ImageClassifier {
+    /// The model of a folder, with its `preprocessor_config.json`.
+    ///
+    /// # Errors
+    /// If files are missing or malformed, the model is not supported, or pictures do not come out as it reads them.
+    pub fn of_folder(folder: &Folder, device: &Device) -> Result<Self, Error> {
+        let (family, _) = model_type(folder)?;
+        let processor = ImageProcessor::of_folder(folder, &family)?;
+        match family.as_str() {
+            "vit" => {
+                let model = VitClassifier::of_folder(folder)?;
+                let config = model.config();
+                let shape = [config.num_channels, config.image_size, config.image_size];
+                let labels = (&config.id2label, config.problem_type.as_deref());
+                Self::new(processor, shape, labels, device, |images| model.forward(images))
+            }
+            "resnet" => {
+                let model = ResNetClassifier::of_folder(folder)?;
+                let config = model.config();
+                let [height, width] = processor.size().unwrap_or_default();
+                let labels = (&config.id2label, config.problem_type.as_deref());
+                Self::new(processor, [config.num_channels, height, width], labels, device, |images| model.forward(images))
+            }
+            _ => {
+                let message = format!("the model type `{family}` does not classify pictures; known: {}", FAMILIES.join(", "));
+                Err(Diag::new(message).op(folder.path().display().to_string()).into())
+            }
+        }
     }
 
-    fn ranked(&self, scores: &[f64]) -> Vec<Scored> {
+    /// A model that reads images of a shape, `[channels, height, width]`.
+    fn new(
+        processor: ImageProcessor,
+        shape: [usize; 3],
+        (labels, problem): (&Labels, Option<&str>),
+        device: &Device,
+        forward: impl FnOnce(Tensor) -> Tensor,
+    ) -> Result<Self, Error> {
+        let wrong = |message: String| Err(Diag::new(message).op("preprocessor_config.json").into());
+        let Some([height, width]) = processor.size() else {
+            return wrong(
+                "pictures come out in any size: a `size` of `height` and `width` is wanted, or a center crop".to_owned(),
+            );
+        };
+        let made = [processor.image_mean.len(), height, width];
+        if made != shape {
+            let message = "pictures become [colours, height, width]";
+            return wrong(format!("{message} = {made:?}, and the model of `config.json` reads {shape:?}"));
+        }
+        let [channels, height, width] = shape;
+        let images = spec::<f32>((symbol("pictures", 0..=1 << 20), channels, height, width)).named("images");
+        let compiled = compile(|images| labels.probabilities(forward(images), problem), images, device)?;
+        Ok(Self { processor, compiled, labels: labels.clone() })
+    }
+
+    /// The families that classify pictures, as `model_type` has them.
+    #[must_use]
+    pub const fn families() -> &'static [&'static str] {
+        &FAMILIES
+    }
+
+    /// Every class of each picture, the likeliest first.
+    ///
+    /// # Errors
+    /// If there is no picture, or a call fails.
+    pub fn classify(&self, pictures: &[Picture]) -> Result<Vec<Vec<Scored>>, Error> {
+        let scores = self.compiled.call(&self.processor.batch(pictures)?)?.to_f64();
+        Ok(self.labels.ranked(&scores))
+    }
+}
+
+impl Labels {
+    /// Probabilities of scores: of one class, or of several that do not exclude each other, each its own.
+    #[track_caller]
+    fn probabilities(&self, scores: Tensor, problem: Option<&str>) -> Tensor {
+        if self.are_independent(problem) { scores.sigmoid() } else { scores.softmax(-1) }
+    }
+
+    /// The classes of each row, the likeliest first.
+    fn ranked(&self, scores: &[f64]) -> Vec<Vec<Scored>> {
         let scored = |(label, score): (&String, &f64)| Scored { label: label.clone(), score: *score };
-        let mut classes: Vec<Scored> = self.labels.names().iter().zip(scores).map(scored).collect();
-        classes.sort_by(|x, y| y.score.total_cmp(&x.score));
-        classes
+        let row = |scores: &[f64]| {
+            let mut classes: Vec<Scored> = self.names().iter().zip(scores).map(scored).collect();
+            classes.sort_by(|x, y| y.score.total_cmp(&x.score));
+            classes
+        };
+        scores.chunks(self.names().len()).map(row).collect()
     }
 }
 

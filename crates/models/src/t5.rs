@@ -188,6 +188,7 @@ struct Dense {
     up: Linear,
     wo: Linear,
     activation: Activation,
+    dropout: Dropout,
 }
 
 /// The number of each distance, from the farthest behind to the farthest before.
@@ -241,7 +242,7 @@ impl Attention {
             v: unbiased(width, inner, init),
             o: unbiased(inner, width, init),
             relative_attention_bias: biased.then(|| table(config.relative_attention_num_buckets, config.num_heads, init)),
-            heads: Heads::new(config.num_heads).scale(1.0),
+            heads: Heads::new(config.num_heads).scale(1.0).dropout(config.dropout_rate),
         }
     }
 
@@ -273,6 +274,7 @@ impl Dense {
             up: unbiased(config.d_model, config.d_ff, init),
             wo: unbiased(config.d_ff, config.d_model, init),
             activation,
+            dropout: Dropout::new(config.dropout_rate),
         })
     }
 
@@ -283,7 +285,7 @@ impl Dense {
             Some(gate) => self.activation.forward(gate.forward(x)) * self.up.forward(x),
             None => self.activation.forward(self.up.forward(x)),
         };
-        self.wo.forward(y)
+        self.wo.forward(self.dropout.forward(y))
     }
 }
 

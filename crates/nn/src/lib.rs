@@ -18,7 +18,7 @@ pub use init::{Fill, Init};
 pub use layer::{
     Activation, AvgPool2d, BatchNorm1d, BatchNorm2d, BatchNormOptions, Conv2d, Conv2dOptions, Dropout, Embedding,
     EmbeddingOptions, Flatten, GlobalAvgPool2d, GroupNorm, GroupNormOptions, Gru, Heads, KvCache, LastAxes, Layer, LayerNorm,
-    LayerNormOptions, Linear, LinearOptions, Lstm, Mask, MaxPool2d, MultiHeadAttention, MultiHeadAttentionOptions, Past,
+    LayerNormOptions, Linear, LinearOptions, Longer, Lstm, Mask, MaxPool2d, MultiHeadAttention, MultiHeadAttentionOptions, Past,
     RecurrentOptions, RecurrentWeights, RmsNorm, RmsNormOptions, Rotary, Sequential, TransformerDecoderLayer,
     TransformerEncoderLayer, TransformerOptions,
 };

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use graver_ir::kernel::Program;
-use graver_ir::{Array, Error, Sizes, Target};
+use graver_ir::{Array, Diag, Error, Sizes, Target};
 
 pub use bind::{Binding, failure, writes, written_state};
 pub use checkpoint::{Checkpoint, write_whole};
@@ -115,10 +115,23 @@ impl Slot<'_> {
     }
 }
 
-/// The memory of one concurrent caller.
+/// The memory of one concurrent caller of one executable.
 pub struct Workspace {
-    /// The backend's own.
-    pub inner: Box<dyn Space>,
+    /// Nobody where there is nothing in it.
+    owner: Option<Owner>,
+    inner: Box<dyn Space>,
+}
+
+/// The executable that a [`Workspace`] is of: no other knows what lies where in it.
+#[derive(Clone, Debug)]
+pub struct Owner(Arc<str>);
+
+impl Owner {
+    /// A new executable of a program.
+    #[must_use]
+    pub fn of(program: &Program) -> Self {
+        Self(program.entries.first().map_or("", |entry| &entry.name).into())
+    }
 }
 
 /// What a backend puts into a [`Workspace`].
@@ -135,10 +148,37 @@ impl Space for () {
 }
 
 impl Workspace {
+    /// An executable's own.
+    #[must_use]
+    pub fn new(owner: &Owner, inner: impl Space) -> Self {
+        Self { owner: Some(owner.clone()), inner: Box::new(inner) }
+    }
+
+    /// What an executable put into it.
+    ///
+    /// # Errors
+    /// If it is another's: the names of both.
+    pub fn space<S: Space>(&mut self, owner: &Owner) -> Result<&mut S, Error> {
+        let is_own = self.owner.as_ref().is_some_and(|own| Arc::ptr_eq(&own.0, &owner.0));
+        let theirs = self.owner.as_ref().map_or("nothing".to_owned(), |own| format!("the executable of `{}`", own.0));
+        let inner: &mut dyn Any = self.inner.as_mut();
+        inner.downcast_mut().filter(|_| is_own).ok_or_else(|| {
+            let message = format!("the workspace is of {theirs}, and this is another one, of `{}`", owner.0);
+            Diag::new(message).help("an executable runs over what its own `workspace` gives").into()
+        })
+    }
+
     /// Bytes that it has allocated: the most that any call so far worked in.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.inner.bytes()
+    }
+}
+
+impl Default for Workspace {
+    /// One of nothing.
+    fn default() -> Self {
+        Self { owner: None, inner: Box::new(()) }
     }
 }
 

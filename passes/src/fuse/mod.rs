@@ -18,7 +18,7 @@ use crate::blocks::blocks;
 use crate::{Changed, Cx, Pass};
 
 /// See the file's header.
-pub(crate) const PASS: Pass = Pass { name: "fuse", about: "cuts functions into regions, one kernel each", run };
+pub(crate) const PASS: Pass = Pass { name: "fuse", about: "Cuts functions into regions, one kernel each.", run };
 
 fn run(module: &mut Module, cx: &mut Cx<'_>) -> Result<Changed, Error> {
     let mut changed = Changed::No;

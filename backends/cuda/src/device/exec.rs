@@ -1,13 +1,12 @@
 //! A program on a GPU. Results stay there until somebody reads them, and inputs that are there are not copied again.
 
-use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use graver_ir::kernel::Program;
 use graver_ir::{Array, DType, Error, Sizes};
-use graver_runtime::{Device, Executable, Invocation, Stage, Working, Workspace, failure, resident, written};
+use graver_runtime::{Device, Executable, Invocation, Owner, Stage, Working, Workspace, failure, resident, written};
 
 use super::Context;
 use super::compile::{Function, Module, compile};
@@ -19,6 +18,7 @@ use crate::nvrtc::Nvrtc;
 /// A program compiled for a GPU.
 pub(super) struct CudaExecutable {
     pub(super) program: Arc<Program>,
+    owner: Owner,
     pub(super) functions: Vec<Function>,
     pub(super) consts: Vec<DeviceMemory>,
     pub(super) context: Arc<Context>,
@@ -36,7 +36,8 @@ impl CudaExecutable {
     pub(super) fn new(program: Arc<Program>, context: &Arc<Context>, nvrtc: &Nvrtc) -> Result<Self, Error> {
         let (functions, modules) = compile(&program, context, nvrtc)?;
         let consts = program.consts.iter().map(|array| DeviceMemory::of(context, array.bytes())).collect::<Result<_, _>>()?;
-        Ok(Self { program, functions, consts, context: Arc::clone(context), nvrtc: nvrtc.clone(), _modules: modules })
+        let owner = Owner::of(&program);
+        Ok(Self { program, owner, functions, consts, context: Arc::clone(context), nvrtc: nvrtc.clone(), _modules: modules })
     }
 }
 
@@ -62,7 +63,7 @@ impl Executable for CudaExecutable {
     }
 
     fn workspace(&self) -> Workspace {
-        Workspace { inner: Box::new(Space::default()) }
+        Workspace::new(&self.owner, Space::default())
     }
 
     fn working_bytes(&self, entry: usize, sizes: &Sizes) -> Result<Working, Error> {
@@ -71,10 +72,7 @@ impl Executable for CudaExecutable {
     }
 
     fn run(&self, call: Invocation<'_>) -> Result<Vec<Array>, Error> {
-        let inner: &mut dyn Any = call.workspace.inner.as_mut();
-        let Some(space) = inner.downcast_mut::<Space>() else {
-            return Err(Error::new("the workspace is of another backend"));
-        };
+        let space = call.workspace.space::<Space>(&self.owner)?;
         let parts = space.parts(&self.context)?;
         let binding = parts.bind(self, call.entry, call.inputs)?;
         binding.check_state(&self.program, call.state)?;

@@ -180,7 +180,7 @@ impl Executable for ShimExecutable {
     }
 
     fn workspace(&self) -> Workspace {
-        Workspace { inner: Box::new(()) }
+        Workspace::default()
     }
 
     fn working_bytes(&self, entry: usize, sizes: &Sizes) -> Result<Working, Error> {

@@ -6,6 +6,11 @@ use std::rc::Rc;
 use graver::prelude::*;
 use graver::trace::{named_slot, step};
 
+#[path = "../../../graver/examples/digits/model.rs"]
+mod model;
+
+use model::Cnn;
+
 /// A program and its sizes.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
@@ -177,32 +182,9 @@ fn product(device: &Device, random: &mut Random, sizes: &[usize], dtype: DType) 
     over_state(device, operands, result, limit, |x| x[0].matmul(x[1]), random.sample(m * n), expected)
 }
 
-#[derive(Module)]
-struct Cnn {
-    conv1: Conv2d,
-    conv2: Conv2d,
-    fc1: Linear,
-    fc2: Linear,
-}
-
-impl Cnn {
-    fn forward(&self, x: Tensor) -> Tensor {
-        let x = self.conv1.forward(x).relu().max_pool2d(2);
-        let x = self.conv2.forward(x).relu().max_pool2d(2);
-        let x = self.fc1.forward(x.flatten(1)).relu();
-        self.fc2.forward(x)
-    }
-}
-
 /// The step of the digits example: the loss of every call beside the CPU's.
 fn digits(device: &Device, random: &mut Random, sizes: &[usize]) -> Result<Ready, Error> {
-    let mut init = Init::seed(random.next());
-    let model = Cnn {
-        conv1: Conv2d::new(1, 32, 3).padding(1).init(&mut init),
-        conv2: Conv2d::new(32, 64, 3).padding(1).init(&mut init),
-        fc1: Linear::new(64 * 6 * 6, 128).init(&mut init),
-        fc2: Linear::new(128, 10).init(&mut init),
-    };
+    let model = Cnn::new(&mut Init::seed(random.next()));
     let batch = sizes[0];
     let labels = (0..batch).map(|_| random.below(10) as i64).collect();
     let (x, y) = (random.array(DType::F32, &[batch, 1, 24, 24])?, Array::from_vec([batch], labels)?);

@@ -3,11 +3,15 @@
 //!
 //! `cargo run --release --example autoencoder -- digits.pgm`
 
+#[path = "../say/mod.rs"]
+mod say;
+
 use std::path::PathBuf;
 use std::time::Instant;
 
 use graver::data::{Scale, ToF32, Transform, digits};
 use graver::prelude::*;
+use say::say;
 
 const EPOCHS: u64 = 30;
 const BATCH: usize = 64;
@@ -66,16 +70,16 @@ fn main() -> Result<(), Error> {
             loss = step.run(&images)?.item()?;
         }
         if epoch % 10 == 9 {
-            println!("epoch {:2}  mean squared error of the last batch {loss:.4}", epoch + 1);
+            say(&format!("epoch {:2}  mean squared error of the last batch {loss:.4}", epoch + 1));
         }
     }
-    println!("trained in {:.1} s", start.elapsed().as_secs_f64());
+    say(&format!("trained in {:.1} s", start.elapsed().as_secs_f64()));
 
     let (images, _) = test.epoch(0).next().expect("there are test images")?;
     let (restored, error) = restore.call_with(step.state(), &images)?;
-    println!("mean squared error on {BATCH} test images: {:.4}; of grey alone: {:.4}", error.item()?, variance(&images));
+    say(&format!("mean squared error on {BATCH} test images: {:.4}; of grey alone: {:.4}", error.item()?, variance(&images)));
     draw(&picture, &images, &restored)?;
-    println!("images, and below what became of them: {}", picture.display());
+    say(&format!("images, and below what became of them: {}", picture.display()));
     Ok(())
 }
 

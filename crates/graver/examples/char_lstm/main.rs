@@ -7,7 +7,6 @@ mod corpus;
 
 use clap::Parser;
 use corpus::{Args, Corpus, Outcome, PROMPT, draw};
-use graver::data::Key;
 use graver::prelude::*;
 
 const WIDTH: usize = 128;
@@ -57,12 +56,7 @@ fn train(args: &Args) -> Result<Outcome, Error> {
     let inputs = (spec::<i64>(("batch", "length")), spec::<i64>(("batch", "length")));
     let loss = |model: &CharLstm, (text, after): (Tensor, Tensor)| model.forward(text).cross_entropy(after);
     let mut step = train_step(&model, AdamW::new(1e-2).clip_norm(1.0), inputs, loss).compile(&device)?;
-    let mut losses = Vec::new();
-    for number in 0..args.steps {
-        let (text, after) = corpus.batch(Key::seed(args.seed).fold(number.into()), [BATCH, LENGTH])?;
-        losses.push(step.run((&text, &after))?.item()?);
-        corpus::report(&losses);
-    }
+    let losses = corpus::fit(&corpus, args, [BATCH, LENGTH], |text, after| step.run((text, after)))?;
     step.write_to(&mut model)?;
     let text = write(&model, &corpus, args, &device)?;
     Ok(Outcome { losses, text })

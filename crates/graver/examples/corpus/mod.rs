@@ -1,9 +1,14 @@
 //! The text that language models are trained on here: this project's own book, a character at a time.
 
+#[path = "../say/mod.rs"]
+mod say;
+
 use clap::Parser;
 use graver::data::Key;
 use graver::prelude::*;
 use graver::trace::uniform;
+
+use self::say::say;
 
 /// What the user may ask for.
 #[derive(Clone, Debug, Parser)]
@@ -84,7 +89,7 @@ impl Corpus {
     }
 
     /// Parts of the book at places that a key says, and what comes after each of their characters: `i64[batch, length]` both.
-    pub(crate) fn batch(&self, key: Key, [batch, length]: [usize; 2]) -> Result<(Array, Array), Error> {
+    fn batch(&self, key: Key, [batch, length]: [usize; 2]) -> Result<(Array, Array), Error> {
         let place = |row: u64| key.below(row, self.text.len() - length);
         let rows = |ahead: usize| {
             let row = |row| self.text[place(row) + ahead..][..length].to_vec();
@@ -100,12 +105,28 @@ pub(crate) fn draw(scores: Tensor, temperature: f32) -> Tensor {
     (scores / temperature + chance).argmax(-1)
 }
 
+/// Trains by batches of the book, of a size: the loss of every step, which `step` gives for a text and what comes after its characters.
+pub(crate) fn fit(
+    corpus: &Corpus,
+    args: &Args,
+    size: [usize; 2],
+    mut step: impl FnMut(&Array, &Array) -> Result<Array, Error>,
+) -> Result<Vec<f64>, Error> {
+    let mut losses = Vec::new();
+    for number in 0..args.steps {
+        let (text, after) = corpus.batch(Key::seed(args.seed).fold(number.into()), size)?;
+        losses.push(step(&text, &after)?.item()?);
+        report(&losses);
+    }
+    Ok(losses)
+}
+
 /// Says how the training goes, every now and then.
-pub(crate) fn report(losses: &[f64]) {
+fn report(losses: &[f64]) {
     const EVERY: usize = 100;
     if losses.len().is_multiple_of(EVERY) {
         let mean = losses[losses.len() - EVERY..].iter().sum::<f64>() / EVERY as f64;
-        println!("step {:5}  mean loss of the last {EVERY} {mean:.4}", losses.len());
+        say(&format!("step {:5}  mean loss of the last {EVERY} {mean:.4}", losses.len()));
     }
 }
 
@@ -113,8 +134,8 @@ pub(crate) fn report(losses: &[f64]) {
 pub(crate) fn show(corpus: &Corpus, outcome: &Outcome) {
     let guess = (corpus.vocabulary() as f64).ln();
     let last = outcome.losses.last().copied().unwrap_or(guess);
-    println!("loss {last:.4}; a guess among {} characters has {guess:.4}", corpus.vocabulary());
-    println!("{PROMPT}{}", outcome.text);
+    say(&format!("loss {last:.4}; a guess among {} characters has {guess:.4}", corpus.vocabulary()));
+    say(&format!("{PROMPT}{}", outcome.text));
 }
 
 /// What both models' tests say of a short training: it learns, and is the same each time and for any number of threads.

@@ -4,8 +4,11 @@
 
 mod args;
 mod checkpoint;
+mod model;
 mod progress;
 mod report;
+#[path = "../say/mod.rs"]
+mod say;
 
 use std::time::Instant;
 
@@ -17,34 +20,9 @@ use graver::prelude::*;
 
 use crate::args::{Args, On};
 use crate::checkpoint::{Recipe, Stopped, save};
+use crate::model::Cnn;
 use crate::progress::Progress;
-
-/// Two convolutions with pooling, two linear layers.
-#[derive(Module)]
-struct Cnn {
-    conv1: Conv2d,
-    conv2: Conv2d,
-    fc1: Linear,
-    fc2: Linear,
-}
-
-impl Cnn {
-    fn new(init: &mut Init) -> Self {
-        Self {
-            conv1: Conv2d::new(1, 32, 3).padding(1).init(init),
-            conv2: Conv2d::new(32, 64, 3).padding(1).init(init),
-            fc1: Linear::new(64 * 6 * 6, 128).init(init),
-            fc2: Linear::new(128, 10).init(init),
-        }
-    }
-
-    fn forward(&self, x: Tensor) -> Tensor {
-        let x = self.conv1.forward(x).relu().max_pool2d(2);
-        let x = self.conv2.forward(x).relu().max_pool2d(2);
-        let x = self.fc1.forward(x.flatten(1)).relu();
-        self.fc2.forward(x)
-    }
-}
+use crate::say::say;
 
 fn main() -> Result<(), Error> {
     let args = Args::parse();
@@ -65,7 +43,7 @@ fn main() -> Result<(), Error> {
     report::compiled("evaluation", &predict, usize_of(recipe.batch))?;
     if let Some(folder) = &args.dump {
         inspect::write_dumps(&step, folder)?;
-        println!("every stage of the train step is in {}", folder.display());
+        say(&format!("every stage of the train step is in {}", folder.display()));
     }
 
     if let Some(stopped) = &stopped {
@@ -94,12 +72,12 @@ fn main() -> Result<(), Error> {
             save(folder, step.state(), recipe, epoch + 1)?;
         }
     }
-    println!("trained in {:.1} s", start.elapsed().as_secs_f64());
+    say(&format!("trained in {:.1} s", start.elapsed().as_secs_f64()));
 
     let mut confusion = ConfusionMatrix::new(10)?;
     evaluate(&test, &predict, step.state(), |predicted, labels| confusion.update(predicted, labels))?;
-    println!("\n{confusion}\nmacro-F1: {:.4}", confusion.f1(Average::Macro).unwrap_or(0.0));
-    println!("test accuracy: {:.4}", confusion.accuracy().unwrap_or(0.0));
+    say(&format!("\n{confusion}\nmacro-F1: {:.4}", confusion.f1(Average::Macro).unwrap_or(0.0)));
+    say(&format!("test accuracy: {:.4}", confusion.accuracy().unwrap_or(0.0)));
     Ok(())
 }
 

@@ -7,7 +7,6 @@ mod corpus;
 
 use clap::Parser;
 use corpus::{Args, Corpus, Outcome, PROMPT, draw};
-use graver::data::Key;
 use graver::nn::{Mask, TransformerEncoderLayer};
 use graver::prelude::*;
 
@@ -64,12 +63,7 @@ fn train(args: &Args) -> Result<Outcome, Error> {
     let inputs = (spec::<i64>(("batch", length())), spec::<i64>(("batch", length())));
     let loss = |model: &Gpt, (text, after): (Tensor, Tensor)| model.forward(text, &[], 0.into()).cross_entropy(after);
     let mut step = train_step(&model, AdamW::new(3e-3).clip_norm(1.0), inputs, loss).compile(&device)?;
-    let mut losses = Vec::new();
-    for number in 0..args.steps {
-        let (text, after) = corpus.batch(Key::seed(args.seed).fold(number.into()), [BATCH, CONTEXT])?;
-        losses.push(step.run((&text, &after))?.item()?);
-        corpus::report(&losses);
-    }
+    let losses = corpus::fit(&corpus, args, [BATCH, CONTEXT], |text, after| step.run((text, after)))?;
     step.write_to(&mut model)?;
     let text = write(&model, &corpus, args, &device)?;
     Ok(Outcome { losses, text })

@@ -77,7 +77,7 @@ impl Executable for Interpreted {
 
     /// Of nothing: every run has memory of its own, so that no run sees another's bytes.
     fn workspace(&self) -> Workspace {
-        Workspace { inner: Box::new(()) }
+        Workspace::default()
     }
 
     fn working_bytes(&self, entry: usize, sizes: &Sizes) -> Result<Working, Error> {

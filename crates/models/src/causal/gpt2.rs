@@ -33,6 +33,10 @@ pub struct Gpt2Config {
     pub layer_norm_epsilon: f64,
     /// The probability of dropping in training.
     pub resid_pdrop: f64,
+    /// The probability of dropping features of tokens and positions in training.
+    pub embd_pdrop: f64,
+    /// The probability of looking past a token in training.
+    pub attn_pdrop: f64,
     /// Whether scores are divided by the root of a head's width.
     pub scale_attn_weights: bool,
     /// Whether scores are divided by the block's number too.
@@ -46,8 +50,8 @@ impl Configuration for Gpt2Config {
         "gpt2",
         r#"{
             "vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12,
-            "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "resid_pdrop": 0.1, "scale_attn_weights": true,
-            "scale_attn_by_inverse_layer_idx": false, "tie_word_embeddings": true
+            "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "resid_pdrop": 0.1, "embd_pdrop": 0.1,
+            "attn_pdrop": 0.1, "scale_attn_weights": true, "scale_attn_by_inverse_layer_idx": false, "tie_word_embeddings": true
         }"#,
     )];
 
@@ -127,7 +131,7 @@ impl Block {
             attn: Attention {
                 c_attn: Affine::new(width, 3 * width, init),
                 c_proj: Affine::new(width, width, init),
-                heads: Heads::new(config.n_head).scale(scale(config, place)),
+                heads: Heads::new(config.n_head).scale(scale(config, place)).dropout(config.attn_pdrop),
             },
             ln_2: norm(init),
             mlp: Mlp {
@@ -220,7 +224,7 @@ impl Pretrained for Gpt2 {
             wpe: table(config.n_positions, config.n_embd, init),
             h: stack(config.n_layer, init, |init| Block::new(config, place.next().expect("numbers do not end"), init)),
             ln_f: LayerNorm::new(config.n_embd).eps(config.layer_norm_epsilon).init(init),
-            dropout: Dropout::new(config.resid_pdrop),
+            dropout: Dropout::new(config.embd_pdrop),
         })
     }
 

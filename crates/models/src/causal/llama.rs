@@ -48,6 +48,8 @@ pub struct LlamaConfig {
     pub attention_bias: bool,
     /// Whether the dense layers have biases.
     pub mlp_bias: bool,
+    /// The probability of looking past a token in training.
+    pub attention_dropout: f64,
     /// How many tokens back a query sees; all without it.
     pub sliding_window: Option<usize>,
     /// Whether it is so, where a file says.
@@ -59,21 +61,22 @@ pub struct LlamaConfig {
 const LLAMA: &str = r#"{
     "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
     "hidden_act": "silu", "max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "qkv_bias": false,
-    "attention_bias": false, "mlp_bias": false, "use_sliding_window": false, "tie_word_embeddings": false
+    "attention_bias": false, "mlp_bias": false, "attention_dropout": 0.0, "use_sliding_window": false,
+    "tie_word_embeddings": false
 }"#;
 
 const MISTRAL: &str = r#"{
     "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
     "num_key_value_heads": 8, "hidden_act": "silu", "max_position_embeddings": 131072, "rms_norm_eps": 1e-6,
-    "rope_theta": 10000.0, "qkv_bias": false, "attention_bias": false, "mlp_bias": false, "sliding_window": 4096,
-    "use_sliding_window": true, "tie_word_embeddings": false
+    "rope_theta": 10000.0, "qkv_bias": false, "attention_bias": false, "mlp_bias": false, "attention_dropout": 0.0,
+    "sliding_window": 4096, "use_sliding_window": true, "tie_word_embeddings": false
 }"#;
 
 const QWEN2: &str = r#"{
     "vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32, "num_attention_heads": 32,
     "num_key_value_heads": 32, "hidden_act": "silu", "max_position_embeddings": 32768, "rms_norm_eps": 1e-6,
-    "rope_theta": 10000.0, "qkv_bias": true, "attention_bias": false, "mlp_bias": false, "sliding_window": 4096,
-    "use_sliding_window": false, "tie_word_embeddings": false
+    "rope_theta": 10000.0, "qkv_bias": true, "attention_bias": false, "mlp_bias": false, "attention_dropout": 0.0,
+    "sliding_window": 4096, "use_sliding_window": false, "tie_word_embeddings": false
 }"#;
 
 impl Configuration for LlamaConfig {
@@ -89,7 +92,7 @@ impl Configuration for LlamaConfig {
             ("head_dim", self.head_dim.unwrap_or(1)),
             ("sliding_window", self.window().unwrap_or(1)),
         ];
-        let lacks = self.rope().lacks();
+        let lacks = self.rope().lacks(self.width());
         let further = [
             splits("num_attention_heads", self.num_attention_heads, "num_key_value_heads", self.key_heads()),
             (self.head_dim.is_some() || splits("", self.hidden_size, "", self.num_attention_heads).0, self.uneven()),
@@ -146,6 +149,8 @@ pub struct Llama {
     window: Option<usize>,
     #[module(skip)]
     longest: usize,
+    #[module(skip)]
+    steady: usize,
 }
 
 #[derive(Debug, Module)]
@@ -207,13 +212,16 @@ impl Attention {
         let width = config.width();
         let (queries, keys) = (config.num_attention_heads * width, config.key_heads() * width);
         let biased = config.qkv_bias || config.attention_bias;
-        let rotary = config.rope().rotary(width, config.rope_theta);
+        let rotary = config.rope().rotary(width, config.rope_theta, config.max_position_embeddings);
         Self {
             q_proj: linear_if(biased, config.hidden_size, queries, init),
             k_proj: linear_if(biased, config.hidden_size, keys, init),
             v_proj: linear_if(biased, config.hidden_size, keys, init),
             o_proj: linear_if(config.attention_bias, queries, config.hidden_size, init),
-            heads: Heads::new(config.num_attention_heads).keys(config.key_heads()).rotary(rotary),
+            heads: Heads::new(config.num_attention_heads)
+                .keys(config.key_heads())
+                .rotary(rotary)
+                .dropout(config.attention_dropout),
         }
     }
 
@@ -255,7 +263,10 @@ impl CausalBody for Llama {
     fn hidden(&self, ids: Tensor, mask: Tensor, caches: &[KvCache]) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
         let x = self.embed_tokens.forward(ids);
-        let (pasts, keys, mask) = (pasts(ids, mask, caches), mask.dim(1), Mask::causal().keep(mask));
+        // Where turns depend on the length, what the cache holds was turned otherwise, and it matters where a text begins.
+        let begins = (self.steady < usize::MAX).then(|| -(mask.sum(1) - mask.dim(1)));
+        let pasts = pasts(ids, mask, caches).map(|past| past.map(|past| begins.map_or(past, |begins| past.begins(begins))));
+        let (keys, mask) = (mask.dim(1), Mask::causal().keep(mask));
         let mask = self.window.map_or(mask, |window| mask.bias(window_bias(x, keys, window)));
         self.norm.forward(self.layers.iter().zip(pasts).fold(x, |x, (block, past)| block.forward(x, mask, past)))
     }
@@ -271,6 +282,10 @@ impl CausalBody for Llama {
 
     fn longest(&self) -> usize {
         self.longest
+    }
+
+    fn steady(&self) -> usize {
+        self.steady
     }
 
     fn words(&self) -> &Embedding {
@@ -292,8 +307,9 @@ impl Pretrained for Llama {
             layers: stack(config.num_hidden_layers, init, |init| Block::new(config, init)),
             norm: RmsNorm::new(config.hidden_size).eps(config.rms_norm_eps).init(init),
             // A window as wide as any text hides nothing.
-            window: config.window().filter(|window| *window < config.max_position_embeddings),
-            longest: config.max_position_embeddings,
+            window: config.window().filter(|window| *window < config.rope().longest(config.max_position_embeddings)),
+            longest: config.rope().longest(config.max_position_embeddings),
+            steady: config.rope().rotary(config.width(), config.rope_theta, config.max_position_embeddings).steady(),
         })
     }
 

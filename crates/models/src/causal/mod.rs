@@ -35,6 +35,11 @@ pub trait CausalBody: Pretrained {
     /// The most tokens of a text.
     fn longest(&self) -> usize;
 
+    /// Up to how many tokens what a cache holds of a text does not depend on how long the text is.
+    fn steady(&self) -> usize {
+        usize::MAX
+    }
+
     /// The table of tokens.
     fn words(&self) -> &Embedding;
 

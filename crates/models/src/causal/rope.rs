@@ -2,13 +2,16 @@
 
 use std::f64::consts::TAU;
 
-use graver_nn::Rotary;
+use graver_nn::{Longer, Rotary};
 use serde::Deserialize;
+
+/// No text is longer, whatever a factor says.
+const MAX_LENGTH: usize = 1 << 24;
 
 /// How frequencies are scaled: `rope_parameters`, or `rope_scaling` of older files.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct RopeScaling {
-    /// Which rule: `default`, `linear`, `dynamic`, `llama3`, `yarn`.
+    /// Which rule: `default`, `linear`, `dynamic`, `llama3`, `yarn`, `longrope`.
     #[serde(alias = "type")]
     pub rope_type: Option<String>,
     /// What the frequencies are powers of, in newer files.
@@ -35,6 +38,10 @@ pub struct RopeScaling {
     pub beta_slow: Option<f64>,
     /// Whether the limits are whole pairs; they are without it.
     pub truncate: Option<bool>,
+    /// By how much each pair is slower in texts of at most the old length.
+    pub short_factor: Option<Vec<f64>>,
+    /// And in longer ones.
+    pub long_factor: Option<Vec<f64>>,
 }
 
 impl RopeScaling {
@@ -43,36 +50,78 @@ impl RopeScaling {
         self.rope_type.as_deref().unwrap_or("default")
     }
 
-    /// What the rule lacks, or that there is no such rule.
-    pub(super) fn lacks(&self) -> Option<String> {
+    /// What the rule lacks for heads of a width, or that there is no such rule.
+    pub(super) fn lacks(&self, width: usize) -> Option<String> {
         let of = |name: &str, number: Option<f64>| {
             (!number.is_some_and(|number| number > 0.0)).then(|| format!("`{}` needs a positive `{name}`", self.rule()))
         };
         let factor = || of("factor", self.factor);
+        let old_length = || of("original_max_position_embeddings", self.original_max_position_embeddings);
+        let each = |name: &str, numbers: &Option<Vec<f64>>| {
+            let given = numbers.as_deref().unwrap_or_default();
+            let holds = given.len() == width / 2 && given.iter().all(|number| *number > 0.0);
+            (!holds).then(|| format!("`longrope` needs a `{name}` of {} positive numbers", width / 2))
+        };
         match self.rule() {
             _ if self.partial_rotary_factor.is_some_and(|share| share != 1.0) => Some("only whole heads turn".to_owned()),
             "default" => None,
             "linear" | "dynamic" => factor(),
-            "yarn" => factor().or_else(|| of("original_max_position_embeddings", self.original_max_position_embeddings)),
+            "yarn" => factor().or_else(old_length),
+            "longrope" => old_length()
+                .or_else(|| each("short_factor", &self.short_factor))
+                .or_else(|| each("long_factor", &self.long_factor)),
             "llama3" => factor()
                 .or_else(|| of("low_freq_factor", self.low_freq_factor))
                 .or_else(|| of("high_freq_factor", self.high_freq_factor))
-                .or_else(|| of("original_max_position_embeddings", self.original_max_position_embeddings)),
-            other => Some(format!("frequencies are scaled by `{other}`; known: default, linear, dynamic, llama3, yarn")),
+                .or_else(old_length),
+            other => {
+                let known = "default, linear, dynamic, llama3, yarn, longrope";
+                Some(format!("frequencies are scaled by `{other}`; known: {known}"))
+            }
         }
     }
 
-    /// The positions of heads of a width, if nothing is lacking.
-    pub(super) fn rotary(&self, width: usize, theta: f64) -> Rotary {
+    /// The longest text, where the model is for texts of a length.
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sizes below 2^53")]
+    pub(super) fn longest(&self, length: usize) -> usize {
+        match (self.rule(), self.factor) {
+            ("dynamic", Some(factor)) => ((length as f64 * factor) as usize).clamp(length, MAX_LENGTH.max(length)),
+            _ => length,
+        }
+    }
+
+    /// The positions of heads of a width, if nothing is lacking, where the model is for texts of a length.
+    pub(super) fn rotary(&self, width: usize, theta: f64, length: usize) -> Rotary {
         let plain = Rotary::new(width, self.rope_theta.unwrap_or(theta));
         let factor = self.factor.unwrap_or(1.0);
         match self.rule() {
             "linear" => Rotary::from_frequencies(plain.frequencies().iter().map(|frequency| frequency / factor).collect()),
             "llama3" => Rotary::from_frequencies(plain.frequencies().iter().map(|frequency| self.llama3(*frequency)).collect()),
             "yarn" => self.yarn(&plain, self.rope_theta.unwrap_or(theta)),
-            // Dynamic frequencies are the plain ones up to the length that the model is for, and longer texts are refused.
+            "dynamic" => plain.longer(length, Longer::Dynamic(factor)),
+            "longrope" => self.longrope(&plain, length),
             _ => plain,
         }
+    }
+
+    /// Ding et al. (2024), "LongRoPE: Extending LLM context window beyond 2 million tokens": a factor a pair, others in longer texts.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "sizes in configurations are below 2^31"
+    )]
+    fn longrope(&self, plain: &Rotary, length: usize) -> Rotary {
+        let old = self.original_max_position_embeddings.expect("checked when the configuration was read");
+        let slower = |factors: &Option<Vec<f64>>| {
+            let pairs = plain.frequencies().iter().zip(factors.iter().flatten());
+            pairs.map(|(frequency, factor)| frequency / factor).collect::<Vec<f64>>()
+        };
+        let factor = self.factor.unwrap_or(length as f64 / old);
+        let usual = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / old.ln()).sqrt() };
+        Rotary::from_frequencies(slower(&self.short_factor))
+            .gain(self.attention_factor.unwrap_or(usual))
+            .longer(old as usize, Longer::By(slower(&self.long_factor)))
     }
 
     /// Peng et al. (2023), "YaRN: Efficient context window extension of large language models": long waves are stretched, short ones stay,

@@ -1,7 +1,11 @@
 //! A language model with its cache: a prompt at once, then a token at a time.
+//!
+//! What a cache holds of a prompt is not read again: the next turn of a conversation begins with all that was said before.
+
+use std::slice::SliceIndex;
 
 use graver_ir::{Diag, Error};
-use graver_trace::{Array, Device, DimArg, Step, StepFn, Tensor, TensorSpec, TrainState, spec, step, symbol};
+use graver_trace::{Array, Device, DimArg, Step, StepFn, Tensor, TensorSpec, TrainState, concat, spec, step, symbol};
 
 use super::options::{Generation, Limits};
 use crate::causal::{CausalBody, CausalLm};
@@ -28,9 +32,18 @@ pub struct Decoder {
     decode: Entry,
     state: TrainState,
     room: Room,
-    /// For each text and place, whether there is a token.
-    masks: Vec<Vec<i64>>,
+    seen: Seen,
+    /// Longer texts are read as a whole.
+    steady: usize,
     kind: Kind,
+}
+
+/// What the cache holds, a row for each text.
+#[derive(Debug, Default)]
+struct Seen {
+    tokens: Vec<Vec<i64>>,
+    /// Whether there is a token.
+    masks: Vec<Vec<i64>>,
 }
 
 /// How prompts are read.
@@ -52,13 +65,17 @@ impl Decoder {
         room.check()?;
         let caches = model.body().caches(room.texts, room.tokens);
         let entry = |inputs| {
-            let next = step(inputs, |inputs: Vec<Tensor>| model.next(inputs[0], inputs[1], &caches));
+            let next = step(inputs, |inputs: Vec<Tensor>| {
+                // Of what was seen before a prompt, and of the prompt; or of both.
+                let masks: Vec<Tensor> = inputs[1..].iter().rev().copied().collect();
+                model.next(inputs[0], concat(&masks, 1), &caches)
+            });
             next.model("", model).model("cache", &caches).eval().compile(device)
         };
-        let length = symbol("length", 1..=room.tokens);
-        let prefill = entry(vec![room.spec(&length, "ids"), room.spec(&length, "mask")])?;
+        let (past, length) = (symbol("past", 0..=room.tokens), symbol("length", 1..=room.tokens));
+        let prefill = entry(vec![room.spec(&length, "ids"), room.spec(&length, "mask"), room.spec(&past, "seen")])?;
         let decode = entry(vec![room.spec(&1usize, "ids"), room.spec(&length, "mask")])?;
-        Ok(Self::of(prefill, decode, room, Kind::Continued))
+        Ok(Self { steady: model.body().steady(), ..Self::of(prefill, decode, room, Kind::Continued) })
     }
 
     /// An encoder and a decoder with room for so much: for prompts, and for what follows each.
@@ -85,7 +102,7 @@ impl Decoder {
 
     fn of(prefill: Step<Vec<TensorSpec>, Tensor>, decode: Step<Vec<TensorSpec>, Tensor>, room: Room, kind: Kind) -> Self {
         let ((prefill, state), (decode, _)) = (prefill.split(), decode.split());
-        Self { prefill, decode, state, room, masks: Vec::new(), kind }
+        Self { prefill, decode, state, room, seen: Seen::default(), steady: usize::MAX, kind }
     }
 
     /// How much there is room for.
@@ -121,30 +138,32 @@ impl Decoder {
         }
     }
 
-    /// Begins with prompts, forgetting what was before. Scores of the token to come after each, `[texts, vocabulary]`.
+    /// Begins with prompts: scores of the token to come after each, `[texts, vocabulary]`. As many tokens as the cache holds of all of them,
+    /// from where they begin, are not read again.
     ///
     /// # Errors
     /// If there are not as many as there is room for, if one is empty or too long, or if the call fails.
     pub fn begin<P: AsRef<[u32]>>(&mut self, prompts: &[P]) -> Result<Array, Error> {
         let rows: Vec<&[u32]> = prompts.iter().map(AsRef::as_ref).collect();
         check(&rows, self.room)?;
-        let length = rows.iter().map(|row| row.len()).max().unwrap_or(0);
-        let before = |row: &[u32]| std::iter::repeat_n(0, length - row.len());
-        let ids = table(rows.iter().map(|row| before(row).chain(row.iter().map(|id| i64::from(*id))).collect()).collect())?;
-        let masks: Vec<Vec<i64>> = rows.iter().map(|row| before(row).chain(row.iter().map(|_| 1)).collect()).collect();
-        let mask = table(masks.clone())?;
-        match &mut self.kind {
+        let new = Seen::of_prompts(&rows);
+        let (inputs, seen) = match self.kind {
             Kind::Continued => {
-                self.masks = masks;
-                self.run(Which::Prefill, &[&ids, &mask])
+                let is_steady = self.seen.length().max(new.length()) <= self.steady;
+                let past = if is_steady { self.seen.common(&new) } else { 0 };
+                ([table(&new.tokens, past..)?, table(&new.masks, past..)?, table(&new.masks, ..past)?], new)
             }
-            Kind::Encoded { start, prompts } => {
-                let begun = Array::from_vec([rows.len(), 1], vec![i64::from(*start); rows.len()])?;
-                *prompts = Some(mask.clone());
-                self.masks = vec![vec![1]; rows.len()];
-                self.run(Which::Prefill, &[&begun, &ids, &mask])
+            Kind::Encoded { start, .. } => {
+                let begun = Seen::of_prompts(&vec![&[start][..]; rows.len()]);
+                ([table(&begun.tokens, ..)?, table(&new.tokens, ..)?, table(&new.masks, ..)?], begun)
             }
+        };
+        let scores = self.run(Which::Prefill, &inputs.each_ref())?;
+        self.seen = seen;
+        if let (Kind::Encoded { prompts, .. }, [_, _, mask]) = (&mut self.kind, inputs) {
+            *prompts = Some(mask);
         }
+        Ok(scores)
     }
 
     /// Goes on with a token for each text: scores of the token to come after it, `[texts, vocabulary]`.
@@ -153,29 +172,31 @@ impl Decoder {
     /// If nothing has begun, if there is no room for another token or not one for each text, or if the call fails.
     pub fn next(&mut self, tokens: &[u32]) -> Result<Array, Error> {
         let wrong = |message: String| Err(Diag::new(message).op("generate").into());
-        if tokens.len() != self.masks.len() {
-            return wrong(format!("{} texts have begun, and {} tokens are given", self.masks.len(), tokens.len()));
+        if tokens.len() != self.seen.masks.len() {
+            return wrong(format!("{} texts have begun, and {} tokens are given", self.seen.masks.len(), tokens.len()));
         }
-        match self.masks.first() {
-            None => return wrong("no text has begun".to_owned()),
-            Some(mask) if mask.len() == self.room.tokens => {
-                return wrong(format!("there is room for {} tokens, and no more", self.room.tokens));
-            }
-            Some(_) => {}
+        match self.seen.length() {
+            0 => return wrong("no text has begun".to_owned()),
+            length if length == self.room.tokens => return wrong(format!("there is room for {length} tokens, and no more")),
+            _ => {}
         }
-        let ids = table(tokens.iter().map(|id| vec![i64::from(*id)]).collect())?;
-        self.masks.iter_mut().for_each(|mask| mask.push(1));
-        let text = table(self.masks.clone())?;
+        self.seen.push(tokens);
+        let scores = self.scores_of_last();
+        if scores.is_err() {
+            self.seen.pop();
+        }
+        scores
+    }
+
+    fn scores_of_last(&mut self) -> Result<Array, Error> {
+        let last = self.seen.length() - 1;
+        let (ids, text) = (table(&self.seen.tokens, last..)?, table(&self.seen.masks, ..)?);
         let prompts = match &self.kind {
             Kind::Continued => None,
             Kind::Encoded { prompts, .. } => prompts.clone(),
         };
         let inputs: Vec<&Array> = [&ids, &text].into_iter().chain(&prompts).collect();
-        let scores = self.run(Which::Decode, &inputs);
-        if scores.is_err() {
-            self.masks.iter_mut().for_each(|mask| mask.truncate(mask.len() - 1));
-        }
-        scores
+        self.run(Which::Decode, &inputs)
     }
 
     /// Goes on from prompts until every text has ended.
@@ -206,6 +227,41 @@ impl Decoder {
     }
 }
 
+impl Seen {
+    /// Prompts, the shorter ones behind what is no token.
+    fn of_prompts(prompts: &[&[u32]]) -> Self {
+        let length = prompts.iter().map(|row| row.len()).max().unwrap_or(0);
+        let row = |prompt: &&[u32], number: fn(u32) -> i64| {
+            let before = std::iter::repeat_n(0, length - prompt.len());
+            before.chain(prompt.iter().map(|token| number(*token))).collect()
+        };
+        Self {
+            tokens: prompts.iter().map(|prompt| row(prompt, i64::from)).collect(),
+            masks: prompts.iter().map(|prompt| row(prompt, |_| 1)).collect(),
+        }
+    }
+
+    /// How many places have the same tokens in all texts. Not the last one of the others, whose scores are asked for.
+    fn common(&self, other: &Self) -> usize {
+        let pairs = |x: &Vec<Vec<i64>>, y: &Vec<Vec<i64>>, place: usize| x.iter().zip(y).all(|(x, y)| x[place] == y[place]);
+        let is_same = |place: &usize| pairs(&self.tokens, &other.tokens, *place) && pairs(&self.masks, &other.masks, *place);
+        (0..self.length().min(other.length() - 1)).take_while(is_same).count()
+    }
+
+    fn length(&self) -> usize {
+        self.masks.first().map_or(0, Vec::len)
+    }
+
+    fn push(&mut self, tokens: &[u32]) {
+        self.tokens.iter_mut().zip(tokens).for_each(|(row, token)| row.push(i64::from(*token)));
+        self.masks.iter_mut().for_each(|row| row.push(1));
+    }
+
+    fn pop(&mut self) {
+        self.tokens.iter_mut().chain(&mut self.masks).for_each(|row| row.truncate(row.len() - 1));
+    }
+}
+
 /// One of a decoder's two functions.
 #[derive(Clone, Copy)]
 enum Which {
@@ -227,9 +283,10 @@ impl Room {
     }
 }
 
-/// Rows of the same length.
-fn table(rows: Vec<Vec<i64>>) -> Result<Array, Diag> {
-    Array::from_vec([rows.len(), rows.first().map_or(0, Vec::len)], rows.concat())
+/// A range of places of rows of the same length.
+fn table(rows: &[Vec<i64>], places: impl SliceIndex<[i64], Output = [i64]> + Clone) -> Result<Array, Diag> {
+    let parts: Vec<&[i64]> = rows.iter().map(|row| &row[places.clone()]).collect();
+    Array::from_vec([rows.len(), parts.first().map_or(0, |part| part.len())], parts.concat())
 }
 
 fn check(prompts: &[&[u32]], room: Room) -> Result<(), Error> {

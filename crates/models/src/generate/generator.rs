@@ -1,6 +1,6 @@
 //! From a prompt to the text that follows: a folder's tokeniser, model and options.
 
-use graver_hub::{Folder, Growing, Tokenizer};
+use graver_hub::{ChatTemplate, Folder, Growing, Message, Tokenizer};
 use graver_ir::{Diag, Error};
 use graver_trace::Device;
 
@@ -79,7 +79,35 @@ impl Generator {
     /// If there is room for several texts, or as [`Decoder::generate`]; each piece may be an error, which is the last.
     pub fn stream(&mut self, prompt: &str, options: &Generation) -> Result<Pieces<'_>, Error> {
         let ids = self.tokenizer.ids(prompt)?;
-        let text = self.tokenizer.growing(&self.decoder.beginning(&ids));
+        self.pieces(&ids, options)
+    }
+
+    /// What the model answers in a conversation, in pieces as they come. What was said before the last answer is in the cache still, and is
+    /// not read again.
+    ///
+    /// ```no_run
+    /// use graver_models::{Generator, Room, hub::{Folder, Message}};
+    /// let folder = Folder::open("SmolLM2-135M-Instruct")?;
+    /// let (template, mut said) = (folder.chat_template()?, vec![Message::system("Answer in one sentence.")]);
+    /// let mut generator = Generator::of_folder(&folder, Room { texts: 1, tokens: 1000 }, &graver::cpu())?;
+    /// let options = generator.options().clone();
+    /// for line in ["What is a graver?", "And a burin?"] {
+    ///     said.push(Message::user(line));
+    ///     let answer: String = generator.answer(&template, &said, &options)?.collect::<Result<_, _>>()?;
+    ///     said.push(Message::assistant(answer));
+    /// }
+    /// # Ok::<(), graver_ir::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the template refuses the conversation, and as [`Generator::stream`].
+    pub fn answer(&mut self, template: &ChatTemplate, messages: &[Message], options: &Generation) -> Result<Pieces<'_>, Error> {
+        let ids = self.tokenizer.bare_ids(&template.prompt(messages)?)?;
+        self.pieces(&ids, options)
+    }
+
+    fn pieces(&mut self, ids: &[u32], options: &Generation) -> Result<Pieces<'_>, Error> {
+        let text = self.tokenizer.growing(&self.decoder.beginning(ids));
         let tokens = self.decoder.generate(&[ids], options)?;
         Ok(Pieces { text, tokens })
     }

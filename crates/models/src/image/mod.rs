@@ -1,7 +1,13 @@
-//! Classifiers of images: ViT and ResNet. Images are `f32[batch, channels, height, width]`, already scaled as the model wants them.
+//! Classifiers of images, ViT and ResNet, over `f32[batch, channels, height, width]`; and pictures as such images.
 
+mod picture;
+mod processor;
+mod resample;
 mod resnet;
 mod vit;
 
+pub use picture::Picture;
+pub use processor::{ImageProcessor, ImageSize};
+pub use resample::Filter;
 pub use resnet::{ResNet, ResNetClassifier, ResNetConfig, ResNetLayer};
 pub use vit::{Vit, VitClassifier, VitConfig};

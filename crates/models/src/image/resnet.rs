@@ -43,6 +43,8 @@ pub struct ResNetConfig {
     /// The names of classes.
     #[serde(default)]
     pub id2label: Labels,
+    /// Whether classes exclude each other.
+    pub problem_type: Option<String>,
 }
 
 impl Configuration for ResNetConfig {

@@ -26,6 +26,8 @@ pub struct VitConfig {
     pub hidden_act: Activation,
     /// The probability of dropping in training.
     pub hidden_dropout_prob: f64,
+    /// The probability of looking past a patch in training.
+    pub attention_probs_dropout_prob: f64,
     /// What norms add to variances.
     pub layer_norm_eps: f64,
     /// The side of images.
@@ -44,6 +46,8 @@ pub struct VitConfig {
     /// The names of classes.
     #[serde(default)]
     pub id2label: Labels,
+    /// Whether classes exclude each other.
+    pub problem_type: Option<String>,
     /// Whether a dense layer of the first row follows the body.
     #[serde(skip)]
     pub pooler: bool,
@@ -54,8 +58,8 @@ impl Configuration for VitConfig {
         "vit",
         r#"{
             "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072,
-            "hidden_act": "gelu", "hidden_dropout_prob": 0.0, "layer_norm_eps": 1e-12, "image_size": 224, "patch_size": 16,
-            "num_channels": 3, "qkv_bias": true, "pooler_act": "tanh"
+            "hidden_act": "gelu", "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "layer_norm_eps": 1e-12,
+            "image_size": 224, "patch_size": 16, "num_channels": 3, "qkv_bias": true, "pooler_act": "tanh"
         }"#,
     )];
 
@@ -126,7 +130,7 @@ impl Block {
             down: linear(inner, width, init),
             layernorm_before: norm(init),
             layernorm_after: norm(init),
-            heads: Heads::new(config.num_attention_heads),
+            heads: Heads::new(config.num_attention_heads).dropout(config.attention_probs_dropout_prob),
             activation: config.hidden_act,
             dropout: Dropout::new(config.hidden_dropout_prob),
         }

@@ -44,6 +44,9 @@ pub struct TextConfig {
     /// The probability of dropping in training.
     #[serde(alias = "dropout")]
     pub hidden_dropout_prob: f64,
+    /// The probability of looking past a token in training.
+    #[serde(alias = "attention_dropout")]
+    pub attention_probs_dropout_prob: f64,
     /// The rows of the table of positions.
     pub max_position_embeddings: usize,
     /// How many kinds of text are told apart; 0 where there is no such table.
@@ -68,19 +71,19 @@ pub struct TextConfig {
 
 const BERT: &str = r#"{
     "vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072,
-    "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "max_position_embeddings": 512, "type_vocab_size": 2,
-    "layer_norm_eps": 1e-12, "pad_token_id": 0, "tie_word_embeddings": true, "position_embedding_type": "absolute"
+    "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "max_position_embeddings": 512,
+    "type_vocab_size": 2, "layer_norm_eps": 1e-12, "pad_token_id": 0, "tie_word_embeddings": true, "position_embedding_type": "absolute"
 }"#;
 
 const ROBERTA: &str = r#"{
     "vocab_size": 50265, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072,
-    "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "max_position_embeddings": 512, "type_vocab_size": 2,
-    "layer_norm_eps": 1e-12, "pad_token_id": 1, "tie_word_embeddings": true, "position_embedding_type": "absolute"
+    "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "max_position_embeddings": 512,
+    "type_vocab_size": 2, "layer_norm_eps": 1e-12, "pad_token_id": 1, "tie_word_embeddings": true, "position_embedding_type": "absolute"
 }"#;
 
 const DISTILBERT: &str = r#"{
     "vocab_size": 30522, "dim": 768, "n_layers": 6, "n_heads": 12, "hidden_dim": 3072,
-    "activation": "gelu", "dropout": 0.1, "max_position_embeddings": 512, "type_vocab_size": 0,
+    "activation": "gelu", "dropout": 0.1, "attention_dropout": 0.1, "max_position_embeddings": 512, "type_vocab_size": 0,
     "layer_norm_eps": 1e-12, "pad_token_id": 0, "tie_word_embeddings": true, "position_embedding_type": "absolute"
 }"#;
 
@@ -122,7 +125,7 @@ impl TextConfig {
     /// Whether a text may be of several classes, or of none.
     #[must_use]
     pub fn is_multi_label(&self) -> bool {
-        self.id2label.names().len() == 1 || self.problem_type.as_deref() == Some("multi_label_classification")
+        self.id2label.are_independent(self.problem_type.as_deref())
     }
 
     /// The position of the first token: RoBERTa counts from behind the padding's number.

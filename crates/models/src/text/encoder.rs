@@ -126,7 +126,7 @@ impl TextLayer {
             up: linear(width, inner, init),
             down: linear(inner, width, init),
             norm: norm(config, init),
-            heads: Heads::new(config.num_attention_heads),
+            heads: Heads::new(config.num_attention_heads).dropout(config.attention_probs_dropout_prob),
             activation: config.hidden_act,
             dropout: Dropout::new(config.hidden_dropout_prob),
             paths: config.model_type.paths(),

@@ -28,6 +28,9 @@ fn the_llama_family() -> Result<(), Error> {
     check::<Llama>("llama")?;
     check::<Llama>("llama3")?;
     check::<Llama>("yarn")?;
+    // One call within the length that the model is for, and one beyond it.
+    check::<Llama>("dynamic")?;
+    check::<Llama>("longrope")?;
     check::<Llama>("mistral")?;
     check::<Llama>("qwen2")
 }

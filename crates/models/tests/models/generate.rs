@@ -76,7 +76,7 @@ fn t5_as_in_transformers() -> Result<(), Error> {
 /// Shared heads, turned positions, windows narrower than the text.
 #[test]
 fn the_llama_family_as_in_transformers() -> Result<(), Error> {
-    ["llama", "llama3", "mistral", "qwen2"].into_iter().try_for_each(|case| {
+    ["llama", "llama3", "dynamic", "longrope", "mistral", "qwen2"].into_iter().try_for_each(|case| {
         let model = model::<Llama>(case);
         as_transformers(case, |room| Decoder::new(&model, room, &cpu()))
     })

@@ -36,6 +36,22 @@ fn embeddings_behind_dense_layers() -> Result<(), Error> {
     Ok(())
 }
 
+/// One compiled function for any number of texts.
+#[test]
+fn any_number_of_texts_is_embedded() -> Result<(), Error> {
+    let embedder = Embedder::of_folder(&Reference::of("sentence").folder, &cpu())?;
+    let one = |text: &str| Ok::<_, Error>(embedder.embed(&[text])?.to_f64());
+    for count in [1, 3, 7] {
+        let texts: Vec<&str> = TEXTS.iter().chain(&["", "Ink"]).copied().cycle().take(count).collect();
+        let rows = embedder.embed(&texts)?;
+        assert_eq!(rows.shape(), [count, 32]);
+        for (text, row) in texts.iter().zip(rows.to_f64().chunks(32)) {
+            assert!(one(text)?.iter().zip(row).all(|(x, y)| (x - y).abs() < 1e-6), "{text:?} beside {count} others");
+        }
+    }
+    Ok(())
+}
+
 /// Byte-level BPE, padding with another number than 0.
 #[test]
 fn classes_of_texts() -> Result<(), Error> {

@@ -9,6 +9,8 @@ import pathlib
 import shutil
 import sys
 
+import numpy
+import PIL.Image
 import tokenizers
 import torch
 import transformers
@@ -126,12 +128,20 @@ def continued(case, model):
 
 
 def llama(kind=transformers.LlamaConfig, **more):
-    return kind(**SMALL, num_key_value_heads=2, max_position_embeddings=16, **more)
+    return kind(**SMALL | dict(num_key_value_heads=2, max_position_embeddings=16) | more)
 
 
 LLAMA3 = dict(
     rope_type="llama3", rope_theta=100.0, factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
     original_max_position_embeddings=16,
+)
+
+
+# Both from 6 positions on, which the texts exceed.
+DYNAMIC = dict(rope_type="dynamic", rope_theta=100.0, factor=4.0)
+
+LONGROPE = dict(
+    rope_type="longrope", rope_theta=100.0, short_factor=[1.0, 1.3], long_factor=[1.7, 3.0], original_max_position_embeddings=6,
 )
 
 
@@ -148,6 +158,66 @@ def images(case, model, seed, side, outputs):
         result = model(pixel_values=pixels)
         expected |= {f"{call}.images": pixels} | {f"{call}.{name}": getattr(result, name) for name in outputs}
     write(case, model, expected)
+
+
+def photograph(height, width, channels):
+    """Waves, edges and noise."""
+    random = numpy.random.default_rng(31)
+    y, x, c = numpy.mgrid[0:height, 0:width, 0:channels]
+    wave = 127 + 120 * numpy.sin(x / (3 + c) + y / 5) * numpy.cos(y / (4 + c))
+    wave[height // 3 : height // 2, width // 4 : width // 2] = [255, 0, 40][:channels]
+    return (wave + random.normal(0, 12, wave.shape)).clip(0, 255).astype(numpy.uint8)
+
+
+# Transformers' processors by the class that makes them, with what their files say.
+PROCESSORS = {
+    "vit": ("ViT", dict(size=dict(height=9, width=12))),
+    "old": ("ViT", dict(size=7, resample=3, image_mean=[0.2, 0.3, 0.4], image_std=[0.3, 0.2, 0.1])),
+    "raw": ("ViT", dict(size=dict(height=8, width=8), resample=1, do_rescale=False, do_normalize=False)),
+    "boxes": ("ViT", dict(size=dict(height=5, width=60), resample=4, do_normalize=False)),
+    "deit": ("DeiT", dict(size=dict(height=14, width=13), crop_size=dict(height=9, width=10))),
+    "convnext": ("ConvNext", dict(size=dict(shortest_edge=10), crop_pct=0.8)),
+    "clip": ("CLIP", dict(size=dict(shortest_edge=8), crop_size=dict(height=11, width=7))),
+    "bit": ("Bit", dict(do_resize=False, crop_size=10)),
+}
+
+
+def pictures(case):
+    """Pictures, and what processors make of them: by Pillow, and by torchvision, which rounds otherwise."""
+    folder = HERE / case
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    PIL.Image.fromarray(photograph(31, 40, 3)).save(folder / "colours.png")
+    PIL.Image.fromarray(photograph(6, 7, 1)[..., 0]).save(folder / "grey.png")
+    turned = PIL.Image.Exif()
+    turned[0x112] = 6
+    PIL.Image.fromarray(photograph(31, 40, 3)).save(folder / "turned.jpg", quality=90, subsampling=0, exif=turned)
+    expected, files = {}, {}
+    for name, (kind, said) in PROCESSORS.items():
+        files[name] = dict(image_processor_type=f"{kind}ImageProcessor", **said)
+        backends = {"pillow": "Pil"} if name == "boxes" else {"pillow": "Pil", "torchvision": ""}
+        for backend, suffix in backends.items():
+            processor = getattr(transformers, f"{kind}ImageProcessor{suffix}")(**said)
+            for picture in ["colours.png", "grey.png", "turned.jpg"]:
+                opened = transformers.image_utils.load_image(str(folder / picture))
+                pixels = processor(opened, return_tensors="pt")["pixel_values"]
+                expected[f"{name}.{picture}.{backend}"] = pixels.float().contiguous()
+    (folder / "processors.json").write_text(json.dumps(files, indent=1))
+    save_file(expected, folder / "expected.safetensors")
+    print(case, {name: list(value.shape) for name, value in expected.items()})
+
+
+def pictured(case, kind, **said):
+    """Beside a case that is there: its processor's file, and the classes of pictures."""
+    folder = HERE / case
+    processor = getattr(transformers, f"{kind}ImageProcessorPil")(**said)
+    processor.save_pretrained(folder)
+    model = transformers.AutoModelForImageClassification.from_pretrained(folder)
+    found = transformers.pipeline("image-classification", model=model, image_processor=processor)
+    names = ["colours.png", "grey.png"]
+    classes = {name: {each["label"]: each["score"] for each in found(str(HERE / "pictures" / name))} for name in names}
+    (folder / "classes.json").write_text(json.dumps(classes, indent=1))
+    print(case, classes)
 
 
 def vit(**more):
@@ -200,7 +270,12 @@ def sentence(case, modes, seed, dense=()):
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
     trainer = tokenizers.trainers.WordPieceTrainer(vocab_size=80, special_tokens=special, show_progress=False)
     model = tokenizers.models.WordPiece(unk_token="[UNK]")
-    tokenizer = trained(model, trainer, tokenizers.pre_tokenizers.BertPreTokenizer(), "[CLS]", "[SEP]")
+    kept = HERE / case / "tokenizer.json"
+    # The trainer numbers equally frequent pieces by chance: what is there stays as it is.
+    tokenizer = (
+        tokenizers.Tokenizer.from_file(str(kept)) if kept.exists()
+        else trained(model, trainer, tokenizers.pre_tokenizers.BertPreTokenizer(), "[CLS]", "[SEP]")
+    )
     config = transformers.BertConfig(**SMALL | dict(vocab_size=tokenizer.get_vocab_size()), max_position_embeddings=16)
     model = randomised(transformers.BertModel(config), seed)
     given = texts_in(tokenizer, "[PAD]", 10)
@@ -286,6 +361,134 @@ def generate(case):
     print(case, texts, end)
 
 
+# Templates of conversations that have between them what templates use, written as people write them.
+TEMPLATES = {
+    "marked": """{{ bos_token }}{% for message in messages %}
+    {{- '<|' + message['role'] + '|>' + message['content'] | trim + eos_token }}
+{% endfor %}
+{% if add_generation_prompt %}
+    {{- '<|assistant|>' }}
+{% endif %}
+""",
+    "lines": """{% for message in messages %}
+<|{{ message.role }}|>
+{{ message.content }}
+{% if loop.last and add_generation_prompt %}
+<|assistant|>
+{% endif %}
+{% endfor %}""",
+    "strict": """{%- if messages[0]['role'] == 'system' -%}
+    {%- set system = messages[0]['content'].strip() + '\n\n' -%}
+    {%- set rest = messages[1:] -%}
+{%- else -%}
+    {%- set system = '' -%}
+    {%- set rest = messages -%}
+{%- endif -%}
+{{- bos_token -}}
+{%- for message in rest -%}
+    {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) -%}
+        {{- raise_exception('roles must alternate: user, assistant, user, ..') -}}
+    {%- endif -%}
+    {%- if message['role'] == 'user' -%}
+        {{- '[ASK] ' + (system if loop.first else '') + message['content'] + ' [/ASK]' -}}
+    {%- else -%}
+        {{- ' ' + message['content'] + eos_token -}}
+    {%- endif -%}
+{%- endfor -%}""",
+    "thinking": """{%- set seen = namespace(last=-1, count=0) %}
+{%- for message in messages[::-1] %}
+    {%- if message.role == 'user' and seen.last < 0 %}{% set seen.last = messages|length - 1 - loop.index0 %}{% endif %}
+{%- endfor %}
+{%- macro part(item) %}<{{ item.type | upper }}:{{ item.text if item.type == 'text' else item | tojson }}>{% endmacro %}
+{%- for message in messages %}
+    {%- if message.content is string %}
+        {%- set text = message.content %}
+    {%- elif message.content is none %}
+        {%- set text = '' %}
+    {%- else %}
+        {%- set text %}{% for item in message.content %}{{ part(item) }}{% endfor %}{% endset %}
+    {%- endif %}
+    {%- if '</think>' in text and loop.index0 < seen.last %}
+        {%- set text = text.split('</think>')[-1].lstrip('\n') %}
+    {%- endif %}
+    {%- set seen.count = seen.count + text.split() | length %}
+    {{- loop.index ~ ' ' ~ message.role.title() ~ ': ' ~ text.rstrip() }}
+    {%- if message.tool_calls is defined and message.tool_calls %}
+        {%- for call in message.tool_calls %}
+            {{- '\n' + call.name + '(' + call.arguments | tojson(indent=2) + ')' }}
+            {%- if not loop.last %}{{ ';' }}{% else %}{% break %}{% endif %}
+        {%- endfor %}
+    {%- endif %}
+    {{- '\n' if not loop.last else '' }}
+{%- endfor %}
+{%- if add_generation_prompt and not messages[-1].content.startswith('#') %}
+    {{- '\n' ~ seen.count ~ ' words; ' ~ ['a', 'b'] | join('/') ~ (tools is none) ~ ':' }}
+{%- endif %}
+""",
+}
+
+CONVERSATIONS = {
+    "short": [dict(role="user", content="  Ink fills them ")],
+    "long": [
+        dict(role="system", content="A graver cuts lines.\n"), dict(role="user", content="Ink <b>fills</b> 'them' & \"more\""),
+        dict(role="assistant", content="<think>what?\nwell</think>\n\nthe press"), dict(role="user", content="again\n"),
+    ],
+    "wrong": [dict(role="user", content="#one"), dict(role="user", content="#two")],
+    "parts": [
+        dict(role="user", content=[dict(type="text", text="see"), dict(type="image", url="<ü>'&.png")]),
+        dict(role="assistant", content=None, tool_calls=[dict(name="press", arguments=dict(copies=[1, 2.5, True], paper="ü<"))]),
+        dict(role="user", content="#thanks"),
+    ],
+}
+
+
+def chat(case):
+    """A LLaMA whose tokeniser has a template, what it answers, and what templates make of conversations."""
+    special = ["<s>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=290, special_tokens=special, show_progress=False,
+        initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
+    )
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    # A plain text gets one; a conversation has its own.
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    small = SMALL | dict(vocab_size=tokenizer.get_vocab_size(), num_hidden_layers=1)
+    config = transformers.LlamaConfig(**small, max_position_embeddings=160, bos_token_id=0, eos_token_id=1)
+    model = randomised(transformers.LlamaForCausalLM(config), 32)
+    with torch.no_grad():
+        model.model.embed_tokens.weight.mul_(4)
+    write(case, model, {})
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="<|end|>")
+    fast.chat_template = TEMPLATES["marked"]
+    fast.save_pretrained(HERE / case)
+    said, answers = CONVERSATIONS["long"][:2], []
+    for more in CONVERSATIONS["long"][3:] + [dict(role="user", content="and again")] + [None]:
+        ids = fast.apply_chat_template(said, add_generation_prompt=True, tokenize=True, return_dict=False)
+        tokens = generated(model, [ids], max_new_tokens=12, eos_token_id=[1, 200])["tokens"][0].tolist()
+        answers.append(dict(prompt=ids, tokens=tokens, text=fast.decode(tokens, skip_special_tokens=True)))
+        said = said + [dict(role="assistant", content=answers[-1]["text"]), more]
+    texts = {}
+    for name, template in TEMPLATES.items():
+        for which, conversation in CONVERSATIONS.items():
+            if which == "parts" and name in ("marked", "lines"):
+                # They take texts alone, and would write lists as Python does.
+                continue
+            for kind, prompt in {"prompt": True, "transcript": False}.items():
+                try:
+                    text = fast.apply_chat_template(conversation, chat_template=template, add_generation_prompt=prompt, tokenize=False)
+                except Exception as error:
+                    text = dict(error=str(error))
+                texts[f"{name}.{which}.{kind}"] = text
+    (HERE / case / "generation_config.json").write_text(json.dumps(dict(max_new_tokens=12, eos_token_id=[1, 200])))
+    written = dict(templates=TEMPLATES, conversations=CONVERSATIONS, texts=texts, answers=answers)
+    (HERE / case / "chat.json").write_text(json.dumps(written, indent=1, ensure_ascii=False))
+    (HERE / case / "expected.safetensors").unlink()
+    print(case, json.dumps(texts, indent=1), answers)
+
+
 def picking(case):
     """The probabilities by which tokens are drawn, as the options say."""
     shutil.rmtree(HERE / case, ignore_errors=True)
@@ -343,6 +546,10 @@ CASES = {
         c, transformers.LlamaForCausalLM(llama(rope_parameters=LLAMA3, tie_word_embeddings=True, attention_bias=True)), 15
     ),
     "yarn": lambda c: causal(c, transformers.LlamaForCausalLM(llama(rope_parameters=YARN)), 29),
+    "dynamic": lambda c: causal(
+        c, transformers.LlamaForCausalLM(llama(rope_parameters=DYNAMIC, max_position_embeddings=6)), 33
+    ),
+    "longrope": lambda c: causal(c, transformers.LlamaForCausalLM(llama(rope_parameters=LONGROPE)), 34),
     "mistral": lambda c: causal(
         c, transformers.MistralForCausalLM(llama(transformers.MistralConfig, sliding_window=4, head_dim=6)), 16
     ),
@@ -355,12 +562,16 @@ CASES = {
     "resnet_basic": lambda c: images(
         c, transformers.ResNetForImageClassification(resnet(layer_type="basic", downsample_in_first_stage=True, hidden_act="gelu")), 21, 32, ["logits"]
     ),
+    "pictures": pictures,
+    "vit_class+": lambda c: pictured("vit_class", "ViT", size=dict(height=8, width=8)),
+    "resnet+": lambda c: pictured("resnet", "ConvNext", size=dict(shortest_edge=32)),
     "sentence": lambda c: sentence(c, ["cls_token", "mean_tokens"], 24),
     "sentence_dense": lambda c: sentence(
         c, ["max_tokens", "weightedmean_tokens", "lasttoken"], 30, [((48, 12), True, "Tanh"), ((12, 8), False, "ReLU")]
     ),
     "classify": classify,
     "generate": generate,
+    "chat": chat,
     "picking": picking,
     "t5": lambda c: t5(c, 22),
     "t5_gated": lambda c: t5(c, 23, feed_forward_proj="gated-gelu", tie_word_embeddings=False),

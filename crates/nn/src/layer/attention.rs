@@ -64,12 +64,13 @@ pub struct Heads {
     keys: usize,
     rotary: Option<Rotary>,
     scale: Option<f64>,
+    dropout: f64,
 }
 
 impl Heads {
     /// So many heads.
     pub const fn new(heads: usize) -> Self {
-        Self { queries: heads, keys: heads, rotary: None, scale: None }
+        Self { queries: heads, keys: heads, rotary: None, scale: None, dropout: 0.0 }
     }
 
     /// So many heads of keys and values, each of which serves several of the queries': Ainslie et al. (2023), "GQA".
@@ -90,6 +91,12 @@ impl Heads {
         self
     }
 
+    /// In training a query looks past each key with this probability.
+    pub const fn dropout(mut self, probability: f64) -> Self {
+        self.dropout = probability;
+        self
+    }
+
     /// Attention of `q: [batch, queries, heads * d]` over `k: [batch, keys, heads' * d]` and `v: [batch, keys, heads' * e]`:
     /// `[batch, queries, heads * e]`.
     #[must_use]
@@ -105,8 +112,8 @@ impl Heads {
     pub fn attend_from(&self, past: Option<Past<'_>>, q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor {
         let (q, k, v) = (split(q, self.queries), split(k, self.keys), split(v, self.keys));
         // The last of both are at the same time.
-        let start = past.map_or(0.into(), |past| past.length);
-        let (q, k) = (self.turned(q, k.dim(-2) - q.dim(-2) + start), self.turned(k, start));
+        let (start, begins) = past.map_or((0.into(), None), |past| (past.length, past.begins));
+        let (q, k) = (self.turned(q, k.dim(-2) - q.dim(-2) + start, begins), self.turned(k, start, begins));
         let (k, v) = past.map_or((k, v), |past| past.extend(k, v));
         self.attend_heads(q, k, v, mask)
     }
@@ -116,14 +123,17 @@ impl Heads {
     #[track_caller]
     pub fn attend_over(&self, past: Past<'_>, q: Tensor, mask: Mask) -> Tensor {
         let q = split(q, self.queries);
-        let q = self.turned(q, past.length - q.dim(-2));
+        let q = self.turned(q, past.length - q.dim(-2), past.begins);
         let (k, v) = past.read();
         self.attend_heads(q, k, v, mask)
     }
 
     #[track_caller]
     fn attend_heads(&self, q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor {
-        let mut options = self.scale.map_or(Attention::new(), |scale| Attention::new().scale(scale));
+        let mut options = Attention::new().dropout(self.dropout);
+        if let Some(scale) = self.scale {
+            options = options.scale(scale);
+        }
         if mask.causal {
             options = options.causal();
         }
@@ -139,13 +149,12 @@ impl Heads {
         KvCache::new(batch, self.keys, capacity, features / self.keys, dtype)
     }
 
-    /// Heads turned by their positions, the first of which is `start`.
+    /// Heads turned by their positions, the first of which is `start`, counted from where each sequence begins.
     #[track_caller]
-    fn turned(&self, x: Tensor, start: Size) -> Tensor {
-        match &self.rotary {
-            Some(rotary) => rotary.forward(x, arange(x.dim(-2), DType::I64) + start),
-            None => x,
-        }
+    fn turned(&self, x: Tensor, start: Size, begins: Option<Tensor>) -> Tensor {
+        let Some(rotary) = &self.rotary else { return x };
+        let positions = arange(x.dim(-2), DType::I64) + start;
+        rotary.forward(x, begins.map_or(positions, |begins| positions - begins.unsqueeze(-1).unsqueeze(-1)))
     }
 }
 
@@ -164,7 +173,7 @@ fn join(x: Tensor) -> Tensor {
 /// Attention of several heads over a sequence, its own or another: Vaswani et al. (2017), "Attention is all you need".
 ///
 /// Parameters: `in_proj_weight: [(heads + 2 * heads of keys) * d, width]`, rows for queries, keys and values after one another,
-/// `in_proj_bias`, `out_proj.weight: [width, width]`, `out_proj.bias`. In training no share of attention is dropped.
+/// `in_proj_bias`, `out_proj.weight: [width, width]`, `out_proj.bias`.
 ///
 /// ```
 /// use graver_nn::{Init, Mask, MultiHeadAttention};
@@ -266,6 +275,12 @@ impl MultiHeadAttentionOptions {
     /// Queries and keys are turned by their positions; they are not by default.
     pub fn rotary(mut self, rotary: Rotary) -> Self {
         self.heads = self.heads.rotary(rotary);
+        self
+    }
+
+    /// In training a query looks past each key with this probability, 0 by default.
+    pub fn dropout(mut self, probability: f64) -> Self {
+        self.heads = self.heads.dropout(probability);
         self
     }
 

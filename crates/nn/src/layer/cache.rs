@@ -34,9 +34,17 @@ pub struct Past<'c> {
     pub cache: &'c KvCache,
     /// How many positions there are already.
     pub length: Size,
+    /// Where each sequence begins, if not all do at the first position.
+    pub(super) begins: Option<Tensor>,
 }
 
 impl Past<'_> {
+    /// Sequences begin at these positions, `i64[batch]`, and turns are counted from there.
+    pub const fn begins(mut self, begins: Tensor) -> Self {
+        self.begins = Some(begins);
+        self
+    }
+
     /// [`KvCache::extend`] behind those that live.
     #[track_caller]
     pub(super) fn extend(self, keys: Tensor, values: Tensor) -> (Tensor, Tensor) {
@@ -68,7 +76,7 @@ impl KvCache {
 
     /// The cache with so many positions that live: what attention goes on from.
     pub fn after(&self, length: impl Into<Size>) -> Past<'_> {
-        Past { cache: self, length: length.into() }
+        Past { cache: self, length: length.into(), begins: None }
     }
 
     /// Puts `[batch, heads, t, width]` behind the first `past` positions, and gives all `past + t` of them, keys and values. More than there is

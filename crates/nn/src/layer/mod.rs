@@ -33,7 +33,7 @@ pub use linear::{Linear, LinearOptions};
 pub use norm::{GroupNorm, GroupNormOptions, LastAxes, LayerNorm, LayerNormOptions, RmsNorm, RmsNormOptions};
 pub use pool::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
 pub use recurrent::{Gru, Lstm, RecurrentOptions, RecurrentWeights};
-pub use rotary::Rotary;
+pub use rotary::{Longer, Rotary};
 pub use sequential::Sequential;
 pub use transformer::{TransformerDecoderLayer, TransformerEncoderLayer, TransformerOptions};
 

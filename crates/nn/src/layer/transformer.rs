@@ -62,6 +62,7 @@ pub struct TransformerOptions<L> {
     heads: usize,
     hidden: usize,
     eps: f64,
+    attention_dropout: f64,
     residual: Residual,
     make: fn(Self, &mut Init) -> L,
 }
@@ -149,7 +150,7 @@ impl TransformerDecoderLayer {
 impl<L> TransformerOptions<L> {
     const fn new(width: usize, heads: usize, hidden: usize, make: fn(Self, &mut Init) -> L) -> Self {
         let residual = Residual { norm_first: false, activation: Activation::Relu, dropout: Dropout::new(0.1) };
-        Self { width, heads, hidden, eps: 1e-5, residual, make }
+        Self { width, heads, hidden, eps: 1e-5, attention_dropout: 0.1, residual, make }
     }
 
     /// The function between the dense layers: relu by default.
@@ -158,9 +159,15 @@ impl<L> TransformerOptions<L> {
         self
     }
 
-    /// The probability of dropping parts' results in training: 0.1 by default.
+    /// The probability of dropping parts' results, and keys that a query looks at, in training: 0.1 by default.
     pub const fn dropout(mut self, probability: f64) -> Self {
         self.residual.dropout = Dropout::new(probability);
+        self.attention_dropout(probability)
+    }
+
+    /// Another probability for keys alone. At 0 scores need not be kept in training.
+    pub const fn attention_dropout(mut self, probability: f64) -> Self {
+        self.attention_dropout = probability;
         self
     }
 
@@ -185,7 +192,7 @@ impl<L> TransformerOptions<L> {
     }
 
     fn attention(&self, init: &mut Init) -> MultiHeadAttention {
-        MultiHeadAttention::new(self.width, self.heads).init(init)
+        MultiHeadAttention::new(self.width, self.heads).dropout(self.attention_dropout).init(init)
     }
 
     fn norm(&self, init: &mut Init) -> LayerNorm {

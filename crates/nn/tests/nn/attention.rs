@@ -1,9 +1,9 @@
 //! Attention and blocks of transformers against PyTorch's results for weights that both sides know.
 
-use graver_nn::{Activation, Init, Mask, MultiHeadAttention, Rotary, TransformerDecoderLayer, TransformerEncoderLayer};
-use graver_trace::{Array, DType, Error, Module, Tensor, arange, scalar, spec, trace};
+use graver_nn::{Activation, Heads, Init, Mask, MultiHeadAttention, Rotary, TransformerDecoderLayer, TransformerEncoderLayer};
+use graver_trace::{Array, DType, Error, Module, Tensor, arange, concat, scalar, spec, step, trace, value_and_grad};
 
-use crate::common::{close, floats, ints, ramp, run};
+use crate::common::{close, error, floats, ints, ramp, run, run_over};
 
 fn init() -> Init {
     Init::seed(0)
@@ -170,4 +170,38 @@ fn attention_is_the_composite() {
     let is_attention = |name: &str| name.strip_prefix("attend_causal.").is_some();
     let attentions = traced.module().functions.values().filter(|function| is_attention(&function.name)).count();
     assert_eq!(attentions, 1, "both blocks call one function");
+}
+
+/// A query looks past a quarter of the keys, others in each head and in each step, and the more at those that are left; so does its
+/// derivative. Heads that share keys have their own.
+#[test]
+fn keys_are_dropped_in_training() -> Result<(), Error> {
+    let heads = Heads::new(4).keys(2).dropout(0.25);
+    let specs = || (spec::<f32>((2, "queries", 4)), spec::<f32>((2, "keys", 2)), spec::<f32>((2, "keys", 40)));
+    // Queries look at all keys alike, and each value is one key: what comes out is the shares.
+    let (q, k) = (floats([2, 30, 4], ramp(240)), floats([2, 20, 2], vec![0.0; 80]));
+    let one = |key: usize| (0..40).map(move |place| f64::from(u8::from(place % 20 == key)));
+    let v = floats([2, 20, 40], (0..40).flat_map(|row| one(row % 20)));
+    let attend = |(q, k, v): (Tensor, Tensor, Tensor)| heads.attend(q, k, v, Mask::none());
+    let traced = step(specs(), attend).seed(9).trace()?;
+    let (y, after) = run_over(&traced, (&q, &k, &v), &traced.state())?;
+    assert!(y.to_f64().iter().all(|x| *x == 0.0 || (x - 0.05 / 0.75).abs() < 1e-6));
+    let zeros = y.to_f64().iter().filter(|x| **x == 0.0).count();
+    // Six standard deviations of a binomial count: 6 * sqrt(4800 * 0.25 * 0.75) = 180.
+    assert!(zeros.abs_diff(1200) < 180, "{zeros} zeros");
+    let rows: Vec<Vec<f64>> = y.to_f64().chunks(20).map(<[f64]>::to_vec).collect();
+    assert!(rows.windows(2).all(|pair| pair[0] != pair[1]), "heads and queries drop other keys");
+    assert_ne!(run_over(&traced, (&q, &k, &v), &after)?.0, y, "the next step drops others");
+    let whole = run(attend, specs(), (&q, &k, &v))?;
+    assert!(whole.to_f64().iter().all(|x| (x - 0.05).abs() < 1e-6), "nothing is dropped in evaluation");
+    // What is linear in the values is the sum of their gradients' products with them.
+    let by_values =
+        |(q, k, v): (Tensor, Tensor, Tensor)| value_and_grad(v, |v| (attend((q, k, v)) * concat(&[q; 20], -1)).sum(..));
+    let traced = step(specs(), by_values).seed(9).trace()?;
+    let ((loss, grad), _) = run_over(&traced, (&q, &k, &v), &traced.state())?;
+    let sum: f64 = grad.to_f64().iter().zip(v.to_f64()).map(|(x, y)| x * y).sum();
+    assert!((loss.item()? - sum).abs() < 1e-3 * sum.abs(), "{loss:?} is not {sum}");
+    let wrong = error(|(q, k, v)| Heads::new(4).keys(2).dropout(1.5).attend(q, k, v, Mask::none()), specs());
+    assert!(wrong.contains("attention: the probability must be in 0..=1, got 1.5"), "{wrong}");
+    Ok(())
 }

@@ -5,11 +5,12 @@
 use graver_ir::op::{Attend, AttendPart, Composite, ReduceKind};
 use graver_ir::{DType, Dim, FuncId, Op, ScalarFn, Shape, Type};
 
-use super::composite::{one, tagged};
+use super::composite::{one, softmax, tagged};
 use super::contract::matmul;
 use super::index::{iota_of, size_like};
 use super::map::{broadcast_pair, like, map, narrow, stretch, widen};
 use super::movement::{reshape_to, transpose};
+use super::random::dropout;
 use super::reduce::{Keep, reduce};
 use crate::call::{call, call_with, function};
 use crate::context::{Traced, emit};
@@ -20,6 +21,14 @@ use crate::tensor::{Axes, Tensor};
 pub(super) fn attend(args: &[Tensor], causal: bool) -> Traced {
     let vjp = derivative(args, causal)?;
     one(call_with(part(AttendPart::Forward, causal), Some(vjp), args, |args| forward(args, causal)))
+}
+
+/// [`attend`] where shares are dropped at random: no composite, its derivative is that of its parts.
+#[track_caller]
+pub(super) fn attend_dropped(args: &[Tensor], causal: bool, probability: f64) -> Traced {
+    let scores = Scores::of(args[0], args[1], args.get(3).copied(), causal)?;
+    let shares = dropout(softmax(scores.values)?, probability)?;
+    scores.by_keys(narrow(shares, args[0].ty()?.dtype)?, args[2])
 }
 
 fn part(part: AttendPart, causal: bool) -> crate::call::Named {

@@ -5,6 +5,7 @@ use graver_ir::{Dim, ScalarFn, Type};
 use super::attend;
 use super::composite::{floats, with_number};
 use super::map::same_dtype;
+use super::random::is_dropped;
 use crate::context::{Traced, done, wrong};
 use crate::tensor::Tensor;
 
@@ -13,13 +14,14 @@ use crate::tensor::Tensor;
 pub struct Attention {
     causal: bool,
     scale: Option<f64>,
+    dropout: f64,
 }
 
 impl Attention {
     /// Every query sees every key; scores are divided by the root of the width.
     #[must_use]
     pub const fn new() -> Self {
-        Self { causal: false, scale: None }
+        Self { causal: false, scale: None, dropout: 0.0 }
     }
 
     /// The last query sees every key, the one before all but the last, and so on.
@@ -33,6 +35,13 @@ impl Attention {
     #[must_use]
     pub const fn scale(mut self, scale: f64) -> Self {
         self.scale = Some(scale);
+        self
+    }
+
+    /// In training a query looks past each key with this probability, and the more at the others: scores are then kept for the derivative.
+    #[must_use]
+    pub const fn dropout(mut self, probability: f64) -> Self {
+        self.dropout = probability;
         self
     }
 
@@ -81,7 +90,11 @@ fn attention(q: Tensor, k: Tensor, v: Tensor, bias: Option<Tensor>, options: Att
     }
     let q = with_number(ScalarFn::Mul, q, options.scale_of(&ty)?)?;
     let args: Vec<Tensor> = [q, k, v].into_iter().chain(bias).collect();
-    attend::attend(&args, options.causal)
+    if is_dropped(options.dropout)? {
+        attend::attend_dropped(&args, options.causal, options.dropout)
+    } else {
+        attend::attend(&args, options.causal)
+    }
 }
 
 impl Tensor {

@@ -113,13 +113,19 @@ fn gaussian(shape: &Shape, dtype: DType) -> Traced {
     if wide == dtype { Ok(x) } else { emit(Op::Cast(dtype), &[x]) }
 }
 
+/// Whether anything vanishes with this probability.
 #[track_caller]
-fn dropout(x: Tensor, probability: f64) -> Traced {
+pub(super) fn is_dropped(probability: f64) -> Traced<bool> {
     if !(0.0..=1.0).contains(&probability) {
         return wrong(format!("the probability must be in 0..=1, got {probability}"));
     }
+    Ok(training() && probability > 0.0)
+}
+
+#[track_caller]
+pub(super) fn dropout(x: Tensor, probability: f64) -> Traced {
     let ty = x.ty()?;
-    if !training() || probability == 0.0 {
+    if !is_dropped(probability)? {
         return Ok(x);
     }
     let zero = stretch(like(x, 0.0)?, &ty.shape)?;
