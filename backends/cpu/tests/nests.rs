@@ -187,3 +187,38 @@ fn large_results() {
         assert!(results(&module, &inputs).into_iter().all(|results| results == expected), "rows of {width}");
     }
 }
+
+/// Elements a few apart, with and without padding that is not read.
+#[test]
+fn what_lies_a_few_apart() {
+    for (width, step) in [1usize, 5, 16, 33, 64, 101].into_iter().flat_map(|width| (2..=5usize).map(move |step| (width, step))) {
+        let (padded, count) = (width + 5, |size: usize| size.div_ceil(step));
+        let taken = |b: &mut Build, x, size: usize| {
+            let step = i64::try_from(step).expect("small");
+            let slice = b.slice(x, [(0, 3, 1), (0, i32::try_from(count(size)).expect("small"), step)]);
+            b.map(ScalarFn::Add, [slice, slice])
+        };
+        let mut b = Build::new("apart");
+        let (x, y) = (b.arg("x", DType::F32, [Dim::from(3), width.into()]), b.arg("y", DType::I32, [Dim::from(3), width.into()]));
+        let seven = b.scalar(DType::F32, 7.0);
+        let wide = b.pad(x, seven, [(0, 0, 0), (3, 2, 0)]);
+        let all = [taken(&mut b, x, width), taken(&mut b, y, width), taken(&mut b, wide, padded)];
+        let module = b.finish(all);
+        let data = numbers(&[3, width]);
+        let whole: Vec<i32> = (0..).take(3 * width).map(|place: i32| place * 7919 % 4093).collect();
+        let rows = |width: usize| (0..3).flat_map(move |row| (0..count(width)).map(move |place| (row, place * step)));
+        let floats = rows(width).map(|(row, at)| 2.0 * data[row * width + at]).collect();
+        let wholes = rows(width).map(|(row, at)| 2 * whole[row * width + at]).collect();
+        let inside = |at: usize| at.checked_sub(3).filter(|at| *at < width);
+        let wides = rows(padded).map(|(row, at)| 2.0 * inside(at).map_or(7.0, |at| data[row * width + at])).collect();
+        let expected = [
+            array(&[3, count(width)], floats),
+            Array::from_vec([3, count(width)], wholes).expect("sizes agree"),
+            array(&[3, count(padded)], wides),
+        ];
+        let inputs = [array(&[3, width], data.clone()), Array::from_vec([3, width], whole.clone()).expect("sizes agree")];
+        for results in results(&module, &inputs) {
+            assert!(results == expected, "every {step}th of {width}");
+        }
+    }
+}

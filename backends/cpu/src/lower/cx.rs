@@ -23,6 +23,8 @@ pub(super) struct Cx<'a> {
     pub(super) lanes: usize,
     /// By axis.
     pub(super) at: Vec<At>,
+    /// The position of the first lane, where a sweep is one vector from a known one on.
+    pub(super) first: Option<Val>,
     /// Bytes of the scratch memory that is given out.
     pub(super) scratch: Dim,
     /// The argument whose elements go past the caches where they are stored side by side.
@@ -37,6 +39,7 @@ impl<'a> Cx<'a> {
             symbols,
             lanes,
             at: vec![At::Unbound; graver_ir::kernel::AxisSet::MAX],
+            first: None,
             scratch: Dim::from(GUARD_BYTES),
             passing: None,
         }

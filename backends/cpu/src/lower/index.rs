@@ -36,6 +36,8 @@ impl Cx<'_> {
             Atom::Axis(axis) => match self.at[axis.id as usize] {
                 At::One(value) => value,
                 At::Lane(first) => {
+                    // What depends on no variable is computed before the loops.
+                    let first = self.first.unwrap_or(first);
                     let (first, lane) = (self.b.lanes(first), self.b.op(Op::Iota));
                     self.b.add(first, lane)
                 }

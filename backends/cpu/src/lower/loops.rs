@@ -3,7 +3,7 @@
 use graver_ir::Dim;
 
 use super::cx::{At, Cx};
-use crate::vector::{Binary, Compare, Elem, Op, Val};
+use crate::vector::{ALONE_LANES, Binary, Compare, Elem, Op, Val};
 
 /// Points of the axis over lanes that one parallel point covers, where that axis is split.
 pub(super) const BLOCK: i64 = 4096;
@@ -43,7 +43,12 @@ impl Cx<'_> {
     pub(super) fn swept(&mut self, axis: usize, begin: Val, end: Val, unroll: usize, body: &mut dyn FnMut(&mut Self)) {
         let open = self.b.open_sweep(begin, end, unroll);
         self.at[axis] = At::Lane(open.var);
+        let known = self.b.as_int(begin).zip(self.b.as_int(end));
+        let points = known.and_then(|(begin, end)| usize::try_from(end - begin).ok());
+        let is_one = |points| points == self.lanes || points < self.lanes && self.lanes > ALONE_LANES;
+        self.first = points.is_some_and(is_one).then_some(begin);
         body(self);
+        self.first = None;
         self.at[axis] = At::Unbound;
         self.b.close_sweep(open, Vec::new());
     }

@@ -113,7 +113,7 @@ fn is_dear(body: &Body, value: usize) -> bool {
 }
 
 /// Functions that are many instructions.
-fn is_slow(function: ScalarFn) -> bool {
+pub(super) fn is_slow(function: ScalarFn) -> bool {
     use ScalarFn::{Cos, Erf, Exp, Expm1, Log, Log1p, Pow, Sigmoid, Sin, Tanh};
     matches!(function, Cos | Erf | Exp | Expm1 | Log | Log1p | Pow | Sigmoid | Sin | Tanh)
 }

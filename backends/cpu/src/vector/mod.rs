@@ -9,7 +9,8 @@
 //! - V1: a value is defined once, before its uses, in a block that encloses them.
 //! - V2: operands have the types that their operation asks for.
 //! - V3: a sweep holds no sweep.
-//! - V4: a value of [`Width::Lanes`] that is used inside of a sweep and defined outside is alike in every lane.
+//! - V4: a value of [`Width::Lanes`] that is used inside of a sweep and defined outside is alike in every lane, unless all of the
+//!   sweep's points are lanes of one vector: those of a vector that is whole, or whose tail is under a mask ([`ALONE_LANES`]).
 
 mod build;
 mod text;
@@ -244,6 +245,12 @@ pub(crate) enum Op {
 
 /// Lanes of vectors that hold half of a table, so that one instruction looks up a place a lane.
 pub(crate) const TABLE_LANES: usize = 16;
+
+/// Lanes of the vectors whose emitter visits what is left of a sweep one lane at a time. That of others visits it under a mask.
+pub(crate) const ALONE_LANES: usize = 4;
+
+/// How many elements of four bytes lanes may be apart for all that lies between to be read as whole vectors, of [`TABLE_LANES`].
+pub(crate) const NEAR: std::ops::RangeInclusive<usize> = 2..=4;
 
 /// Bytes at the start of scratch memory that may be read in place of elements that do not exist.
 pub(crate) const GUARD_BYTES: i64 = 256;

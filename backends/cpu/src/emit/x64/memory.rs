@@ -27,7 +27,14 @@ impl Emitter<'_> {
                 let mask = self.within(mask);
                 self.load_contiguous(mem, load.dtype, mask)
             }
-            Pattern::Strided(_) | Pattern::Scattered(_) => {
+            Pattern::Strided(stride) => {
+                let mask = self.within(mask);
+                match self.near(load.dtype, stride) {
+                    Some(step) => self.load_near(mem, elem, step, mask),
+                    None => self.load_apart(mem, load.dtype, load.pattern, mask),
+                }
+            }
+            Pattern::Scattered(_) => {
                 let mask = self.within(mask);
                 self.load_apart(mem, load.dtype, load.pattern, mask)
             }
@@ -137,7 +144,7 @@ impl Emitter<'_> {
     }
 
     /// A whole register, 0 outside of the mask.
-    fn load_masked(&mut self, mem: Mem, elem: Elem, mask: Option<VReg>) -> VReg {
+    pub(super) fn load_masked(&mut self, mem: Mem, elem: Elem, mask: Option<VReg>) -> VReg {
         let view = self.wide.view();
         match (self.wide, mask) {
             (_, None) => self.vector1(table::MOVE, Src::Mem(mem)),

@@ -25,6 +25,7 @@ mod inst;
 mod lanes;
 mod masks;
 mod memory;
+mod near;
 mod pool;
 mod sweep;
 mod table;

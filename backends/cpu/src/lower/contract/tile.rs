@@ -1,16 +1,18 @@
 //! Tiles: sums in registers over packed panels, and the epilogue while they are hot.
 
 use graver_ir::Dim;
-use graver_ir::kernel::Contract;
+use graver_ir::kernel::{Body, Contract, Inst, InstKind};
 
 use super::super::body::{Given, Nothing};
 use super::super::cx::{At, Cx};
+use super::super::memo::is_slow;
 use super::Tiling;
 use super::pack::{Run, Span};
 use super::plan::{Plan, UNROLL};
 use crate::vector::{Binary, Compare, Load, Pattern, Unary, Val, Width};
 
-/// Epilogues up to this many instructions are also written out for whole tiles, straight from registers.
+/// Epilogues up to this many instructions, none of them a function that is many, are also written out for whole tiles, straight from
+/// registers.
 const SMALL_EPILOGUE: usize = 10;
 
 impl Plan {
@@ -62,12 +64,13 @@ impl Plan {
         };
         let k = cx.value(&self.k);
         let last = cx.b.compare(Compare::Ge, column.span.end, k);
-        let open = cx.b.open_if(last);
-        self.finish(cx, tiling, block, &tile);
-        cx.b.close_if(open);
         let more = cx.b.unary(Unary::Not, last);
+        // Before the epilogue, which has the registers to itself then: sums that live through it are spilled in the loop over `k`.
         let open = cx.b.open_if(more);
         store_sums(cx, tiling, waiting, &tile.sums);
+        cx.b.close_if(open);
+        let open = cx.b.open_if(last);
+        self.finish(cx, tiling, block, &tile);
         cx.b.close_if(open);
     }
 
@@ -123,7 +126,7 @@ impl Plan {
         let (height, width) = (cx.b.int(tile.place.height), cx.b.int(self.width));
         let row_end = cx.b.add(tile.place.row, height);
         let row_end = cx.b.binary(Binary::Min, row_end, block.end);
-        if tiling.contract.epilogue.insts.len() > SMALL_EPILOGUE || tiling.columns.axes.len() > 1 {
+        if !is_small(&tiling.contract.epilogue) || tiling.columns.axes.len() > 1 {
             self.finish_part(cx, tiling, block, tile, row_end);
             return;
         }
@@ -173,6 +176,11 @@ impl Plan {
         let next = cx.next_digits(&digits, &tile.place.sizes);
         cx.b.close_loop(open, next);
     }
+}
+
+fn is_small(epilogue: &Body) -> bool {
+    let slow = |inst: &Inst| matches!(inst.kind, InstKind::Map(function, _) if is_slow(function));
+    epilogue.insts.len() <= SMALL_EPILOGUE && !epilogue.insts.iter().any(slow)
 }
 
 /// The place of a sum among those of its tile.

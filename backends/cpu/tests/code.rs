@@ -1,0 +1,79 @@
+//! What code looks like: sums of tiles in registers, whatever comes after them; what lies near read as whole vectors.
+
+mod levels;
+
+use std::sync::Arc;
+
+use graver_ir::op::{Conv, ConvAxis, DotAxes};
+use graver_ir::{DType, Dim, Module, Op, ScalarFn};
+use graver_runtime::{Backend, Stage};
+use graver_testkit::Build;
+
+/// `erf(x y)`, multiplied so often by `x y`, in several chunks of `k`.
+fn product_and_erf(times: usize) -> Module {
+    let mut b = Build::new("product");
+    let (x, y) = (b.arg("x", DType::F32, [96, 1536]), b.arg("y", DType::F32, [1536, 192]));
+    let axes = DotAxes { lhs_batch: vec![], rhs_batch: vec![], lhs_contract: vec![1], rhs_contract: vec![0] };
+    let product = b.dot(x, y, axes);
+    let mut result = b.map(ScalarFn::Erf, [product]);
+    for _ in 0..times {
+        result = b.map(ScalarFn::Mul, [result, product]);
+    }
+    b.finish([result])
+}
+
+/// What comes after the loop over `k`, be it long or but one function, which is long itself, takes no registers of that loop.
+#[test]
+fn sums_stay_in_registers_whatever_comes_after_them() {
+    let cpus = || levels::cpus(1).into_iter().filter(|cpu| cpu.isa() != graver_cpu::Isa::Baseline);
+    for (cpu, times) in cpus().flat_map(|cpu| [(cpu.clone(), 12), (cpu, 0)]) {
+        let program = graver_passes::pipeline::compile(product_and_erf(times), &cpu.describe(), &mut graver_passes::Silent);
+        let executable = cpu.compile(Arc::new(program.expect("it compiles"))).expect("it compiles");
+        assert_eq!(executable.program().kernels.len(), 1, "the epilogue is the product's");
+        let asm = executable.dump(0, Stage::Asm).expect("there is a kernel");
+        let lines: Vec<&str> = asm.lines().collect();
+        let products = |block: &[&str]| block.iter().filter(|line| line.contains("vfmadd")).count();
+        let jumps = |line: &&str| line.split_once(": ").is_some_and(|(_, code)| code.starts_with('j'));
+        let block = lines.split(jumps).max_by_key(|block| products(block)).expect("there are loops");
+        assert!(products(block) >= 4 * 12, "the loop over `k` is unrolled: {block:#?}");
+        let spilled: Vec<&&str> = block.iter().filter(|line| line.contains(": vmov") && line.contains("[rsp")).collect();
+        assert!(spilled.is_empty(), "level {}, {times} times: {spilled:#?}", cpu.isa());
+    }
+}
+
+/// Where vectors have sixteen lanes, every third element is picked out of three vectors; every ninth is gathered.
+#[test]
+fn what_lies_near_is_not_gathered() {
+    let v4 = levels::cpus(1).into_iter().find(|cpu| cpu.isa() == graver_cpu::Isa::V4);
+    for (cpu, (step, gathered)) in v4.into_iter().flat_map(|cpu| [(3, false), (9, true)].map(|how| (cpu.clone(), how))) {
+        let mut b = Build::new("apart");
+        let x = b.arg("x", DType::F32, [900]);
+        let slice = b.slice(x, [(0, 100, step)]);
+        let sum = b.map(ScalarFn::Add, [slice, slice]);
+        let program = graver_passes::pipeline::compile(b.finish([sum]), &cpu.describe(), &mut graver_passes::Silent);
+        let executable = cpu.compile(Arc::new(program.expect("it compiles"))).expect("it compiles");
+        let asm = executable.dump(0, Stage::Asm).expect("there is a kernel");
+        assert_eq!((asm.contains("vgatherqps"), asm.contains("vpermi2ps")), (gathered, !gathered), "every {step}th:\n{asm}");
+    }
+}
+
+/// Which columns of a window are padding depends on no loop that the window's rows and channels are: it is asked before these.
+#[test]
+fn padding_of_a_short_axis_is_found_once() {
+    for cpu in levels::cpus(1).into_iter().filter(|cpu| cpu.isa() != graver_cpu::Isa::Baseline) {
+        let mut b = Build::new("conv");
+        let (x, w) = (b.arg("x", DType::F32, [2, 3, 32, 32]), b.arg("w", DType::F32, [64, 3, 7, 7]));
+        let axis = ConvAxis { stride: 2, low: Dim::from(3), high: Dim::from(3), kernel_dilation: 1, input_dilation: 1 };
+        let (axes, order) = (vec![axis.clone(), axis], || vec![0, 1, 2, 3]);
+        let conv = Conv { input: order(), kernel: order(), output: vec![0, 3, 1, 2], axes, groups: 1, batch_groups: 1 };
+        let y = b.add(Op::Conv(conv), &[x, w]);
+        let program = graver_passes::pipeline::compile(b.finish([y]), &cpu.describe(), &mut graver_passes::Silent);
+        let executable = cpu.compile(Arc::new(program.expect("it compiles"))).expect("it compiles");
+        let text = executable.dump(0, Stage::Vector).expect("there is a kernel");
+        let depth = |line: &str| line.len() - line.trim_start().len();
+        let deepest = |holds: &dyn Fn(&str) -> bool| text.lines().filter(|line| holds(line)).map(depth).max();
+        let compared = deepest(&|line| line.contains("<bool> = Ge") || line.contains("<bool> = Lt")).expect("padding is masked");
+        let loaded = deepest(&|line| line.contains(" where ")).expect("under a mask");
+        assert!(compared + 6 <= loaded, "the loops over channels and rows, and the sweep, are between them:\n{text}");
+    }
+}
