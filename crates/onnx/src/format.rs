@@ -282,9 +282,8 @@ impl Builder {
 }
 
 /// Operations that move elements of their first operands, whatever these mean.
-const MOVES: [&str; 18] = [
+const MOVES: [&str; 16] = [
     "Concat",
-    "Constant",
     "DepthToSpace",
     "Expand",
     "Flatten",
@@ -293,7 +292,6 @@ const MOVES: [&str; 18] = [
     "GatherND",
     "Identity",
     "Reshape",
-    "Reverse",
     "Slice",
     "SpaceToDepth",
     "Split",

@@ -129,9 +129,10 @@ impl Node<'_> {
         number.map(Element::of).transpose()
     }
 
-    /// An element type attribute.
+    /// An element type attribute; 0 is none.
     pub(crate) fn type_of(&self, name: &str) -> Result<Option<DType>> {
-        self.attribute(name).map(|attribute| tensor::dtype(attribute.i)).transpose()
+        let number = self.attribute(name).map(|attribute| attribute.i).filter(|number| *number != 0);
+        number.map(tensor::dtype).transpose()
     }
 
     // ---- axes

@@ -13,6 +13,9 @@ use crate::problem::{Result, wrong};
 /// `round(x / scale) + zero`, saturated; for floats the nearest.
 pub(super) fn quantize(n: &mut Node<'_>) -> Values {
     let x = n.arg(0)?;
+    if let Some(format) = n.b.format(x) {
+        return wrong(format!("elements of {} are quantised already", format.name));
+    }
     let to = match n.opt(2) {
         Some(zero) => n.b.element(zero),
         None => n.element("output_dtype")?.unwrap_or(Element::Plain(DType::U8)),
@@ -53,7 +56,8 @@ fn stored(b: &mut Builder, x: Value, zero: Option<Value>, to: Element) -> Result
 pub(super) fn dequantize(n: &mut Node<'_>) -> Values {
     let (x, scale) = (n.arg(0)?, n.arg(1)?);
     let integers = n.b.element(x).range().is_some() || !n.b.dtype(x).is_float() && n.b.format(x).is_none();
-    let to = n.type_of("output_dtype")?.unwrap_or_else(|| n.b.dtype(scale));
+    let own = n.b.format(scale).map_or_else(|| n.b.dtype(scale), |_| DType::F32);
+    let to = n.type_of("output_dtype")?.unwrap_or(own);
     let x = n.b.decoded(x)?;
     let mut x = n.b.cast(x, DType::F32)?;
     if n.opt(2).is_some() && integers {

@@ -116,6 +116,9 @@ fn scales_belong_to_all_to_an_axis_or_to_blocks() {
     let scale = array(&[2, 2], &[1.0, 0.5, 100.0, 10.0]);
     let blocks = run(&quantized(&[2, 2], blocks), &[&x, &scale, &bytes(&[2, 2], &[0, 0, 1, 30])]);
     assert_eq!(blocks[0].to_f64(), [0.0, 1.0, 5.0, 1.0, 4.0, 0.0]);
+    // Type 0 is what exporters write for none.
+    let none = run(&quantized(&[], vec![int("output_dtype", 0)]), &[&x, &array(&[], &[1.0]), &bytes(&[], &[10])]);
+    assert_eq!(none[0], all[0]);
     let wrong = failure(&quantized(&[2, 3], vec![int("axis", 1), int("block_size", 2)]));
     assert!(wrong.to_string().contains("in blocks of 2 along axis 1"), "{wrong}");
 }
