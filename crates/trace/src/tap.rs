@@ -32,9 +32,9 @@ impl Tensor {
     ///
     /// Inside of a module the name follows the module's path, `encoder.0.scores`; a name that is taken gets a number, `scores.2`. In the
     /// body of a [`scan`](crate::scan) or of [`vmap`](crate::vmap) the value is that of all iterations, stacked along a new first axis.
-    /// Inside of what is differentiated it is the value that the forward pass computes, and [`Taps::gradient`] is what flows back to it. In the body of a `while` or of a branch a value
-    /// may be computed any number of times, and one inside of a function with a derivative of its own belongs to that: they are refused when
-    /// they are read.
+    /// Inside of what is differentiated it is the value that the forward pass computes, and [`Taps::gradient`] is what flows back to it.
+    /// In the body of a `while` or of a branch a value may be computed any number of times, and one inside of a function with a derivative
+    /// of its own belongs to that: they are refused when they are read.
     ///
     /// ```
     /// use graver_trace::{spec, trace};
