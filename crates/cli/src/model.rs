@@ -60,7 +60,7 @@ pub(crate) fn import(args: &Import) -> Result<(), Failure> {
 /// A model with inputs from a folder, and the arrays that are still arguments.
 pub(crate) fn with_inputs(path: &Path, folder: &Path) -> Result<(Module, Vec<Array>), Failure> {
     let model = read(path)?;
-    let given = present(folder, &graver_onnx::input_names(&model))?;
+    let given = typed(&model, present(folder, &graver_onnx::input_names(&model))?);
     let imported = graver_onnx::import_for(&model, &options(path), &given).map_err(|failure| Failure::import(path, failure))?;
     let dtypes = run::argument_dtypes(&imported.module);
     let arrays = imported.inputs.iter().zip(dtypes).map(|(place, dtype)| load::array(&load::input(folder, *place), dtype));
@@ -74,7 +74,8 @@ pub(crate) fn specialised(
     model: &ModelProto,
     given: &BTreeMap<String, Array>,
 ) -> Result<(Module, Vec<Array>), Failure> {
-    let imported = graver_onnx::import_for(model, &options(path), given).map_err(|failure| Failure::import(path, failure))?;
+    let given = typed(model, given.clone());
+    let imported = graver_onnx::import_for(model, &options(path), &given).map_err(|failure| Failure::import(path, failure))?;
     let names = graver_onnx::input_names(model);
     let dtypes = run::argument_dtypes(&imported.module);
     let one = |(place, dtype): (&usize, DType)| match given.get(&names[*place]) {
@@ -83,6 +84,16 @@ pub(crate) fn specialised(
     };
     let arrays = imported.inputs.iter().zip(dtypes).map(one).collect::<Result<Vec<Array>, Failure>>()?;
     Ok((imported.module, arrays))
+}
+
+/// The arrays as what the model's inputs are.
+fn typed(model: &ModelProto, given: BTreeMap<String, Array>) -> BTreeMap<String, Array> {
+    let dtypes = graver_onnx::input_dtypes(model);
+    let one = |(name, array): (String, Array)| match dtypes.get(&name) {
+        Some(dtype) => (name, load::as_typed(array, *dtype)),
+        None => (name, array),
+    };
+    given.into_iter().map(one).collect()
 }
 
 /// The inputs that are there and can be read. What cannot is told if the program takes it.

@@ -1,4 +1,4 @@
-//! If, Loop and Scan: branches and bodies become functions of the module, and what they use from outside becomes operands. A branch
+//! If, Loop, Scan, and attention whose scores a graph changes: branches and bodies become functions of the module, and what they use from outside becomes operands. A branch
 //! whose condition is known is taken at import.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +9,8 @@ use graver_ir::{Array, DType, Diag, Dim, FuncId, Op, ScalarFn, Type, Value};
 use crate::build::Outer;
 use crate::import::{Frame, Importer, MAX_DEPTH, Outcome, Slot, Stopped, operands};
 use crate::known::Known;
+use crate::ops::attention::Flexible;
+use crate::ops::reduce::softmax;
 use crate::problem::{Problem, Result, unsupported, wrong};
 use crate::proto::{GraphProto, NodeProto, ValueInfoProto};
 
@@ -18,6 +20,7 @@ pub(crate) enum Flow {
     If,
     Loop,
     Scan,
+    FlexAttention,
 }
 
 impl Flow {
@@ -26,6 +29,7 @@ impl Flow {
             ("", "If") => Some(Self::If),
             ("", "Loop") => Some(Self::Loop),
             ("", "Scan") => Some(Self::Scan),
+            ("ai.onnx.preview", "FlexAttention") => Some(Self::FlexAttention),
             _ => None,
         }
     }
@@ -83,6 +87,7 @@ struct Body {
 impl Importer<'_> {
     pub(crate) fn flow(&mut self, flow: Flow, proto: &NodeProto, frame: &mut Frame) -> Outcome {
         let args = operands(proto, frame)?;
+        self.plain(args.iter().flatten())?;
         if frame.depth >= MAX_DEPTH {
             return Err(Problem::Wrong(Diag::new(format!("graphs nest deeper than {MAX_DEPTH}"))).into());
         }
@@ -90,6 +95,7 @@ impl Importer<'_> {
             Flow::If => return self.branch(proto, &args, frame),
             Flow::Loop => self.repeat(proto, &args, frame)?,
             Flow::Scan => self.scan(proto, &args, frame)?,
+            Flow::FlexAttention => vec![self.flexible(proto, &args, frame)?],
         };
         Ok(values.into_iter().map(Slot::Value).collect())
     }
@@ -97,12 +103,21 @@ impl Importer<'_> {
     // ---- bodies
 
     /// The values of these names outside, each once, and what is known of them.
-    fn captured(&self, names: &BTreeSet<String>, frame: &Frame) -> Captured {
+    fn captured(&self, names: &BTreeSet<String>, frame: &Frame) -> Result<Captured> {
         let value = |name: &String| match frame.find(name) {
-            Some(Slot::Value(value)) => Some((name.clone(), value)),
+            Some(Slot::Value(value)) => Some(Ok((name.clone(), value))),
+            Some(Slot::List(_)) => Some(unsupported("a sequence in a body that is no part of the program around it")),
             Some(Slot::Absent | Slot::Broken) | None => None,
         };
         names.iter().filter_map(value).collect()
+    }
+
+    /// Bodies have no operands whose elements are codes.
+    fn plain<'v>(&self, values: impl IntoIterator<Item = &'v Value>) -> Result<()> {
+        match values.into_iter().find_map(|x| self.builder.format(*x)) {
+            Some(format) => unsupported(format!("elements of {} in a body", format.name)),
+            None => Ok(()),
+        }
     }
 
     fn param(&self, name: &str, x: Value) -> Param {
@@ -111,6 +126,7 @@ impl Importer<'_> {
 
     /// Builds a graph as a function of these parameters and of what is captured. Constants are known inside too.
     fn body(&mut self, graph: &GraphProto, name: &str, params: Vec<Param>, captured: &Captured, frame: &Frame) -> Flowed<Body> {
+        self.plain(captured.iter().map(|(_, x)| x))?;
         let closed: Vec<Param> =
             captured.iter().map(|(name, x)| Param { known: self.builder.known(*x).cloned(), ..self.param(name, *x) }).collect();
         let outer = self.builder.begin(name);
@@ -144,9 +160,13 @@ impl Importer<'_> {
         }
         self.initializers(graph, &mut inner);
         self.walk(&graph.node, &mut inner);
+        if graph.output.iter().any(|output| matches!(inner.find(&output.name), Some(Slot::List(_) | Slot::Absent))) {
+            self.builder.abandon(outer);
+            return Err(Problem::Unsupported(Diag::new("a sequence or an optional value as a body's result")).into());
+        }
         let output = |output: &ValueInfoProto| match inner.find(&output.name) {
             Some(Slot::Value(value)) => Some(value),
-            Some(Slot::Absent | Slot::Broken) | None => None,
+            Some(Slot::List(_) | Slot::Absent | Slot::Broken) | None => None,
         };
         let outputs: Option<Vec<Value>> = graph.output.iter().map(output).collect();
         // Values of a body that is gone cannot be asked for.
@@ -191,7 +211,7 @@ impl Importer<'_> {
         }
         let mut names = free(then, MAX_DEPTH)?;
         names.extend(free(otherwise, MAX_DEPTH)?);
-        let captured = self.captured(&names, frame);
+        let captured = self.captured(&names, frame)?;
         let condition = self.builder.reshape(condition, [])?;
         let mut branches = Vec::new();
         for (graph, name) in [(then, "then"), (otherwise, "else")] {
@@ -210,7 +230,7 @@ impl Importer<'_> {
     }
 
     /// A graph's nodes as if they stood here.
-    fn inlined(&mut self, graph: &GraphProto, frame: &mut Frame) -> Vec<Slot> {
+    pub(crate) fn inlined(&mut self, graph: &GraphProto, frame: &mut Frame) -> Vec<Slot> {
         frame.depth += 1;
         frame.scopes.push(BTreeMap::new());
         self.initializers(graph, frame);
@@ -219,6 +239,43 @@ impl Importer<'_> {
         frame.scopes.pop();
         frame.depth -= 1;
         slots
+    }
+
+    // ---- attention
+
+    /// Attention with the graphs that change its scores and its shares, as if they stood here.
+    fn flexible(&mut self, proto: &NodeProto, args: &[Option<Value>], frame: &mut Frame) -> Flowed<Value> {
+        let attention = Flexible::of(&mut self.spelled(proto, args, 1))?;
+        let graph =
+            |name| proto.attribute.iter().find(|attribute| attribute.name == name).and_then(|attribute| attribute.g.as_ref());
+        let (of_scores, of_shares) = (graph("score_mod"), graph("prob_mod"));
+        if of_scores.is_none() && of_shares.is_none() {
+            return Ok(attention.plain(&mut self.builder)?);
+        }
+        let scores = attention.scores(&mut self.builder)?;
+        let scores = self.changed(of_scores, scores, frame)?;
+        let shares = softmax(&mut self.builder, scores)?;
+        let shares = self.changed(of_shares, shares, frame)?;
+        Ok(attention.shared(&mut self.builder, shares)?)
+    }
+
+    /// What a graph of one input makes of a value.
+    fn changed(&mut self, graph: Option<&GraphProto>, x: Value, frame: &mut Frame) -> Flowed<Value> {
+        let Some(graph) = graph else { return Ok(x) };
+        let ([input], [_]) = (graph.input.as_slice(), graph.output.as_slice()) else {
+            let what =
+                format!("a graph of {} inputs and {} outputs where one value is changed", graph.input.len(), graph.output.len());
+            return Err(Problem::Wrong(Diag::new(what)).into());
+        };
+        frame.scopes.push(BTreeMap::from([(input.name.clone(), Slot::Value(x))]));
+        let slots = self.inlined(graph, frame);
+        frame.scopes.pop();
+        let Some(Slot::Value(y)) = slots.first().copied() else { return Err(Stopped::Before) };
+        if self.builder.ty(y) != self.builder.ty(x) {
+            let what = format!("a graph that makes {} of {}", self.builder.ty(y), self.builder.ty(x));
+            return Err(Problem::Wrong(Diag::new(what)).into());
+        }
+        Ok(y)
     }
 
     // ---- loops
@@ -233,7 +290,7 @@ impl Importer<'_> {
                 format!("{} inputs and {} outputs of a body that carries {}", graph.input.len(), graph.output.len(), start.len());
             return Err(Problem::Wrong(Diag::new(what)).into());
         }
-        let captured = self.captured(&free(graph, MAX_DEPTH)?, frame);
+        let captured = self.captured(&free(graph, MAX_DEPTH)?, frame)?;
         let most = args.first().copied().flatten();
         let condition = args.get(1).copied().flatten();
         let trip = most.and_then(|most| self.builder.known(most)?.dims()?.first().cloned());
@@ -244,6 +301,9 @@ impl Importer<'_> {
             return Ok(results);
         }
         if graph.output.len() > start.len() + 1 {
+            if let Some(most) = most.filter(|most| self.builder.known(*most).is_none()) {
+                return Err(Problem::Unknown(most, Diag::new("the number of steps must be known before the program runs")).into());
+            }
             let what = "a loop that stacks results and whose end is known only when the program runs";
             return Err(Problem::Unsupported(Diag::new(what)).into());
         }
@@ -371,7 +431,7 @@ impl Importer<'_> {
             slices.push(self.placed(proto, "scan_input", place, *x, true)?);
         }
         let trip = self.builder.shape(slices[0])[0].clone();
-        let captured = self.captured(&free(graph, MAX_DEPTH)?, frame);
+        let captured = self.captured(&free(graph, MAX_DEPTH)?, frame)?;
         let mut params: Vec<Param> = Vec::new();
         for (place, (x, input)) in start.iter().chain(&slices).zip(&graph.input).enumerate() {
             let param = self.param(&input.name, *x);

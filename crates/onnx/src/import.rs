@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use graver_ir::dim::Atom;
-use graver_ir::{Array, Diag, Dim, Error, Function, Loc, Module, NodeId, Op, Place, Role, Shape, Sink, Symbol, Type, Value};
+use graver_ir::{Array, Diag, Dim, Error, Function, Loc, Module, NodeId, Op, Place, Role, Sink, Symbol, Value};
 
 use crate::build::Builder;
 use crate::control::Flow;
+use crate::format;
 use crate::node::Node;
 use crate::ops;
 use crate::problem::{Failure, Problem, Result, unsupported, wrong};
-use crate::proto::{AttributeProto, DimensionValue, FunctionProto, GraphProto, ModelProto, NodeProto};
-use crate::proto::{OperatorSetIdProto, TypeValue, ValueInfoProto};
+use crate::proto::OperatorSetIdProto;
+use crate::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto};
+use crate::sequence::OnSequence;
 use crate::tensor::{self, External};
 
 /// The deepest nesting of functions and branches.
@@ -46,14 +47,6 @@ pub struct Imported {
     pub inputs: Vec<usize>,
 }
 
-/// The names of a model's inputs that have no initializer, in order: what [`Imported::inputs`] counts.
-#[must_use]
-pub fn input_names(model: &ModelProto) -> Vec<String> {
-    let Some(graph) = &model.graph else { return Vec::new() };
-    let given: BTreeSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
-    graph.input.iter().map(|input| input.name.clone()).filter(|name| !given.contains(name.as_str())).collect()
-}
-
 /// Imports a model.
 ///
 /// # Errors
@@ -80,6 +73,8 @@ pub(crate) type Assumption = (Symbol, Dim);
 #[derive(Clone, Copy)]
 pub(crate) enum Slot {
     Value(Value),
+    /// A sequence, by its place among the importer's.
+    List(usize),
     /// An optional operand that the caller left out.
     Absent,
     /// Its node has a problem, which is recorded.
@@ -124,15 +119,16 @@ pub(crate) type Outcome = std::result::Result<Vec<Slot>, Stopped>;
 
 pub(crate) struct Importer<'a> {
     pub(crate) builder: Builder,
-    options: &'a Options,
+    pub(crate) options: &'a Options,
     external: External,
     functions: BTreeMap<(&'a str, &'a str, &'a str), &'a FunctionProto>,
-    assumed: &'a [Assumption],
+    pub(crate) assumed: &'a [Assumption],
     /// Why the import must begin again.
     pub(crate) assumption: Option<Assumption>,
     pub(crate) problems: Vec<Problem>,
+    pub(crate) lists: Vec<Vec<Value>>,
     nodes: usize,
-    inputs: Vec<usize>,
+    pub(crate) inputs: Vec<usize>,
 }
 
 fn opsets(imports: &[OperatorSetIdProto]) -> BTreeMap<String, i64> {
@@ -155,6 +151,7 @@ impl<'a> Importer<'a> {
             assumed,
             assumption: None,
             problems: Vec::new(),
+            lists: Vec::new(),
             nodes: 0,
             inputs: Vec::new(),
         }
@@ -183,7 +180,7 @@ impl<'a> Importer<'a> {
     }
 
     /// The value, or a recorded problem.
-    fn slot(&mut self, value: Result<Value>, what: &str) -> Slot {
+    pub(crate) fn slot(&mut self, value: Result<Value>, what: &str) -> Slot {
         match value {
             Ok(value) => Slot::Value(value),
             Err(problem) => {
@@ -197,7 +194,7 @@ impl<'a> Importer<'a> {
 
     pub(crate) fn initializers(&mut self, graph: &GraphProto, frame: &mut Frame) {
         for tensor in &graph.initializer {
-            let value = tensor::array(tensor, &self.external).and_then(|array| self.builder.constant(array));
+            let value = tensor::coded(tensor, &self.external).and_then(|(array, format)| self.builder.stored(array, format));
             let slot = self.slot(value, &format!("the initializer `{}`", tensor.name));
             frame.define(&tensor.name, slot);
         }
@@ -208,69 +205,18 @@ impl<'a> Importer<'a> {
         }
     }
 
-    fn arguments(&mut self, graph: &GraphProto, frame: &mut Frame) {
-        // An input with an initializer has its value.
-        let open = |input: &&ValueInfoProto| frame.find(&input.name).is_none();
-        let inputs: Vec<&ValueInfoProto> = graph.input.iter().filter(open).collect();
-        for (place, input) in inputs.into_iter().enumerate() {
-            let value = match self.options.values.get(&input.name) {
-                Some(array) => self.builder.constant(array.clone()),
-                None => self.argument(input, place),
-            };
-            let slot = self.slot(value, &format!("the input `{}`", input.name));
-            frame.define(&input.name, slot);
-        }
-    }
-
-    fn argument(&mut self, input: &ValueInfoProto, place: usize) -> Result<Value> {
-        let ty = self.input_type(input)?;
-        let value = self.builder.param(ty, &input.name)?;
-        self.inputs.push(place);
-        Ok(value)
-    }
-
-    fn input_type(&mut self, input: &ValueInfoProto) -> Result<Type> {
-        let tensor = match input.r#type.as_ref().and_then(|ty| ty.value.as_ref()) {
-            Some(TypeValue::Tensor(tensor)) => tensor,
-            Some(TypeValue::Sequence(_) | TypeValue::Map(_) | TypeValue::Sparse(_) | TypeValue::Optional(_)) => {
-                return unsupported("a type other than a tensor");
-            }
-            None => return wrong("it has no type"),
-        };
-        let dtype = tensor::dtype(i64::from(tensor.elem_type))?;
-        let given = self.options.shapes.get(&input.name);
-        let Some(declared) = &tensor.shape else {
-            let Some(given) = given else { return unsupported("an input without a shape") };
-            return Ok(Type::new(dtype, Shape::new(given.iter().copied())));
-        };
-        let given = given.filter(|given| given.len() == declared.dim.len());
-        let mut dims = Vec::new();
-        for (axis, dim) in declared.dim.iter().enumerate() {
-            dims.push(match (&dim.value, given) {
-                (Some(DimensionValue::Size(size)), _) if *size >= 0 => Dim::from(*size),
-                (_, Some(given)) => Dim::from(given[axis]),
-                (Some(DimensionValue::Name(name)), None) if !name.is_empty() => self.symbol(name),
-                (Some(DimensionValue::Name(_) | DimensionValue::Size(_)) | None, None) => {
-                    self.symbol(&format!("{}_{axis}", input.name))
-                }
-            });
-        }
-        Ok(Type::new(dtype, Shape(dims)))
-    }
-
-    /// The size of this name: one symbol a name, or what was assumed of it.
-    fn symbol(&self, name: &str) -> Dim {
-        self.assumed.iter().fold(Dim::sym(&Symbol::new(name)), |size, (symbol, dim)| {
-            size.substitute(&|atom| (*atom == Atom::Sym(symbol.clone())).then(|| dim.clone()))
-        })
-    }
-
     fn results(&mut self, graph: &GraphProto, frame: &Frame) {
         for output in &graph.output {
             match frame.find(&output.name) {
                 Some(Slot::Value(value)) => self.builder.function.add_result(value, Sink::Out),
-                Some(Slot::Broken) => {}
-                Some(Slot::Absent) | None => {
+                Some(Slot::List(_)) => {
+                    self.slot(unsupported("a sequence"), &format!("the output `{}`", output.name));
+                }
+                Some(Slot::Absent) => {
+                    self.slot(unsupported("an optional value that is not there"), &format!("the output `{}`", output.name));
+                }
+                Some(Slot::Broken) if !self.problems.is_empty() => {}
+                Some(Slot::Broken) | None => {
                     self.slot(wrong("no node computes it"), &format!("the output `{}`", output.name));
                 }
             }
@@ -318,11 +264,20 @@ impl<'a> Importer<'a> {
         let domain = domain(&proto.domain);
         let key = (domain, proto.op_type.as_str(), proto.overload.as_str());
         if let Some(function) = self.functions.get(&key).copied() {
-            let args = operands(proto, frame)?;
+            let args = slots(proto, frame)?;
             return Ok(self.call(function, proto, &args, frame)?);
         }
         if let Some(flow) = Flow::of(domain, &proto.op_type) {
             return self.flow(flow, proto, frame);
+        }
+        if let Some(op) = OnSequence::of(domain, &proto.op_type) {
+            let slots = slots(proto, frame)?;
+            return self.sequence(op, proto, &slots, frame);
+        }
+        if proto.op_type == "Identity"
+            && let [Slot::List(list)] = slots(proto, frame)?.as_slice()
+        {
+            return Ok(vec![Slot::List(*list)]);
         }
         let Some(version) = frame.opsets.get(domain).copied() else {
             return Err(Problem::Wrong(Diag::new(format!("the model does not import the operators of `{domain}`"))).into());
@@ -330,12 +285,21 @@ impl<'a> Importer<'a> {
         // An unknown operation is told even where its operands have problems, so that all are listed at once.
         let translate = ops::find(domain, &proto.op_type, version)?;
         let args = operands(proto, frame)?;
-        let mut node = Node { b: &mut self.builder, proto, args: &args, version, external: &self.external };
-        Ok(translate.run(&mut node)?.into_iter().map(Slot::Value).collect())
+        let format = format::through(&self.builder, &proto.op_type, &args)?;
+        let results = translate.run(&mut self.spelled(proto, &args, version))?;
+        if let Some(format) = format {
+            results.iter().for_each(|result| self.builder.mark(*result, format));
+        }
+        Ok(results.into_iter().map(Slot::Value).collect())
+    }
+
+    /// What a translation sees of a node.
+    pub(crate) fn spelled<'n>(&'n mut self, proto: &'n NodeProto, args: &'n [Option<Value>], version: i64) -> Node<'n> {
+        Node { b: &mut self.builder, proto, args, version, external: &self.external }
     }
 
     /// A function of the model, inlined.
-    fn call(&mut self, function: &FunctionProto, proto: &NodeProto, args: &[Option<Value>], frame: &Frame) -> Result<Vec<Slot>> {
+    fn call(&mut self, function: &FunctionProto, proto: &NodeProto, args: &[Slot], frame: &Frame) -> Result<Vec<Slot>> {
         if frame.depth >= MAX_DEPTH {
             return wrong(format!("functions nest deeper than {MAX_DEPTH}, or call themselves"));
         }
@@ -343,7 +307,7 @@ impl<'a> Importer<'a> {
         for attribute in function.attribute_proto.iter().chain(&proto.attribute) {
             attributes.insert(attribute.name.clone(), attribute.clone());
         }
-        let slot = |place: usize| args.get(place).copied().flatten().map_or(Slot::Absent, Slot::Value);
+        let slot = |place: usize| args.get(place).copied().unwrap_or(Slot::Absent);
         let scope = function.input.iter().enumerate().map(|(place, name)| (name.clone(), slot(place))).collect();
         let caller = self.builder.loc.clone();
         let mut inner = Frame {
@@ -392,21 +356,32 @@ impl<'a> Importer<'a> {
     }
 }
 
-pub(crate) fn operands(proto: &NodeProto, frame: &Frame) -> std::result::Result<Vec<Option<Value>>, Stopped> {
-    let mut args = Vec::new();
+/// What a node's inputs stand for; none is broken.
+fn slots(proto: &NodeProto, frame: &Frame) -> std::result::Result<Vec<Slot>, Stopped> {
+    let mut slots = Vec::new();
     for name in &proto.input {
-        args.push(match frame.find(name) {
-            _ if name.is_empty() => None,
-            Some(Slot::Value(value)) => Some(value),
-            Some(Slot::Absent) => None,
+        slots.push(match frame.find(name) {
+            _ if name.is_empty() => Slot::Absent,
             Some(Slot::Broken) => return Err(Stopped::Before),
+            Some(slot @ (Slot::Value(_) | Slot::List(_) | Slot::Absent)) => slot,
             None => {
                 let what = format!("`{name}` is used before any node computes it, or in a circle");
                 return Err(Problem::Wrong(Diag::new(what)).into());
             }
         });
     }
-    Ok(args)
+    Ok(slots)
+}
+
+/// The tensors that a node's inputs stand for.
+pub(crate) fn operands(proto: &NodeProto, frame: &Frame) -> std::result::Result<Vec<Option<Value>>, Stopped> {
+    let tensor = |slot: Slot| match slot {
+        Slot::Value(value) => Ok(Some(value)),
+        Slot::Absent => Ok(None),
+        Slot::List(_) => Err(Problem::Unsupported(Diag::new("an operand that is a sequence")).into()),
+        Slot::Broken => Err(Stopped::Before),
+    };
+    slots(proto, frame)?.into_iter().map(tensor).collect()
 }
 
 /// A function's nodes with the attributes of its call in place of their names.

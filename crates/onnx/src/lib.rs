@@ -7,17 +7,21 @@
 
 mod build;
 mod control;
+mod format;
 mod import;
+mod inputs;
 mod known;
 mod node;
 mod ops;
 mod problem;
 pub mod proto;
 mod read;
+mod sequence;
 mod specialise;
 mod tensor;
 
-pub use import::{Imported, Options, import, input_names};
+pub use import::{Imported, Options, import};
+pub use inputs::{input_dtypes, input_names};
 pub use problem::Failure;
 pub use read::{decode, read_file, read_tensor};
 pub use specialise::import_for;

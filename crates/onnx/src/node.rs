@@ -3,6 +3,7 @@
 use graver_ir::{Array, DType, Dim, Shape, Value};
 
 use crate::build::Builder;
+use crate::format::{Element, Format};
 use crate::problem::{Result, wrong};
 use crate::proto::{AttributeProto, NodeProto};
 use crate::tensor::{self, External};
@@ -116,9 +117,22 @@ impl Node<'_> {
         tensor.map(|tensor| tensor::array(tensor, self.external)).transpose()
     }
 
-    /// An element type attribute.
+    /// A tensor attribute whose elements may be codes.
+    pub(crate) fn coded(&self, name: &str) -> Result<Option<(Array, Option<Format>)>> {
+        let tensor = self.attribute(name).and_then(|attribute| attribute.t.as_ref());
+        tensor.map(|tensor| tensor::coded(tensor, self.external)).transpose()
+    }
+
+    /// An element type attribute, which may be one that is only stored; 0 is none.
+    pub(crate) fn element(&self, name: &str) -> Result<Option<Element>> {
+        let number = self.attribute(name).map(|attribute| attribute.i).filter(|number| *number != 0);
+        number.map(Element::of).transpose()
+    }
+
+    /// An element type attribute; 0 is none.
     pub(crate) fn type_of(&self, name: &str) -> Result<Option<DType>> {
-        self.attribute(name).map(|attribute| tensor::dtype(attribute.i)).transpose()
+        let number = self.attribute(name).map(|attribute| attribute.i).filter(|number| *number != 0);
+        number.map(tensor::dtype).transpose()
     }
 
     // ---- axes

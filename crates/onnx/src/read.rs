@@ -49,7 +49,7 @@ pub fn read_tensor(path: &Path) -> Result<Array, Failure> {
     let mut budget = MAX_FIELDS;
     check(&bytes, Kind::Tensor, MAX_DEPTH, &mut budget).map_err(|what| failed(format!("not a tensor: {what}")))?;
     let tensor = TensorProto::decode(Bytes::from(bytes)).map_err(|why| failed(format!("not a tensor: {why}")))?;
-    match tensor::array(&tensor, &External::default()) {
+    match tensor::coded(&tensor, &External::default()).map(|(array, _)| array) {
         Ok(array) => Ok(array),
         Err(Problem::Unsupported(diag)) => Err(Failure::Unsupported(diag.into())),
         Err(Problem::Wrong(diag) | Problem::Unknown(_, diag)) => Err(Failure::Invalid(diag.into())),

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use graver_ir::{Array, DType, Diag, Scalar, bf16, f16};
 
+use crate::format::{self, Element, Format};
 use crate::problem::{Problem, Result, unsupported, wrong};
 use crate::proto::TensorProto;
 
@@ -86,6 +87,27 @@ pub(crate) fn array(tensor: &TensorProto, external: &External) -> Result<Array> 
         listed(dtype, shape, tensor)?
     };
     if array.ty().shape.is_valid() { Ok(array) } else { wrong(format!("a tensor of shape {:?}", tensor.dims)) }
+}
+
+/// The elements of a tensor, which may be codes.
+pub(crate) fn coded(tensor: &TensorProto, external: &External) -> Result<(Array, Option<Format>)> {
+    let format = match Element::of(i64::from(tensor.data_type))? {
+        Element::Plain(_) => return Ok((array(tensor, external)?, None)),
+        Element::Coded(format) => format,
+    };
+    let shape: Option<Vec<usize>> = tensor.dims.iter().map(|size| usize::try_from(*size).ok()).collect();
+    let Some(shape) = shape else { return wrong(format!("a tensor of shape {:?}", tensor.dims)) };
+    let numel = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+    let Some(bits) = numel.and_then(|numel| numel.checked_mul(format.bits)) else {
+        return wrong(format!("a tensor of shape {:?} is larger than memory", tensor.dims));
+    };
+    let listed = || tensor.int32_data.iter().map(|word| u8::try_from(word & 0xff).unwrap_or(0)).collect();
+    let bytes: Vec<u8> = match (tensor.data_location == 1, tensor.raw_data.is_empty()) {
+        (true, _) => external.read(tensor, bits.div_ceil(8))?,
+        (false, false) => tensor.raw_data.to_vec(),
+        (false, true) => listed(),
+    };
+    Ok((format::unpacked(format, shape, &bytes)?, Some(format)))
 }
 
 /// Little-endian bytes; any byte but zero is true.

@@ -4,11 +4,14 @@
 //! first call that asks for them compiles the program again, with tapped values among its results. A value of a scan's iteration comes
 //! as the stack of all iterations' values, along a new first axis. A value of a body that may run any number of times, or not at all, is
 //! refused when it is read.
+//!
+//! What flows back to a tapped value is a derivative with respect to another name of it, which the same transform gives: the reverse pass
+//! that is there already meets that name on its way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use graver_ir::op::stack_of;
-use graver_ir::{Array, Diag, Error, FuncId, Loc, Module, NodeId, Op, Sink, Value};
+use graver_ir::op::{Transform, stack_of};
+use graver_ir::{Array, Diag, Error, FuncId, Graph, Loc, Module, NodeId, Op, Sink, Value};
 
 use crate::context::with;
 use crate::tensor::Tensor;
@@ -29,9 +32,9 @@ impl Tensor {
     ///
     /// Inside of a module the name follows the module's path, `encoder.0.scores`; a name that is taken gets a number, `scores.2`. In the
     /// body of a [`scan`](crate::scan) or of [`vmap`](crate::vmap) the value is that of all iterations, stacked along a new first axis.
-    /// Inside of what is differentiated it is the value that the forward pass computes. In the body of a `while` or of a branch a value
-    /// may be computed any number of times, and one inside of a function with a derivative of its own belongs to that: they are refused when
-    /// they are read.
+    /// Inside of what is differentiated it is the value that the forward pass computes, and [`Taps::gradient`] is what flows back to it.
+    /// In the body of a `while` or of a branch a value may be computed any number of times, and one inside of a function with a derivative
+    /// of its own belongs to that: they are refused when they are read.
     ///
     /// ```
     /// use graver_trace::{spec, trace};
@@ -67,7 +70,14 @@ impl Tap {
 #[derive(Clone, Debug)]
 pub struct Taps {
     /// In the order in which they were named.
-    entries: Vec<(String, Result<Array, Diag>)>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    name: String,
+    value: Result<Array, Diag>,
+    gradient: Result<Array, Diag>,
 }
 
 impl Taps {
@@ -76,19 +86,30 @@ impl Taps {
     /// # Errors
     /// If there is no such name (all that there are), or its value cannot be read (its line, and why).
     pub fn get(&self, name: &str) -> Result<&Array, Error> {
-        match self.entries.iter().find(|(own, _)| own == name) {
-            Some((_, Ok(array))) => Ok(array),
-            Some((_, Err(diag))) => Err(diag.clone().into()),
-            None => {
-                let known: Vec<&str> = self.entries.iter().map(|(name, _)| name.as_str()).collect();
-                Err(Error::new(format!("no value is tapped as `{name}`; there are: {}", known.join(", "))))
-            }
-        }
+        self.entry(name)?.value.as_ref().map_err(|diag| diag.clone().into())
+    }
+
+    /// The derivative of what is differentiated with respect to the value of this name: the cotangent that reaches it. Where derivatives
+    /// nest, that of the innermost.
+    ///
+    /// # Errors
+    /// If there is no such name (all that there are), or no derivative passes through the value (its line, and why): it is computed outside of what is
+    /// differentiated, does not depend on what that is differentiated by, or belongs to a body, a branch or a function of which the derivative is taken as a
+    /// whole.
+    pub fn gradient(&self, name: &str) -> Result<&Array, Error> {
+        self.entry(name)?.gradient.as_ref().map_err(|diag| diag.clone().into())
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry, Error> {
+        self.entries.iter().find(|entry| entry.name == name).ok_or_else(|| {
+            let known: Vec<&str> = self.entries.iter().map(|entry| entry.name.as_str()).collect();
+            Error::new(format!("no value is tapped as `{name}`; there are: {}", known.join(", ")))
+        })
     }
 
     /// Names and values, in the order in which they were named; of those that can be read.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Array)> {
-        self.entries.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_ref().ok()?)))
+        self.entries.iter().filter_map(|entry| Some((entry.name.as_str(), entry.value.as_ref().ok()?)))
     }
 }
 
@@ -96,33 +117,44 @@ impl Taps {
 #[derive(Debug)]
 pub(crate) struct Exposed {
     pub(crate) module: Module,
-    /// Every tap, and why it is refused.
-    taps: Vec<(String, Option<Diag>)>,
+    names: Vec<String>,
+    /// Of every tap's value, and then of every tap's gradient: why it is refused.
+    refused: Vec<Option<Diag>>,
 }
 
 impl Exposed {
     /// The taps' values from what is left of a call's results.
     pub(crate) fn taps(&self, mut results: impl Iterator<Item = Array>) -> Taps {
-        let entry = |(name, refused): &(String, Option<Diag>)| {
-            let value = match refused {
-                Some(diag) => Err(diag.clone()),
-                None => Ok(results.next().expect("a tap that is not refused is a result")),
-            };
-            (name.clone(), value)
+        let one = |refused: &Option<Diag>| match refused {
+            Some(diag) => Err(diag.clone()),
+            None => Ok(results.next().expect("a tap that is not refused is a result")),
         };
-        Taps { entries: self.taps.iter().map(entry).collect() }
+        let mut values: Vec<Result<Array, Diag>> = self.refused.iter().map(one).collect();
+        let gradients = values.split_off(self.names.len());
+        let entry = |((name, value), gradient): ((&String, _), _)| Entry { name: name.clone(), value, gradient };
+        Taps { entries: self.names.iter().zip(values).zip(gradients).map(entry).collect() }
     }
 }
 
-/// Makes tapped values results of the program, after its own.
+/// Makes tapped values, and then what flows back to them, results of the program, after its own.
 pub(crate) fn expose(module: &Module, taps: &[Tap]) -> Exposed {
     let mut module = module.clone();
     let entry = module.entry().expect("a traced module has an entry").0;
+    let (taps, gradients) = differentiated(&mut module, taps);
+    let refusal = |tap: &Tap, why: &str| Diag::new(why).op(format!("tap `{}`", tap.name)).at(&tap.loc);
     let mut wanted: BTreeMap<FuncId, Vec<(usize, Value)>> = BTreeMap::new();
-    for (place, tap) in taps.iter().enumerate() {
-        wanted.entry(tap.func).or_default().push((place, tap.value));
+    let mut refused: Vec<Option<Diag>> = vec![None; 2 * taps.len()];
+    for (place, (tap, gradient)) in taps.iter().zip(gradients).enumerate() {
+        let of_function = wanted.entry(tap.func).or_default();
+        of_function.push((place, tap.value));
+        match gradient {
+            Some(value) => of_function.push((taps.len() + place, value)),
+            None => {
+                refused[taps.len() + place] =
+                    Some(refusal(tap, "no derivative that is taken in the same function passes through it"))
+            }
+        }
     }
-    let mut refused: Vec<Option<Diag>> = vec![None; taps.len()];
     // Inner bodies first: a body is recorded, and so numbered, after the function that applies it.
     while let Some((func, values)) = wanted.pop_last() {
         if func == entry {
@@ -131,13 +163,80 @@ pub(crate) fn expose(module: &Module, taps: &[Tap]) -> Exposed {
         }
         match outwards(&mut module, func, &values, &mut wanted) {
             Ok(()) => {}
-            Err(why) => values.iter().for_each(|(place, _)| {
-                let Tap { name, loc, .. } = &taps[*place];
-                refused[*place] = Some(Diag::new(why.clone()).op(format!("tap `{name}`")).at(loc));
-            }),
+            Err(why) => values.iter().for_each(|(place, _)| refused[*place] = Some(refusal(&taps[*place % taps.len()], &why))),
         }
     }
-    Exposed { module, taps: taps.iter().map(|tap| tap.name.clone()).zip(refused).collect() }
+    Exposed { module, names: taps.into_iter().map(|tap| tap.name).collect(), refused }
+}
+
+/// Makes what flows back to tapped values results of the derivatives that pass through them. The taps, and the cotangent of each that has one.
+fn differentiated(module: &mut Module, taps: &[Tap]) -> (Vec<Tap>, Vec<Option<Value>>) {
+    let (mut taps, mut gradients) = (taps.to_vec(), vec![None; taps.len()]);
+    let functions: BTreeSet<FuncId> = taps.iter().map(|tap| tap.func).collect();
+    for func in functions {
+        let function = module.function_mut(func);
+        // In order: an inner derivative precedes the outer one.
+        for node in function.graph.topo() {
+            let Op::Transform(Transform::Vjp { outputs, wrt }) = *function.graph.op(node) else { continue };
+            let between = between(&function.graph, node, outputs);
+            let through = |place: &usize| {
+                let tap = &taps[*place];
+                let float = tap.func == func && function.graph.ty(tap.value).dtype.is_float();
+                float && gradients[*place].is_none() && between.contains(&tap.value.node)
+            };
+            let concerned: Vec<usize> = (0..taps.len()).filter(through).collect();
+            if concerned.is_empty() {
+                continue;
+            }
+            let names: Vec<Value> = concerned.iter().map(|place| renamed(&mut function.graph, &taps[*place])).collect();
+            let (mut args, loc) = (function.graph.args(node), function.graph.loc(node).clone());
+            args.extend(names);
+            let op = Op::Transform(Transform::Vjp { outputs, wrt: wrt + concerned.len() });
+            let by = function.graph.add(op, &args, loc).expect("a derivative by more names is one");
+            let out =
+                |node: NodeId, place: usize| node.out(u16::try_from(place).expect("I8: a node has fewer than 65536 results"));
+            (0..wrt).for_each(|place| function.replace(out(node, place), out(by, place)));
+            function.graph.remove(node);
+            // A derivative may be tapped itself.
+            taps.iter_mut().filter(|tap| tap.func == func && tap.value.node == node).for_each(|tap| tap.value.node = by);
+            concerned.iter().enumerate().for_each(|(place, tap)| gradients[*tap] = Some(out(by, wrt + place)));
+        }
+    }
+    (taps, gradients)
+}
+
+/// The nodes by which what a transform differentiates depends on what it is differentiated by.
+fn between(graph: &Graph, transform: NodeId, outputs: usize) -> BTreeSet<NodeId> {
+    let args = graph.args(transform);
+    let mut from: BTreeSet<NodeId> = args[2 * outputs..].iter().map(|x| x.node).collect();
+    let mut to: BTreeSet<NodeId> = args[..outputs].iter().map(|y| y.node).collect();
+    let order = graph.topo();
+    for node in &order {
+        if graph.args(*node).iter().any(|arg| from.contains(&arg.node)) {
+            from.insert(*node);
+        }
+    }
+    // Reversed: whether a node is needed is known before its operands are looked at.
+    for node in order.iter().rev() {
+        if to.contains(node) {
+            to.extend(graph.args(*node).iter().map(|arg| arg.node));
+        }
+    }
+    from.intersection(&to).copied().collect()
+}
+
+/// Another name of a tapped value, which all users take in its place, other than those that are differentiated by it.
+fn renamed(graph: &mut Graph, tap: &Tap) -> Value {
+    let uses = graph.uses(tap.value);
+    let name: Value = graph.add(Op::Alias, &[tap.value], tap.loc.clone()).expect("any value has another name").into();
+    for user in uses {
+        let by =
+            matches!(graph.op(user.node), Op::Transform(Transform::Vjp { outputs, .. }) if usize::from(user.slot) >= 2 * outputs);
+        if !by {
+            graph.set_arg(user, name);
+        }
+    }
+    name
 }
 
 /// The entry's results, in the order of taps.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use graver_ir::op::{Call, Composite, Scan, slice_of, stack_of};
 use graver_ir::{Array, DType, Diag, Dim, FuncId, Function, Loc, Module, NodeId, Op, Role, Scalar, Shape, Sink, Type, Value};
 
+use crate::format::{Element, Format};
 use crate::known::{self, Budget, Known};
 use crate::problem::{Problem, Result, wrong};
 
@@ -26,6 +27,8 @@ pub(crate) struct Builder {
     pub(crate) function: Function,
     pub(crate) loc: Loc,
     known: BTreeMap<Value, Known>,
+    /// What the elements of values that hold codes mean.
+    formats: BTreeMap<Value, Format>,
     budget: Budget,
     composites: BTreeMap<String, FuncId>,
     ops: usize,
@@ -36,6 +39,7 @@ pub(crate) struct Outer {
     id: FuncId,
     function: Function,
     known: BTreeMap<Value, Known>,
+    formats: BTreeMap<Value, Format>,
     loc: Loc,
 }
 
@@ -49,6 +53,7 @@ impl Builder {
             function: Function::new("main"),
             loc: Loc::UNKNOWN,
             known: BTreeMap::new(),
+            formats: BTreeMap::new(),
             budget: Budget::default(),
             composites: BTreeMap::new(),
             ops: 0,
@@ -71,6 +76,20 @@ impl Builder {
 
     pub(crate) fn rank(&self, x: Value) -> usize {
         self.ty(x).rank()
+    }
+
+    /// What the elements mean, if they are codes.
+    pub(crate) fn format(&self, x: Value) -> Option<Format> {
+        self.formats.get(&x).copied()
+    }
+
+    pub(crate) fn element(&self, x: Value) -> Element {
+        self.format(x).map_or_else(|| Element::Plain(self.dtype(x)), Element::Coded)
+    }
+
+    /// Says that a value's elements are codes.
+    pub(crate) fn mark(&mut self, x: Value, format: Format) {
+        self.formats.insert(x, format);
     }
 
     // ---- what is known
@@ -194,6 +213,7 @@ impl Builder {
             id,
             function: std::mem::replace(&mut self.function, Function::new(format!("{name}.{}", id.0))),
             known: std::mem::take(&mut self.known),
+            formats: std::mem::take(&mut self.formats),
             loc: self.loc.clone(),
         }
     }
@@ -204,14 +224,14 @@ impl Builder {
             self.function.add_result(*result, Sink::Out);
         }
         *self.module.function_mut(outer.id) = std::mem::replace(&mut self.function, outer.function);
-        (self.known, self.loc) = (outer.known, outer.loc);
+        (self.known, self.formats, self.loc) = (outer.known, outer.formats, outer.loc);
         outer.id
     }
 
     /// Forgets the function that was begun.
     pub(crate) fn abandon(&mut self, outer: Outer) {
         self.module.functions.remove(&outer.id);
-        (self.function, self.known, self.loc) = (outer.function, outer.known, outer.loc);
+        (self.function, self.known, self.formats, self.loc) = (outer.function, outer.known, outer.formats, outer.loc);
     }
 
     /// Says what is known of a value, which a surrounding function knows.
@@ -257,6 +277,15 @@ impl Builder {
     }
 
     // ---- constants
+
+    /// A constant whose elements may be codes.
+    pub(crate) fn stored(&mut self, array: Array, format: Option<Format>) -> Result<Value> {
+        let value = self.constant(array)?;
+        if let Some(format) = format {
+            self.mark(value, format);
+        }
+        Ok(value)
+    }
 
     pub(crate) fn constant(&mut self, array: Array) -> Result<Value> {
         self.emit(Op::Const(array), &[])

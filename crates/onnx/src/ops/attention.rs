@@ -7,7 +7,7 @@ use super::Values;
 use super::reduce::softmax;
 use crate::build::Builder;
 use crate::node::Node;
-use crate::problem::{Result, unsupported, wrong};
+use crate::problem::{Result, wrong};
 
 /// Vaswani et al. (2017), "Attention is all you need".
 pub(super) fn attention(n: &mut Node<'_>) -> Values {
@@ -31,22 +31,46 @@ pub(super) fn attention(n: &mut Node<'_>) -> Values {
     Ok(vec![y, key, value, shown])
 }
 
-/// Attention whose scores and shares graphs may change; without these graphs.
-pub(super) fn flexible(n: &mut Node<'_>) -> Values {
-    if n.has("score_mod") || n.has("prob_mod") {
-        return unsupported("scores that a graph changes");
+/// What attention whose scores and shares graphs may change is made of, as wide as it is computed; the graphs are the importer's.
+pub(crate) struct Flexible {
+    pub(crate) query: Value,
+    pub(crate) key: Value,
+    pub(crate) value: Value,
+    pub(crate) scale: f64,
+    /// The type of the result.
+    pub(crate) dtype: DType,
+}
+
+impl Flexible {
+    pub(crate) fn of(n: &mut Node<'_>) -> Result<Self> {
+        let (q, k, v) = (n.arg(0)?, n.arg(1)?, n.arg(2)?);
+        if n.b.rank(q) != 4 || n.b.rank(k) != 4 || n.b.rank(v) != 4 {
+            return wrong(format!("takes [batch, heads, time, width], got {}", n.b.ty(q)));
+        }
+        let (dtype, count) = (n.b.dtype(q), n.b.shape(q)[1].clone());
+        let scale = scale(n, q)?;
+        let (k, v) = (repeated(n.b, k, &count)?, repeated(n.b, v, &count)?);
+        let wide = n.type_of("softmax_precision")?.unwrap_or(if dtype == DType::F64 { DType::F64 } else { DType::F32 });
+        let (query, key, value) = (n.b.cast(q, wide)?, n.b.cast(k, wide)?, n.b.cast(v, wide)?);
+        Ok(Self { query, key, value, scale, dtype })
     }
-    let (q, k, v) = (n.arg(0)?, n.arg(1)?, n.arg(2)?);
-    if n.b.rank(q) != 4 || n.b.rank(k) != 4 || n.b.rank(v) != 4 {
-        return wrong(format!("takes [batch, heads, time, width], got {}", n.b.ty(q)));
+
+    pub(crate) fn plain(&self, b: &mut Builder) -> Result<Value> {
+        let y = plain_attention(b, self.query, self.key, self.value, self.scale)?;
+        b.cast(y, self.dtype)
     }
-    let (dtype, count) = (n.b.dtype(q), n.b.shape(q)[1].clone());
-    let scale = scale(n, q)?;
-    let (k, v) = (repeated(n.b, k, &count)?, repeated(n.b, v, &count)?);
-    let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
-    let (q, k, v) = (n.b.cast(q, wide)?, n.b.cast(k, wide)?, n.b.cast(v, wide)?);
-    let y = plain_attention(n.b, q, k, v, scale)?;
-    Ok(vec![n.b.cast(y, dtype)?])
+
+    pub(crate) fn scores(&self, b: &mut Builder) -> Result<Value> {
+        let keys = b.swap(self.key, 2, 3)?;
+        let scores = b.matmul(self.query, keys)?;
+        b.with(ScalarFn::Mul, scores, self.scale)
+    }
+
+    /// The values by their shares.
+    pub(crate) fn shared(&self, b: &mut Builder, shares: Value) -> Result<Value> {
+        let y = b.matmul(shares, self.value)?;
+        b.cast(y, self.dtype)
+    }
 }
 
 /// What scores are multiplied by.

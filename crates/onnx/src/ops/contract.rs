@@ -44,7 +44,7 @@ fn convolve(b: &mut Builder, x: Value, kernel: Value, axes: Vec<ConvAxis>, group
 }
 
 /// A vector over the features added.
-fn biased(b: &mut Builder, y: Value, bias: Option<Value>) -> Result<Value> {
+pub(super) fn biased(b: &mut Builder, y: Value, bias: Option<Value>) -> Result<Value> {
     let Some(bias) = bias else { return Ok(y) };
     let trailing: Vec<usize> = (1..b.rank(y) - 1).collect();
     let bias = b.unsqueeze(bias, &trailing)?;
@@ -63,6 +63,12 @@ fn kernel_sizes(n: &Node<'_>, kernel: Value) -> Result<Vec<i64>> {
 
 pub(super) fn conv(n: &mut Node<'_>) -> Values {
     let (x, kernel) = (n.arg(0)?, n.arg(1)?);
+    let y = convolved(n, x, kernel)?;
+    Ok(vec![biased(n.b, y, n.opt(2))?])
+}
+
+/// The convolution that the attributes describe.
+pub(super) fn convolved(n: &mut Node<'_>, x: Value, kernel: Value) -> Result<Value> {
     let sizes = kernel_sizes(n, kernel)?;
     let spatial = window::spatial(n, x, &sizes)?;
     let axes = spatial.iter().map(|axis| ConvAxis {
@@ -72,8 +78,7 @@ pub(super) fn conv(n: &mut Node<'_>) -> Values {
         kernel_dilation: axis.dilation,
         input_dilation: 1,
     });
-    let y = convolve(n.b, x, kernel, axes.collect(), n.int("group", 1))?;
-    Ok(vec![biased(n.b, y, n.opt(2))?])
+    convolve(n.b, x, kernel, axes.collect(), n.int("group", 1))
 }
 
 /// A convolution of sequences, each channel by itself.

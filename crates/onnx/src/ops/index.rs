@@ -9,8 +9,8 @@ use crate::node::Node;
 use crate::problem::{Result, unsupported, wrong};
 
 pub(super) fn constant(n: &mut Node<'_>) -> Values {
-    if let Some(array) = n.tensor("value")? {
-        return Ok(vec![n.b.constant(array)?]);
+    if let Some((array, format)) = n.coded("value")? {
+        return Ok(vec![n.b.stored(array, format)?]);
     }
     #[expect(clippy::cast_possible_truncation, reason = "the attribute is a float of 32 bits")]
     let array = if n.has("value_float") {

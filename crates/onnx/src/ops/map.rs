@@ -3,6 +3,7 @@
 use graver_ir::{Array, DType, DTypeKind, Scalar, ScalarFn, Value};
 
 use super::Values;
+use crate::format::{Rounding, Way};
 use crate::node::Node;
 use crate::problem::{Result, unsupported, wrong};
 
@@ -54,13 +55,25 @@ pub(super) fn identity(n: &mut Node<'_>) -> Values {
 
 pub(super) fn cast(n: &mut Node<'_>) -> Values {
     let x = n.arg(0)?;
-    let Some(to) = n.type_of("to")? else { return wrong("it has no `to`") };
-    Ok(vec![n.b.cast(x, to)?])
+    let Some(to) = n.element("to")? else { return wrong("it has no `to`") };
+    let rounding = rounding(n)?;
+    Ok(vec![n.b.converted(x, to, rounding)?])
 }
 
 pub(super) fn cast_like(n: &mut Node<'_>) -> Values {
-    let (x, to) = (n.arg(0)?, n.dtype(1)?);
-    Ok(vec![n.b.cast(x, to)?])
+    let (x, to) = (n.arg(0)?, n.b.element(n.arg(1)?));
+    let rounding = rounding(n)?;
+    Ok(vec![n.b.converted(x, to, rounding)?])
+}
+
+fn rounding(n: &Node<'_>) -> Result<Rounding> {
+    let way = match n.text("round_mode", "up").as_str() {
+        "up" => Way::Up,
+        "down" => Way::Down,
+        "nearest" => Way::Nearest,
+        other => return wrong(format!("the rounding `{other}`")),
+    };
+    Ok(Rounding { saturate: n.flag("saturate", true), way })
 }
 
 /// Integers are raised as floats of 64 bits.

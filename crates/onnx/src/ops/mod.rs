@@ -1,7 +1,8 @@
 //! The table: operation, first version of the operator set, translation. A family a file; a translation is a free function over [`Node`].
 
 mod activation;
-mod attention;
+pub(crate) mod attention;
+mod choice;
 mod contract;
 mod einsum;
 mod index;
@@ -9,9 +10,12 @@ mod linear_attention;
 mod loss;
 mod map;
 mod movement;
+mod ngram;
 mod norm;
+mod quantize;
 mod recurrent;
-mod reduce;
+pub(crate) mod reduce;
+mod region;
 mod resize;
 mod sample;
 mod signal;
@@ -126,10 +130,12 @@ const ROWS: &[Row] = rows![
     ("CenterCropPad", 18, Whole(movement::center_crop_pad)),
     ("Clip", 1, Whole(map::clip)),
     ("Col2Im", 18, Whole(sample::col_to_image)),
+    ("Compress", 9, Whole(choice::compress)),
     ("Concat", 1, Whole(movement::concat)),
     ("Constant", 1, Whole(index::constant)),
     ("ConstantOfShape", 9, Whole(index::constant_of_shape)),
     ("Conv", 1, Whole(contract::conv)),
+    ("ConvInteger", 10, Whole(quantize::conv_integer)),
     ("ConvTranspose", 1, Whole(contract::conv_transpose)),
     ("Cos", 7, Unary(ScalarFn::Cos)),
     ("Cosh", 9, Plain(activation::cosh)),
@@ -138,9 +144,11 @@ const ROWS: &[Row] = rows![
     ("DFT", 17, Whole(signal::fourier)),
     ("DeformConv", 19, Whole(sample::deform_conv)),
     ("DepthToSpace", 1, Whole(movement::depth_to_space)),
+    ("DequantizeLinear", 10, Whole(quantize::dequantize)),
     ("Det", 11, Whole(sample::determinant)),
     ("Div", 1, Binary(ScalarFn::Div)),
     ("Dropout", 1, Whole(map::dropout)),
+    ("DynamicQuantizeLinear", 11, Whole(quantize::dynamic)),
     ("Einsum", 12, Whole(contract::einsum)),
     ("Elu", 1, Whole(activation::elu)),
     ("Equal", 1, Binary(ScalarFn::Eq)),
@@ -184,6 +192,7 @@ const ROWS: &[Row] = rows![
     ("LpNormalization", 1, Whole(norm::lp)),
     ("LpPool", 1, Whole(window::lp_pool)),
     ("MatMul", 1, Whole(contract::matmul)),
+    ("MatMulInteger", 10, Whole(quantize::matmul_integer)),
     ("Max", 1, Variadic(ScalarFn::Max)),
     ("MaxPool", 1, Whole(window::max_pool)),
     ("MaxUnpool", 9, Whole(window::max_unpool)),
@@ -196,12 +205,17 @@ const ROWS: &[Row] = rows![
     ("Mul", 1, Binary(ScalarFn::Mul)),
     ("Neg", 1, Unary(ScalarFn::Neg)),
     ("NegativeLogLikelihoodLoss", 12, Whole(loss::negative_log_likelihood)),
+    ("NonMaxSuppression", 10, Whole(choice::non_max_suppression)),
+    ("NonZero", 9, Whole(choice::non_zero)),
     ("Not", 1, Unary(ScalarFn::Not)),
     ("OneHot", 9, Whole(index::one_hot)),
     ("Or", 1, Binary(ScalarFn::Or)),
     ("PRelu", 1, Whole(activation::prelu)),
     ("Pad", 1, Whole(movement::pad)),
     ("Pow", 1, Whole(map::pow)),
+    ("QLinearConv", 10, Whole(quantize::conv)),
+    ("QLinearMatMul", 10, Whole(quantize::matmul)),
+    ("QuantizeLinear", 10, Whole(quantize::quantize)),
     ("RMSNormalization", 23, Whole(norm::rms)),
     ("RNN", 1, Recurrent(Cell::Rnn)),
     ("Range", 11, Whole(index::range)),
@@ -220,6 +234,7 @@ const ROWS: &[Row] = rows![
     ("Reshape", 1, Whole(movement::reshape)),
     ("Resize", 10, Whole(resize::resize)),
     ("ReverseSequence", 10, Whole(movement::reverse_sequence)),
+    ("RoiAlign", 10, Whole(region::align)),
     ("RotaryEmbedding", 23, Whole(attention::rotary_embedding)),
     ("Round", 11, Unary(ScalarFn::Round)),
     ("STFT", 17, Whole(signal::short_time)),
@@ -250,11 +265,13 @@ const ROWS: &[Row] = rows![
     ("Tan", 7, Plain(activation::tan)),
     ("Tanh", 1, Unary(ScalarFn::Tanh)),
     ("TensorScatter", 24, Whole(attention::tensor_scatter)),
+    ("TfIdfVectorizer", 9, Whole(ngram::tf_idf)),
     ("ThresholdedRelu", 10, Whole(activation::thresholded_relu)),
     ("Tile", 6, Whole(movement::tile)),
     ("TopK", 1, Whole(sort::top_k)),
     ("Transpose", 1, Whole(movement::transpose)),
     ("Trilu", 14, Whole(index::trilu)),
+    ("Unique", 11, Whole(choice::unique)),
     ("Unsqueeze", 1, Whole(movement::unsqueeze)),
     ("Upsample", 7, Whole(resize::resize)),
     ("Where", 9, Whole(map::select)),
@@ -263,9 +280,6 @@ const ROWS: &[Row] = rows![
 
 /// The translation of an operation in a version.
 pub(crate) fn find(domain: &str, op: &str, version: i64) -> Result<Translate> {
-    if (domain, op) == ("ai.onnx.preview", "FlexAttention") {
-        return Ok(Translate::Node(attention::flexible));
-    }
     if !domain.is_empty() {
         return unsupported(format!("the operation of the domain `{domain}`"));
     }
@@ -302,7 +316,7 @@ mod tests {
         let mut page = format!(
             "# ONNX operations\n\nOperations of the standard domain, the version of the operator set from which on each is known (up to {LATEST}), and what \
              translates it: a function of `crates/onnx/src/ops`, or a kind of translation that many share. `If`, `Loop` and `Scan` are in \
-             `crates/onnx/src/control.rs`, `FlexAttention` of `ai.onnx.preview` is `attention::flexible`. This page is written by a test and held by it.\n\n\
+             `crates/onnx/src/control.rs`, and so is `FlexAttention` of `ai.onnx.preview`. This page is written by a test and held by it.\n\n\
              | operation | since | translated by |\n|---|---|---|\n"
         );
         for row in ROWS {

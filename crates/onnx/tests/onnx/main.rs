@@ -6,4 +6,6 @@ mod control;
 mod external;
 mod hostile;
 mod ops;
+mod quantize;
+mod sequences;
 mod sizes;

@@ -95,3 +95,32 @@ fn running_sums_go_either_way_and_may_leave_the_element_out() {
     check("CumSum", 14, vec![int("exclusive", 1)], &inputs, (&[5], &[0.0, 1.0, 3.0, 6.0, 10.0]));
     check("CumSum", 14, vec![int("reverse", 1)], &inputs, (&[5], &[15.0, 14.0, 12.0, 9.0, 5.0]));
 }
+
+#[test]
+fn regions_are_sampled_at_the_middle_of_their_parts() {
+    // A picture whose elements are their columns, and a region over columns 1 to 3.
+    let x: Vec<f32> = (0..16).map(|place| (place % 4) as f32).collect();
+    let inputs: [(&[usize], &[f32]); 3] = [(&[1, 1, 4, 4], &x), (&[1, 4], &[1.0, 1.0, 3.0, 3.0]), (&[1], &[0.0])];
+    let attributes = |mode: &str| {
+        let sizes = vec![int("output_height", 1), int("output_width", 2), int("sampling_ratio", 2)];
+        sizes.into_iter().chain([text("mode", mode)]).collect::<Vec<_>>()
+    };
+    check("RoiAlign", 16, attributes("avg"), &inputs, (&[1, 1, 1, 2], &[1.0, 2.0]));
+    // Samples at columns 0.75 and 1.25, and 1.75 and 2.25: the greatest of an element times its weight.
+    check("RoiAlign", 16, attributes("max"), &inputs, (&[1, 1, 1, 2], &[0.75, 1.5]));
+}
+
+#[test]
+fn grams_are_counted_with_gaps() {
+    let x: (&[usize], &[f32]) = (&[5], &[1.0, 2.0, 1.0, 2.0, 3.0]);
+    let attributes = |skips: i64| {
+        let lists = [("ngram_counts", &[0, 1][..]), ("ngram_indexes", &[2, 0, 1]), ("pool_int64s", &[1, 1, 2, 2, 3])];
+        let numbers = [("min_gram_length", 1), ("max_gram_length", 2), ("max_skip_count", skips)];
+        let mut all: Vec<_> =
+            lists.map(|(name, list)| ints(name, list)).into_iter().chain(numbers.map(|(name, n)| int(name, n))).collect();
+        all.push(text("mode", "TF"));
+        all
+    };
+    check("TfIdfVectorizer", 9, attributes(0), &[x], (&[3], &[2.0, 1.0, 2.0]));
+    check("TfIdfVectorizer", 9, attributes(2), &[x], (&[3], &[3.0, 2.0, 2.0]));
+}

@@ -120,12 +120,12 @@ fn everything_that_is_not_supported_is_told_at_once() {
     let nodes = vec![
         node("StringNormalizer", &["x"], &["a"], Vec::new()),
         node("Relu", &["a"], &["b"], Vec::new()),
-        node("NonMaxSuppression", &["b"], &["c"], Vec::new()),
+        node("ImageDecoder", &["b"], &["c"], Vec::new()),
     ];
     let model = model(graph(nodes, vec![floats("x", &[2])], Vec::new(), &["c"]), 17);
     let Failure::Unsupported(error) = failure(&model) else { panic!("two operations are unknown") };
     let said = "model.onnx:1:1 (StringNormalizer the_StringNormalizer): StringNormalizer: the operation in version 17\n\
-                model.onnx:3:1 (NonMaxSuppression the_NonMaxSuppression): NonMaxSuppression: the operation in version 17";
+                model.onnx:3:1 (ImageDecoder the_ImageDecoder): ImageDecoder: the operation in version 17";
     assert_eq!(error.to_string(), said);
 }
 

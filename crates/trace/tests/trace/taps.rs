@@ -168,3 +168,59 @@ fn a_step_can_be_asked_for_nans_and_checked() -> Result<(), Error> {
     assert!(matches!(f.check(&x)?, Checked::Right { launches: 1.. }));
     Ok(())
 }
+
+#[test]
+fn what_flows_back_to_a_tapped_value() -> Result<(), Error> {
+    let f = compile(
+        |x| {
+            let (value, slope) = value_and_grad(x, |x| {
+                let twice = (x.tap("own") * 2.0).tap("twice");
+                // Two users, and one of another path: what flows back is all of it.
+                let cube = twice.square().tap("square") * twice;
+                (cube + x).sum(..).tap("loss")
+            });
+            (value, slope.tap("slope"), (x * 3.0).tap("beside"))
+        },
+        spec::<f32>(["n"]),
+        &device(),
+    )?;
+    let x = floats([2], [0.5, -1.0]);
+    let (tapped, taps) = f.call_tapped(&x)?;
+    assert_eq!(tapped, f.call(&x)?);
+    close(taps.get("twice")?, &[1.0, -2.0], 1e-6);
+    close(taps.gradient("twice")?, &[3.0, 12.0], 1e-6);
+    close(taps.gradient("square")?, &[1.0, -2.0], 1e-6);
+    close(taps.gradient("loss")?, &[1.0], 1e-6);
+    close(taps.gradient("own")?, &[7.0, 25.0], 1e-6);
+    close(taps.get("slope")?, &[7.0, 25.0], 1e-6);
+    for outside in ["slope", "beside"] {
+        let error = taps.gradient(outside).expect_err("nothing differentiates it").to_string();
+        assert!(error.contains("taps.rs") && error.contains("no derivative that is taken in the same function"), "{error}");
+    }
+    assert!(taps.gradient("none").expect_err("no such name").to_string().contains("there are: own, twice"));
+    Ok(())
+}
+
+#[test]
+fn the_innermost_derivative_flows_back_and_bodies_refuse() -> Result<(), Error> {
+    let inner = |x: Tensor| grad(x, |x| (x.square().tap("square") * x).sum(..));
+    let f = compile(
+        |x: Tensor| {
+            let curved = grad(x, |x| inner(x).tap("slope").sum(..));
+            let (last, _) = scan(x.sum(..) * 0.0, x, |sum, x| ((sum + x.square().tap("inside")), ()));
+            (curved, grad(x, |x| scan(last, x, |sum, x| ((sum * x.tap("step")), ())).0))
+        },
+        spec::<f32>([3]),
+        &device(),
+    )?;
+    let (own, taps) = f.call_tapped(&floats([3], [1.0, 2.0, -1.0]))?;
+    // (x^3)'' = 6x; d(s x)/ds = x; d sum(3x^2) / d(3x^2) = 1.
+    close(&own.0, &[6.0, 12.0, -6.0], 1e-5);
+    close(taps.gradient("square")?, &[1.0, 2.0, -1.0], 1e-6);
+    close(taps.gradient("slope")?, &[1.0; 3], 1e-6);
+    close(taps.get("step")?, &[1.0, 2.0, -1.0], 1e-6);
+    for body in ["inside", "step"] {
+        assert!(taps.gradient(body).expect_err("a body").to_string().contains("no derivative that is taken"), "{body}");
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Sequences and optional values, which nothing is left of; and elements chosen by values.
+
+use graver_ir::text;
+use graver_onnx::Failure;
+use graver_onnx::proto::NodeProto;
+
+use crate::common::{array, failure, floats, graph, imported, int, integers, model, node, run};
+
+fn of(nodes: Vec<NodeProto>, outputs: &[&str]) -> graver_onnx::proto::ModelProto {
+    let given = vec![integers("last", &[-1]), integers("first", &[0]), integers("sizes", &[1, 2]), integers("five", &[5])];
+    model(graph(nodes, vec![floats("x", &[3, 2])], given, outputs), 17)
+}
+
+#[test]
+fn parts_are_taken_out_of_a_sequence_and_put_in() {
+    let nodes = vec![
+        node("SplitToSequence", &["x", "sizes"], &["parts"], vec![int("axis", 0)]),
+        node("SequenceAt", &["parts", "last"], &["rest"], Vec::new()),
+        node("SequenceInsert", &["parts", "rest", "last"], &["more"], Vec::new()),
+        node("SequenceErase", &["more", "first"], &["fewer"], Vec::new()),
+        node("SequenceLength", &["more"], &["count"], Vec::new()),
+        node("ConcatFromSequence", &["fewer"], &["y"], vec![int("axis", 0)]),
+    ];
+    let model = of(nodes, &["y", "count"]);
+    let y = run(&model, &[&array(&[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])]);
+    assert_eq!((y[0].shape(), y[0].to_f64()), ([4, 2].as_slice(), vec![3.0, 4.0, 5.0, 6.0, 3.0, 4.0, 5.0, 6.0]));
+    assert_eq!(y[1].to_f64(), [3.0]);
+    assert!(!text::print(&imported(&model).module).contains("Sequence("));
+}
+
+#[test]
+fn slices_of_one_are_stacked_again() {
+    let nodes = vec![
+        node("SplitToSequence", &["x"], &["rows"], vec![int("keepdims", 0)]),
+        node("Identity", &["rows"], &["same"], Vec::new()),
+        node("ConcatFromSequence", &["same"], &["y"], vec![int("axis", 1), int("new_axis", 1)]),
+    ];
+    let y = run(&of(nodes, &["y"]), &[&array(&[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])]);
+    assert_eq!((y[0].shape(), y[0].to_f64()), ([2, 3].as_slice(), vec![1.0, 3.0, 5.0, 2.0, 4.0, 6.0]));
+}
+
+#[test]
+fn what_is_no_sequence_or_has_no_such_place_is_told() {
+    let at = |what: &str, place: &str| {
+        let nodes = vec![
+            node("SequenceConstruct", &["x", "x"], &["s"], Vec::new()),
+            node("SequenceAt", &[what, place], &["y"], Vec::new()),
+        ];
+        failure(&of(nodes, &["y"]))
+    };
+    let (tensor, far) = (at("x", "first"), at("s", "five"));
+    assert!(matches!(&tensor, Failure::Invalid(error) if error.to_string().contains("a tensor, not a sequence")), "{tensor}");
+    assert!(matches!(&far, Failure::Invalid(error) if error.to_string().contains("the position 5 of 2")), "{far}");
+    let added = failure(&of(
+        vec![node("SequenceConstruct", &["x"], &["s"], Vec::new()), node("Neg", &["s"], &["y"], Vec::new())],
+        &["y"],
+    ));
+    assert!(matches!(added, Failure::Unsupported(_)), "{added}");
+    let given = failure(&of(vec![node("SequenceConstruct", &["x"], &["s"], Vec::new())], &["s"]));
+    assert!(given.to_string().contains("the output `s`: a sequence"), "{given}");
+}
+
+#[test]
+fn an_optional_value_is_there_or_not() {
+    let nodes = vec![
+        node("Optional", &["x"], &["some"], Vec::new()),
+        node("OptionalHasElement", &["some"], &["has"], Vec::new()),
+        node("OptionalGetElement", &["some"], &["y"], Vec::new()),
+        node("OptionalHasElement", &[""], &["none"], Vec::new()),
+    ];
+    let y = run(&of(nodes, &["has", "y", "none"]), &[&array(&[3, 2], &[1.0; 6])]);
+    assert_eq!((y[0].to_f64(), y[1].to_f64(), y[2].to_f64()), (vec![1.0], vec![1.0; 6], vec![0.0]));
+    let nothing = failure(&of(vec![node("OptionalGetElement", &[""], &["y"], Vec::new())], &["y"]));
+    assert!(nothing.to_string().contains("an optional value that is not there"), "{nothing}");
+}
+
+#[test]
+fn elements_are_chosen_where_their_values_are_given() {
+    let nodes = vec![
+        node("NonZero", &["x"], &["places"], Vec::new()),
+        node("Greater", &["x", "two"], &["high"], Vec::new()),
+        node("Reshape", &["high", "flat"], &["which"], Vec::new()),
+        node("Compress", &["x", "which"], &["kept"], Vec::new()),
+        node("Unique", &["x"], &["u", "first", "inverse", "counts"], Vec::new()),
+    ];
+    let two =
+        graver_onnx::proto::TensorProto { name: "two".to_owned(), data_type: 1, float_data: vec![2.0], ..Default::default() };
+    let given = vec![two, integers("flat", &[-1])];
+    let outputs = ["places", "kept", "u", "first", "inverse", "counts"];
+    let model = model(graph(nodes, vec![floats("x", &[2, 3])], given, &outputs), 17);
+    let y = run(&model, &[&array(&[2, 3], &[0.0, 5.0, 2.0, 3.0, 0.0, -1.0])]);
+    assert_eq!((y[0].shape(), y[0].to_f64()), ([2, 4].as_slice(), vec![0.0, 0.0, 1.0, 1.0, 1.0, 2.0, 0.0, 2.0]));
+    assert_eq!(y[1].to_f64(), [5.0, 3.0]);
+    assert_eq!(y[2].to_f64(), [-1.0, 0.0, 2.0, 3.0, 5.0]);
+    assert_eq!((y[3].to_f64(), y[5].to_f64()), (vec![5.0, 0.0, 2.0, 3.0, 1.0], vec![1.0, 2.0, 1.0, 1.0, 1.0]));
+    assert_eq!(y[4].to_f64(), [1.0, 4.0, 2.0, 3.0, 1.0, 0.0]);
+    let open = failure(&model);
+    assert!(matches!(&open, Failure::Undetermined { inputs, .. } if inputs == &["x"]), "{open}");
+}
+
+#[test]
+fn boxes_that_overlap_a_better_one_are_left_out() {
+    let inputs = vec![floats("boxes", &[1, 3, 4]), floats("scores", &[1, 1, 3])];
+    let number = |name: &str, value: f32| graver_onnx::proto::TensorProto {
+        name: name.to_owned(),
+        data_type: 1,
+        float_data: vec![value],
+        ..Default::default()
+    };
+    let nodes = vec![node("NonMaxSuppression", &["boxes", "scores", "most", "overlap", "least"], &["y"], Vec::new())];
+    let given = vec![integers("most", &[5]), number("overlap", 0.5), number("least", 0.2)];
+    let model = model(graph(nodes, inputs, given, &["y"]), 11);
+    let boxes = array(&[1, 3, 4], &[0.0, 0.0, 1.0, 1.0, 1.0, 1.1, 0.0, 0.1, 0.0, 5.0, 1.0, 6.0]);
+    let chosen = |scores: &[f32]| {
+        let y = run(&model, &[&boxes, &array(&[1, 1, 3], scores)]).remove(0);
+        (y.shape().to_vec(), y.to_f64())
+    };
+    assert_eq!(chosen(&[0.5, 0.9, 0.6]), (vec![2, 3], vec![0.0, 0.0, 1.0, 0.0, 0.0, 2.0]));
+    assert_eq!(chosen(&[0.1, 0.1, 0.1]), (vec![0, 3], Vec::new()));
+}
