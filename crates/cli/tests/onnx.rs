@@ -114,7 +114,10 @@ fn a_folder_of_models_gives_what_is_expected() {
     let unknown = model(vec![node("StringSplit", &["x"], "y")], vec![value("x", 1, &[1, 1, 4])], Vec::new());
     folder.case("unknown", &unknown, &[x], &floats(&[1], &[0.0]));
     let said = ends(&folder.0, &["conform", "."], 0);
-    assert!(said.contains("not supported  unknown: model.onnx:1:1 (StringSplit y): StringSplit: the operation in version 17"), "{said}");
+    assert!(
+        said.contains("not supported  unknown: model.onnx:1:1 (StringSplit y): StringSplit: the operation in version 17"),
+        "{said}"
+    );
     assert!(said.ends_with("4 agree, 1 are not supported, 0 differ\n"), "{said}");
 }
 

@@ -43,6 +43,11 @@ pub use train::train_step;
 ///         m.set(m.get() * 0.99 + p.grad * 0.01);
 ///         p.value - direction * self.rate
 ///     }
+///
+///     // Where a parameter is says nothing: parameters of one type are updated by one function.
+///     fn kind(&self, _path: &str) -> Option<String> {
+///         Some(String::new())
+///     }
 /// }
 /// ```
 pub trait Optimizer {
