@@ -40,9 +40,9 @@ struct Api<'d> {
 
 impl<'d> Api<'d> {
     fn of(driver: &'d Driver) -> Self {
-        // SAFETY: `cuda.cpp` declares each of them so, as the real driver does.
         macro_rules! find {
             ($name:literal) => {
+                // SAFETY: `cuda.cpp` declares each of them so, as the real driver does.
                 unsafe { driver.cuda().get($name) }.expect("the fake has it")
             };
         }
