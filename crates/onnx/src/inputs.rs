@@ -10,7 +10,7 @@ use crate::import::{Frame, Importer};
 use crate::problem::{Result, unsupported, wrong};
 use crate::proto::{DimensionValue, GraphProto, ModelProto, TypeValue, ValueInfoProto};
 
-/// The names of a model's inputs that have no initializer, in order: what [`Imported::inputs`] counts.
+/// The names of a model's inputs that have no initializer, in order: what [`Imported::inputs`](crate::Imported::inputs) counts.
 #[must_use]
 pub fn input_names(model: &ModelProto) -> Vec<String> {
     let Some(graph) = &model.graph else { return Vec::new() };
