@@ -74,7 +74,9 @@ impl Again {
         };
         for (what, recorded, got) in [("tensors", &self.types, types_of(given)?), ("slots", &slots(&known), slots(cells))] {
             if *recorded != got {
-                return Err(Diag::new(format!("what was recorded with the {what} {recorded:?} is called with {got:?}")).into());
+                let [recorded, got] =
+                    [recorded, &got].map(|types| types.iter().map(Type::to_string).collect::<Vec<_>>().join(", "));
+                return Err(Diag::new(format!("what was recorded with the {what} [{recorded}] is called with [{got}]")).into());
             }
         }
         let slot = |id| known.iter().zip(cells).find(|(known, _)| known.0 == id).map_or(id, |(_, other)| other.0);

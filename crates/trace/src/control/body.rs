@@ -202,8 +202,9 @@ fn close(params: &[Tensor], results: &[Tensor], at_end: KeyAtEnd) -> Traced<(Vec
     })
 }
 
+/// A key of its own, from one that others draw by.
 #[track_caller]
-fn next_key(key: Tensor) -> Traced {
+pub(super) fn next_key(key: Tensor) -> Traced {
     let next = crate::ops::random::split(key, &graver_ir::Dim::ONE)?;
     crate::context::emit(graver_ir::Op::Reshape(Shape::new([4])), &[next])
 }

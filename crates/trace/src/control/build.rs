@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use graver_ir::op::{Call, Composite, If, Scan, While, stack_of};
 use graver_ir::{DType, Diag, Dim, FuncId, Op, StateId, Type, Value};
 
-use super::body::{Body, Met, arrange, check_carried};
+use super::body::{Body, Met, arrange, check_carried, next_key};
 use super::types_of;
 use crate::context::{Traced, emit_all, with, wrong};
 use crate::ops::random::{key, split};
@@ -255,11 +255,13 @@ impl Called {
     #[track_caller]
     pub(super) fn call(&self, tag: Option<Composite>, args: &[Tensor], slot: impl Fn(StateId) -> StateId) -> Traced<Vec<Tensor>> {
         let hidden = self.hidden.iter().map(|taken| match taken {
-            Taken::Closed(outer) => *outer,
-            Taken::State(id) => state(slot(*id)),
-            Taken::Key => key(),
+            Taken::Closed(outer) => Ok(*outer),
+            Taken::State(id) => Ok(state(slot(*id))),
+            // What is computed again draws the same numbers; what is done again draws others.
+            Taken::Key if tag == Some(Composite::Checkpoint) => Ok(key()),
+            Taken::Key => next_key(key()),
         });
-        let args: Vec<Tensor> = args.iter().copied().chain(hidden).collect();
+        let args: Vec<Tensor> = args.iter().copied().map(Ok).chain(hidden).collect::<Traced<_>>()?;
         let op = Op::Call(Call { func: self.func, tag, vjp: None, results: self.results.clone() });
         let mut outs = emit_all(op, &args)?;
         let left = outs.split_off(outs.len() - self.sets.len());

@@ -2,8 +2,8 @@
 
 use graver_trace::DType::{BF16, F32};
 use graver_trace::{
-    Array, Buffer, Module, Param, Tensor, arange, cond, grad, scan, scan_back, spec, step, trace, training, uniform,
-    value_and_grad, while_at_most, while_loop,
+    Again, Array, Buffer, Error, Module, Param, Tensor, arange, cond, grad, normal, scan, scan_back, spec, step, trace, training,
+    uniform, value_and_grad, while_at_most, while_loop,
 };
 
 use crate::common::{at, close, error, floats, ramp, run, run_over};
@@ -206,4 +206,22 @@ fn derivatives_of_16_bit_floats_are_summed_wide() {
     };
     let xs = floats([1000], vec![1.0; 1000]);
     close(&run(slope, spec::<f32>([1000]), &xs).expect("it runs"), &[1000.0], 0.0);
+}
+
+#[test]
+fn what_is_done_again_has_the_types_that_were_recorded() -> Result<(), Error> {
+    let done = |x: Tensor, y: Tensor| {
+        let noisy = Again::record(&[x], |given| vec![given[0] + normal([3], F32)]).expect("it is right");
+        (noisy.call(&[x], &[])[0], noisy.call(&[y], &[])[0])
+    };
+    let of = |sizes: [usize; 2]| trace(|(x, y)| done(x, y), (spec::<f32>([sizes[0]]), spec::<f32>([sizes[1]])));
+    // The function and its body, and a key for each call.
+    let traced = of([3, 3])?;
+    let (_, main) = traced.module().entry().expect("a traced module has an entry");
+    let calls: Vec<_> = main.graph.nodes().filter(|node| main.graph.op(*node).name() == "call").collect();
+    assert_eq!(calls.len(), 2);
+    assert_ne!(main.graph.args(calls[0])[1], main.graph.args(calls[1])[1], "each call draws for itself");
+    let error = of([3, 4]).expect_err("3 is not 4").to_string();
+    assert!(error.contains("what was recorded with the tensors [f32[3]] is called with [f32[4]]"), "{error}");
+    Ok(())
 }
