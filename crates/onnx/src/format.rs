@@ -246,7 +246,7 @@ impl Builder {
         let mut bounds = bounds(format, &sizes, rounding.way);
         let beyond = format.beyond();
         let last = bounds.pop();
-        let code = {
+        let mut code = {
             let bounds = self.constant(Array::from_vec([bounds.len()], bounds)?)?;
             let rank = self.rank(size);
             let size = self.unsqueeze(size, &[rank])?;
@@ -256,7 +256,6 @@ impl Builder {
         };
         let number =
             |b: &mut Self, code: usize| b.constant(Array::full([], Scalar::int(DType::I32, i64::try_from(code).unwrap_or(0))));
-        let mut code = code;
         if let Some(last) = last.filter(|_| !rounding.saturate && beyond >= sizes.len()) {
             let (over, beyond) = (self.with(ScalarFn::Ge, size, f64::from(last))?, number(self, beyond)?);
             code = self.select(over, beyond, code)?;

@@ -147,7 +147,7 @@ fn templates_end_and_fit_into_memory() -> Result<(), Error> {
     let long =
         "{% for i in range(99999) %}{% for j in range(99999) %}{% for k in range(99999) %}{% endfor %}{% endfor %}{% endfor %}";
     let wide = format!("{{% set x = 'graver' %}}{}{{{{ x }}}}", "{% set x = x ~ x %}".repeat(60));
-    for template in [long, &wide, "{{ 'x' * 9999999999 }}", "{{ unknown() }}", "{{ none.x.y }}", "{{ strftime_now('%q') }}"] {
+    for template in [long, &wide, "{{ 'x' * 9999999999 }}", "{{ unknown() }}", "{{ none.x.y }}", "{{ strftime_now('%J') }}"] {
         let error = ChatTemplate::new(template, [])?.prompt(&[Message::user("Hello")]).expect_err("refused").to_string();
         assert!(error.starts_with("chat_template: "), "{error}");
     }
