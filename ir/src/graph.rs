@@ -7,6 +7,7 @@ use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::error::Diag;
 use crate::infer;
@@ -54,6 +55,9 @@ impl From<NodeId> for Value {
         node.out(0)
     }
 }
+
+/// The operands of a node in slot order: few, so that asking for them seldom allocates.
+pub type Args = SmallVec<[Value; 4]>;
 
 /// One operand of a node: who uses, and in which place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,10 +161,10 @@ impl Graph {
 
     /// The operands in slot order.
     #[must_use]
-    pub fn args(&self, id: NodeId) -> Vec<Value> {
+    pub fn args(&self, id: NodeId) -> Args {
         let edges = || self.dag.edges_directed(id.raw(), Direction::Incoming);
         // Edges come the last first, so that the slots of a node whose operands are as they were added descend.
-        let (mut args, mut above, mut descends) = (Vec::with_capacity(4), usize::MAX, true);
+        let (mut args, mut above, mut descends) = (Args::new(), usize::MAX, true);
         for edge in edges() {
             let slot = usize::from(edge.weight().slot);
             descends &= slot < std::mem::replace(&mut above, slot);
@@ -261,7 +265,7 @@ impl Graph {
     /// # Panics
     /// If it has users.
     pub fn remove(&mut self, id: NodeId) {
-        assert!(self.users(id).is_empty(), "I1: a node with users is not removed");
+        assert!(!self.has_users(id), "I1: a node with users is not removed");
         self.dag.remove_node(id.raw());
     }
 

@@ -32,7 +32,7 @@ pub use bind::bind;
 pub use dim::{Dim, Sizes, Symbol};
 pub use dtype::{DType, DTypeKind, Scalar};
 pub use error::{Diag, Error};
-pub use graph::{Graph, Node, NodeId, Use, Value};
+pub use graph::{Args, Graph, Node, NodeId, Use, Value};
 pub use half::{bf16, f16};
 pub use infer::infer;
 pub use location::{Loc, Place};

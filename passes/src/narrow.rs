@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use graver_ir::op::{Call, Composite, If, Scan, While};
-use graver_ir::{FuncId, Function, Module, NodeId, Op, Value};
+use graver_ir::{Args, FuncId, Function, Module, NodeId, Op, Value};
 
 use crate::Changed;
 use crate::blocks::block_of;
@@ -73,7 +73,7 @@ pub(crate) fn block(module: &mut Module, func: FuncId) -> Changed {
 
 /// Lets one parameter stand for others that are the same value in every call.
 fn merge_params(module: &mut Module, func: FuncId, calls: &[(FuncId, NodeId)]) {
-    let args: Vec<Vec<Value>> = calls.iter().map(|(caller, node)| module.function(*caller).graph.args(*node)).collect();
+    let args: Vec<Args> = calls.iter().map(|(caller, node)| module.function(*caller).graph.args(*node)).collect();
     let function = module.function_mut(func);
     let mut first: BTreeMap<Vec<Value>, Value> = BTreeMap::new();
     for (place, param) in param_values(function).into_iter().enumerate() {

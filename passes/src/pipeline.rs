@@ -46,9 +46,34 @@ pub fn passes() -> Vec<Pass> {
 /// # Errors
 /// What is wrong with the user's program: derivatives that do not exist, sizes that cannot be.
 pub fn compile(mut module: Module, target: &Target, observer: &mut dyn Observer) -> Result<Program, Error> {
-    let mut cx = Cx { target, remarks: Vec::new() };
-    runner::run(&mut module, &passes(), &mut cx, observer, None)?;
+    optimize(&mut module, target, observer)?;
     Ok(kernels(&module, target, observer))
+}
+
+/// Compiles a traced module to a program that is whole but for its plan ([`planned`]): a backend may generate code meanwhile.
+///
+/// # Errors
+/// As [`compile`].
+pub fn unplaced(mut module: Module, target: &Target, observer: &mut dyn Observer) -> Result<Program, Error> {
+    optimize(&mut module, target, observer)?;
+    let [stages @ .., _] = &STAGES;
+    Ok(run_stages(stages, &module, target, observer))
+}
+
+/// The program with its buffers in their places.
+///
+/// # Panics
+/// If it breaks an invariant.
+#[must_use]
+pub fn planned(mut unplaced: Program, target: &Target) -> Program {
+    plan::run(&mut unplaced, target);
+    verify("plan", &unplaced);
+    unplaced
+}
+
+fn optimize(module: &mut Module, target: &Target, observer: &mut dyn Observer) -> Result<(), Error> {
+    let mut cx = Cx { target, remarks: Vec::new() };
+    runner::run(module, &passes(), &mut cx, observer, None).map(|_| ())
 }
 
 /// A step behind the passes: from a fused module, or from what the step before has made of it, to a program of kernels.
@@ -85,17 +110,29 @@ pub fn kernels(module: &Module, target: &Target, observer: &mut dyn Observer) ->
 /// # Panics
 /// If a stage breaks an invariant.
 pub fn kernels_by(stages: &[Stage], module: &Module, target: &Target, observer: &mut dyn Observer) -> Program {
+    let program = run_stages(stages, module, target, observer);
+    if let (false, Some(last)) = (runner::CHECKS_EACH, stages.last()) {
+        verify(last.name, &program);
+    }
+    program
+}
+
+fn run_stages(stages: &[Stage], module: &Module, target: &Target, observer: &mut dyn Observer) -> Program {
     let mut program = Program::default();
-    for (position, stage) in stages.iter().enumerate() {
+    for stage in stages {
         let start = Instant::now();
         program = (stage.run)(program, module, target);
         let took = start.elapsed();
-        if (runner::CHECKS_EACH || position + 1 == stages.len())
-            && let Err(error) = kernel::verify(&program)
-        {
-            panic!("stage `{}` broke an invariant: {error}", stage.name);
+        if runner::CHECKS_EACH {
+            verify(stage.name, &program);
         }
         observer.program(stage.name, &program, took);
     }
     program
+}
+
+fn verify(stage: &str, program: &Program) {
+    if let Err(error) = kernel::verify(program) {
+        panic!("stage `{stage}` broke an invariant: {error}");
+    }
 }

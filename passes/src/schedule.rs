@@ -77,8 +77,9 @@ struct Schedule {
     failing: Vec<usize>,
     /// The steps that use each buffer, in order.
     users: BTreeMap<BufferId, Vec<(usize, Mode)>>,
-    after: Vec<BTreeSet<usize>>,
-    before: Vec<BTreeSet<usize>>,
+    /// Of each step; one that comes after another for two reasons is there twice, and so in `before`.
+    after: Vec<Vec<usize>>,
+    before: Vec<Vec<usize>>,
 }
 
 impl Schedule {
@@ -90,7 +91,7 @@ impl Schedule {
             uses(program, step).into_iter().for_each(|(buffer, mode)| users.entry(buffer).or_default().push((place, mode)));
         }
         let steps = steps.into_iter().map(Some).collect();
-        let edges = || vec![BTreeSet::new(); count];
+        let edges = || vec![Vec::new(); count];
         let mut schedule = Self { redirect: Redirect::default(), entry, steps, failing, users, after: edges(), before: edges() };
         schedule.depend(program);
         schedule
@@ -118,16 +119,16 @@ impl Schedule {
 
     fn edge(&mut self, from: usize, to: usize) {
         if from != to {
-            self.after[from].insert(to);
-            self.before[to].insert(from);
+            self.after[from].push(to);
+            self.before[to].push(from);
         }
     }
 
-    /// Everything that comes after a step.
-    fn reachable(&self, from: usize) -> BTreeSet<usize> {
-        let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
+    /// Which steps come after one.
+    fn reachable(&self, from: usize) -> Vec<bool> {
+        let (mut seen, mut open) = (vec![false; self.steps.len()], vec![from]);
         while let Some(place) = open.pop() {
-            open.extend(self.after[place].iter().filter(|next| seen.insert(**next)));
+            open.extend(self.after[place].iter().filter(|next| !std::mem::replace(&mut seen[**next], true)));
         }
         seen
     }
@@ -202,7 +203,7 @@ impl Schedule {
         first.extend(self.failing.iter().filter(|_| state));
         first.retain(|place| *place != writer && Some(*place) != start);
         let later = self.reachable(writer);
-        if first.iter().any(|place| later.contains(place) || writers.contains(place)) {
+        if first.iter().any(|place| later[*place] || writers.contains(place)) {
             return false;
         }
         let mut redirect = |place: &usize| match self.steps[*place].as_ref().expect("S1: a step that is named is there") {
@@ -233,10 +234,10 @@ impl Schedule {
 
     fn remove(&mut self, place: usize) {
         for other in std::mem::take(&mut self.before[place]) {
-            self.after[other].remove(&place);
+            self.after[other].retain(|after| *after != place);
         }
         for other in std::mem::take(&mut self.after[place]) {
-            self.before[other].remove(&place);
+            self.before[other].retain(|before| *before != place);
         }
         self.steps[place] = None;
     }
@@ -272,7 +273,7 @@ impl Schedule {
 
     /// Every step after what it needs; the first of the program's order, or what adds the least memory.
     fn sorted(&self, mut memory: Memory, greedy: bool) -> Vec<usize> {
-        let mut missing: Vec<usize> = self.before.iter().map(BTreeSet::len).collect();
+        let mut missing: Vec<usize> = self.before.iter().map(Vec::len).collect();
         let mut ready: BTreeSet<usize> =
             (0..self.steps.len()).filter(|place| self.steps[*place].is_some() && missing[*place] == 0).collect();
         let mut order = Vec::new();
@@ -344,7 +345,7 @@ fn fails(program: &Program, step: &Step) -> bool {
 #[derive(Clone)]
 struct Memory {
     /// Of each step.
-    buffers: Rc<[BTreeSet<usize>]>,
+    buffers: Rc<[Vec<usize>]>,
     bytes: Rc<[i64]>,
     uses: Vec<usize>,
     born: Vec<bool>,
@@ -353,9 +354,8 @@ struct Memory {
 
 impl Memory {
     fn of(schedule: &Schedule, entry: &Entry) -> Self {
-        let bytes =
-            |buffer: &graver_ir::kernel::Buffer| if buffer.place == Place::Unplaced { buffer.bytes().nominal() } else { 0 };
-        let buffers: Rc<[BTreeSet<usize>]> =
+        let bytes = |buffer: &graver_ir::kernel::Buffer| if buffer.place == Place::Unplaced { buffer.usual_bytes() } else { 0 };
+        let buffers: Rc<[Vec<usize>]> =
             schedule.steps.iter().map(|step| step.as_ref().map(buffers).unwrap_or_default()).collect();
         let mut uses = vec![0; entry.buffers.len()];
         buffers.iter().flatten().for_each(|buffer| uses[*buffer] += 1);
@@ -396,11 +396,13 @@ impl Memory {
 }
 
 /// The buffers of a step and of those inside, each once.
-fn buffers(step: &Step) -> BTreeSet<usize> {
-    let mut found: BTreeSet<usize> = step.views().iter().map(|view| view.buffer.0 as usize).collect();
+fn buffers(step: &Step) -> Vec<usize> {
+    let mut found: Vec<usize> = step.views().iter().map(|view| view.buffer.0 as usize).collect();
     if let Step::Loop(of) = step {
         found.extend(buffers_of(&of.carry).map(|buffer| buffer.0 as usize));
     }
     found.extend(step.inner().into_iter().flatten().flat_map(buffers));
+    found.sort_unstable();
+    found.dedup();
     found
 }

@@ -1,7 +1,7 @@
 //! Programs to machine code: every kernel lowered and compiled once.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use graver_ir::kernel::{Kernel, Program};
@@ -49,12 +49,21 @@ impl Ready {
     }
 }
 
-/// Every kernel of the program, in order. Threads make them at once; what is made does not depend on that.
-pub(crate) fn compile(program: &Program, isa: Isa, pool: &dyn Parallel) -> Result<(Vec<CompiledKernel>, Code), Error> {
-    let lasting = lasting(program);
+/// Every kernel of the program, in order, and the program with its plan. Threads make them at once, one of them after it has planned; what
+/// is made does not depend on that.
+pub(crate) fn compile(
+    program: &Program,
+    plan: &(dyn Fn() -> Arc<Program> + Sync),
+    isa: Isa,
+    pool: &dyn Parallel,
+) -> Result<(Arc<Program>, Vec<CompiledKernel>, Code), Error> {
+    let (lasting, planned) = (lasting(program), OnceLock::new());
     let slots: Vec<OnceLock<Ready>> = program.kernels.iter().map(|_| OnceLock::new()).collect();
     let next = AtomicUsize::new(0);
-    pool.run(pool.threads().min(slots.len()), &|_| {
+    pool.run(pool.threads().min(slots.len()).max(1), &|part| {
+        if part == 0 {
+            planned.get_or_init(plan);
+        }
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(slot) = slots.get(number) else { return };
@@ -68,7 +77,7 @@ pub(crate) fn compile(program: &Program, isa: Isa, pool: &dyn Parallel) -> Resul
     });
     let kernels = kernels.collect::<Result<_, Error>>()?;
     let code = jit.finish().map_err(|error| Error::new(format!("code cannot be made executable: {error}")))?;
-    Ok((kernels, code))
+    Ok((planned.into_inner().expect("a pool runs every part"), kernels, code))
 }
 
 fn one(jit: &mut Jit, kernel: &Kernel, ready: Ready) -> Result<CompiledKernel, Error> {

@@ -96,7 +96,11 @@ impl Backend for Cpu {
     }
 
     fn compile(&self, program: Arc<Program>) -> Result<Arc<dyn Executable>, Error> {
-        let (kernels, code) = compile::compile(&program, self.isa, self.pool.as_ref())?;
+        self.compile_beside(&program, &|| Arc::clone(&program))
+    }
+
+    fn compile_beside(&self, unplaced: &Program, plan: &(dyn Fn() -> Arc<Program> + Sync)) -> Result<Arc<dyn Executable>, Error> {
+        let (program, kernels, code) = compile::compile(unplaced, plan, self.isa, self.pool.as_ref())?;
         Ok(Arc::new(exec::CpuExecutable::new(program, kernels, code, Arc::clone(&self.pool), self.isa)))
     }
 }

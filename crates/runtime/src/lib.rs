@@ -29,6 +29,16 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// # Errors
     /// If the program holds something that this backend does not support: everything at once.
     fn compile(&self, program: Arc<Program>) -> Result<Arc<dyn Executable>, Error>;
+
+    /// The same of a program whose buffers have no places yet: `plan` gives it with them. Code does not depend on places, so a backend
+    /// may generate it while `plan` runs on another thread.
+    ///
+    /// # Errors
+    /// As [`Backend::compile`].
+    fn compile_beside(&self, unplaced: &Program, plan: &(dyn Fn() -> Arc<Program> + Sync)) -> Result<Arc<dyn Executable>, Error> {
+        let _ = unplaced;
+        self.compile(plan())
+    }
 }
 
 /// A compiled program. Immutable: many threads may run it at once, each with a workspace of its own.

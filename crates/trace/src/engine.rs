@@ -40,7 +40,7 @@ pub struct Report {
     pub passes: Vec<PassTime>,
     /// The stages after them, in order.
     pub stages: Vec<(&'static str, Duration)>,
-    /// The backend.
+    /// The backend. The last stage, the plan, is part of it: a backend may do both at once.
     pub codegen: Duration,
     /// Each kernel in the backend.
     pub kernels: Vec<Duration>,
@@ -112,10 +112,16 @@ impl<S: Spec, Y: Tree> Engine<S, Y> {
     pub(crate) fn new(traced: TracedModule<S, Y>, device: &Device) -> Result<Self, Error> {
         let target = device.backend().describe();
         let mut report = Report { trace: traced.took, ..Report::default() };
-        let program = pipeline::compile(traced.module.clone(), &target, &mut report)?;
-        let start = Instant::now();
-        let executable = device.backend().compile(Arc::new(program))?;
+        let unplaced = pipeline::unplaced(traced.module.clone(), &target, &mut report)?;
+        let (start, planning) = (Instant::now(), OnceLock::new());
+        let executable = device.backend().compile_beside(&unplaced, &|| {
+            let start = Instant::now();
+            let planned = pipeline::planned(unplaced.clone(), &target);
+            planning.get_or_init(|| start.elapsed());
+            Arc::new(planned)
+        })?;
         report.codegen = start.elapsed();
+        report.stages.extend(planning.get().map(|took| ("plan", *took)));
         report.kernels = executable.compile_times();
         let TracedModule { module, spec, layout, keys, origins, taps, .. } = traced;
         let (limits, workspaces) = (Limits::of(&module), Mutex::new(Vec::new()));

@@ -184,6 +184,13 @@ impl Buffer {
     pub fn bytes(&self) -> Dim {
         self.shape.iter().chain([&Dim::from(self.dtype.size())]).product()
     }
+
+    /// The bytes for usual sizes: [`Dim::nominal`] of [`Buffer::bytes`].
+    #[must_use]
+    pub fn usual_bytes(&self) -> i64 {
+        let size = i64::try_from(self.dtype.size()).expect("elements are a few bytes");
+        self.shape.iter().fold(size, |bytes, dim| bytes.saturating_mul(dim.nominal()))
+    }
 }
 
 /// Where a buffer lies.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use graver_ir::{Dim, Function, Graph, NodeId, Op, Target, Value};
+use graver_ir::{Args, Dim, Function, Graph, NodeId, Op, Target, Value};
 
 use super::class::{Class, class, is_cheap, live, random_axes, result, space};
 use super::reach::reaches;
@@ -131,7 +131,7 @@ impl<'a> Facts<'a> {
 
     /// Operands that lowering or the machine needs as arrays: those of control flow, what is read at run-time positions where no index arithmetic leads further, and what
     /// a reshape splits or merges after other movement, which as a view of memory costs nothing.
-    fn must_be_stored(&self, id: NodeId) -> Vec<Value> {
+    fn must_be_stored(&self, id: NodeId) -> Args {
         let graph = self.graph();
         let args = graph.args(id);
         let is_free = |value: &Value| self.free[value.node.index()];
@@ -147,7 +147,7 @@ impl<'a> Facts<'a> {
                 |value: &Value| matches!(graph.op(value.node), Op::Permute(_) | Op::Slice(_) | Op::Reverse(_) | Op::Pad(_));
             return args.into_iter().filter(is_free).filter(moved).collect();
         }
-        Vec::new()
+        Args::new()
     }
 
     fn connect(&mut self) {

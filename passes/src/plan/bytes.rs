@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use graver_ir::dim::{Atom, Bounds, Dim};
+use smallvec::SmallVec;
 
 /// A number of bytes as the plan computes with it.
 pub(super) trait Bytes: Clone {
@@ -95,7 +96,10 @@ fn bound(x: &Dim, y: &Dim) -> Dim {
 
 /// The products of symbols that sizes are sums of, and what each lies between.
 pub(super) struct Basis {
-    products: BTreeMap<Vec<Atom>, usize>,
+    /// Of each product, by its atoms.
+    places: BTreeMap<Vec<Atom>, usize>,
+    /// By place.
+    products: Vec<Dim>,
     /// By place.
     bounds: Vec<Bounds>,
     /// Whether no product is negative for any sizes.
@@ -107,14 +111,16 @@ pub(super) struct Basis {
 impl Basis {
     /// What these sizes are sums of.
     pub(super) fn of<'a>(dims: impl IntoIterator<Item = &'a Dim>) -> Self {
-        let mut basis = Self { products: BTreeMap::new(), bounds: Vec::new(), is_nonneg: true, nominal: Vec::new() };
+        let mut basis =
+            Self { places: BTreeMap::new(), products: Vec::new(), bounds: Vec::new(), is_nonneg: true, nominal: Vec::new() };
         for term in dims.into_iter().flat_map(Dim::terms) {
             let product = product(&term.atoms);
-            if let Entry::Vacant(new) = basis.products.entry(term.atoms) {
+            if let Entry::Vacant(new) = basis.places.entry(term.atoms) {
                 new.insert(basis.bounds.len());
                 basis.bounds.push(product.bounds());
                 basis.is_nonneg &= product.bounds().lo >= 0;
                 basis.nominal.push(product.nominal());
+                basis.products.push(product);
             }
         }
         basis
@@ -130,9 +136,9 @@ impl Basis {
     /// # Panics
     /// If it is not one of those that the basis was made of, nor a sum of them.
     pub(super) fn plain(&self, dim: &Dim) -> Plain<'_> {
-        let mut coeffs = vec![0; self.bounds.len()];
+        let mut coeffs = SmallVec::from_elem(0, self.bounds.len());
         for term in dim.terms() {
-            coeffs[self.products[&term.atoms]] = term.coeff;
+            coeffs[self.places[&term.atoms]] = term.coeff;
         }
         Plain::new(self, coeffs)
     }
@@ -142,16 +148,19 @@ fn product(atoms: &[Atom]) -> Dim {
     atoms.iter().fold(Dim::ONE, |product, atom| product * Dim::atom(atom.clone()))
 }
 
+/// So many products are few: their coefficients lie where the size does.
+const FEW: usize = 4;
+
 /// A size as coefficients over a basis, with its value for usual sizes.
 #[derive(Clone)]
 pub(super) struct Plain<'a> {
     basis: &'a Basis,
-    coeffs: Vec<i64>,
+    coeffs: SmallVec<[i64; FEW]>,
     nominal: i64,
 }
 
 impl<'a> Plain<'a> {
-    fn new(basis: &'a Basis, coeffs: Vec<i64>) -> Self {
+    fn new(basis: &'a Basis, coeffs: SmallVec<[i64; FEW]>) -> Self {
         let terms = coeffs.iter().zip(&basis.nominal).map(|(coeff, nominal)| coeff.saturating_mul(*nominal));
         Self { basis, nominal: terms.fold(0, i64::saturating_add), coeffs }
     }
@@ -167,8 +176,8 @@ impl<'a> Plain<'a> {
 
     /// The size.
     pub(super) fn dim(&self) -> Dim {
-        let terms = self.basis.products.iter().map(|(atoms, place)| product(atoms) * Dim::from(self.coeffs[*place]));
-        terms.sum()
+        let terms = self.basis.products.iter().zip(&self.coeffs).filter(|(_, coeff)| **coeff != 0);
+        terms.map(|(product, coeff)| product * Dim::from(*coeff)).sum()
     }
 }
 
@@ -188,8 +197,9 @@ impl Bytes for Plain<'_> {
     }
 
     fn is_at_least(&self, other: &Self) -> bool {
-        // Most are so coefficient by coefficient.
-        if self.basis.is_nonneg && self.coeffs.iter().zip(&other.coeffs).all(|(x, y)| x >= y) {
+        // Most are so coefficient by coefficient: looked at without a branch, for this is asked of every pair.
+        let each = self.coeffs.iter().zip(&other.coeffs).fold(true, |all, (x, y)| all & (x >= y));
+        if each && self.basis.is_nonneg {
             return true;
         }
         let least = |((x, y), bounds): ((&i64, &i64), &Bounds)| {

@@ -6,11 +6,10 @@
 
 mod bytes;
 
-use std::collections::BTreeMap;
-
 use graver_ir::Target;
 use graver_ir::dim::{Atom, Dim, Term};
 use graver_ir::kernel::{Entry, Life, Place, Program, lives};
+use rustc_hash::FxHashMap;
 
 use bytes::{Basis, Bytes, Plain};
 
@@ -29,6 +28,19 @@ impl<T> Item<T> {
     }
 }
 
+/// A size of bytes, and how many buffers have it.
+struct Size {
+    bytes: Dim,
+    count: i64,
+}
+
+/// A buffer, while it lives, and which [`Size`] it has.
+struct Unplaced {
+    buffer: usize,
+    life: Life,
+    size: usize,
+}
+
 /// Gives every unplaced buffer its place.
 pub(crate) fn run(program: &mut Program, target: &Target) {
     let alignment = i64::try_from(target.alignment).expect("alignments are small");
@@ -38,20 +50,17 @@ pub(crate) fn run(program: &mut Program, target: &Target) {
 }
 
 fn plan(entry: &mut Entry, alignment: i64) {
-    let unplaced = |(buffer, life): (usize, Option<Life>)| {
-        let size = (entry.buffers[buffer].place == Place::Unplaced).then(|| entry.buffers[buffer].bytes())?;
-        Some(Item { buffer, life: life?, size, start: Dim::ZERO })
-    };
-    let mut items: Vec<Item<Dim>> = lives(entry).into_iter().enumerate().filter_map(unplaced).collect();
-    align(&mut items, alignment);
-    items.sort_by_key(|item| (std::cmp::Reverse(item.size.nominal()), item.buffer));
+    let (mut sizes, mut unplaced) = unplaced(entry);
+    align(&mut sizes, alignment);
+    let usual: Vec<i64> = sizes.iter().map(|size| size.bytes.nominal()).collect();
+    unplaced.sort_by_key(|of| (std::cmp::Reverse(usual[of.size]), of.buffer));
     // Every pair of buffers that live at once is proved apart: of many, only what coefficients prove.
-    let (places, arena) = if items.len() > MANY {
-        let basis = Basis::of(items.iter().map(|item| &item.size));
-        let (places, top) = best(&items.iter().map(|item| item.map(|dim| basis.plain(dim))).collect::<Vec<_>>(), &basis.zero());
+    let (places, arena) = if unplaced.len() > MANY {
+        let basis = Basis::of(sizes.iter().map(|size| &size.bytes));
+        let (places, top) = best(&items(&unplaced, &sizes, &basis.zero(), |bytes| basis.plain(bytes)), &basis.zero());
         (places.iter().map(|item| item.map(Plain::dim)).collect(), top.dim())
     } else {
-        best(&items, &Dim::ZERO)
+        best(&items(&unplaced, &sizes, &Dim::ZERO, Dim::clone), &Dim::ZERO)
     };
     entry.arena = arena;
     for item in places {
@@ -59,26 +68,52 @@ fn plan(entry: &mut Entry, alignment: i64) {
     }
 }
 
+/// The buffers that want a place, and the sizes that they have, each once.
+fn unplaced(entry: &Entry) -> (Vec<Size>, Vec<Unplaced>) {
+    let mut sizes: Vec<Size> = Vec::new();
+    let (mut of_shape, mut of_bytes) = (FxHashMap::default(), FxHashMap::default());
+    let mut found = Vec::new();
+    for (buffer, life) in lives(entry).into_iter().enumerate() {
+        let of = &entry.buffers[buffer];
+        let (Some(life), Place::Unplaced) = (life, &of.place) else { continue };
+        let size = *of_shape.entry((&of.shape, of.dtype)).or_insert_with(|| {
+            let bytes = of.bytes();
+            *of_bytes.entry(bytes.clone()).or_insert_with(|| {
+                sizes.push(Size { bytes, count: 0 });
+                sizes.len() - 1
+            })
+        });
+        sizes[size].count += 1;
+        found.push(Unplaced { buffer, life, size });
+    }
+    (sizes, found)
+}
+
+/// What is to be placed, at 0, with sizes as a plan computes with them.
+fn items<T: Clone>(unplaced: &[Unplaced], sizes: &[Size], zero: &T, of: impl Fn(&Dim) -> T) -> Vec<Item<T>> {
+    let sizes: Vec<T> = sizes.iter().map(|size| of(&size.bytes)).collect();
+    let item = |of: &Unplaced| Item { buffer: of.buffer, life: of.life, size: sizes[of.size].clone(), start: zero.clone() };
+    unplaced.iter().map(item).collect()
+}
+
 /// Rounds sizes up: every coefficient, which keeps them polynomials that proofs are easy of, where that wastes little of a buffer or
-/// of all bytes; else the value. Least waste first, equal sizes alike.
-fn align(items: &mut [Item<Dim>], alignment: i64) {
-    let total: i64 = items.iter().map(|item| item.size.nominal()).fold(0, i64::saturating_add);
-    let mut sizes: BTreeMap<(i64, Dim), i64> = BTreeMap::new();
-    for item in items.iter() {
-        let rounded = rounded(&item.size, alignment);
-        let waste = rounded.map_or(i64::MAX, |rounded| rounded.nominal() - item.size.nominal());
-        *sizes.entry((waste, item.size.clone())).or_default() += 1;
+/// of all bytes; else the value. Least waste first.
+fn align(sizes: &mut [Size], alignment: i64) {
+    let total = sizes.iter().map(|size| size.bytes.nominal().saturating_mul(size.count)).fold(0, i64::saturating_add);
+    let rounded: Vec<Option<Dim>> = sizes.iter().map(|size| rounded(&size.bytes, alignment)).collect();
+    let waste =
+        |place: usize| rounded[place].as_ref().map_or(i64::MAX, |rounded| rounded.nominal() - sizes[place].bytes.nominal());
+    let mut order: Vec<(i64, usize)> = (0..sizes.len()).map(|place| (waste(place), place)).collect();
+    order.sort_by(|(x, a), (y, b)| (x, &sizes[*a].bytes).cmp(&(y, &sizes[*b].bytes)));
+    let mut left = total / WASTE;
+    for (waste, place) in order {
+        let Size { bytes, count } = &mut sizes[place];
+        let small = waste <= bytes.nominal() / OWN_WASTE;
+        let all = waste.saturating_mul(*count);
+        let fits = small || all <= left;
+        left -= if small || !fits { 0 } else { all };
+        *bytes = rounded[place].clone().filter(|_| fits).unwrap_or_else(|| bytes.round_up(alignment));
     }
-    let (mut left, mut aligned) = (total / WASTE, BTreeMap::new());
-    for ((waste, size), count) in sizes {
-        let small = waste <= size.nominal() / OWN_WASTE;
-        let all = waste.saturating_mul(count);
-        let exact = size.round_up(alignment);
-        let new = if small || all <= left { rounded(&size, alignment).unwrap_or(exact) } else { exact };
-        left -= if small { 0 } else { all.min(left) };
-        aligned.insert(size, new);
-    }
-    items.iter_mut().for_each(|item| item.size = aligned[&item.size].clone());
 }
 
 /// Every coefficient of a polynomial rounded up, if the result is never less.
@@ -145,7 +180,7 @@ fn better_order<T: Bytes>(items: &[Item<T>]) -> Option<Found<T>> {
 /// How often a plan is tried.
 const ROUNDS: usize = 32;
 /// Pairs of buffers that all tries together look at.
-const WORK: usize = 8_000_000;
+const WORK: usize = 4_000_000;
 
 /// Every item at the lowest place where it is proved to meet none of those before it, and the height of all.
 fn placed<T: Bytes>(items: &[Item<T>], zero: &T) -> (Vec<Item<T>>, T) {

@@ -1,7 +1,7 @@
 //! What patterns are written with: operands of one function, in either order; rows repeated; means; constants.
 
 use graver_ir::op::ReduceKind;
-use graver_ir::{DType, Graph, NodeId, Op, ScalarFn, Shape, Value};
+use graver_ir::{Args, DType, Graph, NodeId, Op, ScalarFn, Shape, Value};
 
 use crate::simplify::splat;
 
@@ -49,7 +49,7 @@ impl<'a> Pattern<'a> {
     // ---- maps
 
     /// The operands of a scalar function.
-    fn operands(&mut self, x: Value, function: ScalarFn) -> Option<Vec<Value>> {
+    fn operands(&mut self, x: Value, function: ScalarFn) -> Option<Args> {
         (*self.graph.op(x.node) == Op::Map(function)).then(|| {
             self.enter(x);
             self.graph.args(x.node)

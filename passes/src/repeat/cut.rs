@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use graver_ir::{Function, Loc, NodeId, Op, Place, Role, Value};
+use graver_ir::{Args, Function, Loc, NodeId, Op, Place, Role, Value};
 
 use super::find::{FEWEST, Run};
 use crate::bodies::set_results;
@@ -166,7 +166,7 @@ fn wires(function: &Function, nodes: &[NodeId], own: &[bool], (homes, copy): (&H
         }
     };
     let of = |(place, node): (usize, &NodeId)| {
-        let args = if own[place] { function.graph.args(*node) } else { Vec::new() };
+        let args = if own[place] { function.graph.args(*node) } else { Args::new() };
         args.into_iter().map(&mut wire).collect()
     };
     let wires = nodes.iter().enumerate().map(of).collect();

@@ -12,7 +12,7 @@ mod reduce;
 
 use std::collections::VecDeque;
 
-use graver_ir::{Error, FuncResult, Function, Graph, Module, NodeId, Op, Scalar, Type, Value};
+use graver_ir::{Args, Error, FuncResult, Function, Graph, Module, NodeId, Op, Scalar, Type, Value};
 
 use crate::build::Build;
 use crate::inline::has_transform;
@@ -42,7 +42,7 @@ enum Names {
 /// A node that rewrites look at.
 struct Site<'a> {
     op: Op,
-    args: Vec<Value>,
+    args: Args,
     ty: Type,
     results: &'a [FuncResult],
 }
