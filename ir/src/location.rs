@@ -107,13 +107,16 @@ impl Loc {
     #[must_use]
     pub fn of_call(&self, call: &Self) -> Self {
         let (Some(place), Some(call)) = (self.place(), call.place()) else { return self.clone() };
-        let (own, known): (Vec<&str>, Vec<&str>) = (place.scope.split('.').collect(), call.scope.split('.').collect());
-        let agrees = own.len() >= known.len() && own.iter().zip(&known).all(|(own, known)| own == known || *own == ANY);
-        if !agrees || !own.contains(&ANY) {
+        if !place.scope.contains(ANY) {
             return self.clone();
         }
-        let scope: Vec<&str> = known.iter().chain(&own[known.len()..]).copied().collect();
-        Self::new(Place { scope: scope.join("."), ..place.clone() })
+        let mut own = place.scope.split('.');
+        let agrees = call.scope.split('.').all(|known| own.next().is_some_and(|own| own == known || own == ANY));
+        if !agrees || !place.scope.split('.').any(|own| own == ANY) {
+            return self.clone();
+        }
+        let scope = own.fold(call.scope.clone(), |scope, part| scope + "." + part);
+        Self::new(Place { scope, ..place.clone() })
     }
 
     /// The place that both are, but for parts of their module paths: those are `*`. `None` if they are different places.

@@ -75,24 +75,37 @@ struct Schedule {
     steps: Vec<Option<Step>>,
     /// The steps that can fail.
     failing: Vec<usize>,
-    /// The steps that use each buffer, in order.
-    users: BTreeMap<BufferId, Vec<(usize, Mode)>>,
+    /// By buffer, the steps that use it, in order.
+    users: Vec<Vec<(usize, Mode)>>,
     /// Of each step; one that comes after another for two reasons is there twice, and so in `before`.
     after: Vec<Vec<usize>>,
     before: Vec<Vec<usize>>,
+    /// Of each step, the number of the search that has met it last.
+    met: Vec<u32>,
+    searches: u32,
 }
 
 impl Schedule {
     fn of(program: &Program, entry: usize, steps: Vec<Step>) -> Self {
         let count = steps.len();
         let failing = (0..count).filter(|place| fails(program, &steps[*place])).collect();
-        let mut users: BTreeMap<BufferId, Vec<(usize, Mode)>> = BTreeMap::new();
+        let mut users = vec![Vec::new(); program.entries[entry].buffers.len()];
         for (place, step) in steps.iter().enumerate() {
-            uses(program, step).into_iter().for_each(|(buffer, mode)| users.entry(buffer).or_default().push((place, mode)));
+            uses(program, step).into_iter().for_each(|(buffer, mode)| users[buffer.0 as usize].push((place, mode)));
         }
         let steps = steps.into_iter().map(Some).collect();
         let edges = || vec![Vec::new(); count];
-        let mut schedule = Self { redirect: Redirect::default(), entry, steps, failing, users, after: edges(), before: edges() };
+        let mut schedule = Self {
+            redirect: Redirect::default(),
+            entry,
+            steps,
+            failing,
+            users,
+            after: edges(),
+            before: edges(),
+            met: vec![0; count],
+            searches: 0,
+        };
         schedule.depend(program);
         schedule
     }
@@ -100,8 +113,8 @@ impl Schedule {
     /// Reads after writes, writes after reads and writes; writes of the state after all that can fail.
     fn depend(&mut self, program: &Program) {
         let mut edges: Vec<(usize, usize)> = Vec::new();
-        for (buffer, users) in &self.users {
-            let is_state = matches!(program.entries[self.entry].buffer(*buffer).place, Place::State(_));
+        for (users, buffer) in self.users.iter().zip(&program.entries[self.entry].buffers) {
+            let is_state = matches!(buffer.place, Place::State(_));
             let (mut writer, mut readers) = (None, Vec::new());
             for (place, mode) in users {
                 edges.extend(writer.map(|writer| (writer, *place)));
@@ -124,13 +137,21 @@ impl Schedule {
         }
     }
 
-    /// Which steps come after one.
-    fn reachable(&self, from: usize) -> Vec<bool> {
-        let (mut seen, mut open) = (vec![false; self.steps.len()], vec![from]);
+    /// Those of the steps that were not removed.
+    fn those<'a>(&'a self, places: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
+        places.iter().copied().filter(|place| self.steps[*place].is_some())
+    }
+
+    /// Whether one of some steps comes after another.
+    fn is_before_any(&mut self, from: usize, others: &[usize]) -> bool {
+        self.searches += 1;
+        let (steps, met, search) = (&self.steps, &mut self.met, self.searches);
+        let mut open = vec![from];
         while let Some(place) = open.pop() {
-            open.extend(self.after[place].iter().filter(|next| !std::mem::replace(&mut seen[**next], true)));
+            let new = |next: &usize| steps[*next].is_some() && std::mem::replace(&mut met[*next], search) != search;
+            open.extend(self.after[place].iter().copied().filter(new));
         }
-        seen
+        others.iter().any(|place| self.met[*place] == search)
     }
 
     fn update_in_place(&mut self, program: &mut Program) {
@@ -183,7 +204,7 @@ impl Schedule {
     /// written. Only the first may read `to`, and only the elements that it stores.
     fn try_in_place(&mut self, program: &mut Program, copy: Option<usize>, from: BufferId, to: BufferId) -> bool {
         let touching = |buffer: BufferId, written: bool| -> Vec<usize> {
-            let users = self.users.get(&buffer).into_iter().flatten();
+            let users = self.users[buffer.0 as usize].iter();
             let others = users.filter(|(place, _)| Some(*place) != copy && self.steps[*place].is_some());
             others.filter(|(_, mode)| (*mode != Mode::Read) == written).map(|(place, _)| *place).collect()
         };
@@ -202,8 +223,7 @@ impl Schedule {
         first.extend(written);
         first.extend(self.failing.iter().filter(|_| state));
         first.retain(|place| *place != writer && Some(*place) != start);
-        let later = self.reachable(writer);
-        if first.iter().any(|place| later[*place] || writers.contains(place)) {
+        if self.is_before_any(writer, &first) || first.iter().any(|place| writers.contains(place)) {
             return false;
         }
         let mut redirect = |place: &usize| match self.steps[*place].as_ref().expect("S1: a step that is named is there") {
@@ -232,13 +252,8 @@ impl Schedule {
         self.remove(place);
     }
 
+    /// Others keep it in their lists, where it counts no more.
     fn remove(&mut self, place: usize) {
-        for other in std::mem::take(&mut self.before[place]) {
-            self.after[other].retain(|after| *after != place);
-        }
-        for other in std::mem::take(&mut self.after[place]) {
-            self.before[other].retain(|before| *before != place);
-        }
         self.steps[place] = None;
     }
 
@@ -249,11 +264,11 @@ impl Schedule {
                 *buffer = to;
             }
         };
-        let renamed = self.users.remove(&from).unwrap_or_default();
+        let renamed = std::mem::take(&mut self.users[from.0 as usize]);
         for (place, _) in &renamed {
             self.steps[*place].iter_mut().for_each(|step| step.for_each_buffer_mut(&mut rename));
         }
-        let users = self.users.entry(to).or_default();
+        let users = &mut self.users[to.0 as usize];
         users.extend(renamed);
         users.sort_by_key(|(place, mode)| (*place, *mode));
         // What a launch read and what it wrote is one argument now.
@@ -273,7 +288,7 @@ impl Schedule {
 
     /// Every step after what it needs; the first of the program's order, or what adds the least memory.
     fn sorted(&self, mut memory: Memory, greedy: bool) -> Vec<usize> {
-        let mut missing: Vec<usize> = self.before.iter().map(Vec::len).collect();
+        let mut missing: Vec<usize> = self.before.iter().map(|before| self.those(before).count()).collect();
         let mut ready: BTreeSet<usize> =
             (0..self.steps.len()).filter(|place| self.steps[*place].is_some() && missing[*place] == 0).collect();
         let mut order = Vec::new();
@@ -285,10 +300,10 @@ impl Schedule {
             ready.remove(&next);
             memory.run(next);
             order.push(next);
-            for later in &self.after[next] {
-                missing[*later] -= 1;
-                if missing[*later] == 0 {
-                    ready.insert(*later);
+            for later in self.those(&self.after[next]) {
+                missing[later] -= 1;
+                if missing[later] == 0 {
+                    ready.insert(later);
                 }
             }
         }

@@ -11,7 +11,9 @@ pub(crate) fn of(program: &Program) -> Vec<Symbol> {
     let mut found = BTreeMap::new();
     let mut note = |dim: &Dim| {
         for symbol in dim.symbols() {
-            found.insert(symbol.name().to_owned(), symbol);
+            if !found.contains_key(symbol.name()) {
+                found.insert(symbol.name().to_owned(), symbol);
+            }
         }
     };
     for buffer in program.entries.iter().flat_map(|entry| &entry.buffers) {

@@ -24,7 +24,7 @@ impl Life {
     /// Whether both are alive at one place.
     #[must_use]
     pub const fn meets(self, other: Self) -> bool {
-        self.first <= other.last && other.first <= self.last
+        (self.first <= other.last) & (other.first <= self.last)
     }
 
     fn with(self, other: Self) -> Self {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use graver_ir::dim::Dim;
 use graver_ir::kernel::{
@@ -9,6 +10,8 @@ use graver_ir::kernel::{
     Place, Program, Stage, Step, Store, View,
 };
 use graver_ir::{FuncId, Function, Loc, Module, NodeId, Op, Role, Sink, StateId, Type, Value};
+
+use rustc_hash::FxHashMap;
 
 use super::COPY;
 use super::control::Counters;
@@ -25,6 +28,7 @@ pub(super) fn lower(module: &Module) -> Program {
         program,
         entry: empty_entry(function),
         regions: BTreeMap::new(),
+        copies: FxHashMap::default(),
         states: BTreeMap::new(),
         carried: BTreeSet::new(),
         counters: Counters::of(module),
@@ -70,7 +74,6 @@ impl<'a> Block<'a> {
 }
 
 /// A region's kernels in order of launch, each with the source of every argument, and the lines that they compute.
-#[derive(Clone)]
 struct Lowered {
     launches: Vec<(KernelId, Vec<Source>)>,
     locs: Vec<Loc>,
@@ -83,7 +86,9 @@ pub(super) struct Lowering<'a> {
     pub(super) module: &'a Module,
     pub(super) program: Program,
     pub(super) entry: Entry,
-    regions: BTreeMap<FuncId, Lowered>,
+    regions: BTreeMap<FuncId, Rc<Lowered>>,
+    /// What copies arrays of a type. Looked up, never iterated.
+    copies: FxHashMap<Type, KernelId>,
     states: BTreeMap<StateId, BufferId>,
     /// Buffers whose memory is exchanged.
     pub(super) carried: BTreeSet<BufferId>,
@@ -187,18 +192,18 @@ impl Lowering<'_> {
     }
 
     /// The region's kernels, made once; those whose messages name lines are made for every call of their block.
-    fn lowered(&mut self, func: FuncId, call: &Loc) -> Lowered {
+    fn lowered(&mut self, func: FuncId, call: &Loc) -> Rc<Lowered> {
         let known = self.regions.get(&func).filter(|known| !known.may_fail || *call == Loc::UNKNOWN);
         if let Some(known) = known {
-            return known.clone();
+            return Rc::clone(known);
         }
         let function = self.module.function(func);
         let function = if *call == Loc::UNKNOWN { Cow::Borrowed(function) } else { Cow::Owned(of_call(function, call)) };
         let kernels = super::region(&function, &mut self.program.traps);
         let may_fail = kernels.iter().any(|(kernel, _)| kernel.body.may_fail());
         let launches = kernels.into_iter().map(|(kernel, sources)| (self.program.intern(kernel), sources)).collect();
-        let lowered = Lowered { launches, locs: locations(self.module.function(func)), may_fail };
-        self.regions.insert(func, lowered.clone());
+        let lowered = Rc::new(Lowered { launches, locs: locations(self.module.function(func)), may_fail });
+        self.regions.insert(func, Rc::clone(&lowered));
         lowered
     }
 
@@ -266,7 +271,11 @@ impl Lowering<'_> {
 
     /// Copies an array of this type.
     pub(super) fn copy_of(&mut self, block: &mut Block<'_>, ty: &Type, loc: &Loc, views: [&View; 2]) {
-        let kernel = self.program.intern(copy(ty));
+        let kernel = self.copies.get(ty).copied().unwrap_or_else(|| {
+            let made = self.program.intern(copy(ty));
+            self.copies.insert(ty.clone(), made);
+            made
+        });
         let args = views.map(Clone::clone).to_vec();
         block.steps.push(Step::Launch(Launch { kernel, args, locs: known([loc]) }));
     }

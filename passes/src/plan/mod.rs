@@ -155,7 +155,7 @@ struct Found<T> {
 /// Plans for usual sizes, first by size, with what stood highest placed first the next time.
 fn better_order<T: Bytes>(items: &[Item<T>]) -> Option<Found<T>> {
     let rounds = ROUNDS.min(WORK / (items.len() * items.len() + 1));
-    if rounds < 2 {
+    if rounds < FEWEST {
         return None;
     }
     let mut order: Vec<usize> = (0..items.len()).collect();
@@ -177,18 +177,21 @@ fn better_order<T: Bytes>(items: &[Item<T>]) -> Option<Found<T>> {
     best.map(|(_, order)| Found { order: order.into_iter().map(|place| items[place].clone()).collect(), by_size })
 }
 
+/// Fewer tries find little.
+const FEWEST: usize = 8;
 /// How often a plan is tried.
 const ROUNDS: usize = 32;
 /// Pairs of buffers that all tries together look at.
-const WORK: usize = 4_000_000;
+const WORK: usize = 2_000_000;
 
 /// Every item at the lowest place where it is proved to meet none of those before it, and the height of all.
 fn placed<T: Bytes>(items: &[Item<T>], zero: &T) -> (Vec<Item<T>>, T) {
     let mut placed: Vec<Item<T>> = Vec::with_capacity(items.len());
     let mut top = zero.clone();
     let mut taken = Taken { ends: Vec::with_capacity(items.len()), spans: Vec::with_capacity(items.len()) };
+    let mut near = Vec::new();
     for item in items {
-        let start = taken.lowest(&placed, item.life, zero, &item.size);
+        let start = taken.lowest(&mut near, &placed, item.life, zero, &item.size);
         let item = Item { start, ..item.clone() };
         top = top.greater(taken.add(&item));
         placed.push(item);
@@ -225,11 +228,22 @@ impl<T: Bytes> Taken<T> {
         &self.ends[place]
     }
 
+    /// Those spans that live at the same time: without a branch that nobody could foresee, for every item asks this of all before it.
+    fn meeting<'a>(&'a self, life: Life, near: &'a mut Vec<usize>) -> impl Iterator<Item = &'a Span> + Clone {
+        near.resize(near.len().max(self.spans.len()), 0);
+        let mut count = 0;
+        for (at, span) in self.spans.iter().enumerate() {
+            near[count] = at;
+            count += usize::from(span.life.meets(life));
+        }
+        near[..count].iter().map(|at| &self.spans[*at])
+    }
+
     /// The first gap between what lives at the same time that is proved large enough for all sizes. Where it is not
     /// even for usual sizes, nothing is tried. Where none is proved, the place is above all of them.
-    fn lowest(&self, placed: &[Item<T>], life: Life, zero: &T, size: &T) -> T {
+    fn lowest(&self, near: &mut Vec<usize>, placed: &[Item<T>], life: Life, zero: &T, size: &T) -> T {
         let needed = size.nominal();
-        let others = || self.spans.iter().filter(|span| span.life.meets(life));
+        let others = self.meeting(life, near);
         let free = |cursor: i64, start: &T| {
             if T::IS_NOMINAL {
                 return true;
@@ -239,10 +253,10 @@ impl<T: Bytes> Taken<T> {
                 let is_above = other.low >= cursor.saturating_add(needed);
                 if is_above { placed[other.place].start.is_at_least(&end) } else { start.is_at_least(&self.ends[other.place]) }
             };
-            others().all(apart)
+            others.clone().all(apart)
         };
         let (mut cursor, mut start) = (0, zero);
-        for other in others() {
+        for other in others.clone() {
             if other.low.saturating_sub(cursor) >= needed && free(cursor, start) {
                 return start.clone();
             }
@@ -253,7 +267,7 @@ impl<T: Bytes> Taken<T> {
         if free(cursor, start) {
             start.clone()
         } else {
-            others().fold(zero.clone(), |top, other| top.greater(&self.ends[other.place]))
+            others.fold(zero.clone(), |top, other| top.greater(&self.ends[other.place]))
         }
     }
 }
