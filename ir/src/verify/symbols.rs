@@ -11,11 +11,13 @@ use crate::ty::Type;
 
 pub(super) fn check(module: &Module, found: &mut Findings) {
     let mut known: BTreeMap<String, Symbol> = BTreeMap::new();
+    // Most sizes are those of other values too, and have been looked at.
+    let mut sizes: BTreeSet<&Dim> = BTreeSet::new();
     for function in module.functions.values() {
         for id in function.graph.nodes() {
             let node = function.graph.node(id);
             let types = node.outs.iter().flat_map(|ty| ty.shape.iter());
-            for dim in dims(&node.op).into_iter().chain(types) {
+            for dim in dims(&node.op).into_iter().chain(types).filter(|dim| dim.as_const().is_none() && sizes.insert(dim)) {
                 size(dim, &mut known, &mut |holds, message| {
                     found.require(holds, || Diag::new(message()).op(node.op.name()).at(&node.loc));
                 });
@@ -43,9 +45,6 @@ pub(crate) fn symbols_of(module: &Module) -> Vec<Symbol> {
 type Require<'a> = &'a mut dyn FnMut(bool, &dyn Fn() -> String);
 
 fn size(dim: &Dim, known: &mut BTreeMap<String, Symbol>, require: Require<'_>) {
-    if dim.as_const().is_some() {
-        return;
-    }
     if !dim.is_small() {
         return require(false, &|| "I10: a size of too many terms".to_owned());
     }
