@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::location::Loc;
+use crate::location::{Loc, Place};
+use crate::text::UNNAMED;
 
 /// One thing that is wrong with a user's program: where, what, both sides, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +85,19 @@ impl Error {
     /// An error that is one message.
     pub fn new(message: impl Into<String>) -> Self {
         Self::from(Diag::new(message))
+    }
+
+    /// What is wrong with a text that this file holds: `model.gir:4:11: ..`, and `model.gir: ..` where no place in the text is known.
+    #[must_use]
+    pub fn in_file(self, file: &str) -> Self {
+        let named = |diag: Diag| match diag.loc.place() {
+            Some(place) if place.file == UNNAMED => {
+                let loc = Loc::new(Place { file: file.to_owned(), ..place.clone() });
+                Diag { loc, ..diag }
+            }
+            Some(_) | None => Diag::new(format!("{file}: {diag}")),
+        };
+        Self { diags: self.diags.into_iter().map(named).collect() }
     }
 
     /// The diagnostics, at least one.

@@ -25,6 +25,11 @@ impl Failure {
         Self::Input(format!("{}: {what}", path.display()))
     }
 
+    /// Something is wrong with the program that a file holds.
+    pub(crate) fn program(path: &Path, error: Error) -> Self {
+        error.in_file(&path.display().to_string()).into()
+    }
+
     /// A program that cannot be compiled.
     pub(crate) fn unsupported(error: &Error) -> Self {
         Self::Unsupported(error.to_string())

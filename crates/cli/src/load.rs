@@ -24,7 +24,7 @@ pub(crate) fn module(path: &Path) -> Result<Module, Failure> {
         Some(_) | None => return Err(Failure::file(path, "a program is a .gir, .json or .onnx file")),
     };
     let parsed = parse(&source(path)?);
-    let module = parsed.map_err(|error| Failure::file(path, error))?;
+    let module = parsed.map_err(|error| Failure::program(path, error))?;
     if module.entry().is_none() {
         return Err(Failure::file(path, "holds no function"));
     }

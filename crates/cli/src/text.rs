@@ -15,7 +15,7 @@ use crate::{Classify, Embed, Generate, Machine, Pretrained, chat};
 
 /// `graver embed`: a line of JSON for each text, or one array for all.
 pub(crate) fn embed(args: &Embed) -> Result<(), Failure> {
-    let embedder = Embedder::of_folder(&folder(&args.model)?, &on(&args.machine)?)?;
+    let embedder = Embedder::of_folder(&able(&args.model, encodes_texts(), &[])?, &on(&args.machine)?)?;
     let rows = embedder.embed(&args.texts)?;
     if let Some(path) = &args.output {
         return Ok(npy::write_file(path, &rows)?);
@@ -30,12 +30,13 @@ pub(crate) fn classify(args: &Classify) -> Result<(), Failure> {
     if !args.image.is_empty() {
         return classify_pictures(args);
     }
-    let classifier = Classifier::of_folder(&folder(&args.model)?, &on(&args.machine)?)?;
+    let folder = able(&args.model, encodes_texts(), &[(classifies_pictures(), "give files by --image")])?;
+    let classifier = Classifier::of_folder(&folder, &on(&args.machine)?)?;
     print(&listed(&args.texts, classifier.classify(&args.texts)?))
 }
 
 fn classify_pictures(args: &Classify) -> Result<(), Failure> {
-    let folder = of_family(&args.model, "classify pictures", ImageClassifier::families())?;
+    let folder = able(&args.model, classifies_pictures(), &[(encodes_texts(), "give texts, without --image")])?;
     // Read before the model is compiled.
     let pictures = args.image.iter().map(Picture::read).collect::<Result<Vec<_>, _>>()?;
     let names: Vec<String> = args.image.iter().map(|path| path.display().to_string()).collect();
@@ -59,7 +60,7 @@ fn listed(names: &[String], classes: Vec<Vec<Scored>>) -> String {
 
 /// `graver generate`: what follows the prompt, piece by piece.
 pub(crate) fn generate(args: &Generate) -> Result<(), Failure> {
-    let folder = of_family(&args.model, "generate text", Generator::families())?;
+    let folder = able(&args.model, generates_text(), &[])?;
     if let Some(error) = Generation::refused(&folder)? {
         return Err(Failure::unsupported(&error));
     }
@@ -91,21 +92,37 @@ fn wanted(args: &Generate, said: Generation) -> Generation {
     }
 }
 
-/// The model's folder, if its family is one that reads texts.
-fn folder(args: &Pretrained) -> Result<Folder, Failure> {
-    let known: Vec<&str> = TextConfig::DEFAULTS.iter().map(|(known, _)| *known).collect();
-    of_family(args, "encode texts", &known)
+/// What a model does, and the families that do it.
+struct Ability {
+    what: &'static str,
+    known: Vec<&'static str>,
 }
 
-/// The model's folder, if its family is one of these.
-fn of_family(args: &Pretrained, what: &str, known: &[&str]) -> Result<Folder, Failure> {
+fn encodes_texts() -> Ability {
+    Ability { what: "encode texts", known: TextConfig::DEFAULTS.iter().map(|(known, _)| *known).collect() }
+}
+
+fn classifies_pictures() -> Ability {
+    Ability { what: "classify pictures", known: ImageClassifier::families().to_vec() }
+}
+
+fn generates_text() -> Ability {
+    Ability { what: "generate text", known: Generator::families().to_vec() }
+}
+
+/// The model's folder, if its family does what is wanted; else which others do, and the advice of an ability that it has instead.
+fn able(args: &Pretrained, wanted: Ability, instead: &[(Ability, &str)]) -> Result<Folder, Failure> {
     let folder = found(args)?;
     let (family, _) = model_type(&folder)?;
-    if known.contains(&family.as_str()) {
+    let has = |ability: &Ability| ability.known.contains(&family.as_str());
+    if has(&wanted) {
         return Ok(folder);
     }
-    let (path, known) = (folder.path().display(), known.join(", "));
-    Err(Failure::Unsupported(format!("{path}: the model type `{family}` does not {what}; known: {known}")))
+    let (path, Ability { what, known }) = (folder.path().display(), wanted);
+    let advice = instead.iter().find(|(ability, _)| has(ability));
+    let rest = advice
+        .map_or_else(|| format!("known: {}", known.join(", ")), |(ability, advice)| format!("it may {}: {advice}", ability.what));
+    Err(Failure::Unsupported(format!("{path}: the model type `{family}` does not {what}; {rest}")))
 }
 
 #[cfg(feature = "download")]

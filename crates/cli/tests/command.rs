@@ -172,6 +172,9 @@ fn what_is_wrong_is_said() {
         std::fs::write(folder.path(name), text).expect("the folder is ours");
         fails(&["dump", name], name);
     }
+    std::fs::write(folder.path("typo.gir"), AFFINE.replace(" relu(", " rulu(")).expect("the folder is ours");
+    let told = ends(&folder, &["dump", "typo.gir"], 2).1;
+    assert!(told.contains("graver: typo.gir:") && !told.contains("<text>"), "{told}");
     std::fs::write(folder.path("bytes.gir"), [0xff, 0xfe, 0]).expect("the folder is ours");
     fails(&["dump", "bytes.gir"], "bytes.gir");
 }

@@ -76,6 +76,10 @@ fn pictures_are_classified() {
     let told = wrong("gpt2", &["--image", &colours], 3);
     assert!(told.contains("the model type `gpt2` does not classify pictures; known: vit, resnet"), "{told}");
     wrong("vit_class", &["a text", "--image", &colours], 2);
+    let told = wrong("classify", &["--image", &colours], 3);
+    assert!(told.contains("does not classify pictures; it may encode texts: give texts, without --image"), "{told}");
+    let told = wrong("vit_class", &["a text"], 3);
+    assert!(told.contains("`vit` does not encode texts; it may classify pictures: give files by --image"), "{told}");
     wrong("vit_class", &[], 2);
 }
 

@@ -71,7 +71,7 @@ impl<'a> Lexer<'a> {
         let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
         let column = before.chars().rev().take_while(|char| *char != '\n').count() + 1;
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let place = Place { file: "<text>".to_owned(), line: count(line), column: count(column), ..Place::default() };
+        let place = Place { file: super::UNNAMED.to_owned(), line: count(line), column: count(column), ..Place::default() };
         Diag::new(message).at(&Loc::new(place))
     }
 }

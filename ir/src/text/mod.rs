@@ -30,5 +30,8 @@ pub(crate) mod value;
 pub use parse::parse;
 pub use print::{print, print_without_locs};
 
+/// The file of places in a text that was read without one: see [`Error::in_file`](crate::Error::in_file).
+pub const UNNAMED: &str = "<text>";
+
 /// The version in the first line. A text of another version is refused.
 pub const VERSION: u32 = 1;
