@@ -61,7 +61,8 @@ impl Keep {
                 | Composite::BatchNorm
                 | Composite::CrossEntropy
                 | Composite::Attention
-                | Composite::Custom,
+                | Composite::Custom
+                | Composite::CustomForward,
             )
             | None => self.derives && call.vjp.is_some(),
         };

@@ -11,8 +11,8 @@ pub use graver_nn::{
 };
 pub use graver_trace::{
     Array, Buffer, Checked, Compiled, DType, Device, Error, Grads, Param, Size, Step, Suspect, Symbol, Taps, Tensor, TrainState,
-    checkpoint, compile, concat, cond, custom_vjp, grad, hessian, hvp, jacobian, jacobian_forward, jvp, scan, scan_back,
-    size_value, spec, stack, step, symbol, training, value_and_grad, vjp, vmap, while_at_most, while_loop,
+    checkpoint, compile, concat, cond, custom_jvp, custom_vjp, grad, hessian, hvp, jacobian, jacobian_forward, jvp, scan,
+    scan_back, size_value, spec, stack, step, symbol, training, value_and_grad, vjp, vmap, while_at_most, while_loop,
 };
 
 pub use crate::{Module, Tree, cpu, cpu_with_threads, cuda, interpreter};

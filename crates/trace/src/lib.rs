@@ -39,7 +39,7 @@ const SOURCES: &str = file!().split_at(file!().len() - "lib.rs".len()).0;
 
 pub use compile::{Compiled, Device, TracedModule, compile, trace};
 pub use context::{Mode, fail, is_tracing};
-pub use control::{Again, Level, checkpoint, cond, custom_vjp, scan, scan_back, vmap, while_at_most, while_loop};
+pub use control::{Again, Level, checkpoint, cond, custom_jvp, custom_vjp, scan, scan_back, vmap, while_at_most, while_loop};
 pub use engine::{Engine, PassTime, Report};
 pub use grad::{Grads, Loss, Pullback, Wrt, WrtLeaf, grad, hvp, jvp, params_of, value_and_grad, vjp, with_params};
 pub use graver_check::{Checked, Finding, Guilty, Suspect};

@@ -30,6 +30,9 @@ pub enum Composite {
     Attend(Attend),
     /// A function whose derivative the user wrote: the one that the call brings is the only one that it has.
     Custom,
+    /// As [`Composite::Custom`], of a rule for forward mode: the derivative that the call brings is the transpose of the rule, linear in cotangents,
+    /// and forward mode is the transpose of that.
+    CustomForward,
     /// Operations that a derivative computes again, instead of keeping what they compute.
     Checkpoint,
     /// Operations that the module repeats, kept as one function: its values have memory of their own.
@@ -40,7 +43,7 @@ pub enum Composite {
 
 impl Composite {
     /// Every tag.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Softmax,
         Self::LogSoftmax,
         Self::Gelu,
@@ -57,6 +60,7 @@ impl Composite {
         Self::Attend(Attend { part: AttendPart::Keys, causal: false }),
         Self::Attend(Attend { part: AttendPart::Keys, causal: true }),
         Self::Custom,
+        Self::CustomForward,
         Self::Checkpoint,
         Self::Block,
         Self::Region,
@@ -77,10 +81,17 @@ impl Composite {
             Self::Attention => "attention",
             Self::Attend(attend) => attend.name(),
             Self::Custom => "custom",
+            Self::CustomForward => "custom_forward",
             Self::Checkpoint => "checkpoint",
             Self::Block => "block",
             Self::Region => "region",
         }
+    }
+
+    /// Whether it is a function whose derivative the user wrote.
+    #[must_use]
+    pub const fn is_custom(self) -> bool {
+        matches!(self, Self::Custom | Self::CustomForward)
     }
 }
 
@@ -130,7 +141,7 @@ pub struct Call {
     /// What the body means, if it is more than its primitives.
     pub tag: Option<Composite>,
     /// `(operands.., cotangents..) -> cotangents of operands`: a derivative that replaces the body's own. It takes a cotangent of
-    /// every float result, and gives one of every float operand, in order. That of a [`Composite::Custom`] takes the results between the
+    /// every float result, and gives one of every float operand, in order. That of a function [of the user's own](Composite::is_custom) takes the results between the
     /// two, and may give cotangents of the first float operands only: with respect to the others there is no derivative.
     pub vjp: Option<FuncId>,
     /// The callee's result types.

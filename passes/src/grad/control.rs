@@ -8,6 +8,11 @@ use crate::bodies::outs;
 use crate::build::Build;
 use crate::inline::splice;
 
+/// Whether a call's derivative is one that the user wrote.
+pub(super) fn is_custom(call: &Call) -> bool {
+    call.tag.is_some_and(Composite::is_custom)
+}
+
 /// The cotangents of a call's float operands by the derivative that it brings, which is written out in place.
 ///
 /// The derivative takes the operands and a cotangent of every float result; it gives a cotangent of every float operand. One that the user
@@ -19,22 +24,25 @@ pub(super) fn call_vjp(
     call: &Call,
     cotangents: &[Option<Value>],
 ) -> Result<Vec<(Value, Value)>, Diag> {
-    let (args, loc) = (graph.args(node), graph.loc(node).clone());
+    let (args, loc, custom) = (graph.args(node), graph.loc(node).clone(), is_custom(call));
     let Some(vjp) = call.vjp.map(|vjp| module.function(vjp)) else {
         panic!("G2: inline runs before grad, a call without a derivative of its own is left at {loc}");
     };
     let mut operands = args.clone();
-    if call.tag == Some(Composite::Custom) {
+    if custom {
         operands.extend(outs(node, 0..call.results.len()));
     }
     for (ty, cotangent) in call.results.iter().zip(cotangents).filter(|(ty, _)| ty.dtype.is_float()) {
         operands.push(cotangent.unwrap_or_else(|| Build::at(graph, &loc).zeros(ty)));
     }
     let floats: Vec<Value> = args.into_iter().filter(|arg| graph.ty(*arg).dtype.is_float()).collect();
-    let (floats, closed) = floats.split_at(if call.tag == Some(Composite::Custom) { vjp.results.len() } else { floats.len() });
+    let (floats, closed) = floats.split_at(if custom { vjp.results.len() } else { floats.len() });
     if closed.iter().any(|arg| path.carries(graph, *arg)) {
         let message = "the derivative of its own that this function has says nothing of what the function closes over";
-        return Err(Diag::new(message).op("custom_vjp").help("pass it as an argument, or stop_gradient()").at(&loc));
+        return Err(Diag::new(message)
+            .op(if call.tag == Some(Composite::CustomForward) { "custom_jvp" } else { "custom_vjp" })
+            .help("pass it as an argument, or stop_gradient()")
+            .at(&loc));
     }
     check_signature(graph, vjp, &operands, floats, &loc)?;
     let results = splice(graph, vjp, &operands, &loc);

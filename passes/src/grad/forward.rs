@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use graver_ir::op::Composite;
+use graver_ir::op::{Call, Composite};
 use graver_ir::{Diag, Function, Graph, Module, NodeId, Op, Value};
 
+use super::control::{call_vjp, is_custom};
 use super::linear::apply;
 use super::loops::{self, is_control};
 use super::path::Path;
-use super::{block, derivative};
+use super::{block, derivative, reverse};
 use crate::blocks::whole_of;
 use crate::bodies::outs;
 use crate::build::Build;
@@ -22,19 +23,22 @@ pub(super) fn expand(
     x: &[Value],
     tangents: &[Value],
 ) -> Result<Vec<Value>, Diag> {
-    let (path, graph) = (Path::between(&function.graph, x, y), &mut function.graph);
+    let path = Path::between(&function.graph, x, y);
     let mut sweep = Sweep { module, known: BTreeMap::new(), replaced: Vec::new(), blocks: block::Known::default() };
     for (x, tangent) in x.iter().zip(tangents) {
-        add(graph, &mut sweep.known, x.node, *x, *tangent);
+        add(&mut function.graph, &mut sweep.known, x.node, *x, *tangent);
     }
     for node in &path.order {
-        if is_control(graph.op(*node)) || whole_of(graph.op(*node)).is_some() {
-            sweep.push_control(graph, &path, *node)?;
+        let op = function.graph.op(*node);
+        if is_control(op) || whole_of(op).is_some() {
+            sweep.push_control(&mut function.graph, &path, *node)?;
+        } else if let Op::Call(call) = op.clone() {
+            sweep.push_call(function, &path, *node, &call)?;
         } else {
-            sweep.push_forward(graph, &path, *node)?;
+            sweep.push_forward(&mut function.graph, &path, *node)?;
         }
     }
-    let results = y.iter().map(|y| sweep.known.get(y).copied().unwrap_or_else(|| zeros(graph, *y))).collect();
+    let results = y.iter().map(|y| sweep.known.get(y).copied().unwrap_or_else(|| zeros(&mut function.graph, *y))).collect();
     let replaced = sweep.replaced;
     replaced.into_iter().for_each(|(old, new)| function.replace(old, new));
     Ok(results)
@@ -46,7 +50,7 @@ pub(super) fn write_out_calls(module: &Module, function: &mut Function, x: &[Val
     let mut y = y.to_vec();
     loop {
         let path = Path::between(&function.graph, x, &y);
-        let brings = |op: &Op| matches!(op, Op::Call(call) if call.tag != Some(Composite::Custom)) && whole_of(op).is_none();
+        let brings = |op: &Op| matches!(op, Op::Call(call) if !is_custom(call)) && whole_of(op).is_none();
         let Some(node) = path.order.into_iter().find(|node| brings(function.graph.op(*node))) else { return y };
         let Op::Call(call) = function.graph.op(node).clone() else { return y };
         let (args, loc) = (function.graph.args(node), function.graph.loc(node).clone());
@@ -71,16 +75,38 @@ struct Sweep<'a> {
 impl Sweep<'_> {
     /// From the tangents of a node's operands to its own: the sum over operands.
     fn push_forward(&mut self, graph: &mut Graph, path: &Path, node: NodeId) -> Result<(), Diag> {
-        if matches!(graph.op(node), Op::Call(call) if call.tag == Some(Composite::Custom)) {
-            let message = "the derivative of its own that this function has is one for reverse mode";
-            return Err(Diag::new(message).op("custom_vjp").help("use grad or vjp").at(graph.loc(node)));
-        }
         for (slot, arg) in path.operands(graph, node) {
             let Some(tangent) = self.known.get(&arg).copied() else { continue };
             let Some(steps) = derivative(graph, node, slot)? else { continue };
             let loc = graph.loc(node).clone();
             let pushed = apply(&mut Build::at(graph, &loc), &steps, tangent)?;
             add(graph, &mut self.known, node, node.into(), pushed);
+        }
+        Ok(())
+    }
+
+    /// By the user's rule: its transpose, which the call brings, transposed. That is linear in cotangents, so those may be anything.
+    fn push_call(&mut self, function: &mut Function, path: &Path, node: NodeId, call: &Call) -> Result<(), Diag> {
+        let loc = function.graph.loc(node).clone();
+        if call.tag != Some(Composite::CustomForward) {
+            let message = "the derivative of its own that this function has is one for reverse mode";
+            return Err(Diag::new(message).op("custom_vjp").help("use grad or vjp, or custom_jvp").at(&loc));
+        }
+        let mut b = Build::at(&mut function.graph, &loc);
+        let mut names = Vec::new();
+        for ty in &call.results {
+            let zeros = ty.dtype.is_float().then(|| b.zeros(ty));
+            names.push(zeros.map(|zeros| b.add(Op::Alias, &[zeros])).transpose()?);
+        }
+        let (args, rule): (Vec<Value>, Vec<Value>) =
+            call_vjp(self.module, path, (&mut function.graph, node), call, &names)?.into_iter().unzip();
+        let tangents: Vec<Value> =
+            args.iter().map(|arg| self.known.get(arg).copied().unwrap_or_else(|| zeros(&mut function.graph, *arg))).collect();
+        let floats: Vec<Value> = names.iter().flatten().copied().collect();
+        let pushed = reverse::expand(self.module, function, &rule, &tangents, &floats)?;
+        let own = outs(node, 0..call.results.len()).into_iter().zip(&names).filter(|(_, name)| name.is_some());
+        for ((own, _), tangent) in own.zip(pushed) {
+            add(&mut function.graph, &mut self.known, node, own, tangent);
         }
         Ok(())
     }

@@ -39,12 +39,7 @@ pub(super) fn call(batch: &mut Batch<'_>, b: &mut Build<'_>, call: &Call, args: 
     let (func, mapped) = all(batch, call.func)?;
     let (vjp, _) = all(batch, vjp)?;
     let results = batch.module.function(func).result_types();
-    lanes(
-        b,
-        Op::Call(Call { func, tag: call.tag.filter(|tag| *tag == Composite::Custom), vjp: Some(vjp), results }),
-        &operands,
-        &mapped,
-    )
+    lanes(b, Op::Call(Call { func, tag: call.tag.filter(|tag| tag.is_custom()), vjp: Some(vjp), results }), &operands, &mapped)
 }
 
 pub(super) fn branch(batch: &mut Batch<'_>, b: &mut Build<'_>, op: &If, args: &[Lane]) -> Result<Vec<Lane>, Diag> {

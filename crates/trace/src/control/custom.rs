@@ -12,8 +12,8 @@ use graver_ir::{Diag, FuncId, Op, Type, Value};
 use super::body::{self, Body, arrange};
 use super::build::Hidden;
 use super::{settle, types_of};
-use crate::context::{Failed, Traced, emit_all, give_up, with, wrong};
-use crate::grad::Wrt;
+use crate::context::{Failed, Traced, emit, emit_all, give_up, with, wrong};
+use crate::grad::{Wrt, pull_back};
 use crate::ops::map::like;
 use crate::ops::random::key;
 use crate::param::{Param, ParamId};
@@ -52,6 +52,107 @@ pub fn custom_vjp<W: Wrt, Y: Tree, R: Tree>(
 ) -> Y {
     // What closures here emit shows the line of the call.
     let _line = on_behalf_of(Location::caller(), crate::SOURCES);
+    custom(Composite::Custom, &args, forward, |_, residuals, cotangents| Ok(tensors_of(&backward(residuals, cotangents))))
+}
+
+/// A function whose derivative is the user's own, as a rule for forward mode: `forward` gives the value; `tangent` takes the arguments, the
+/// value, and tangents in the form of a gradient with respect to `args`, and gives the value's tangents. It must be linear in tangents: reverse
+/// mode is its transpose, which is made of it. A tangent of an integer is 0, and what is given as one is not looked at.
+///
+/// What the closures use beside `args` is constant, as in [`custom_vjp`]. A derivative of the derivative is that of `tangent`, and goes on by
+/// this rule where that uses the value.
+///
+/// ```
+/// use graver_trace::{Tensor, custom_jvp, grad, jvp, spec, trace};
+/// // Its derivative is made of the value; the square root's own would be infinite at 0.
+/// fn safe_root(x: Tensor) -> Tensor {
+///     custom_jvp(x, |x| x.sqrt(), |_, y, dx| dx / (y * 2.0).maximum(1e-6))
+/// }
+/// let both = |x: Tensor| (grad(x, |x| safe_root(x).sum(..)), jvp(x, &x, safe_root).1);
+/// trace(both, spec::<f32>(["n"]))?;
+/// # Ok::<(), graver_trace::Error>(())
+/// ```
+///
+/// # Errors
+/// The trace fails, naming the line of this call, if `tangent` gives another number or other types of tangents than the value has, if state
+/// is set inside, or random numbers are drawn by `tangent`.
+#[track_caller]
+pub fn custom_jvp<W: Wrt, Y: Tree>(
+    args: W,
+    forward: impl FnOnce(W::Given) -> Y,
+    tangent: impl FnOnce(W::Given, Y, W::Grad) -> Y,
+) -> Y {
+    let _line = on_behalf_of(Location::caller(), crate::SOURCES);
+    let copy = |y: &Y| y.with_tensors(&mut tensors_of(y).into_iter());
+    let forward = |given| {
+        let y = forward(given);
+        let residuals = copy(&y);
+        (y, residuals)
+    };
+    custom(Composite::CustomForward, &args, forward, |names, y, cotangents| {
+        let given = args.given(&mut names.iter().copied());
+        let values = tensors_of(&y);
+        transposed(names, &values, &tensors_of(&cotangents), |tangents| {
+            tensors_of(&tangent(given, y, args.grad(&mut tangents.iter().copied())))
+        })
+    })
+}
+
+/// The cotangents of operands by a rule from their tangents to those of values, which is linear.
+#[track_caller]
+fn transposed(
+    operands: &[Tensor],
+    values: &[Tensor],
+    cotangents: &[Tensor],
+    rule: impl FnOnce(&[Tensor]) -> Vec<Tensor>,
+) -> Traced<Vec<Tensor>> {
+    let mut tangents = Vec::new();
+    for operand in operands {
+        tangents.push(emit(Op::Alias, &[operand.zeros_like()])?);
+    }
+    let given = rule(&tangents);
+    if given.len() != values.len() {
+        return wrong(format!("the rule gives {} tangents for {} values", given.len(), values.len()));
+    }
+    let (mut y, mut g) = (Vec::new(), Vec::new());
+    for (place, ((value, given), cotangent)) in values.iter().zip(&given).zip(cotangents).enumerate() {
+        let (wanted, ty) = (value.ty()?, given.ty()?);
+        if !wanted.dtype.is_float() {
+            continue;
+        }
+        if ty != wanted {
+            let message = format!("the rule gives {ty} as the tangent of value {place}, which is {wanted}");
+            return Err(Diag::new(message).help("a tangent has its value's type: broadcast, cast").into());
+        }
+        y.push(*given);
+        g.push(*cotangent);
+    }
+    let float = |tensor: &Tensor| Ok::<_, Failed>(tensor.ty()?.dtype.is_float());
+    let mut wrt = Vec::new();
+    for tangent in &tangents {
+        if float(tangent)? {
+            wrt.push(*tangent);
+        }
+    }
+    let mut pulled = if y.is_empty() || wrt.is_empty() { Vec::new() } else { pull_back(&y, &g, &wrt)? }.into_iter();
+    let mut all = Vec::new();
+    for tangent in tangents {
+        // Of an integer, and of everything where no value is a float, it is zero.
+        let found = if float(&tangent)? { pulled.next() } else { None };
+        all.push(found.unwrap_or(tangent));
+    }
+    Ok(all)
+}
+
+/// A call of a function that is recorded here, with the derivative that `rule` gives from names of the operands, residuals and cotangents.
+#[track_caller]
+fn custom<W: Wrt, Y: Tree, R: Tree>(
+    tag: Composite,
+    args: &W,
+    forward: impl FnOnce(W::Given) -> (Y, R),
+    backward: impl FnOnce(&[Tensor], R, Y) -> Traced<Vec<Tensor>>,
+) -> Y {
+    let name = if tag == Composite::Custom { "custom_vjp" } else { "custom_jvp" };
     let mut leaves = Vec::new();
     args.leaves(&mut leaves);
     let operands: Vec<Tensor> = leaves.iter().map(crate::grad::WrtLeaf::tensor).collect();
@@ -59,7 +160,7 @@ pub fn custom_vjp<W: Wrt, Y: Tree, R: Tree>(
         leaves.iter().enumerate().filter_map(|(place, leaf)| Some((place, leaf.param()?))).collect();
     let types = match types_of(&operands) {
         Ok(types) => types,
-        Err(failed) => give_up("custom_vjp", failed),
+        Err(failed) => give_up(name, failed),
     };
     let bound = |given: &[Tensor]| params.iter().map(|(place, id)| (*id, given[*place])).collect();
     let recorded = body::record("custom", &types, body::KeyAtEnd::Stays, |given| {
@@ -74,13 +175,13 @@ pub fn custom_vjp<W: Wrt, Y: Tree, R: Tree>(
             let rule = |names: &[Tensor], saved: &[Tensor], cotangents: &[Tensor]| {
                 let saved = residuals.with_tensors(&mut saved.iter().copied());
                 let cotangents = y.with_tensors(&mut cotangents.iter().copied());
-                tensors_of(&Param::bind(bound(names), || backward(saved, cotangents)))
+                Param::bind(bound(names), || backward(names, saved, cotangents))
             };
-            (function.and_then(|function| function.call(rule)), body.given.0)
+            (function.and_then(|function| function.call(tag, rule)), body.given.0)
         }
         Err((failed, (y, _))) => (Err(failed), y),
     };
-    let results = settle("custom_vjp", built, tensors_of(&y).len());
+    let results = settle(name, built, tensors_of(&y).len());
     y.with_tensors(&mut results.into_iter())
 }
 
@@ -112,7 +213,11 @@ impl Recorded {
 
     /// The call, with the derivative that `rule` gives from names of the operands, residuals and cotangents.
     #[track_caller]
-    fn call(self, rule: impl FnOnce(&[Tensor], &[Tensor], &[Tensor]) -> Vec<Tensor>) -> Traced<Vec<Tensor>> {
+    fn call(
+        self,
+        tag: Composite,
+        rule: impl FnOnce(&[Tensor], &[Tensor], &[Tensor]) -> Traced<Vec<Tensor>>,
+    ) -> Traced<Vec<Tensor>> {
         let (y, types) = (self.types_of(&self.y), &self.types);
         let floats: Vec<Type> = y.iter().filter(|ty| ty.dtype.is_float()).cloned().collect();
         let (computed, saved) = self.residual_function();
@@ -145,7 +250,7 @@ impl Recorded {
             arrange(trace, self.func, &primal, &self.y);
             arrange(trace, backward.func, &derivative, &backward.results);
         });
-        let op = Call { func: self.func, tag: Some(Composite::Custom), vjp: Some(backward.func), results: y };
+        let op = Call { func: self.func, tag: Some(tag), vjp: Some(backward.func), results: y };
         emit_all(Op::Call(op), &[self.operands, self.hidden.operands, hidden.operands].concat())
     }
 
@@ -188,7 +293,7 @@ impl Recorded {
         names: &[Tensor],
         values: &[Tensor],
         cotangents: &[Tensor],
-        rule: impl FnOnce(&[Tensor], &[Tensor], &[Tensor]) -> Vec<Tensor>,
+        rule: impl FnOnce(&[Tensor], &[Tensor], &[Tensor]) -> Traced<Vec<Tensor>>,
     ) -> Traced<Vec<Tensor>> {
         let computed = match computed {
             Some(func) => {
@@ -211,7 +316,7 @@ impl Recorded {
             let float = value.ty()?.dtype.is_float();
             all.push(if float { floats.next().expect("a float result has a cotangent") } else { like(*value, 0.0)? });
         }
-        self.checked(rule(names, &saved, &all))
+        self.checked(rule(names, &saved, &all)?)
     }
 
     fn checked(&self, given: Vec<Tensor>) -> Traced<Vec<Tensor>> {

@@ -20,7 +20,7 @@ use crate::tree::{Tree, tensors_of};
 pub use again::{Again, Level};
 pub(crate) use body::Surroundings;
 use build::{Called, Direction};
-pub use custom::custom_vjp;
+pub use custom::{custom_jvp, custom_vjp};
 
 /// Applies `f` to every slice of `xs` along its first axis in turn: from what is carried and a slice to what is carried on, and a slice of
 /// what is stacked. Gives what the last iteration carries and the stacks, whose first axis is that of `xs`.

@@ -2,7 +2,8 @@
 
 use graver_passes::{Silent, pipeline, runner};
 use graver_trace::{
-    DType, Error, Param, Tensor, checkpoint, custom_vjp, grad, hvp, jvp, scan, spec, trace, uniform, value_and_grad, vjp, vmap,
+    DType, Error, Param, Tensor, checkpoint, custom_jvp, custom_vjp, grad, hvp, jvp, scan, spec, trace, uniform, value_and_grad,
+    vjp, vmap,
 };
 
 use crate::common::{close, error, floats, run};
@@ -85,6 +86,75 @@ fn several_arguments_integers_and_parameters() -> Result<(), Error> {
     Ok(())
 }
 
+/// `exp`, with ten times its derivative, as a rule for forward mode.
+fn steep_forward(x: Tensor) -> Tensor {
+    custom_jvp(x, |x| x.exp(), |_, y, dx| dx * y * 10.0)
+}
+
+/// `sin x`, with `x^2` for its derivative.
+fn square_slope(x: Tensor) -> Tensor {
+    custom_jvp(x, |x| x.sin(), |x, _, dx| x * x * dx)
+}
+
+#[test]
+fn a_rule_for_forward_mode_serves_both_modes() {
+    check(steep_forward, f64::exp);
+    check(|x| jvp(x, &(x * 3.0), steep_forward).1, |x| 30.0 * x * x.exp());
+    check(|x| grad(x, |x| steep_forward(x).sum(..)), |x| 10.0 * x.exp());
+    check(|x| grad(x, |x| square_slope(x * 2.0).sum(..)), |x| 8.0 * x * x);
+    check(|x| jvp(x, &(x * 0.0 + 1.0), |x| square_slope(x * 2.0)).1, |x| 8.0 * x * x);
+}
+
+#[test]
+fn rules_for_forward_mode_nest() {
+    let one = |x: Tensor| x * 0.0 + 1.0;
+    check(|x| grad(x, |x| grad(x, |x| steep_forward(x).sum(..)).sum(..)), |x| 100.0 * x.exp());
+    check(|x| jvp(x, &one(x), |x| jvp(x, &one(x), steep_forward).1).1, |x| 100.0 * x.exp());
+    check(|x| jvp(x, &one(x), |x| grad(x, |x| square_slope(x).sum(..))).1, |x| 2.0 * x);
+    check(|x| grad(x, |x| jvp(x, &one(x), square_slope).1.sum(..)), |x| 2.0 * x);
+    check(|x| hvp(x, &x, |x| steep_forward(x).sum(..)), |x| 100.0 * x * x.exp());
+    // A rule over a rule: what the outer one gives, and not the inner.
+    let outer = |x: Tensor| custom_jvp(x, steep_forward, |x, _, dx| jvp(x, &dx, square_slope).1 * 2.0);
+    check(|x| grad(x, |x| outer(x).sum(..)), |x| 2.0 * x * x);
+    check(|x| jvp(x, &one(x), outer).1, |x| 2.0 * x * x);
+}
+
+#[test]
+fn rules_for_forward_mode_hold_in_loops_maps_and_checkpoints() {
+    let by_scan = |x: Tensor| scan(x * 0.0, x.reshape((1, "n")), |carry, x| (carry + steep_forward(x), ())).0;
+    check(|x| grad(x, |x| by_scan(x).sum(..)), |x| 10.0 * x.exp());
+    check(|x| jvp(x, &x, by_scan).1, |x| 10.0 * x * x.exp());
+    check(|x| jvp(x, &x, |x| vmap(x, square_slope)).1, |x| x * x * x);
+    check(|x| vmap(x, |x| grad(x, square_slope)), |x| x * x);
+    check(|x| grad(x, |x| checkpoint(x, square_slope).sum(..)), |x| x * x);
+}
+
+#[test]
+fn a_rule_for_forward_mode_takes_several_arguments_integers_and_parameters() -> Result<(), Error> {
+    let w = Param::new(floats([3], [2.0, 2.0, 2.0]));
+    let k = graver_trace::Array::from_vec([3], vec![1i64, 2, 3])?;
+    // `x k`, whose derivative is said to be `5 k dx`; `k` passes through, and of its tangent nothing is taken.
+    let rule = |(x, k): (Tensor, Tensor)| {
+        custom_jvp(
+            (x, k),
+            |(x, k)| (x * k.cast(DType::F32) * w.get(), k),
+            |(_, k), _, (dx, dk)| (dx * k.cast(DType::F32) * 5.0, dk),
+        )
+    };
+    let found = run(|(x, k)| grad(x, |x| rule((x, k)).0.sum(..)), (spec::<f32>([3]), spec::<i64>([3])), (&x(), &k))?;
+    close(&found, &[5.0, 10.0, 15.0], 1e-6);
+    let two =
+        |(x, y): (Tensor, Tensor)| custom_jvp((x, y), |(x, y)| (x * y, x + y), |(x, y), _, (dx, dy)| (y * dx, x * dy * 3.0));
+    let (dx, dy) = run(
+        |(x, y)| grad((x, y), |both| two(both).0.sum(..) + two(both).1.sum(..)),
+        (spec::<f32>(["n"]), spec::<f32>(["n"])),
+        (&x(), &x()),
+    )?;
+    close(&dx, &[1.0, -2.0, 0.5], 1e-6);
+    close(&dy, &[3.0, -6.0, 1.5], 1e-6);
+    Ok(())
+}
+
 #[test]
 fn what_random_numbers_a_function_draws_its_residuals_hold() {
     // The derivative of `x u` is `u`: the same numbers, drawn once.
@@ -138,7 +208,20 @@ fn errors_name_the_line_of_the_call() {
     let found = error(|x| custom_vjp(vec![x, x], |x| (x[0] * x[1], ()), |(), g| vec![g]), vector());
     assert!(found.contains("the derivative gives 1 cotangents for 2 arguments"), "{found}");
     let found = refusal(|x| jvp(x, &x, steep).1);
-    assert!(found.contains("tests/trace/custom.rs") && found.contains("is one for reverse mode; use grad or vjp"), "{found}");
+    assert!(
+        found.contains("tests/trace/custom.rs") && found.contains("is one for reverse mode; use grad or vjp, or custom_jvp"),
+        "{found}"
+    );
+    let found = error(|x| custom_jvp(x, |x| x.exp(), |_, _, dx: Tensor| dx.sum(..)), vector());
+    assert!(
+        found.contains("tests/trace/custom.rs")
+            && found.contains("the rule gives f32[] as the tangent of value 0, which is f32[n]; a tangent has"),
+        "{found}"
+    );
+    let found = error(|x| custom_jvp(x, |x| vec![x, x], |_, _, dx| vec![dx]), vector());
+    assert!(found.contains("tests/trace/custom.rs") && found.contains("the rule gives 1 tangents for 2 values"), "{found}");
+    let found = refusal(|x| jvp(x, &x, |x| custom_jvp(x.stop_gradient(), |y| x * y, |_, _, dx| dx)).1);
+    assert!(found.contains("custom_jvp") && found.contains("says nothing of what the function closes over"), "{found}");
     let found = refusal(|x| grad(x, |x| custom_vjp(x.stop_gradient(), |y| (x * y, ()), |(), g| g).sum(..)));
     assert!(found.contains("says nothing of what the function closes over; pass it as an argument"), "{found}");
     let found = error(|x| custom_vjp(x, |x| (x, ()), |(), g: Tensor| g * uniform(g.shape(), DType::F32)), vector());
