@@ -6,12 +6,14 @@
 //! refused when it is read.
 //!
 //! What flows back to a tapped value is a derivative with respect to another name of it, which the same transform gives: the reverse pass
-//! that is there already meets that name on its way.
+//! that is there already meets that name on its way. In a body it is a derivative with respect to what the body is given to add to the value.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod gradient;
 
-use graver_ir::op::{Transform, stack_of};
-use graver_ir::{Array, Diag, Error, FuncId, Graph, Loc, Module, NodeId, Op, Sink, Value};
+use std::collections::BTreeMap;
+
+use graver_ir::op::stack_of;
+use graver_ir::{Array, Diag, Error, FuncId, Loc, Module, NodeId, Op, Sink, Value};
 
 use crate::context::with;
 use crate::tensor::Tensor;
@@ -90,12 +92,11 @@ impl Taps {
     }
 
     /// The derivative of what is differentiated with respect to the value of this name: the cotangent that reaches it. Where derivatives
-    /// nest, that of the innermost.
+    /// nest, that of the innermost. In the body of a scan that is differentiated as a whole it is that of every iteration, stacked as the values are.
     ///
     /// # Errors
-    /// If there is no such name (all that there are), or no derivative passes through the value (its line, and why): it is computed outside of what is
-    /// differentiated, does not depend on what that is differentiated by, or belongs to a body, a branch or a function of which the derivative is taken as a
-    /// whole.
+    /// If there is no such name (all that there are), or no derivative passes through the value (its line): it is computed outside of what is
+    /// differentiated, does not depend on what that is differentiated by, or belongs to a `while`, a branch, or a function with a derivative of its own.
     pub fn gradient(&self, name: &str) -> Result<&Array, Error> {
         self.entry(name)?.gradient.as_ref().map_err(|diag| diag.clone().into())
     }
@@ -140,19 +141,15 @@ impl Exposed {
 pub(crate) fn expose(module: &Module, taps: &[Tap]) -> Exposed {
     let mut module = module.clone();
     let entry = module.entry().expect("a traced module has an entry").0;
-    let (taps, gradients) = differentiated(&mut module, taps);
+    let (taps, gradients) = gradient::differentiated(&mut module, taps);
     let refusal = |tap: &Tap, why: &str| Diag::new(why).op(format!("tap `{}`", tap.name)).at(&tap.loc);
     let mut wanted: BTreeMap<FuncId, Vec<(usize, Value)>> = BTreeMap::new();
     let mut refused: Vec<Option<Diag>> = vec![None; 2 * taps.len()];
     for (place, (tap, gradient)) in taps.iter().zip(gradients).enumerate() {
-        let of_function = wanted.entry(tap.func).or_default();
-        of_function.push((place, tap.value));
+        wanted.entry(tap.func).or_default().push((place, tap.value));
         match gradient {
-            Some(value) => of_function.push((taps.len() + place, value)),
-            None => {
-                refused[taps.len() + place] =
-                    Some(refusal(tap, "no derivative that is taken in the same function passes through it"))
-            }
+            Some((func, value)) => wanted.entry(func).or_default().push((taps.len() + place, value)),
+            None => refused[taps.len() + place] = Some(refusal(tap, "no derivative passes through it")),
         }
     }
     // Inner bodies first: a body is recorded, and so numbered, after the function that applies it.
@@ -167,76 +164,6 @@ pub(crate) fn expose(module: &Module, taps: &[Tap]) -> Exposed {
         }
     }
     Exposed { module, names: taps.into_iter().map(|tap| tap.name).collect(), refused }
-}
-
-/// Makes what flows back to tapped values results of the derivatives that pass through them. The taps, and the cotangent of each that has one.
-fn differentiated(module: &mut Module, taps: &[Tap]) -> (Vec<Tap>, Vec<Option<Value>>) {
-    let (mut taps, mut gradients) = (taps.to_vec(), vec![None; taps.len()]);
-    let functions: BTreeSet<FuncId> = taps.iter().map(|tap| tap.func).collect();
-    for func in functions {
-        let function = module.function_mut(func);
-        // In order: an inner derivative precedes the outer one.
-        for node in function.graph.topo() {
-            let Op::Transform(Transform::Vjp { outputs, wrt }) = *function.graph.op(node) else { continue };
-            let between = between(&function.graph, node, outputs);
-            let through = |place: &usize| {
-                let tap = &taps[*place];
-                let float = tap.func == func && function.graph.ty(tap.value).dtype.is_float();
-                float && gradients[*place].is_none() && between.contains(&tap.value.node)
-            };
-            let concerned: Vec<usize> = (0..taps.len()).filter(through).collect();
-            if concerned.is_empty() {
-                continue;
-            }
-            let names: Vec<Value> = concerned.iter().map(|place| renamed(&mut function.graph, &taps[*place])).collect();
-            let (mut args, loc) = (function.graph.args(node), function.graph.loc(node).clone());
-            args.extend(names);
-            let op = Op::Transform(Transform::Vjp { outputs, wrt: wrt + concerned.len() });
-            let by = function.graph.add(op, &args, loc).expect("a derivative by more names is one");
-            let out =
-                |node: NodeId, place: usize| node.out(u16::try_from(place).expect("I8: a node has fewer than 65536 results"));
-            (0..wrt).for_each(|place| function.replace(out(node, place), out(by, place)));
-            function.graph.remove(node);
-            // A derivative may be tapped itself.
-            taps.iter_mut().filter(|tap| tap.func == func && tap.value.node == node).for_each(|tap| tap.value.node = by);
-            concerned.iter().enumerate().for_each(|(place, tap)| gradients[*tap] = Some(out(by, wrt + place)));
-        }
-    }
-    (taps, gradients)
-}
-
-/// The nodes by which what a transform differentiates depends on what it is differentiated by.
-fn between(graph: &Graph, transform: NodeId, outputs: usize) -> BTreeSet<NodeId> {
-    let args = graph.args(transform);
-    let mut from: BTreeSet<NodeId> = args[2 * outputs..].iter().map(|x| x.node).collect();
-    let mut to: BTreeSet<NodeId> = args[..outputs].iter().map(|y| y.node).collect();
-    let order = graph.topo();
-    for node in &order {
-        if graph.args(*node).iter().any(|arg| from.contains(&arg.node)) {
-            from.insert(*node);
-        }
-    }
-    // Reversed: whether a node is needed is known before its operands are looked at.
-    for node in order.iter().rev() {
-        if to.contains(node) {
-            to.extend(graph.args(*node).iter().map(|arg| arg.node));
-        }
-    }
-    from.intersection(&to).copied().collect()
-}
-
-/// Another name of a tapped value, which all users take in its place, other than those that are differentiated by it.
-fn renamed(graph: &mut Graph, tap: &Tap) -> Value {
-    let uses = graph.uses(tap.value);
-    let name: Value = graph.add(Op::Alias, &[tap.value], tap.loc.clone()).expect("any value has another name").into();
-    for user in uses {
-        let by =
-            matches!(graph.op(user.node), Op::Transform(Transform::Vjp { outputs, .. }) if usize::from(user.slot) >= 2 * outputs);
-        if !by {
-            graph.set_arg(user, name);
-        }
-    }
-    name
 }
 
 /// The entry's results, in the order of taps.
