@@ -23,7 +23,7 @@ pub(super) struct Attention {
     values: Operand,
     /// The axes of the scores but the last two.
     lead: Vec<Dim>,
-    biases: Vec<Bias>,
+    biases: Vec<Scaled>,
     scale: f64,
     empty: Empty,
     /// The result's shape before `swapped`, and whether its last two axes are exchanged then.
@@ -49,6 +49,12 @@ pub(super) enum Bias {
     HiddenBy(Value, Scalar),
     /// This number unless a value holds, or does not, whose axes are these of the scores (none: of one element); 0 elsewhere.
     Unless { value: Value, axes: Vec<Option<usize>>, holds: bool, number: Scalar },
+}
+
+/// A bias, and what it is multiplied by before it is added.
+struct Scaled {
+    bias: Bias,
+    by: f64,
 }
 
 /// Which rows are zeros, whatever their shares are.
@@ -174,7 +180,7 @@ fn guarded(p: &mut Pattern<'_>, shares: Value) -> (Value, Empty) {
 /// What was done to products before they went into the softmax.
 struct Scores {
     lead: Option<Vec<Dim>>,
-    biases: Vec<Bias>,
+    biases: Vec<Scaled>,
     scale: f64,
 }
 
@@ -201,11 +207,10 @@ impl Scores {
             return Some(from);
         }
         let (from, bias) = masked(p, x).or_else(|| biased(p, x))?;
-        // A bias that is scaled too, or of scores whose axes are others, is left alone.
-        let lead = p.shape(x)[..p.shape(x).rank() - 2].to_vec();
-        let known = self.lead.get_or_insert_with(|| lead.clone());
-        (self.scale == 1.0 && *known == lead).then_some(())?;
-        self.biases.push(bias);
+        // What hides a score hides it multiplied by anything that is positive.
+        (self.scale > 0.0).then_some(())?;
+        self.lead.get_or_insert_with(|| p.shape(x)[..p.shape(x).rank() - 2].to_vec());
+        self.biases.push(Scaled { bias, by: self.scale });
         Some(from)
     }
 }
@@ -268,13 +273,13 @@ impl Attention {
         let [queries, keys] = [q, k].map(|x| b.ty(x).shape[b.ty(x).rank() - 2].clone());
         let shape = Shape(self.lead.iter().chain([&queries, &keys]).cloned().collect());
         let (mut causal, mut biases) = (false, Vec::new());
-        for bias in &self.biases {
+        for Scaled { bias, by } in &self.biases {
             match without_later(b.graph, bias, &shape) {
                 Some(rest) => {
                     causal = true;
-                    biases.extend(rest);
+                    biases.extend(rest.into_iter().map(|bias| Scaled { bias, by: *by }));
                 }
-                None => biases.push(bias.clone()),
+                None => biases.push(Scaled { bias: bias.clone(), by: *by }),
             }
         }
         if let Some(bias) = total(b, &biases, &shape, b.ty(q).dtype)? {
@@ -324,11 +329,19 @@ impl Attention {
 }
 
 /// The sum of all biases of scores of this shape, with one element along axes where they are repeated.
-fn total(b: &mut Build<'_>, biases: &[Bias], shape: &Shape, dtype: DType) -> Option<Option<Value>> {
+fn total(b: &mut Build<'_>, biases: &[Scaled], shape: &Shape, dtype: DType) -> Option<Option<Value>> {
     let mut total: Option<Value> = None;
-    for bias in biases {
+    for Scaled { bias, by } in biases {
         let compact = match bias {
-            Bias::Added(value) => compact(b, *value, shape)?,
+            Bias::Added(value) => {
+                let value = compact(b, *value, shape)?;
+                if *by == 1.0 {
+                    value
+                } else {
+                    let by = b.like(value, *by);
+                    b.mul(value, by)
+                }
+            }
             Bias::Hidden(mask, number) | Bias::HiddenBy(mask, number) => {
                 let mask = compact(b, *mask, shape)?;
                 hiding(b, mask, matches!(bias, Bias::Hidden(..)), *number, dtype)
@@ -377,10 +390,26 @@ fn reshaped(b: &mut Build<'_>, x: Value, shape: Shape) -> Option<Value> {
     if b.ty(x).shape == shape { Some(x) } else { b.add(Op::Reshape(shape), &[x]).ok() }
 }
 
-/// A value of this shape, with one element along axes where it is repeated.
+/// A value of this shape, or of one whose axes but the last two are grouped in another way, with one element along axes where it is repeated.
 fn compact(b: &mut Build<'_>, x: Value, shape: &Shape) -> Option<Value> {
-    (b.ty(x).shape == *shape).then_some(())?;
-    let Op::Broadcast(Broadcast { axes, .. }) = b.graph.op(x.node).clone() else { return Some(x) };
+    let from = b.ty(x).shape.clone();
+    let (lead, last) = (shape.rank() - 2, from.rank().checked_sub(2)?);
+    (from[last..] == shape[lead..]).then_some(())?;
+    let small = once(b, x)?;
+    if from == *shape {
+        return Some(small);
+    }
+    let own = b.ty(small).shape.clone();
+    if own[..last].iter().all(|size| size.is(1)) {
+        return reshaped(b, small, Shape([&vec![Dim::ONE; lead], &own[last..]].concat()));
+    }
+    let whole = stretched(b, small, &Shape([&from[..last], &own[last..]].concat()))?;
+    reshaped(b, whole, Shape([&shape[..lead], &own[last..]].concat()))
+}
+
+/// A value with one element along axes where it is repeated.
+fn once(b: &mut Build<'_>, x: Value) -> Option<Value> {
+    let Op::Broadcast(Broadcast { axes, shape }) = b.graph.op(x.node).clone() else { return Some(x) };
     if !axes.is_sorted() {
         return Some(x);
     }
