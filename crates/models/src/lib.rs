@@ -22,8 +22,8 @@ pub use config::{Configuration, Labels};
 pub use generate::{Continuation, Decoder, Generation, Generator, Pieces, Room};
 pub use graver_hub as hub;
 pub use image::{
-    Filter, ImageProcessor, ImageSize, Picture, ResNet, ResNetClassifier, ResNetConfig, ResNetLayer, Vit, VitClassifier,
-    VitConfig,
+    ConvNext, ConvNextClassifier, ConvNextConfig, Filter, ImageProcessor, ImageSize, Picture, ResNet, ResNetClassifier,
+    ResNetConfig, ResNetLayer, Vit, VitClassifier, VitConfig,
 };
 pub use pipeline::{Classifier, Embedder, ImageClassifier, Scored};
 pub use pretrained::{Pretrained, model_type};

@@ -5,7 +5,7 @@ use graver_ir::{Diag, Error};
 use graver_trace::{Array, Compiled, Device, Tensor, TensorSpec, compile, spec, symbol};
 
 use crate::config::Labels;
-use crate::image::{ImageProcessor, Picture, ResNetClassifier, VitClassifier};
+use crate::image::{ConvNextClassifier, ImageProcessor, Picture, ResNetClassifier, VitClassifier};
 use crate::pretrained::{Pretrained, model_type};
 use crate::text::{SentenceEncoder, SequenceClassifier, TextConfig, TextInput};
 
@@ -106,7 +106,7 @@ pub struct ImageClassifier {
 }
 
 /// What `model_type` may be.
-const FAMILIES: [&str; 2] = ["vit", "resnet"];
+const FAMILIES: [&str; 3] = ["vit", "resnet", "convnext"];
 
 impl ImageClassifier {
     /// The model of a folder, with its `preprocessor_config.json`.
@@ -126,6 +126,13 @@ impl ImageClassifier {
             }
             "resnet" => {
                 let model = ResNetClassifier::of_folder(folder)?;
+                let config = model.config();
+                let [height, width] = processor.size().unwrap_or_default();
+                let labels = (&config.id2label, config.problem_type.as_deref());
+                Self::new(processor, [config.num_channels, height, width], labels, device, |images| model.forward(images))
+            }
+            "convnext" => {
+                let model = ConvNextClassifier::of_folder(folder)?;
                 let config = model.config();
                 let [height, width] = processor.size().unwrap_or_default();
                 let labels = (&config.id2label, config.problem_type.as_deref());

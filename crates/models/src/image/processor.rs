@@ -211,7 +211,7 @@ fn in_proportion(picture: &Picture, shortest: usize) -> [usize; 2] {
 
 fn of_fields(mut fields: Map<String, Value>, family: &str) -> Result<ImageProcessor, Error> {
     let named = ["image_processor_type", "feature_extractor_type"].iter().find_map(|name| fields.get(*name)?.as_str());
-    let kind = named.map_or(if family == "resnet" { "ConvNext" } else { "ViT" }, |name| {
+    let kind = named.map_or(if ["resnet", "convnext"].contains(&family) { "ConvNext" } else { "ViT" }, |name| {
         let name = name.strip_suffix("Fast").or_else(|| name.strip_suffix("Pil")).unwrap_or(name);
         name.strip_suffix("ImageProcessor").or_else(|| name.strip_suffix("FeatureExtractor")).unwrap_or(name)
     });

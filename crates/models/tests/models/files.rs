@@ -139,6 +139,7 @@ fn configurations_are_not_believed() {
         ("t5", &["d_model", "d_kv", "d_ff", "num_heads", "num_layers", "relative_attention_num_buckets", "feed_forward_proj"]),
         ("vit_class", &["image_size", "patch_size", "num_channels", "hidden_size", "num_hidden_layers", "id2label"]),
         ("resnet", &["hidden_sizes", "depths", "embedding_size", "layer_type", "id2label"]),
+        ("convnext_class", &["hidden_sizes", "depths", "patch_size", "num_channels", "id2label"]),
     ];
     let values = [
         json!(0),

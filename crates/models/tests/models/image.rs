@@ -1,6 +1,6 @@
 //! Classifiers of images.
 
-use graver_models::{Pretrained, ResNetClassifier, Vit, VitClassifier};
+use graver_models::{ConvNext, ConvNextClassifier, Pretrained, ResNetClassifier, Vit, VitClassifier};
 use graver_trace::{Array, Error, Tensor, Tree, compile, spec};
 
 use crate::common::{CALLS, Reference, cpu};
@@ -38,4 +38,13 @@ fn resnet() -> Result<(), Error> {
     let forward = |model: &ResNetClassifier, images| vec![model.forward(images)];
     check("resnet", 32, &["logits"], forward)?;
     check("resnet_basic", 32, &["logits"], forward)
+}
+
+#[test]
+fn convnext() -> Result<(), Error> {
+    check("convnext", 16, &["last_hidden_state", "pooler_output"], |model: &ConvNext, images| {
+        let features = model.forward(images);
+        vec![features, model.pooled(features)]
+    })?;
+    check("convnext_class", 16, &["logits"], |model: &ConvNextClassifier, images| vec![model.forward(images)])
 }

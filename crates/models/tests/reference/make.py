@@ -229,6 +229,10 @@ def resnet(**more):
     return transformers.ResNetConfig(embedding_size=6, hidden_sizes=[8, 12], depths=[1, 2], **more)
 
 
+def convnext(**more):
+    return transformers.ConvNextConfig(num_stages=2, hidden_sizes=[6, 10], depths=[1, 2], layer_scale_init_value=0.5, **more)
+
+
 def t5(case, seed, **more):
     config = transformers.T5Config(
         vocab_size=40, d_model=16, d_kv=6, d_ff=24, num_layers=2, num_decoder_layers=1, num_heads=3,
@@ -561,6 +565,10 @@ CASES = {
     ),
     "resnet_basic": lambda c: images(
         c, transformers.ResNetForImageClassification(resnet(layer_type="basic", downsample_in_first_stage=True, hidden_act="gelu")), 21, 32, ["logits"]
+    ),
+    "convnext": lambda c: images(c, transformers.ConvNextModel(convnext(patch_size=2)), 31, 16, BODY),
+    "convnext_class": lambda c: images(
+        c, transformers.ConvNextForImageClassification(convnext(hidden_act="relu", **LABELS)), 32, 16, ["logits"]
     ),
     "pictures": pictures,
     "vit_class+": lambda c: pictured("vit_class", "ViT", size=dict(height=8, width=8)),
