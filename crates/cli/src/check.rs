@@ -35,7 +35,7 @@ fn write(path: &Path, text: &str) -> Result<String, Failure> {
 fn case(args: &Check) -> Result<Case, Failure> {
     let Some(folder) = &args.inputs else {
         let source = load::source(&args.model)?;
-        let case = Case::parse(&source).map_err(|error| Failure::file(&args.model, error))?;
+        let case = Case::parse(&source).map_err(|error| Failure::program(&args.model, error))?;
         let (wanted, held) = (run::argument_dtypes(&case.module).len(), case.inputs.len());
         if wanted != held {
             let message = format!("the program takes {wanted} inputs and holds {held}; give --inputs DIR");
@@ -44,8 +44,8 @@ fn case(args: &Check) -> Result<Case, Failure> {
         return Ok(case);
     };
     if model::is_onnx(&args.model) {
-        let (module, inputs) = model::with_inputs(&args.model, folder)?;
-        return Ok(Case { module, inputs, state: Vec::new(), pass: None });
+        let given = model::with_inputs(&args.model, folder)?;
+        return Ok(Case { module: given.module, inputs: given.inputs, state: Vec::new(), pass: None });
     }
     let module = load::module(&args.model)?;
     let inputs = load::inputs(folder, &run::argument_dtypes(&module))?;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use graver_data::{Limit, npy};
 use graver_ir::{Array, DType, Module, text};
-use graver_onnx::Options;
 use graver_onnx::proto::ModelProto;
+use graver_onnx::{Form, Options, Origin};
 
 use crate::failure::{Failure, print};
 use crate::{Import, load, run};
@@ -57,15 +57,72 @@ pub(crate) fn import(args: &Import) -> Result<(), Failure> {
     }
 }
 
-/// A model with inputs from a folder, and the arrays that are still arguments.
-pub(crate) fn with_inputs(path: &Path, folder: &Path) -> Result<(Module, Vec<Array>), Failure> {
+/// A model with inputs from a folder.
+pub(crate) struct Given {
+    pub(crate) module: Module,
+    /// The arrays that are still arguments.
+    pub(crate) inputs: Vec<Array>,
+    /// What the model's outputs are.
+    pub(crate) outputs: Vec<Form>,
+}
+
+/// Imports a model for the inputs that a folder holds.
+pub(crate) fn with_inputs(path: &Path, folder: &Path) -> Result<Given, Failure> {
     let model = read(path)?;
-    let given = typed(&model, present(folder, &graver_onnx::input_names(&model))?);
-    let imported = graver_onnx::import_for(&model, &options(path), &given).map_err(|failure| Failure::import(path, failure))?;
+    let names = graver_onnx::input_names(&model);
+    let forms = forms(folder, &names)?;
+    let given = present(&model, folder, &names, &forms);
+    let forms = names.iter().cloned().zip(forms).collect();
+    let options = Options { forms, ..options(path) };
+    let imported = graver_onnx::import_for(&model, &options, &given).map_err(|failure| Failure::import(path, failure))?;
     let dtypes = run::argument_dtypes(&imported.module);
-    let arrays = imported.inputs.iter().zip(dtypes).map(|(place, dtype)| load::array(&load::input(folder, *place), dtype));
-    let arrays = arrays.collect::<Result<Vec<Array>, Failure>>()?;
-    Ok((imported.module, arrays))
+    let arrays = imported.inputs.iter().zip(dtypes).map(|(origin, dtype)| load::array(&file(folder, *origin), dtype));
+    let inputs = arrays.collect::<Result<Vec<Array>, Failure>>()?;
+    Ok(Given { module: imported.module, inputs, outputs: imported.outputs })
+}
+
+/// The file of a tensor: `input_0.npy`, or `input_0/2.npy` of a sequence.
+fn file(folder: &Path, origin: Origin) -> PathBuf {
+    match origin.item {
+        None => load::input(folder, origin.input),
+        Some(item) => load::input(folder, origin.input).with_extension("").join(format!("{item}.npy")),
+    }
+}
+
+/// What there is of each input: a file, a folder of files for a sequence, or nothing.
+fn forms(folder: &Path, names: &[String]) -> Result<Vec<Form>, Failure> {
+    if !folder.is_dir() {
+        return Err(Failure::file(folder, "is not a folder"));
+    }
+    let one = |input: usize| {
+        let tensor = file(folder, Origin { input, item: None });
+        if tensor.with_extension("").is_dir() {
+            Form::Sequence((0..).take_while(|item| file(folder, Origin { input, item: Some(*item) }).exists()).count())
+        } else if tensor.exists() {
+            Form::Tensor
+        } else {
+            Form::Absent
+        }
+    };
+    Ok((0..names.len()).map(one).collect())
+}
+
+/// The tensors that are there and can be read, as what the model's inputs are, by their names. What cannot is told if the program takes it.
+fn present(model: &ModelProto, folder: &Path, names: &[String], forms: &[Form]) -> BTreeMap<String, Array> {
+    let (dtypes, mut present) = (graver_onnx::input_dtypes(model), BTreeMap::new());
+    for (input, (name, form)) in names.iter().zip(forms).enumerate() {
+        for item in 0..form.tensors() {
+            let (item, own) = match form {
+                Form::Sequence(_) => (Some(item), format!("{name}.{item}")),
+                Form::Absent | Form::Tensor => (None, name.clone()),
+            };
+            if let Ok(array) = npy::read_file(file(folder, Origin { input, item }), Limit::default()) {
+                present
+                    .insert(own, dtypes.get(name).map_or_else(|| array.clone(), |dtype| load::as_typed(array.clone(), *dtype)));
+            }
+        }
+    }
+    present
 }
 
 /// A model with inputs by name, and those that are still arguments.
@@ -78,9 +135,9 @@ pub(crate) fn specialised(
     let imported = graver_onnx::import_for(model, &options(path), &given).map_err(|failure| Failure::import(path, failure))?;
     let names = graver_onnx::input_names(model);
     let dtypes = run::argument_dtypes(&imported.module);
-    let one = |(place, dtype): (&usize, DType)| match given.get(&names[*place]) {
+    let one = |(origin, dtype): (&Origin, DType)| match given.get(&names[origin.input]) {
         Some(array) => Ok(load::as_typed(array.clone(), dtype)),
-        None => Err(Failure::file(path, format!("the input `{}` is not there", names[*place]))),
+        None => Err(Failure::file(path, format!("the input `{}` is not there", names[origin.input]))),
     };
     let arrays = imported.inputs.iter().zip(dtypes).map(one).collect::<Result<Vec<Array>, Failure>>()?;
     Ok((imported.module, arrays))
@@ -94,15 +151,4 @@ fn typed(model: &ModelProto, given: BTreeMap<String, Array>) -> BTreeMap<String,
         None => (name, array),
     };
     given.into_iter().map(one).collect()
-}
-
-/// The inputs that are there and can be read. What cannot is told if the program takes it.
-fn present(folder: &Path, names: &[String]) -> Result<BTreeMap<String, Array>, Failure> {
-    if !folder.is_dir() {
-        return Err(Failure::file(folder, "is not a folder"));
-    }
-    let read = |(place, name): (usize, &String)| {
-        Some((name.clone(), npy::read_file(load::input(folder, place), Limit::default()).ok()?))
-    };
-    Ok(names.iter().enumerate().filter_map(read).collect())
 }

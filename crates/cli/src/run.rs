@@ -6,16 +6,18 @@ use std::sync::Arc;
 use graver_check::Suspect;
 use graver_data::npy;
 use graver_interp::Outcome;
-use graver_ir::{Array, DType, Function, Module, Role, StateDecl};
+use graver_ir::{Array, DType, Function, Module, Role, Sink, StateDecl};
+use graver_onnx::Form;
 use graver_passes::{Silent, pipeline};
 use graver_runtime::{Backend, Checkpoint, Executable, Invocation, Slot};
 
 use crate::failure::Failure;
+use crate::model::Given;
 use crate::{Device, Isa, Machine, Run, load, memory, model};
 
 /// `graver run`
 pub(crate) fn run(args: &Run) -> Result<(), Failure> {
-    let (module, inputs) = program(args)?;
+    let Given { module, inputs, outputs: forms } = program(args)?;
     let mut state = match &args.state {
         Some(path) => read_state(path, &module.state)?,
         None if module.state.is_empty() => Vec::new(),
@@ -23,7 +25,7 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     };
     if let Some(suspect) = suspect(args) {
         let finite = graver_check::finite(&module, &inputs.iter().collect::<Vec<_>>(), &state, suspect);
-        return finished(args, &module.state, state, finite.map_err(|error| Failure::Found(error.to_string()))?);
+        return finished(args, &forms, &module.state, state, finite.map_err(|error| Failure::Found(error.to_string()))?);
     }
     let executable = compiled(module, &args.machine)?;
     memory::check(executable.as_ref(), &inputs)?;
@@ -33,7 +35,7 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
         state: &mut state.iter_mut().map(Slot::Write).collect::<Vec<_>>(),
         workspace: &mut executable.workspace(),
     })?;
-    write_outputs(args, &outputs)?;
+    write_outputs(args, &forms, &outputs)?;
     match &args.save_state {
         Some(path) => write_state(path, &executable.program().state, state),
         None => Ok(()),
@@ -50,8 +52,8 @@ fn suspect(args: &Run) -> Option<Suspect> {
 }
 
 /// Writes what an interpreted call gave.
-fn finished(args: &Run, decls: &[StateDecl], mut state: Vec<Array>, outcome: Outcome) -> Result<(), Failure> {
-    write_outputs(args, &outcome.outputs)?;
+fn finished(args: &Run, forms: &[Form], decls: &[StateDecl], mut state: Vec<Array>, outcome: Outcome) -> Result<(), Failure> {
+    write_outputs(args, forms, &outcome.outputs)?;
     for (slot, array) in outcome.updates {
         state[slot.0 as usize] = array;
     }
@@ -62,13 +64,15 @@ fn finished(args: &Run, decls: &[StateDecl], mut state: Vec<Array>, outcome: Out
 }
 
 /// The program and its inputs; an ONNX model may be specialised to them.
-fn program(args: &Run) -> Result<(Module, Vec<Array>), Failure> {
+fn program(args: &Run) -> Result<Given, Failure> {
     if model::is_onnx(&args.model) {
         return model::with_inputs(&args.model, &args.inputs);
     }
     let module = load::module(&args.model)?;
     let inputs = load::inputs(&args.inputs, &argument_dtypes(&module))?;
-    Ok((module, inputs))
+    let results =
+        module.entry().map_or(0, |(_, function)| function.results.iter().filter(|result| result.sink == Sink::Out).count());
+    Ok(Given { module, inputs, outputs: vec![Form::Tensor; results] })
 }
 
 /// Compiles a program without state and runs it once.
@@ -158,15 +162,26 @@ impl Halves {
     }
 }
 
-/// Writes every result.
-fn write_outputs(args: &Run, outputs: &[Array]) -> Result<(), Failure> {
+/// Writes every result: a tensor as `output_0.npy`, a sequence's as `output_0/0.npy` and so on, and nothing of what is not there.
+fn write_outputs(args: &Run, forms: &[Form], outputs: &[Array]) -> Result<(), Failure> {
     let folder = args.outputs.as_path();
     let halves = if model::is_onnx(&args.model) { Halves::Bits } else { Halves::Floats };
     std::fs::create_dir_all(folder).map_err(|error| Failure::file(folder, error))?;
-    for (position, output) in outputs.iter().enumerate() {
-        let path = folder.join(format!("output_{position}.npy"));
-        let output = if output.dtype() == DType::BF16 { halves.written(output)? } else { output.clone() };
-        npy::write_file(&path, &output)?;
+    let mut outputs = outputs.iter();
+    for (position, form) in forms.iter().enumerate() {
+        let name = format!("output_{position}");
+        let of_sequence = folder.join(&name);
+        if let Form::Sequence(_) = form {
+            std::fs::create_dir_all(&of_sequence).map_err(|error| Failure::file(&of_sequence, error))?;
+        }
+        for (item, output) in outputs.by_ref().take(form.tensors()).enumerate() {
+            let path = match form {
+                Form::Sequence(_) => of_sequence.join(format!("{item}.npy")),
+                Form::Absent | Form::Tensor => folder.join(format!("{name}.npy")),
+            };
+            let output = if output.dtype() == DType::BF16 { halves.written(output)? } else { output.clone() };
+            npy::write_file(&path, &output)?;
+        }
     }
     Ok(())
 }

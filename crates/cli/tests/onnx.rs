@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use graver_data::npy;
+use graver_data::{Limit, npy};
 use graver_ir::Array;
 use graver_onnx::proto::{
-    AttributeProto, Dimension, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    AttributeProto, Dimension, DimensionValue, GraphProto, ModelProto, NodeProto, Of, OperatorSetIdProto, TensorProto,
     TensorShapeProto, TensorType, TypeProto, TypeValue, ValueInfoProto,
 };
 use prost::Message;
@@ -199,4 +199,24 @@ fn a_bomb_is_refused_before_memory_is_taken() {
     std::fs::write(folder.0.join("bad.onnx"), [0xff; 64]).expect("just made");
     let said = ends(&folder.0, &["import", "bad.onnx"], 2);
     assert!(said.contains("not an ONNX model"), "{said}");
+}
+
+#[test]
+fn sequences_are_folders() {
+    let folder = Folder::new("sequences");
+    let mut s = value("s", 1, &[-1]);
+    s.r#type = Some(TypeProto { value: Some(TypeValue::Sequence(Of { elem_type: s.r#type.map(Box::new) })) });
+    let model = model(vec![node("SequenceInsert", &["s", "x"], "y")], vec![s, value("x", 1, &[2])], Vec::new());
+    std::fs::write(folder.0.join("model.onnx"), model.encode_to_vec()).expect("just made");
+    std::fs::create_dir_all(folder.0.join("in/input_0")).expect("just made");
+    let run = ["run", "model.onnx", "--inputs", "in", "--outputs", "out"];
+    let said = ends(&folder.0, &run, 2);
+    assert!(said.contains("input_1.npy"), "{said}");
+    let (one, two) = (floats(&[1], &[1.0]), floats(&[2], &[2.0, 3.0]));
+    npy::write_file(folder.0.join("in/input_0/0.npy"), &one).expect("just made");
+    npy::write_file(folder.0.join("in/input_1.npy"), &two).expect("just made");
+    ends(&folder.0, &run, 0);
+    let read = |name: &str| npy::read_file(folder.0.join("out/output_0").join(name), Limit::default());
+    assert_eq!((read("0.npy").expect("the first"), read("1.npy").expect("the second")), (one, two));
+    assert!(read("2.npy").is_err());
 }

@@ -36,6 +36,8 @@ pub struct Options {
     pub shapes: BTreeMap<String, Vec<usize>>,
     /// Values of inputs, which become constants and are no arguments any more.
     pub values: BTreeMap<String, Array>,
+    /// What inputs that are sequences or optional values hold; without it they are refused.
+    pub forms: BTreeMap<String, Form>,
 }
 
 /// An imported model.
@@ -43,8 +45,42 @@ pub struct Options {
 pub struct Imported {
     /// The verified module; its entry is the model's graph.
     pub module: Module,
-    /// For each argument of the entry, its place among the model's inputs that have no initializer.
-    pub inputs: Vec<usize>,
+    /// For each argument of the entry, what it is of the model's inputs.
+    pub inputs: Vec<Origin>,
+    /// What the model's outputs are: each has as many of the entry's results as its form says.
+    pub outputs: Vec<Form>,
+}
+
+/// Which input an argument is, or is an element of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The place among the model's inputs that have no initializer.
+    pub input: usize,
+    /// The place in the sequence that the input is.
+    pub item: Option<usize>,
+}
+
+/// What an input or output holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Nothing: an optional value that is not there.
+    Absent,
+    /// A tensor.
+    Tensor,
+    /// A sequence of so many tensors. As inputs they are called by the sequence's name and their place, `x.0`.
+    Sequence(usize),
+}
+
+impl Form {
+    /// How many tensors it is.
+    #[must_use]
+    pub const fn tensors(self) -> usize {
+        match self {
+            Self::Absent => 0,
+            Self::Tensor => 1,
+            Self::Sequence(count) => count,
+        }
+    }
 }
 
 /// Imports a model.
@@ -128,7 +164,8 @@ pub(crate) struct Importer<'a> {
     pub(crate) problems: Vec<Problem>,
     pub(crate) lists: Vec<Vec<Value>>,
     nodes: usize,
-    pub(crate) inputs: Vec<usize>,
+    pub(crate) inputs: Vec<Origin>,
+    outputs: Vec<Form>,
 }
 
 fn opsets(imports: &[OperatorSetIdProto]) -> BTreeMap<String, i64> {
@@ -154,6 +191,7 @@ impl<'a> Importer<'a> {
             lists: Vec::new(),
             nodes: 0,
             inputs: Vec::new(),
+            outputs: Vec::new(),
         }
     }
 
@@ -176,7 +214,7 @@ impl<'a> Importer<'a> {
         let Some((entry, _)) = self.builder.module.entry() else { return Err(Diag::new("a module without an entry").into()) };
         *self.builder.module.function_mut(entry) = self.builder.function;
         graver_ir::verify(&self.builder.module).map_err(Failure::Invalid)?;
-        Ok(Imported { module: self.builder.module, inputs: self.inputs })
+        Ok(Imported { module: self.builder.module, inputs: self.inputs, outputs: self.outputs })
     }
 
     /// The value, or a recorded problem.
@@ -208,13 +246,16 @@ impl<'a> Importer<'a> {
     fn results(&mut self, graph: &GraphProto, frame: &Frame) {
         for output in &graph.output {
             match frame.find(&output.name) {
-                Some(Slot::Value(value)) => self.builder.function.add_result(value, Sink::Out),
-                Some(Slot::List(_)) => {
-                    self.slot(unsupported("a sequence"), &format!("the output `{}`", output.name));
+                Some(Slot::Value(value)) => {
+                    self.builder.function.add_result(value, Sink::Out);
+                    self.outputs.push(Form::Tensor);
                 }
-                Some(Slot::Absent) => {
-                    self.slot(unsupported("an optional value that is not there"), &format!("the output `{}`", output.name));
+                Some(Slot::List(list)) => {
+                    let items = &self.lists[list];
+                    items.iter().for_each(|item| self.builder.function.add_result(*item, Sink::Out));
+                    self.outputs.push(Form::Sequence(items.len()));
                 }
+                Some(Slot::Absent) => self.outputs.push(Form::Absent),
                 Some(Slot::Broken) if !self.problems.is_empty() => {}
                 Some(Slot::Broken) | None => {
                     self.slot(wrong("no node computes it"), &format!("the output `{}`", output.name));
@@ -275,9 +316,9 @@ impl<'a> Importer<'a> {
             return self.sequence(op, proto, &slots, frame);
         }
         if proto.op_type == "Identity"
-            && let [Slot::List(list)] = slots(proto, frame)?.as_slice()
+            && let [slot @ (Slot::List(_) | Slot::Absent)] = slots(proto, frame)?.as_slice()
         {
-            return Ok(vec![Slot::List(*list)]);
+            return Ok(vec![*slot]);
         }
         let Some(version) = frame.opsets.get(domain).copied() else {
             return Err(Problem::Wrong(Diag::new(format!("the model does not import the operators of `{domain}`"))).into());

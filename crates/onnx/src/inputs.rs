@@ -6,9 +6,9 @@ use graver_ir::dim::Atom;
 use graver_ir::{Array, DType, Dim, Shape, Symbol, Type, Value};
 
 use crate::format::{Element, Format};
-use crate::import::{Frame, Importer};
+use crate::import::{Form, Frame, Importer, Origin, Slot};
 use crate::problem::{Result, unsupported, wrong};
-use crate::proto::{DimensionValue, GraphProto, ModelProto, TypeValue, ValueInfoProto};
+use crate::proto::{DimensionValue, GraphProto, ModelProto, TensorType, TypeProto, TypeValue, ValueInfoProto};
 
 /// The names of a model's inputs that have no initializer, in order: what [`Imported::inputs`](crate::Imported::inputs) counts.
 #[must_use]
@@ -18,19 +18,28 @@ pub fn input_names(model: &ModelProto) -> Vec<String> {
     graph.input.iter().map(|input| input.name.clone()).filter(|name| !given.contains(name.as_str())).collect()
 }
 
-/// What the elements of a model's inputs are kept in, by name, where they are tensors of a known type.
+/// What the elements of a model's inputs are kept in, by name, where they are tensors, or hold tensors, of a known type.
 #[must_use]
 pub fn input_dtypes(model: &ModelProto) -> BTreeMap<String, DType> {
     let inputs = model.graph.iter().flat_map(|graph| &graph.input);
     inputs.filter_map(|input| Some((input.name.clone(), declared(input)?.ok()?.stored()))).collect()
 }
 
-/// The declared type of an input's elements; nothing if it is no tensor.
+/// The declared type of an input's elements, or of those of the tensors that it holds.
 fn declared(input: &ValueInfoProto) -> Option<Result<Element>> {
-    match input.r#type.as_ref()?.value.as_ref()? {
-        TypeValue::Tensor(tensor) => Some(Element::of(i64::from(tensor.elem_type))),
-        TypeValue::Sequence(_) | TypeValue::Map(_) | TypeValue::Sparse(_) | TypeValue::Optional(_) => None,
+    let mut ty = input.r#type.as_ref()?;
+    loop {
+        match ty.value.as_ref()? {
+            TypeValue::Tensor(tensor) => return Some(Element::of(i64::from(tensor.elem_type))),
+            TypeValue::Sequence(of) | TypeValue::Optional(of) => ty = of.elem_type.as_deref()?,
+            TypeValue::Map(_) | TypeValue::Sparse(_) => return None,
+        }
     }
+}
+
+/// The name of a sequence's element: what [`Options`](crate::Options) calls it.
+fn item_name(name: &str, item: usize) -> String {
+    format!("{name}.{item}")
 }
 
 /// What the elements of an input mean, if they are codes.
@@ -47,13 +56,57 @@ impl Importer<'_> {
         let open = |input: &&ValueInfoProto| frame.find(&input.name).is_none();
         let inputs: Vec<&ValueInfoProto> = graph.input.iter().filter(open).collect();
         for (place, input) in inputs.into_iter().enumerate() {
-            let value = match self.options.values.get(&input.name) {
-                Some(array) => self.given(input, array),
-                None => self.argument(input, place),
+            let slot = match self.input(input, place) {
+                Ok(slot) => slot,
+                Err(problem) => self.slot(Err(problem), &format!("the input `{}`", input.name)),
             };
-            let slot = self.slot(value, &format!("the input `{}`", input.name));
             frame.define(&input.name, slot);
         }
+    }
+
+    fn input(&mut self, input: &ValueInfoProto, place: usize) -> Result<Slot> {
+        let form = self.options.forms.get(&input.name).copied();
+        let mut ty = input.r#type.as_ref();
+        if let Some(TypeValue::Optional(of)) = ty.and_then(|ty| ty.value.as_ref()) {
+            match form {
+                None => return unsupported("an optional value of which is not said what it is"),
+                Some(Form::Absent) => return Ok(Slot::Absent),
+                Some(Form::Tensor | Form::Sequence(_)) => ty = of.elem_type.as_deref(),
+            }
+        }
+        let tensor = |ty: Option<&TypeProto>| match ty.and_then(|ty| ty.value.clone()) {
+            Some(TypeValue::Tensor(tensor)) => Ok(tensor),
+            Some(TypeValue::Sequence(_) | TypeValue::Map(_) | TypeValue::Sparse(_) | TypeValue::Optional(_)) => {
+                unsupported("a type other than a tensor or a sequence of tensors")
+            }
+            None => wrong("it has no type"),
+        };
+        if let Some(TypeValue::Sequence(of)) = ty.and_then(|ty| ty.value.as_ref()) {
+            let Some(Form::Sequence(count)) = form else { return unsupported("a sequence whose length is not given") };
+            let tensor = tensor(of.elem_type.as_deref())?;
+            let mut items = Vec::new();
+            for item in 0..count {
+                let origin = Origin { input: place, item: Some(item) };
+                items.push(self.one(input, &tensor, &item_name(&input.name, item), origin)?);
+            }
+            return Ok(self.listed(items));
+        }
+        let tensor = tensor(ty)?;
+        Ok(Slot::Value(self.one(input, &tensor, &input.name, Origin { input: place, item: None })?))
+    }
+
+    /// A tensor of an input: its value where that is given, or an argument.
+    fn one(&mut self, input: &ValueInfoProto, tensor: &TensorType, name: &str, origin: Origin) -> Result<Value> {
+        if let Some(array) = self.options.values.get(name) {
+            return self.given(input, array);
+        }
+        let ty = self.input_type(tensor, name, origin.item.is_none())?;
+        let value = self.builder.param(ty, name)?;
+        if let Some(format) = input_format(input) {
+            self.builder.mark(value, format);
+        }
+        self.inputs.push(origin);
+        Ok(value)
     }
 
     /// An input whose value is given.
@@ -66,26 +119,10 @@ impl Importer<'_> {
         self.builder.stored(array.clone(), input_format(input))
     }
 
-    fn argument(&mut self, input: &ValueInfoProto, place: usize) -> Result<Value> {
-        let ty = self.input_type(input)?;
-        let value = self.builder.param(ty, &input.name)?;
-        if let Some(format) = input_format(input) {
-            self.builder.mark(value, format);
-        }
-        self.inputs.push(place);
-        Ok(value)
-    }
-
-    fn input_type(&mut self, input: &ValueInfoProto) -> Result<Type> {
-        let tensor = match input.r#type.as_ref().and_then(|ty| ty.value.as_ref()) {
-            Some(TypeValue::Tensor(tensor)) => tensor,
-            Some(TypeValue::Sequence(_) | TypeValue::Map(_) | TypeValue::Sparse(_) | TypeValue::Optional(_)) => {
-                return unsupported("a type other than a tensor");
-            }
-            None => return wrong("it has no type"),
-        };
+    /// Elements of a sequence may differ in sizes of one name: those are `shared` among tensors alone.
+    fn input_type(&mut self, tensor: &TensorType, name: &str, shared: bool) -> Result<Type> {
         let dtype = Element::of(i64::from(tensor.elem_type))?.stored();
-        let given = self.options.shapes.get(&input.name);
+        let given = self.options.shapes.get(name);
         let Some(declared) = &tensor.shape else {
             let Some(given) = given else { return unsupported("an input without a shape") };
             return Ok(Type::new(dtype, Shape::new(given.iter().copied())));
@@ -96,10 +133,8 @@ impl Importer<'_> {
             dims.push(match (&dim.value, given) {
                 (Some(DimensionValue::Size(size)), _) if *size >= 0 => Dim::from(*size),
                 (_, Some(given)) => Dim::from(given[axis]),
-                (Some(DimensionValue::Name(name)), None) if !name.is_empty() => self.symbol(name),
-                (Some(DimensionValue::Name(_) | DimensionValue::Size(_)) | None, None) => {
-                    self.symbol(&format!("{}_{axis}", input.name))
-                }
+                (Some(DimensionValue::Name(symbol)), None) if shared && !symbol.is_empty() => self.symbol(symbol),
+                (Some(DimensionValue::Name(_) | DimensionValue::Size(_)) | None, None) => self.symbol(&format!("{name}_{axis}")),
             });
         }
         Ok(Type::new(dtype, Shape(dims)))

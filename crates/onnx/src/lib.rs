@@ -20,7 +20,7 @@ mod sequence;
 mod specialise;
 mod tensor;
 
-pub use import::{Imported, Options, import};
+pub use import::{Form, Imported, Options, Origin, import};
 pub use inputs::{input_dtypes, input_names};
 pub use problem::Failure;
 pub use read::{decode, read_file, read_tensor};

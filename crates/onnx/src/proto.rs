@@ -173,13 +173,20 @@ pub enum TypeValue {
     #[prost(message, tag = "1")]
     Tensor(TensorType),
     #[prost(message, tag = "4")]
-    Sequence(Other),
+    Sequence(Of),
     #[prost(message, tag = "5")]
     Map(Other),
     #[prost(message, tag = "8")]
     Sparse(Other),
     #[prost(message, tag = "9")]
-    Optional(Other),
+    Optional(Of),
+}
+
+/// The type of what a sequence or an optional value holds.
+#[derive(Clone, PartialEq, Message)]
+pub struct Of {
+    #[prost(message, optional, boxed, tag = "1")]
+    pub elem_type: Option<Box<TypeProto>>,
 }
 
 /// A type whose insides are not looked at.

@@ -102,7 +102,7 @@ impl Importer<'_> {
         })
     }
 
-    fn listed(&mut self, items: Vec<Value>) -> Slot {
+    pub(crate) fn listed(&mut self, items: Vec<Value>) -> Slot {
         self.lists.push(items);
         Slot::List(self.lists.len() - 1)
     }

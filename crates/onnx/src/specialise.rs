@@ -8,7 +8,7 @@ use crate::import::{Imported, Options, import};
 use crate::problem::Failure;
 use crate::proto::ModelProto;
 
-/// Imports a model for these inputs, by name: for all sizes if that can be; else for the inputs' sizes; else the inputs whose values
+/// Imports a model for these inputs, by name, elements of sequences by theirs: for all sizes if that can be; else for the inputs' sizes; else the inputs whose values
 /// decide about shapes become constants as well, and are no arguments any more.
 ///
 /// # Errors

@@ -64,7 +64,7 @@ pub(crate) fn common(shapes: &[Shape]) -> Result<Shape> {
             if place.is(1) {
                 *place = size.clone();
             } else if *place != *size && !size.is(1) {
-                if let Some((symbol, dim)) = unified(place, size).or_else(|| equal_if_not_empty(place, size)) {
+                if let Some((symbol, dim)) = unified(place, size).or_else(|| equal_from(place, size)) {
                     return Err(Problem::Assume(symbol, dim));
                 }
                 let all: Vec<String> = shapes.iter().map(Shape::to_string).collect();
@@ -76,7 +76,7 @@ pub(crate) fn common(shapes: &[Shape]) -> Result<Shape> {
 }
 
 /// The symbol and the size that it must be, for two sizes to be equal.
-fn unified(x: &Dim, y: &Dim) -> Option<(Symbol, Dim)> {
+pub(crate) fn unified(x: &Dim, y: &Dim) -> Option<(Symbol, Dim)> {
     let one = |symbol: &Dim, other: &Dim| {
         let symbol = plain_symbol(symbol)?;
         (!other.symbols().contains(&symbol) && other.is_nonneg()).then(|| (symbol, other.clone()))
@@ -84,14 +84,29 @@ fn unified(x: &Dim, y: &Dim) -> Option<(Symbol, Dim)> {
     one(y, x).or_else(|| one(x, y))
 }
 
-/// The symbol, and the same with no size of 0, for two sizes to be equal: what is cut from the front of something has its length then.
-fn equal_if_not_empty(x: &Dim, y: &Dim) -> Option<(Symbol, Dim)> {
-    let empty = |symbol: &Symbol| symbol.decl().lo == 0 && symbol.decl().hi > 0;
-    x.symbols().into_iter().chain(y.symbols()).filter(empty).find_map(|symbol| {
-        let decl = symbol.decl();
-        let some = Dim::sym(&Symbol::ranged(symbol.name(), decl.multiple.max(1), decl.hi, decl.multiple));
-        let [x, y] = [x, y].map(|size| size.substitute(&|atom| (*atom == Atom::Sym(symbol.clone())).then(|| some.clone())));
-        (x == y).then_some((symbol, some))
+/// The largest that a least size is looked for.
+const MOST_AT_LEAST: i64 = 1 << 16;
+
+/// The symbol, and the same from the least size on from which two sizes are proved to be equal: what is cut from something is as long as it
+/// seems where there is enough of it.
+fn equal_from(x: &Dim, y: &Dim) -> Option<(Symbol, Dim)> {
+    x.symbols().into_iter().chain(y.symbols()).find_map(|symbol| {
+        let decl = symbol.decl().clone();
+        let from = |least: i64| Dim::sym(&Symbol::ranged(symbol.name(), least, decl.hi, decl.multiple));
+        let equal = |least: i64| {
+            let some = from(least);
+            let [x, y] = [x, y].map(|size| size.substitute(&|atom| (*atom == Atom::Sym(symbol.clone())).then(|| some.clone())));
+            x == y
+        };
+        // What holds from a size on holds from any greater one on.
+        let (mut fails, mut holds) = (decl.lo, decl.hi.min(MOST_AT_LEAST));
+        (fails < holds && equal(holds)).then_some(())?;
+        while holds - fails > 1 {
+            let middle = fails + (holds - fails) / 2;
+            if equal(middle) { holds = middle } else { fails = middle }
+        }
+        let some = from(holds);
+        Some((symbol, some))
     })
 }
 

@@ -4,9 +4,9 @@ use graver_ir::op::{Broadcast, SliceAxis};
 use graver_ir::{DType, Dim, Op, ScalarFn, Shape, Value};
 
 use super::Values;
-use crate::build::{Builder, common};
+use crate::build::{Builder, common, unified};
 use crate::node::Node;
-use crate::problem::{Result, unsupported, wrong};
+use crate::problem::{Problem, Result, unsupported, wrong};
 
 /// A zero copies the operand's size, a single -1 takes what is left.
 pub(super) fn reshape(n: &mut Node<'_>) -> Values {
@@ -35,7 +35,25 @@ pub(super) fn reshape(n: &mut Node<'_>) -> Values {
         }
         _ => return wrong("more than one size is -1"),
     }
+    same_elements(&from, &dims)?;
     Ok(vec![n.b.reshape(x, dims)?])
+}
+
+/// Takes sizes of one axis as equal where else there would be other elements than there are: an axis that a reshape keeps has one size.
+fn same_elements(from: &Shape, to: &[Dim]) -> Result<()> {
+    if from.numel() == to.iter().product() {
+        return Ok(());
+    }
+    let kept = from.iter().zip(to).take_while(|(from, to)| plain(from) && plain(to)).find(|(from, to)| from != to);
+    match kept.and_then(|(from, to)| unified(to, from)) {
+        Some((symbol, size)) => Err(Problem::Assume(symbol, size)),
+        None => Ok(()),
+    }
+}
+
+/// Whether a size is a number or a symbol.
+fn plain(size: &Dim) -> bool {
+    size.as_const().is_some() || matches!(size.symbols().as_slice(), [symbol] if *size == Dim::sym(symbol))
 }
 
 /// How many times `rest` elements are in a shape.

@@ -102,7 +102,7 @@ pub(crate) fn run(model: &ModelProto, inputs: &[&Array]) -> Vec<Array> {
     let given: BTreeMap<String, Array> = names.into_iter().zip(inputs.iter().map(|input| (*input).clone())).collect();
     let imported = import_for(model, &options(), &given).unwrap_or_else(|failure| panic!("{failure}"));
     let (entry, _) = imported.module.entry().expect("a module has an entry");
-    let left: Vec<&Array> = imported.inputs.iter().map(|place| inputs[*place]).collect();
+    let left: Vec<&Array> = imported.inputs.iter().map(|origin| inputs[origin.input]).collect();
     eval(&imported.module, entry, &left, &[], Precision::Typed).unwrap_or_else(|error| panic!("{error}")).outputs
 }
 

@@ -1,10 +1,10 @@
 //! Sequences and optional values, which nothing is left of; and elements chosen by values.
 
-use graver_ir::text;
-use graver_onnx::Failure;
-use graver_onnx::proto::NodeProto;
+use graver_ir::{Array, text};
+use graver_onnx::proto::{NodeProto, Of, TypeProto, TypeValue, ValueInfoProto};
+use graver_onnx::{Failure, Form, Options, Origin, import};
 
-use crate::common::{array, failure, floats, graph, imported, int, integers, model, node, run};
+use crate::common::{FLOAT, Size, array, failure, floats, graph, imported, input, int, integers, model, node, run};
 
 fn of(nodes: Vec<NodeProto>, outputs: &[&str]) -> graver_onnx::proto::ModelProto {
     let given = vec![integers("last", &[-1]), integers("first", &[0]), integers("sizes", &[1, 2]), integers("five", &[5])];
@@ -56,8 +56,55 @@ fn what_is_no_sequence_or_has_no_such_place_is_told() {
         &["y"],
     ));
     assert!(matches!(added, Failure::Unsupported(_)), "{added}");
-    let given = failure(&of(vec![node("SequenceConstruct", &["x"], &["s"], Vec::new())], &["s"]));
-    assert!(given.to_string().contains("the output `s`: a sequence"), "{given}");
+}
+
+/// The type of a sequence of these tensors, or of an optional value.
+fn holding(input: ValueInfoProto, wrap: fn(Of) -> TypeValue) -> ValueInfoProto {
+    let of = Of { elem_type: input.r#type.map(Box::new) };
+    ValueInfoProto { r#type: Some(TypeProto { value: Some(wrap(of)) }), ..input }
+}
+
+#[test]
+fn sequences_are_given_and_come_out_element_by_element() {
+    let nodes = vec![
+        node("SequenceAt", &["s", "first"], &["one"], Vec::new()),
+        node("Neg", &["one"], &["less"], Vec::new()),
+        node("SequenceInsert", &["s", "less", "last"], &["more"], Vec::new()),
+        node("SequenceLength", &["more"], &["count"], Vec::new()),
+    ];
+    let sequence = holding(input("s", FLOAT, &[Size::Named("rows")]), TypeValue::Sequence);
+    let given = vec![integers("last", &[-1]), integers("first", &[0])];
+    let model = model(graph(nodes, vec![floats("x", &[1]), sequence], given, &["more", "count"]), 17);
+    let with = |forms: &[(&str, Form)]| {
+        let forms = forms.iter().map(|(name, form)| ((*name).to_owned(), *form)).collect();
+        import(&model, &Options { forms, ..Options::default() })
+    };
+    let imported = with(&[("s", Form::Sequence(2))]).expect("a good model");
+    let item = |item| Origin { input: 1, item: Some(item) };
+    assert_eq!(imported.inputs, [Origin { input: 0, item: None }, item(0), item(1)]);
+    assert_eq!(imported.outputs, [Form::Sequence(3), Form::Tensor]);
+    let (entry, _) = imported.module.entry().expect("an entry");
+    // Elements have sizes of their own.
+    let arrays = [array(&[1], &[0.0]), array(&[2], &[1.0, 2.0]), array(&[3], &[3.0, 4.0, 5.0])];
+    let outputs = graver_interp::eval(&imported.module, entry, &arrays.each_ref(), &[], graver_interp::Precision::Typed);
+    let outputs: Vec<Vec<f64>> = outputs.expect("it runs").outputs.iter().map(Array::to_f64).collect();
+    assert_eq!(outputs, [vec![1.0, 2.0], vec![-1.0, -2.0], vec![3.0, 4.0, 5.0], vec![3.0]]);
+    let open = with(&[]).expect_err("nobody says how long it is");
+    assert!(open.to_string().contains("the input `s`: a sequence whose length is not given"), "{open}");
+    let tensor = with(&[("s", Form::Tensor)]).expect_err("it is no tensor");
+    assert!(tensor.to_string().contains("a sequence whose length is not given"), "{tensor}");
+}
+
+#[test]
+fn an_optional_input_is_there_or_not() {
+    let nodes = vec![node("OptionalHasElement", &["o"], &["has"], Vec::new()), node("Identity", &["o"], &["same"], Vec::new())];
+    let model = model(graph(nodes, vec![holding(floats("o", &[2]), TypeValue::Optional)], Vec::new(), &["has", "same"]), 18);
+    let with = |form| import(&model, &Options { forms: [("o".to_owned(), form)].into(), ..Options::default() });
+    let there = with(Form::Tensor).expect("a good model");
+    assert_eq!((there.inputs.len(), there.outputs), (1, vec![Form::Tensor, Form::Tensor]));
+    let absent = with(Form::Absent).expect("a good model");
+    assert_eq!((absent.inputs.len(), absent.outputs), (0, vec![Form::Tensor, Form::Absent]));
+    assert!(failure(&model).to_string().contains("an optional value of which is not said what it is"));
 }
 
 #[test]

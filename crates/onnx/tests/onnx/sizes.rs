@@ -59,6 +59,41 @@ fn sizes_that_are_equal_unless_they_are_empty_are_not_empty() {
     assert_eq!(run(&model, &[&x])[0].as_slice::<i64>(), Some([1, 7, 14].as_slice()));
 }
 
+/// As a mask of a sequence that lost its ends in a window: its length is cut at 0, and the sequence's is not.
+#[test]
+fn sizes_that_are_equal_where_there_is_enough_are_bounded_from_below() {
+    let nodes = vec![
+        node("Slice", &["x", "two", "far"], &["late"], Vec::new()),
+        node("Shape", &["x"], &["length"], Vec::new()),
+        node("Sub", &["length", "two"], &["less"], Vec::new()),
+        node("Expand", &["late", "less"], &["y"], Vec::new()),
+    ];
+    let given = vec![integers("two", &[2]), integers("far", &[i64::MAX])];
+    let model = model(graph(nodes, vec![input("x", INT64, &[Size::Named("length")])], given, &["y"]), 17);
+    assert!(text::print(&imported(&model).module).contains("sym length: 2..=4294967296\n"));
+    let x = Array::from_vec([3], vec![1i64, 4, 9]).expect("sizes agree");
+    assert_eq!(run(&model, &[&x])[0].as_slice::<i64>(), Some([9].as_slice()));
+}
+
+/// A mask that is viewed by the batch of the tokens has that batch; other sizes are no reshape's.
+#[test]
+fn an_axis_that_a_reshape_keeps_has_one_size() {
+    let nodes = vec![
+        node("Shape", &["tokens"], &["shape"], Vec::new()),
+        node("Gather", &["shape", "zero"], &["batch"], vec![int("axis", 0)]),
+        node("Concat", &["batch", "rest"], &["target"], vec![int("axis", 0)]),
+        node("Reshape", &["mask", "target"], &["y"], Vec::new()),
+    ];
+    let sized = |rows| input("mask", FLOAT, &[rows, Size::Named("length"), Size::Is(3)]);
+    let tokens = || input("tokens", INT64, &[Size::Named("batch"), Size::Named("length")]);
+    let given = || vec![integers("zero", &[0]), integers("rest", &[-1])];
+    let of = |rows| model(graph(nodes.clone(), vec![tokens(), sized(rows)], given(), &["y"]), 17);
+    let shown = text::print(&imported(&of(Size::Named("rows"))).module);
+    assert!(shown.contains("%1: f32[batch, length, 3] = arg \"mask\"") && shown.contains("shape = [batch, 3*length]"), "{shown}");
+    let shown = text::print(&imported(&of(Size::Is(2))).module);
+    assert!(shown.contains("%0: i64[2, length] = arg \"tokens\""), "{shown}");
+}
+
 /// Running sums take as much work as there are elements: nothing has the size twice.
 #[test]
 fn running_sums_over_symbols_are_linear() {
