@@ -3,7 +3,7 @@
 use graver_ir::op::{DotAxes, Reduce, ReduceKind};
 use graver_ir::{DType, Dim, Op, ScalarFn, Shape, Value};
 
-use super::{Builder, common};
+use super::{Builder, agree, common};
 use crate::problem::{Result, wrong};
 
 impl Builder {
@@ -77,6 +77,10 @@ impl Builder {
     // ---- contract
 
     pub(crate) fn dot(&mut self, x: Value, y: Value, axes: DotAxes) -> Result<Value> {
+        let (xs, ys) = (self.shape(x), self.shape(y));
+        for (left, right) in axes.lhs_contract.iter().zip(&axes.rhs_contract) {
+            agree(&xs[*left], &ys[*right])?;
+        }
         self.emit(Op::Dot(axes), &[x, y])
     }
 

@@ -3,7 +3,7 @@
 use graver_ir::op::{GatherAxes, Iota, PadAxis, Perm, SliceAxis};
 use graver_ir::{DType, Diag, Dim, Op, ScalarFn, Shape, Value};
 
-use super::Builder;
+use super::{Builder, agree};
 use crate::known::Known;
 use crate::problem::{Result, wrong};
 
@@ -59,7 +59,14 @@ impl Builder {
     }
 
     pub(crate) fn concat(&mut self, axis: usize, parts: &[Value]) -> Result<Value> {
-        if let [one] = parts { Ok(*one) } else { self.emit(Op::Concat(axis), parts) }
+        if let [one] = parts {
+            return Ok(*one);
+        }
+        for pair in parts.windows(2) {
+            let [first, second] = [pair[0], pair[1]].map(|part| self.shape(part).without(&[axis]));
+            first.iter().zip(second.iter()).try_for_each(|(x, y)| agree(x, y))?;
+        }
+        self.emit(Op::Concat(axis), parts)
     }
 
     /// Constant padding of one axis.

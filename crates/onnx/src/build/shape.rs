@@ -75,13 +75,22 @@ pub(crate) fn common(shapes: &[Shape]) -> Result<Shape> {
     Ok(Shape(dims))
 }
 
+/// Goes on only if two sizes are equal, or are no sizes that a symbol makes equal; begins again with that otherwise.
+pub(crate) fn agree(x: &Dim, y: &Dim) -> Result<()> {
+    match (x != y).then(|| unified(x, y)).flatten() {
+        Some((symbol, size)) => Err(Problem::Assume(symbol, size)),
+        None => Ok(()),
+    }
+}
+
 /// The symbol and the size that it must be, for two sizes to be equal.
 pub(crate) fn unified(x: &Dim, y: &Dim) -> Option<(Symbol, Dim)> {
-    let one = |symbol: &Dim, other: &Dim| {
-        let symbol = plain_symbol(symbol)?;
-        (!other.symbols().contains(&symbol) && other.is_nonneg()).then(|| (symbol, other.clone()))
-    };
-    one(y, x).or_else(|| one(x, y))
+    let apart = x - y;
+    // One that the difference has once, less or more all that is beside it.
+    let solved = |symbol: Symbol, size: Dim| (!size.symbols().contains(&symbol) && size.is_nonneg()).then_some((symbol, size));
+    let of = |dim: &Dim| dim.symbols().into_iter();
+    of(y).find_map(|symbol| solved(symbol.clone(), &apart + Dim::sym(&symbol)))
+        .or_else(|| of(x).find_map(|symbol| solved(symbol.clone(), Dim::sym(&symbol) - &apart)))
 }
 
 /// The largest that a least size is looked for.
@@ -108,11 +117,4 @@ fn equal_from(x: &Dim, y: &Dim) -> Option<(Symbol, Dim)> {
         let some = from(holds);
         Some((symbol, some))
     })
-}
-
-/// The symbol that a size is.
-fn plain_symbol(dim: &Dim) -> Option<Symbol> {
-    let symbols = dim.symbols();
-    let [symbol] = symbols.as_slice() else { return None };
-    (*dim == Dim::sym(symbol)).then(|| symbol.clone())
 }

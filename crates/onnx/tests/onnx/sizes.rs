@@ -75,6 +75,22 @@ fn sizes_that_are_equal_where_there_is_enough_are_bounded_from_below() {
     assert_eq!(run(&model, &[&x])[0].as_slice::<i64>(), Some([9].as_slice()));
 }
 
+/// Keys and values of a cache that an exporter gave lengths of two names, each with what is new behind it: they are multiplied in the end.
+#[test]
+fn sums_that_must_agree_make_their_symbols_one() {
+    let nodes = vec![
+        node("Concat", &["keys", "new"], &["all_keys"], vec![int("axis", 0)]),
+        node("Concat", &["values", "new"], &["all_values"], vec![int("axis", 0)]),
+        node("Transpose", &["all_keys"], &["columns"], vec![ints("perm", &[1, 0])]),
+        node("MatMul", &["columns", "all_values"], &["y"], Vec::new()),
+    ];
+    let x = |name: &'static str, length: &'static str| input(name, FLOAT, &[Size::Named(length), Size::Is(2)]);
+    let inputs = vec![x("keys", "past"), x("values", "other"), x("new", "length")];
+    let model = model(graph(nodes, inputs, Vec::new(), &["y"]), 17);
+    let shown = text::print(&imported(&model).module);
+    assert!(shown.contains("%0: f32[past, 2] = arg \"keys\"") && shown.contains("%1: f32[past, 2] = arg \"values\""), "{shown}");
+}
+
 /// A mask that is viewed by the batch of the tokens has that batch; other sizes are no reshape's.
 #[test]
 fn an_axis_that_a_reshape_keeps_has_one_size() {
