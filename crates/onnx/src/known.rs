@@ -214,6 +214,8 @@ fn apply(function: ScalarFn, args: &[&Dim]) -> Option<Dim> {
         (ScalarFn::Mul, [x, y]) => small(*x * *y),
         // Integer division truncates, which is the floor where nothing is negative.
         (ScalarFn::Div, [x, y]) if divides(x, y) => small(x.floor_div(y)),
+        // What is so many times something is that many, unless it is nothing: that has no quotient.
+        (ScalarFn::Div, [x, y]) => small(x.exact_div(y)?),
         (ScalarFn::Rem, [x, y]) if divides(x, y) => small(x.modulo(y)),
         (ScalarFn::Max, [x, y]) => small(x.max_with(y)),
         (ScalarFn::Min, [x, y]) => small(x.min_with(y)),

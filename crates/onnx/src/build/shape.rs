@@ -89,7 +89,8 @@ pub(crate) fn unified(x: &Dim, y: &Dim) -> Option<(Symbol, Dim)> {
     // One that the difference has once, less or more all that is beside it.
     let solved = |symbol: Symbol, size: Dim| (!size.symbols().contains(&symbol) && size.is_nonneg()).then_some((symbol, size));
     let of = |dim: &Dim| dim.symbols().into_iter();
-    of(y).find_map(|symbol| solved(symbol.clone(), &apart + Dim::sym(&symbol)))
+    of(y)
+        .find_map(|symbol| solved(symbol.clone(), &apart + Dim::sym(&symbol)))
         .or_else(|| of(x).find_map(|symbol| solved(symbol.clone(), Dim::sym(&symbol) - &apart)))
 }
 

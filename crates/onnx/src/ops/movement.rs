@@ -39,21 +39,20 @@ pub(super) fn reshape(n: &mut Node<'_>) -> Values {
     Ok(vec![n.b.reshape(x, dims)?])
 }
 
-/// Takes sizes of one axis as equal where else there would be other elements than there are: an axis that a reshape keeps has one size.
+/// Takes sizes of one axis as equal where else there would be other elements than there are: an axis that a reshape keeps, or regroups with
+/// those behind it, has one symbol.
 fn same_elements(from: &Shape, to: &[Dim]) -> Result<()> {
     if from.numel() == to.iter().product() {
         return Ok(());
     }
-    let kept = from.iter().zip(to).take_while(|(from, to)| plain(from) && plain(to)).find(|(from, to)| from != to);
-    match kept.and_then(|(from, to)| unified(to, from)) {
-        Some((symbol, size)) => Err(Problem::Assume(symbol, size)),
-        None => Ok(()),
-    }
-}
-
-/// Whether a size is a number or a symbol.
-fn plain(size: &Dim) -> bool {
-    size.as_const().is_some() || matches!(size.symbols().as_slice(), [symbol] if *size == Dim::sym(symbol))
+    let Some((x, y)) = from.iter().zip(to).find(|(x, y)| x != y) else { return Ok(()) };
+    let found = match (x.symbols().as_slice(), y.symbols().as_slice()) {
+        ([own], [other]) if own != other => Some((own.clone(), Dim::sym(other))),
+        ([own], []) if *x == Dim::sym(own) => unified(y, x),
+        ([], [other]) if *y == Dim::sym(other) => unified(x, y),
+        _ => None,
+    };
+    found.map_or(Ok(()), |(symbol, size)| Err(Problem::Assume(symbol, size)))
 }
 
 /// How many times `rest` elements are in a shape.

@@ -108,6 +108,9 @@ fn an_axis_that_a_reshape_keeps_has_one_size() {
     assert!(shown.contains("%1: f32[batch, length, 3] = arg \"mask\"") && shown.contains("shape = [batch, 3*length]"), "{shown}");
     let shown = text::print(&imported(&of(Size::Is(2))).module);
     assert!(shown.contains("%0: i64[2, length] = arg \"tokens\""), "{shown}");
+    // Where they are not kept, a call of other sizes is what it was: only those are imported.
+    let tokens = Array::from_vec([1, 2], vec![0i64; 2]).expect("sizes agree");
+    assert_eq!(run(&of(Size::Named("rows")), &[&tokens, &array(&[2, 2, 3], &[0.0; 12])])[0].shape(), [1, 12]);
 }
 
 /// Running sums take as much work as there are elements: nothing has the size twice.
