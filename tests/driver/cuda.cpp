@@ -54,7 +54,7 @@ static const std::map<int, std::pair<const char*, const char*>> ERRORS = {
 
 // What happened so far, and what lives, in the order of `Counts` in `fake.rs`.
 struct Counts {
-    u64 copied_in, bytes_in, copied_out, bytes_out, copied_within, launches, captures, replays, modules_loaded, allocations;
+    u64 copied_in, bytes_in, copied_out, bytes_out, copied_within, launches, captures, replays, modules_loaded, allocations, granted;
     u64 live_allocations, live_bytes, live_pinned, live_streams, live_graphs, live_modules, live_contexts;
 };
 
@@ -79,14 +79,17 @@ struct Launch {
     const int64_t* sizes;
     u64* status;
     int64_t blocks;
-    u32 threads, launch, barriers, order;
+    u32 threads, launch, barriers, order, dynamic;
     u64* read;
     char* message;
 };
+// Bytes of shared memory that a launch may give: without being asked for, and at most.
+static const u32 USUAL_SHARED = 48 << 10, MOST_SHARED = 227 << 10;
 struct Function {
     void (*run)(const Launch*);
     u32 threads;
     std::vector<u32> sizes;
+    u32 dynamic = USUAL_SHARED;
 };
 struct Module {
     void* library;
@@ -248,6 +251,7 @@ CUresult cuDeviceGetAttribute(int* to, int attribute, int) {
     case 16: *to = 2; return SUCCESS; // multiprocessors
     case 75: *to = capability; return SUCCESS; // compute capability: major, minor
     case 76: *to = 0; return SUCCESS;
+    case 97: *to = MOST_SHARED; return SUCCESS; // of a block, where it is asked for
     default: return INVALID_VALUE;
     }
 }
@@ -402,12 +406,22 @@ CUresult cuModuleGetFunction(void** to, void* handle, const char* name) {
     return SUCCESS;
 }
 
-CUresult cuLaunchKernel(void* handle, u32 gx, u32 gy, u32 gz, u32 tx, u32 ty, u32 tz, u32, void* on, void** parameters, void** extra) {
+CUresult cuFuncSetAttribute(void* handle, int attribute, int value) {
+    ENTER(true);
+    if (!functions.count(handle)) return INVALID_HANDLE;
+    if (attribute != 8 || value < 0 || value > (int)MOST_SHARED) return INVALID_VALUE;
+    ((Function*)handle)->dynamic = value;
+    return SUCCESS;
+}
+
+CUresult cuLaunchKernel(void* handle, u32 gx, u32 gy, u32 gz, u32 tx, u32 ty, u32 tz, u32 dynamic, void* on, void** parameters, void** extra) {
     ENTER(true);
     STREAM(on);
     if (!functions.count(handle)) return INVALID_HANDLE;
     const Function* function = (const Function*)handle;
     if (!gx || gy != 1 || gz != 1 || !tx || ty != 1 || tz != 1 || extra) return INVALID_VALUE;
+    if (dynamic > function->dynamic) return INVALID_VALUE;
+    counts.granted += dynamic;
     if (tx > function->threads) return LAUNCH_OUT_OF_RESOURCES;
     std::vector<std::vector<u8>> values;
     for (size_t i = 0; i < function->sizes.size(); i++) values.emplace_back((u8*)parameters[i], (u8*)parameters[i] + function->sizes[i]);
@@ -417,7 +431,7 @@ CUresult cuLaunchKernel(void* handle, u32 gx, u32 gy, u32 gz, u32 tx, u32 ty, u3
         for (const auto& value : values) pointers.push_back((void*)value.data());
         char message[256] = {};
         u64 read = 0;
-        const Launch launch = {pointers.data(), nullptr, nullptr, nullptr, gx, tx, 0, 1, 0, &read, message};
+        const Launch launch = {pointers.data(), nullptr, nullptr, nullptr, gx, tx, 0, 1, 0, dynamic, &read, message};
         function->run(&launch);
         counts.launches++;
         return message[0] ? failed_kernel("kernel", message) : (int)SUCCESS;

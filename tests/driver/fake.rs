@@ -31,6 +31,8 @@ pub(crate) struct Counts {
     pub(crate) replays: u64,
     pub(crate) modules_loaded: u64,
     pub(crate) allocations: u64,
+    /// Bytes of shared memory that launches gave.
+    pub(crate) granted: u64,
     pub(crate) live: Live,
 }
 

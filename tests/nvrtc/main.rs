@@ -24,6 +24,8 @@ fn compile(nvrtc: &Nvrtc, all: &[(String, Program)], architecture: &str) -> Usag
     assert!(usages.values().all(|usage| usage.registers > 0), "every kernel is told of");
     let spilled: Vec<_> = usages.iter().filter(|(_, usage)| usage.spilled > 0).collect();
     println!("spilled: {spilled:?}");
+    let stacks: Vec<_> = usages.iter().filter(|(_, usage)| usage.stack > 0).collect();
+    println!("arrays in memory: {stacks:?}");
     assert!(spilled.iter().all(|(name, _)| name.shape != "contract"), "{spilled:?}");
     usages
 }

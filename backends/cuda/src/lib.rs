@@ -61,7 +61,7 @@ fn working<'a>(
     let entry = program.entries.get(number);
     let entry = entry.ok_or_else(|| Error::new(format!("the program has {entries} entries, not number {number}")))?;
     let need = |launch: &Launch| {
-        let (_, scratch) = kernels[launch.kernel.0 as usize].spread(sizes, |_| most_blocks)?;
+        let (_, scratch) = kernels[launch.kernel.0 as usize].spread(sizes, 0, |_| most_blocks)?;
         Ok(scratch)
     };
     let needs = launches(&entry.steps).into_iter().map(need).collect::<Result<Vec<usize>, Error>>()?;

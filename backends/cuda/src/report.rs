@@ -21,6 +21,8 @@ pub struct Usage {
     pub shared: u32,
     /// Bytes that a thread writes to memory for want of registers.
     pub spilled: u32,
+    /// Bytes of memory that a thread has for itself: what is spilled, and arrays that found no registers.
+    pub stack: u32,
 }
 
 impl Usage {
@@ -29,6 +31,7 @@ impl Usage {
             registers: self.registers.max(other.registers),
             shared: self.shared.max(other.shared),
             spilled: self.spilled.max(other.spilled),
+            stack: self.stack.max(other.stack),
         }
     }
 }
@@ -123,6 +126,9 @@ fn read(log: &str) -> BTreeMap<String, Usage> {
         if let Some(shared) = before(&["bytes", "smem"]) {
             usage.shared = shared;
         }
+        if let Some(stack) = before(&["bytes", "stack", "frame"]) {
+            usage.stack = stack;
+        }
         if let Some(spilled) = before(&["bytes", "spill", "stores"]) {
             usage.spilled = spilled;
         }
@@ -144,7 +150,7 @@ mod tests {
                    ptxas info    : Compiling entry function 'k_map' for 'sm_90a'\n\
                    ptxas info    : Used 12 registers\n";
         let usages = read(log);
-        assert_eq!(usages["k_dot"], Usage { registers: 56, shared: 8320, spilled: 24 });
-        assert_eq!(usages["k_map"], Usage { registers: 12, shared: 0, spilled: 0 });
+        assert_eq!(usages["k_dot"], Usage { registers: 56, shared: 8320, spilled: 24, stack: 16 });
+        assert_eq!(usages["k_map"], Usage { registers: 12, shared: 0, spilled: 0, stack: 0 });
     }
 }

@@ -17,7 +17,7 @@ fn every_operation_at_every_type() {
 #[test]
 fn random_programs_in_both_orders() {
     let shim = shim();
-    random_programs(&shim, &shim.with_order(Order::Descending), 0..60);
+    random_programs(&shim, &shim.with_order(Order::Descending).with_shared(3000), 0..60);
 }
 
 #[test]
@@ -55,6 +55,8 @@ const WAYS: &[(&str, &str)] = &[
     ("tensor instructions of f16", "gr_mma_f16("),
     ("16 bytes of an operand whose k is not innermost", "turned.at[j]"),
     ("rows in registers", "row1["),
+    ("rows of 16 bytes a thread", "> row1["),
+    ("rows in shared memory", "GR_DYNAMIC("),
     ("asynchronous copies", "gr_copy16("),
     ("shares of a scatter", "== owner"),
     ("checks", "gr_check("),

@@ -62,7 +62,9 @@ pub(super) fn compile(program: &Program, context: &Arc<Context>, nvrtc: &Nvrtc) 
             let name = CString::new(phase.name.as_str()).expect("names are words");
             // SAFETY: the module is loaded.
             let handle = unsafe { result::module::get_function(module.handle, name) };
-            handle.map_err(|error| driver_error(&format!("kernel {} is not in its module", phase.name), &error))
+            let handle = handle.map_err(|error| driver_error(&format!("kernel {} is not in its module", phase.name), &error))?;
+            grant(phase, handle, context)?;
+            Ok(handle)
         };
         for kernel in batch {
             let handles = kernel.phases.iter().map(handle).collect::<Result<_, Error>>()?;
@@ -71,6 +73,18 @@ pub(super) fn compile(program: &Program, context: &Arc<Context>, nvrtc: &Nvrtc) 
         modules.push(module);
     }
     Ok((functions, modules))
+}
+
+/// Lets launches of a function give it more shared memory than is usual, where it makes use of that.
+fn grant(phase: &Phase, handle: sys::CUfunction, context: &Context) -> Result<(), Error> {
+    if phase.dynamic.is(0) {
+        return Ok(());
+    }
+    let most = i32::try_from(phase.granted(context.shared)).unwrap_or(i32::MAX);
+    let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+    // SAFETY: the function is of a module that is loaded.
+    let set = unsafe { result::function::set_function_attribute(handle, attribute, most) };
+    set.map_err(|error| driver_error(&format!("kernel {} is not granted {most} bytes of shared memory", phase.name), &error))
 }
 
 pub(super) fn load(cubin: &[u8], context: &Arc<Context>) -> Result<Module, Error> {

@@ -75,6 +75,8 @@ struct Context {
     architecture: String,
     /// Multiprocessors.
     processors: usize,
+    /// Bytes of shared memory that a block may have.
+    shared: usize,
     pool: Pool,
 }
 
@@ -110,6 +112,7 @@ impl Context {
         let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
         let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
         let processors = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        let shared = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
         if major < 8 {
             return Err(Error::new(format!("GPU {ordinal}, {name}, is of compute capability {major}.{minor}; 8.0 is the least")));
         }
@@ -123,6 +126,7 @@ impl Context {
             name,
             architecture,
             processors: usize::try_from(processors).unwrap_or(1),
+            shared: usize::try_from(shared).unwrap_or(0),
             pool: Pool::default(),
         })
     }

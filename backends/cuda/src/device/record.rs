@@ -13,6 +13,7 @@ use graver_runtime::Binding;
 use super::exec::CudaExecutable;
 use super::space::Stream;
 use super::{Context, driver_error};
+use crate::emit::Grid;
 use crate::steps::{self, At, Machine};
 
 /// Blocks for each multiprocessor at most; more go round in turns.
@@ -215,14 +216,14 @@ impl Machine for Queue<'_> {
         parameters.extend(sizes.iter_mut().map(|size| (&raw mut *size).cast::<c_void>()));
         parameters.extend(fixed.iter_mut().map(|pointer| (&raw mut *pointer).cast::<c_void>()));
         parameters.push((&raw mut number).cast());
-        for ((phase, handle), blocks) in kernel.emitted.phases.iter().zip(&kernel.handles).zip(grids.blocks) {
+        for ((phase, handle), Grid { blocks, dynamic }) in kernel.emitted.phases.iter().zip(&kernel.handles).zip(grids.grids) {
             if blocks == 0 {
                 continue;
             }
             let grid = (u32::try_from(blocks).unwrap_or(u32::MAX), 1, 1);
+            let (threads, dynamic) = ((phase.threads, 1, 1), u32::try_from(dynamic).expect("no more than a block has"));
             // SAFETY: the parameters are those that the function declares, over memory that lives until the stream was waited for.
-            let launched =
-                unsafe { result::launch_kernel(*handle, grid, (phase.threads, 1, 1), 0, self.stream.handle, &mut parameters) };
+            let launched = unsafe { result::launch_kernel(*handle, grid, threads, dynamic, self.stream.handle, &mut parameters) };
             launched.map_err(|error| driver_error(&format!("kernel {} cannot be launched", phase.name), &error))?;
         }
         Ok(())
@@ -243,8 +244,8 @@ impl Machine for Queue<'_> {
 
 /// How a launch is spread.
 struct Grids {
-    /// Blocks of each phase.
-    blocks: Vec<usize>,
+    /// Of each phase.
+    grids: Vec<Grid>,
     /// Bytes that it works in.
     scratch: usize,
 }
@@ -253,8 +254,8 @@ impl Grids {
     fn of(executable: &CudaExecutable, launch: &Launch, binding: &Binding) -> Result<Self, Error> {
         let kernel = &executable.functions[launch.kernel.0 as usize].emitted;
         let most = |in_scratch| most_blocks(&executable.context, in_scratch);
-        let (blocks, scratch) = kernel.spread(&binding.sizes, most)?;
-        Ok(Self { blocks, scratch })
+        let (grids, scratch) = kernel.spread(&binding.sizes, executable.context.shared, most)?;
+        Ok(Self { grids, scratch })
     }
 }
 

@@ -12,6 +12,8 @@ pub(super) struct Cx<'a> {
     pub(super) at: Vec<Option<String>>,
     /// Bytes of shared memory that are given out.
     pub(super) shared: usize,
+    /// Bytes of shared memory beside them that a block makes use of, if it is given any.
+    pub(super) dynamic: Dim,
     /// Bytes of global memory that one block works in.
     pub(super) scratch: Dim,
     /// Whether threads of a block wait for one another.
@@ -30,6 +32,7 @@ impl<'a> Cx<'a> {
             kernel,
             at: vec![None; AxisSet::MAX],
             shared: 0,
+            dynamic: Dim::ZERO,
             scratch: Dim::ZERO,
             barriers: false,
             checks: false,
@@ -63,8 +66,9 @@ impl<'a> Cx<'a> {
         self.line("}");
     }
 
-    /// A name that no other has.
+    /// A name that no other has. The stem is none of which a type is made: an `i` would be an `i32` one day.
     pub(super) fn fresh(&mut self, stem: &str) -> String {
+        debug_assert!(!["i", "u"].contains(&stem), "{stem} and a number may be a type");
         self.names += 1;
         format!("{stem}{}", self.names)
     }

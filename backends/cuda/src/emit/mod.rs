@@ -55,23 +55,43 @@ pub(crate) struct Phase {
     pub(crate) threads: u32,
     /// How many blocks there is work for. Fewer do it as well.
     pub(crate) blocks: Dim,
+    /// Bytes of shared memory that each block has.
+    pub(crate) shared: usize,
+    /// Bytes of it that each block makes use of besides, if it is given any.
+    pub(crate) dynamic: Dim,
     /// Bytes of global memory that each block works in.
     pub(crate) scratch: Dim,
     /// Whether threads of a block wait for one another.
     pub(crate) barriers: bool,
 }
 
+/// What a launch of a phase asks of a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grid {
+    pub(crate) blocks: usize,
+    /// Bytes of shared memory of a block, besides what its text declares.
+    pub(crate) dynamic: usize,
+}
+
+impl Phase {
+    /// Bytes of shared memory that a block can be given besides what it has, of so many that there are for one.
+    pub(crate) fn granted(&self, most: usize) -> usize {
+        most.saturating_sub(self.shared.next_multiple_of(16))
+    }
+}
+
 impl Emitted {
-    /// Blocks of every phase, of which a machine has `most` (in memory of their own or not), and bytes that a launch works in.
-    pub(crate) fn spread(&self, sizes: &Sizes, most: impl Fn(bool) -> usize) -> Result<(Vec<usize>, usize), Error> {
-        let (mut blocks, mut scratch) = (Vec::with_capacity(self.phases.len()), 0usize);
+    /// The grid of every phase where a block has `shared` bytes of shared memory at most, and a machine has `most` blocks (in memory of
+    /// their own or not), and the bytes that a launch works in.
+    pub(crate) fn spread(&self, sizes: &Sizes, shared: usize, most: impl Fn(bool) -> usize) -> Result<(Vec<Grid>, usize), Error> {
+        let (mut grids, mut scratch) = (Vec::with_capacity(self.phases.len()), 0usize);
         for phase in &self.phases {
             let each = evaluated(&phase.scratch, sizes)?;
-            let count = evaluated(&phase.blocks, sizes)?.min(most(each > 0));
-            scratch = scratch.max(count.saturating_mul(each));
-            blocks.push(count);
+            let blocks = evaluated(&phase.blocks, sizes)?.min(most(each > 0));
+            scratch = scratch.max(blocks.saturating_mul(each));
+            grids.push(Grid { blocks, dynamic: evaluated(&phase.dynamic, sizes)?.min(phase.granted(shared)) });
         }
-        Ok((blocks, scratch.saturating_add(evaluated(&self.shared, sizes)?)))
+        Ok((grids, scratch.saturating_add(evaluated(&self.shared, sizes)?)))
     }
 }
 
@@ -119,6 +139,8 @@ fn finish_all(mut parts: Vec<Part<'_>>, shared: &Dim) -> Emitted {
         name: if alone { name.clone() } else { format!("{name}_{number}") },
         threads: u32::try_from(part.threads).expect("few threads"),
         blocks: part.blocks,
+        shared: part.cx.shared,
+        dynamic: part.cx.dynamic,
         scratch: part.cx.scratch,
         barriers: part.cx.barriers,
     };
@@ -143,6 +165,9 @@ fn head(cx: &mut Cx<'_>, shared: &Dim) -> String {
     }
     if cx.shared > 0 {
         head += &format!("    GR_SHARED(shared, {});\n", cx.shared);
+    }
+    if !cx.dynamic.is(0) {
+        head += "    GR_DYNAMIC(dynamic);\n";
     }
     if !cx.scratch.is(0) {
         let (own, before) = (cx.scratch.clone(), shared.round_up(16));

@@ -34,7 +34,7 @@ pub(super) struct Plan {
     pub(super) sharing: Sharing,
     /// The outer axes, slowest first.
     pub(super) points: Vec<usize>,
-    /// Whether a team does the inner points `from..to` alone.
+    /// Whether a team does the groups of inner points `from..to` alone.
     in_shares: bool,
     /// By stage: the inner axis that neighbouring threads take.
     lanes: Vec<(AxisSet, Option<usize>)>,
@@ -99,29 +99,31 @@ pub(super) fn map_stage(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan, number: usize
     // A stage without inner axes is one member's.
     let many = plan.members() > 1;
     let guard = [(many && plan.members() < plan.threads()).then_some("live"), (many && !turns).then_some("member == 0")];
-    let guard: Vec<&str> = guard.into_iter().flatten().collect();
-    let visit = |cx: &mut Cx<'_>, loaded: &Loaded| {
-        if !guard.is_empty() {
-            cx.open(format!("if ({})", guard.join(" && ")));
-        }
-        let values = cx.body_with(&stage.body, Given::Reduced(results), loaded);
-        stage.stores.iter().for_each(|store| cx.store(store, &values));
-        if !guard.is_empty() {
+    let guard = guard.into_iter().flatten().collect::<Vec<&str>>().join(" && ");
+    let visit = |cx: &mut Cx<'_>, loaded: &Loaded| cx.body_with(&stage.body, Given::Reduced(results), loaded);
+    if turns {
+        let single = Rows::single(nest, inner);
+        let rows = rows.filter(|rows| rows.serve(plan, stage)).unwrap_or(&single);
+        rows.turns(cx, plan, number, &guard, visit);
+        if let Some(from) = rows.rest(plan) {
+            let (turn, members) = (cx.fresh("turn"), plan.members());
+            let (first, end) = plan.turns(cx, &rows.count(), from);
+            cx.open(format!("for (idx {turn} = {first} + member; {turn} < {end}; {turn} += {members})"));
+            rows.group(cx, plan, (number, &turn), &guard, visit);
             cx.close();
         }
-    };
-    let rest = match rows.filter(|rows| rows.serve(plan, stage)) {
-        Some(rows) => {
-            rows.turns(cx, nest, plan, number, visit);
-            rows.rest(plan)
-        }
-        None => Some(0),
-    };
-    if let Some(from) = rest {
-        plan.open_turns(cx, nest, &inner, from);
-        visit(cx, &Loaded::default());
-        plan.close_turns(cx, &inner);
+        return;
     }
+    plan.open_turns(cx, nest, &inner);
+    if !guard.is_empty() {
+        cx.open(format!("if ({guard})"));
+    }
+    let values = visit(cx, &Loaded::default());
+    stage.stores.iter().for_each(|store| cx.store(store, &values));
+    if !guard.is_empty() {
+        cx.close();
+    }
+    plan.close_turns(cx, &inner);
 }
 
 impl Plan {
@@ -140,7 +142,7 @@ impl Plan {
         Self { outer, sharing: sharing(nest, outer, outer_lane.is_some()), points, in_shares: false, lanes }
     }
 
-    /// The same, with a team doing the inner points `from..to` alone.
+    /// The same, with a team doing the groups of inner points `from..to` alone.
     pub(super) fn in_shares(&self) -> Self {
         Self { in_shares: true, ..self.clone() }
     }
@@ -193,23 +195,23 @@ impl Plan {
         self.members() > 1 && !axes.is_empty()
     }
 
-    /// Opens loops over the axes: this thread's alone, or in turns with the other members, from a point on.
-    pub(super) fn open_turns(&self, cx: &mut Cx<'_>, nest: &Nest, axes: &[usize], from: i64) {
+    /// Opens loops over the axes: this thread's alone, or in turns with the other members.
+    pub(super) fn open_turns(&self, cx: &mut Cx<'_>, nest: &Nest, axes: &[usize]) {
         if !self.opens_turns(axes) {
             axes.iter().for_each(|axis| cx.open_axis(*axis, &nest.axes[*axis]));
             return;
         }
-        let (turn, members) = (cx.fresh("i"), self.members());
-        let (first, end) = self.turns(cx, nest, axes, from);
+        let (turn, members) = (cx.fresh("turn"), self.members());
+        let (first, end) = self.turns(cx, &count_of(nest, axes), 0);
         cx.open(format!("for (idx {turn} = {first} + member; {turn} < {end}; {turn} += {members})"));
         cx.bind_digits(axes, &nest.axes, &turn);
     }
 
-    /// The first of the team's points, from a number on where it does all of them, and where they end.
-    pub(super) fn turns(&self, cx: &mut Cx<'_>, nest: &Nest, axes: &[usize], from: i64) -> (String, String) {
+    /// The first of the team's so many points or groups, from a number on where it does all of them, and where they end.
+    pub(super) fn turns(&self, cx: &mut Cx<'_>, count: &Dim, from: i64) -> (String, String) {
         match self.in_shares {
             true => ("from".to_owned(), "to".to_owned()),
-            false => (from.to_string(), cx.dim(&count_of(nest, axes))),
+            false => (from.to_string(), cx.dim(count)),
         }
     }
 

@@ -7,7 +7,7 @@ use graver_ir::{DType, Dim, Scalar};
 
 use super::body::{Given, Loaded, constant};
 use super::cx::{Cx, computed};
-use super::nest::{Plan, Sharing, count_of, number};
+use super::nest::{Plan, Sharing, number};
 use super::rows::Rows;
 
 /// Points that one accumulator takes at most.
@@ -63,7 +63,7 @@ impl Results {
     /// The results of a stage whose shares were left in memory: combined anew, in an order that does not depend on time.
     pub(super) fn push_recalled(&mut self, cx: &mut Cx<'_>, sum: &Sum<'_>, partials: &[Partial], shares: &Dim) {
         let accumulators = sum.accumulators(cx);
-        let (count, turn, members) = (cx.dim(shares), cx.fresh("i"), sum.plan.members());
+        let (count, turn, members) = (cx.dim(shares), cx.fresh("turn"), sum.plan.members());
         cx.open(format!("for (i32 {turn} = member; {turn} < (i32){count}; {turn} += {members})"));
         for ((reduction, accumulator), partial) in sum.stage().reductions.iter().zip(&accumulators).zip(partials) {
             let number = format!("((i64)point * {count} + {turn})");
@@ -131,8 +131,8 @@ impl<'a> Sum<'a> {
         let reduced = self.plan.ordered(self.stage(), self.stage().over.minus(self.stage().keep));
         match self.plan.sharing {
             Sharing::Alone => self.serial(cx, results, &reduced, &accumulators),
-            Sharing::Rows { members } | Sharing::Columns { members } => {
-                self.taking_turns(cx, results, &reduced, &accumulators, members);
+            Sharing::Rows { .. } | Sharing::Columns { .. } => {
+                self.taking_turns(cx, results, reduced, &accumulators);
                 self.combine_members(cx, &accumulators);
             }
         }
@@ -158,7 +158,7 @@ impl<'a> Sum<'a> {
     pub(super) fn leave_share(&self, cx: &mut Cx<'_>, results: &Results, places: &[Partial], shares: &Dim) {
         let accumulators = self.accumulators(cx);
         let reduced = self.plan.ordered(self.stage(), self.stage().over.minus(self.stage().keep));
-        self.taking_turns(cx, results, &reduced, &accumulators, self.plan.members());
+        self.taking_turns(cx, results, reduced, &accumulators);
         self.combine_members(cx, &accumulators);
         let count = cx.dim(shares);
         cx.open("if (live && member == 0)");
@@ -183,7 +183,7 @@ impl<'a> Sum<'a> {
             .iter()
             .map(|reduction| (self.plan.room(cx, &count, reduction.dtype), reduction.dtype))
             .collect();
-        self.plan.open_turns(cx, self.nest, kept, 0);
+        self.plan.open_turns(cx, self.nest, kept);
         let accumulators = self.accumulators(cx);
         self.serial(cx, results, &self.reduced(), &accumulators);
         for (accumulator, (base, dtype)) in accumulators.iter().zip(&places) {
@@ -221,7 +221,10 @@ impl<'a> Sum<'a> {
 
     /// Loops of this thread over the axes, the first outermost.
     fn serial(&self, cx: &mut Cx<'_>, results: &Results, axes: &[usize], into: &[Accumulator]) {
-        let Some((axis, rest)) = axes.split_first() else { return self.point(cx, results, into, &Loaded::default()) };
+        let Some((axis, rest)) = axes.split_first() else {
+            self.point(cx, results, into, &Loaded::default());
+            return;
+        };
         let size = &self.nest.axes[*axis];
         if size.as_const().is_some_and(|size| size <= CHUNK) {
             cx.open_axis(*axis, size);
@@ -240,43 +243,40 @@ impl<'a> Sum<'a> {
         cx.close();
     }
 
-    /// Points of all axes together, dealt out to the members one by one.
-    fn taking_turns(&self, cx: &mut Cx<'_>, results: &Results, axes: &[usize], into: &[Accumulator], members: i64) {
-        let rows = self.rows.filter(|rows| rows.serve(self.plan, self.stage()));
-        if let Some(rows) = rows {
-            rows.turns(cx, self.nest, self.plan, self.number, |cx, loaded| self.point(cx, results, into, loaded));
-        }
-        let Some(from) = rows.map_or(Some(0), |rows| rows.rest(self.plan)) else { return };
-        let count = count_of(self.nest, axes);
-        let (turn, (first, end)) = (cx.fresh("i"), self.plan.turns(cx, self.nest, axes, from));
-        let (whole, nothing) = (members * CHUNK, Loaded::default());
-        if !self.plan.is_cut() && count.as_const().is_some_and(|count| count - from <= whole) {
+    /// Points of all axes together, dealt out to the members in groups.
+    fn taking_turns(&self, cx: &mut Cx<'_>, results: &Results, axes: Vec<usize>, into: &[Accumulator]) {
+        let (single, plan, members) = (Rows::single(self.nest, axes), self.plan, self.plan.members());
+        let rows = self.rows.filter(|rows| rows.serve(plan, self.stage())).unwrap_or(&single);
+        rows.turns(cx, plan, self.number, "", |cx, loaded| self.point(cx, results, into, loaded));
+        let Some(from) = rows.rest(plan) else { return };
+        let count = rows.count();
+        let (turn, (first, end)) = (cx.fresh("turn"), plan.turns(cx, &count, from));
+        let whole = members * (CHUNK / rows.width());
+        if !plan.is_cut() && count.as_const().is_some_and(|count| count - from <= whole) {
             cx.open(format!("for (idx {turn} = {first} + member; {turn} < {end}; {turn} += {members})"));
-            cx.bind_digits(axes, &self.nest.axes, &turn);
-            self.point(cx, results, into, &nothing);
+            rows.group(cx, plan, (self.number, &turn), "", |cx, loaded| self.point(cx, results, into, loaded));
         } else {
             let start = cx.fresh("start");
             cx.open(format!("for (idx {start} = {first}; {start} < {end}; {start} += {whole})"));
             let parts = self.accumulators(cx);
             let limit = format!("gr_lesser<idx>({start} + {whole}, {end})");
             cx.open(format!("for (idx {turn} = {start} + member; {turn} < {limit}; {turn} += {members})"));
-            cx.bind_digits(axes, &self.nest.axes, &turn);
-            self.point(cx, results, &parts, &nothing);
+            rows.group(cx, plan, (self.number, &turn), "", |cx, loaded| self.point(cx, results, &parts, loaded));
             cx.close();
             self.merge(cx, into, &parts);
         }
-        cx.unbind(axes);
         cx.close();
     }
 
-    /// One point's values combined.
-    fn point(&self, cx: &mut Cx<'_>, results: &Results, into: &[Accumulator], loaded: &Loaded) {
+    /// One point's values, combined.
+    fn point(&self, cx: &mut Cx<'_>, results: &Results, into: &[Accumulator], loaded: &Loaded) -> Vec<String> {
         let values = cx.body_with(&self.stage().body, Given::Reduced(results), loaded);
         let position = number(self.nest, &self.reduced());
         for (reduction, accumulator) in self.stage().reductions.iter().zip(into) {
             let at = accumulator.at.is_some().then(|| cx.dim(&position));
             combine(cx, reduction.combine, accumulator, &values[reduction.value.index()], at.as_deref());
         }
+        values
     }
 
     fn merge(&self, cx: &mut Cx<'_>, into: &[Accumulator], parts: &[Accumulator]) {

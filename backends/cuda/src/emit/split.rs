@@ -8,6 +8,7 @@ use graver_ir::kernel::{InstKind, Nest, Stage};
 use super::cx::Cx;
 use super::nest::{self, Plan, Sharing, count_of};
 use super::reduce::{Partial, Results, Sum};
+use super::rows::Rows;
 use super::{Emitted, Part, THREADS, finish_all};
 
 /// Teams of threads, whole blocks, from which on there is work for all of a GPU without shares.
@@ -76,6 +77,7 @@ impl<'a> Split<'a> {
         cx.line(format!("const bool live = group * {each} + slot < {count};"));
         cx.line(format!("const idx point = live ? group * {each} + slot : 0;"));
         cx.bind_digits(&plan.points, &nest.axes, "point");
+        let rows = Rows::dealt(&cx, nest, plan);
         let mut results = Results::default();
         for (earlier, partials) in self.partials.iter().enumerate() {
             match is_used(stage, earlier) {
@@ -84,15 +86,17 @@ impl<'a> Split<'a> {
             }
         }
         if is_cut {
-            let inner = cx.dim(&count_of(nest, &plan.inner(stage)));
+            let served = rows.as_ref().filter(|rows| rows.serve(plan, stage));
+            let inner = served.map_or_else(|| count_of(nest, &plan.inner(stage)), Rows::count);
+            let inner = cx.dim(&inner);
             cx.line(format!("const idx length = gr_quotient<idx>({inner} + {across} - 1, {across});"));
             cx.line(format!("const idx from = share * length, to = gr_lesser<idx>(from + length, {inner});"));
         }
         let mut partials = Vec::new();
         if stage.reductions.is_empty() {
-            nest::map_stage(&mut cx, nest, plan, number, &results, None);
+            nest::map_stage(&mut cx, nest, plan, number, &results, rows.as_ref());
         } else {
-            let sum = self.sum(number);
+            let sum = Sum { rows: rows.as_ref(), ..self.sum(number) };
             let (places, bytes) = sum.places(&(&self.points * &self.shares), &self.bytes);
             sum.leave_share(&mut cx, &results, &places, &self.shares);
             (partials, self.bytes) = (places, bytes);

@@ -27,7 +27,10 @@ pub(super) fn emit(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) -> Option<Dim> {
     let group = cx.at[lane].take().expect("the lane is the last digit");
     let first = cx.define("idx", "first", format!("{group} * {width}"));
     cx.at[lane] = Some(first.clone());
-    points(cx, stage, lane, width, &first);
+    let results = Results::default();
+    points(cx, stage, (lane, width, &first), Loaded::default(), "", |cx, loaded| {
+        cx.body_with(&stage.body, Given::Reduced(&results), loaded)
+    });
     cx.unbind(&plan.points);
     cx.close();
     Some(count.ceil_div(&Dim::from(THREADS)))
@@ -84,11 +87,18 @@ pub(super) fn emit_flat(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) -> Option<Dim
     Some(groups.ceil_div(&Dim::from(THREADS)))
 }
 
-/// Reads, the points one by one, writes.
-fn points(cx: &mut Cx<'_>, stage: &Stage, lane: usize, width: i64, first: &str) {
-    let mut loaded = Loaded::default();
+/// Reads `width` neighbours along an axis from `first` on, visits them one by one, writes where the guard holds. Some elements are read
+/// already, and a visit gives the values of the body.
+pub(super) fn points(
+    cx: &mut Cx<'_>,
+    stage: &Stage,
+    (lane, width, first): (usize, i64, &str),
+    mut loaded: Loaded,
+    guard: &str,
+    visit: impl FnOnce(&mut Cx<'_>, &Loaded) -> Vec<String>,
+) {
     for (id, arg, index) in loads(stage) {
-        if is_aligned(cx, arg, index, lane, width) {
+        if loaded.elements.iter().all(|(known, _)| *known != id) && is_aligned(cx, arg, index, lane, width) {
             let (ty, offset) = (stored(cx.arg(arg).dtype), cx.offset(arg, index, &[]));
             let vector = cx.define(
                 &format!("gr_pack<{ty}, {width}>"),
@@ -98,21 +108,35 @@ fn points(cx: &mut Cx<'_>, stage: &Stage, lane: usize, width: i64, first: &str) 
             loaded.elements.push((id, format!("{vector}.at[j]")));
         }
     }
-    let outs: Vec<String> = stage.stores.iter().map(|store| open_out(cx, store, width)).collect();
+    if !guard.is_empty() {
+        cx.open(format!("if ({guard})"));
+    }
+    let open =
+        |cx: &mut Cx<'_>, store: &Store| is_aligned(cx, store.arg, &store.index, lane, width).then(|| open_out(cx, store, width));
+    let outs: Vec<Option<String>> = stage.stores.iter().map(|store| open(cx, store)).collect();
     cx.line("GR_UNROLL");
     cx.open(format!("for (i32 j = 0; j < {width}; j++)"));
     let position = cx.define("idx", "a", format!("{first} + j"));
     cx.at[lane] = Some(position);
-    let values = cx.body_with(&stage.body, Given::Reduced(&Results::default()), &loaded);
+    let values = visit(cx, &loaded);
     for (store, out) in stage.stores.iter().zip(&outs) {
-        let value = cx.stored_value(store, &values);
-        cx.line(format!("{out}.at[j] = {value};"));
+        match out {
+            Some(out) => {
+                let value = cx.stored_value(store, &values);
+                cx.line(format!("{out}.at[j] = {value};"));
+            }
+            None => cx.store(store, &values),
+        }
     }
     cx.close();
     cx.at[lane] = Some(first.to_owned());
     for (store, out) in stage.stores.iter().zip(&outs) {
+        let Some(out) = out else { continue };
         let (ty, offset) = (stored(cx.arg(store.arg).dtype), cx.offset(store.arg, &store.index, &[]));
         cx.line(format!("gr_write<{ty}, {width}>(gr_at(p{}, {offset}, {width}), {out});", store.arg));
+    }
+    if !guard.is_empty() {
+        cx.close();
     }
 }
 
@@ -142,7 +166,7 @@ fn width(cx: &Cx<'_>, nest: &Nest, stage: &Stage, lane: usize) -> Option<i64> {
 }
 
 /// Whether neighbours along the axis are neighbours in memory, from a multiple of `width` on.
-fn is_aligned(cx: &Cx<'_>, arg: usize, index: &[Index], lane: usize, width: i64) -> bool {
+pub(super) fn is_aligned(cx: &Cx<'_>, arg: usize, index: &[Index], lane: usize, width: i64) -> bool {
     let along = known_offset(cx, arg, index).and_then(|offset| offset.along(lane));
     along.is_some_and(|(slope, rest)| slope.is(1) && rest.known_multiple() % width == 0)
 }

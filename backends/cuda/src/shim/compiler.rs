@@ -11,7 +11,7 @@ use graver_ir::Error;
 use graver_ir::kernel::Mode;
 use libloading::Library;
 
-use crate::emit::{Emitted, Phase, hash, stored};
+use crate::emit::{Emitted, Grid, Phase, hash, stored};
 use crate::text::shim_prelude;
 
 /// Kernels in one library.
@@ -36,7 +36,7 @@ pub(super) struct Run<'a> {
     pub(super) lengths: &'a [usize],
     pub(super) sizes: &'a [i64],
     /// One a phase.
-    pub(super) blocks: &'a [usize],
+    pub(super) grids: &'a [Grid],
     /// The number of the launch in its entry.
     pub(super) launch: u32,
     pub(super) order: Order,
@@ -67,6 +67,7 @@ struct RawLaunch {
     launch: u32,
     barriers: u32,
     order: u32,
+    dynamic: u32,
     read: *mut u64,
     message: *mut c_char,
 }
@@ -129,17 +130,18 @@ impl Compiler {
         let lengths: Vec<i64> = run.lengths.iter().map(|length| i64::try_from(*length).unwrap_or(i64::MAX)).collect();
         let mut message: [c_char; 256] = [0; 256];
         let function = self.function(&kernel.name)?;
-        for (number, (phase, blocks)) in (0..).zip(kernel.phases.iter().zip(run.blocks)) {
+        for (number, (phase, grid)) in (0..).zip(kernel.phases.iter().zip(run.grids)) {
             let launch = RawLaunch {
                 pointers: run.pointers.as_ptr().cast(),
                 lengths: lengths.as_ptr(),
                 sizes: run.sizes.as_ptr(),
                 status: &raw mut told.status,
-                blocks: i64::try_from(*blocks).unwrap_or(i64::MAX),
+                blocks: i64::try_from(grid.blocks).unwrap_or(i64::MAX),
                 threads: phase.threads,
                 launch: run.launch,
                 barriers: u32::from(phase.barriers),
                 order: u32::from(run.order == Order::Descending),
+                dynamic: u32::try_from(grid.dynamic).expect("a block's memory"),
                 read: &raw mut told.read,
                 message: message.as_mut_ptr(),
             };
@@ -298,6 +300,10 @@ fn entry(kernel: &Emitted) -> String {
     format!("extern \"C\" void run_{name}(const gr_launch* launch, u32 phase) {{\n{cases}}}\n\n")
 }
 
+/// Bytes of shared memory that a kernel under the sanitizer is given besides its own.
+#[cfg(test)]
+const RACING_SHARED: usize = 64 << 10;
+
 /// Runs a kernel over zeros, of 8 bytes an element, in as many blocks as there is work for on a small machine.
 #[cfg(test)]
 fn racing_main(kernel: &Emitted, elements: &[usize]) -> String {
@@ -309,9 +315,10 @@ fn racing_main(kernel: &Emitted, elements: &[usize]) -> String {
     main += "    u64 status = ~0ull, read = 0;\n    char message[256] = {};\n";
     for (number, phase) in kernel.phases.iter().enumerate() {
         let (name, threads) = (&kernel.name, phase.threads);
+        let dynamic = phase.granted(super::MOST_SHARED).min(RACING_SHARED);
         write!(
             main,
-            "    gr_launch launch{number} = {{pointers.data(), lengths.data(), nullptr, &status, 2, {threads}, 0, 1, 0, &read, message}};\n    \
+            "    gr_launch launch{number} = {{pointers.data(), lengths.data(), nullptr, &status, 2, {threads}, 0, 1, 0, {dynamic}, &read, message}};\n    \
              run_{name}(&launch{number}, {number});\n"
         )
         .expect("a string");

@@ -6,6 +6,8 @@ mod compiler;
 mod faults;
 mod memory;
 #[cfg(test)]
+mod rows;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;
@@ -33,6 +35,7 @@ pub struct Shim {
     compiler: Arc<Compiler>,
     order: ThreadOrder,
     most_blocks: usize,
+    most_shared: usize,
     copies: Copies,
 }
 
@@ -46,6 +49,7 @@ impl Shim {
             compiler: Arc::new(Compiler::new(folder)?),
             order: Order::Ascending,
             most_blocks: MOST_BLOCKS,
+            most_shared: MOST_SHARED,
             copies: Copies::default(),
         })
     }
@@ -60,6 +64,12 @@ impl Shim {
     #[must_use]
     pub fn with_blocks(&self, most_blocks: usize) -> Self {
         Self { most_blocks: most_blocks.max(1), ..self.clone() }
+    }
+
+    /// The same, with at most so many bytes of shared memory for a block that can do with less: results must not change.
+    #[must_use]
+    pub fn with_shared(&self, most_shared: usize) -> Self {
+        Self { most_shared: most_shared.min(MOST_SHARED), ..self.clone() }
     }
 
     /// What was copied to and from its memory, by this and all that were made of it.
@@ -96,7 +106,9 @@ struct Memory {
 
 /// Blocks of a launch at most: more go round in turns, as on a GPU.
 const MOST_BLOCKS: usize = 4096;
-/// The same where each works in memory of its own.
+/// Bytes of a block's shared memory: an H100's.
+const MOST_SHARED: usize = 227 << 10;
+/// Blocks of a launch at most where each works in memory of its own.
 const MOST_SCRATCH_BLOCKS: usize = 3;
 
 impl ShimExecutable {
@@ -139,8 +151,8 @@ impl Machine for Call<'_> {
         let mut pointers: Vec<*mut u8> = args.iter().map(|at| self.memory.pointer(*at)).collect();
         let mut lengths: Vec<usize> = args.iter().map(|at| self.memory.lengths[at.memory].saturating_sub(at.offset)).collect();
         let most = executable.shim.most_blocks;
-        let (blocks, bytes) =
-            kernel.spread(&binding.sizes, |in_scratch| if in_scratch { most.min(MOST_SCRATCH_BLOCKS) } else { most })?;
+        let blocks = |in_scratch| if in_scratch { most.min(MOST_SCRATCH_BLOCKS) } else { most };
+        let (grids, bytes) = kernel.spread(&binding.sizes, executable.shim.most_shared, blocks)?;
         // Poisoned: nothing may be read that was not written.
         let mut scratch = vec![[u64::MAX; 2]; bytes.div_ceil(16)];
         pointers.push(scratch.as_mut_ptr().cast());
@@ -148,7 +160,7 @@ impl Machine for Call<'_> {
         let sizes: Vec<i64> =
             kernel.symbols.iter().map(|symbol| binding.sizes.get(symbol.name()).copied().unwrap_or(0)).collect();
         let order = executable.shim.order;
-        let run = Run { pointers: &pointers, lengths: &lengths, sizes: &sizes, blocks: &blocks, launch: number, order };
+        let run = Run { pointers: &pointers, lengths: &lengths, sizes: &sizes, grids: &grids, launch: number, order };
         // SAFETY: pointers and lengths are those of live buffers, as the kernel's arguments are declared.
         let message = unsafe { executable.shim.compiler.run(kernel, &run, &mut self.told) }?;
         match message {

@@ -21,21 +21,33 @@ pub(super) fn run(
     results: usize,
     order: Order,
 ) -> Result<Vec<u32>, String> {
+    run_with(compiler, kernel, (inputs, &Sizes::new()), results, (order, super::MOST_SHARED)).map(|(results, _)| results)
+}
+
+/// The same with sizes of symbols and so many bytes of shared memory for a block at most, and the bytes that were read of arguments.
+pub(super) fn run_with(
+    compiler: &Compiler,
+    kernel: &Emitted,
+    (inputs, sizes): (&[Vec<u32>], &Sizes),
+    results: usize,
+    (order, shared): (Order, usize),
+) -> Result<(Vec<u32>, u64), String> {
     compiler.ask(kernel);
     let mut buffers = inputs.to_vec();
     buffers.push(vec![0; results]);
     let mut pointers: Vec<*mut u8> = buffers.iter_mut().map(|buffer| buffer.as_mut_ptr().cast()).collect();
     let mut lengths: Vec<usize> = buffers.iter().map(|buffer| buffer.len() * 4).collect();
     let mut told = Told::NOTHING;
-    let (blocks, bytes) = kernel.spread(&Sizes::new(), |_| 3).expect("of known size");
+    let (grids, bytes) = kernel.spread(sizes, shared, |_| 3).expect("of known size");
     let mut scratch = vec![u64::MAX; bytes.div_ceil(8)];
     pointers.push(scratch.as_mut_ptr().cast());
     lengths.push(bytes);
-    let run = Run { pointers: &pointers, lengths: &lengths, sizes: &[], blocks: &blocks, launch: 0, order };
-    // SAFETY: the buffers are live, of the lengths given, and of 4-byte elements as every kernel here has them.
+    let sizes: Vec<i64> = kernel.symbols.iter().map(|symbol| sizes[symbol.name()]).collect();
+    let run = Run { pointers: &pointers, lengths: &lengths, sizes: &sizes, grids: &grids, launch: 0, order };
+    // SAFETY: the buffers are live, of the lengths given, and of elements that tests lay out in 4 bytes each, or two in 4.
     match unsafe { compiler.run(kernel, &run, &mut told) }.expect("it compiles") {
         Some(message) => Err(message),
-        None => Ok(buffers.pop().expect("the result is last")),
+        None => Ok((buffers.pop().expect("the result is last"), told.read)),
     }
 }
 
@@ -54,7 +66,15 @@ fn by_hand(name: &str, threads: u32, body: &str) -> Emitted {
         name: name.clone(),
         args: vec![(DType::U32, Mode::Read), (DType::U32, Mode::Write)],
         symbols: vec![],
-        phases: vec![Phase { name, threads, blocks: Dim::ONE, scratch: Dim::ZERO, barriers: true }],
+        phases: vec![Phase {
+            name,
+            threads,
+            blocks: Dim::ONE,
+            shared: 0,
+            dynamic: Dim::ZERO,
+            scratch: Dim::ZERO,
+            barriers: true,
+        }],
         shared: Dim::ZERO,
     }
 }
@@ -182,9 +202,9 @@ fn results_that_later_stages_read_elsewhere_lie_in_memory() {
 #[test]
 fn an_index_outside_is_named() {
     let (compiler, kernel, inputs) = (compiler(), kernel(&row_sums(3, 4096)), [numbers(3 * 4096)]);
-    let planted = planted(&kernel, "gr_get(p0[", "gr_get(p0[1 + ", false);
+    let planted = planted(&kernel, "gr_at(p0, ", "gr_at(p0, 4 + ", false);
     let message = run(&compiler, &planted, &inputs, 3, Order::Ascending).expect_err("it reads outside");
-    assert!(message.contains("element 12288 of 12288"), "{message}");
+    assert!(message.contains("elements from 12288 on of 12288"), "{message}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ typedef unsigned char u8;
 #define GR_DEVICE_MEMBER __device__ __forceinline__
 #define GR_KERNEL(name, threads) extern "C" __global__ void __launch_bounds__(threads, 1) name
 #define GR_SHARED(name, bytes) __shared__ __align__(16) unsigned char name[bytes]
+#define GR_DYNAMIC(name) extern __shared__ __align__(16) unsigned char name[]
 #define GR_LOCAL(T) T*
 #define GR_IN(T) const T* __restrict__
 #define GR_OUT(T) T* __restrict__
@@ -23,6 +24,13 @@ typedef unsigned char u8;
 GR_DEVICE i32 gr_thread() { return (i32)threadIdx.x; }
 GR_DEVICE i64 gr_block() { return (i64)blockIdx.x; }
 GR_DEVICE i64 gr_blocks() { return (i64)gridDim.x; }
+
+// Bytes of shared memory that the launch gives beside those that the text declares.
+GR_DEVICE i32 gr_dynamic_bytes() {
+    u32 bytes;
+    asm("mov.u32 %0, %%dynamic_smem_size;" : "=r"(bytes));
+    return (i32)bytes;
+}
 
 #define gr_sync() __syncthreads()
 #define gr_warp_sync() __syncwarp()

@@ -23,6 +23,7 @@ typedef unsigned char u8;
 #define GR_DEVICE_MEMBER inline
 #define GR_KERNEL(name, threads) static void name
 #define GR_SHARED(name, bytes) u8* const name = gr_shared_memory(bytes)
+#define GR_DYNAMIC(name) u8* const name = gr_dynamic_memory()
 #define GR_LOCAL(T) gr_pointer<T>
 #define GR_IN(T) gr_pointer<const T>
 #define GR_OUT(T) gr_pointer<T>
@@ -40,6 +41,7 @@ struct gr_launch {
     u32 launch;
     u32 barriers;
     u32 order; // 0: threads run in order, 1: in reverse
+    u32 dynamic; // bytes of shared memory beside what the kernel declares
     u64* read; // bytes of arguments that are only read, counted up
     char* message; // 256 bytes, empty if all is well
 };
@@ -147,9 +149,14 @@ static T& gr_place(gr_pointer<u8> memory, i64 offset) {
     return *(T*)(memory.first + offset);
 }
 
+// Bytes that the kernel declares, with what lies between them and those that the launch gives.
+static i64 gr_declared(const gr_machine& here) { return (here.shared_bytes + 15) / 16 * 16; }
+
 template <class T>
 static gr_pointer<T> gr_local(u8* shared, i32 offset, i32 count) {
-    if (offset + count * (i64)sizeof(T) > gr_here().shared_bytes) gr_report("shared memory up to %lld of %lld", offset + count, gr_here().shared_bytes);
+    const gr_machine& here = gr_here();
+    const i64 end = shared + offset + count * (i64)sizeof(T) - here.shared, all = gr_declared(here) + here.launch->dynamic;
+    if (end > (shared == here.shared ? here.shared_bytes : all)) gr_report("shared memory up to %lld of %lld", end, all);
     return gr_pointer<T>{(T*)(shared + offset), count};
 }
 
@@ -158,6 +165,8 @@ static u8* gr_shared_memory(i64 bytes) {
     here.shared_bytes = bytes;
     return here.shared;
 }
+static u8* gr_dynamic_memory() { return gr_here().shared + gr_declared(gr_here()); }
+GR_DEVICE i32 gr_dynamic_bytes() { return (i32)gr_here().launch->dynamic; }
 
 // ---- threads
 
@@ -318,7 +327,7 @@ static void gr_run(const gr_launch* launch, void (*kernel)(const gr_launch*)) {
         here.stacks = (u8*)aligned_alloc(64, GR_STACK * GR_MOST_THREADS);
     }
     for (here.block = 0; here.block < launch->blocks && !launch->message[0]; here.block++) {
-        memset(here.shared, 0xff, here.shared_bytes ? here.shared_bytes : GR_MOST_SHARED);
+        memset(here.shared, 0xff, here.block ? gr_declared(here) + launch->dynamic : GR_MOST_SHARED);
         if (launch->barriers) {
             gr_run_fibers(here);
         } else {
