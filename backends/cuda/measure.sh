@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # On a machine with a GPU: builds, runs the suite on it, checks programs on fresh random numbers against sums in f64, times them beside
-# ceilings that are measured in the same run, and writes docs/cuda-speed.md. Without a GPU it says what is missing.
+# ceilings that are measured in the same run, and writes docs/cuda-speed.md. Without a GPU it says what is missing. Arguments go to the
+# last step: `--shrink 64 --write /tmp/page.md` sees that all of it goes through.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 cargo build --release -p graver-bench --bin graver-gpu
 cargo test --release -p graver-cuda --test device -- --nocapture
-cargo run --release -p graver-bench --bin graver-gpu -- --date "$(date -u +%F)" --write docs/cuda-speed.md
+cargo run --release -p graver-bench --bin graver-gpu -- --date "$(date -u +%F)" --write docs/cuda-speed.md "$@"

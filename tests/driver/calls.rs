@@ -188,3 +188,20 @@ fn threads_call_at_once() {
         });
     });
 }
+
+#[test]
+fn rows_that_registers_do_not_hold_are_granted_shared_memory() {
+    with_driver("calls::rows_that_registers_do_not_hold_are_granted_shared_memory", Cache::Kept, |driver| {
+        let shares = |device: &Device| {
+            let shares = compile(|x: Tensor| x.softmax(-1), spec::<f32>(("n", 24_000)), device).expect("it is well typed");
+            let x = Array::from_vec([2, 24_000], (0u16..48_000).map(|at| f32::from(at * 7 % 311) / 64.0).collect());
+            // Launch by launch, and as a graph.
+            (0..3).map(|_| shares.call(x.as_ref().expect("sizes agree")).expect("it fits").to_f64()).collect::<Vec<_>>()
+        };
+        let (got, expected) = (shares(&gpu()), shares(&cpu_with_threads(1)));
+        assert!(got == vec![got[0].clone(); 3]);
+        assert!(got[0].iter().zip(&expected[0]).all(|(x, y)| (x - y).abs() <= 1e-5 * y));
+        // Beyond 16,384 points in registers, whole turns of 256 threads and four points: twice, and once when it is recorded.
+        assert_eq!(driver.counts().granted, 2 * 8 * 256 * 16);
+    });
+}

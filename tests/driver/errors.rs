@@ -1,6 +1,11 @@
 //! What goes wrong is an ordinary error that says what to do, and everything works afterwards.
 
+use std::sync::Arc;
+
+use graver::ir::kernel::Program;
 use graver::prelude::*;
+use graver::runtime::{Backend, Invocation};
+use graver_cuda::Cuda;
 
 use crate::fake::Live;
 use crate::{Cache, with_driver};
@@ -52,6 +57,7 @@ fn a_failing_check_names_the_line_and_leaves_the_state() {
 /// were kept, which are compiled again where that fails.
 const FUNCTIONS: &[&str] = &[
     "cuModuleGetFunction",
+    "cuFuncSetAttribute",
     "cuStreamCreate",
     "cuMemAlloc_v2",
     "cuMemHostAlloc",
@@ -80,6 +86,8 @@ fn whatever_the_driver_refuses_once_works_the_next_time() {
                     let known = Array::from_vec([2, 2], vec![1.0f32, 2.0, 3.0, 4.0])?;
                     let double = |x: Tensor| x.matmul(graver::trace::constant_array(&known));
                     let double = compile(double, spec::<f32>(("n", 2)), &cuda(0)?)?;
+                    // Its rows ask for shared memory.
+                    compile(|x: Tensor| x.softmax(-1), spec::<f32>(("n", "m")), &cuda(0)?)?;
                     let x = Array::from_vec([2, 2], vec![1.0f32; 4])?;
                     (0..4).map(|_| double.call(&x)).collect::<Result<Vec<Array>, Error>>()
                 };
@@ -124,5 +132,24 @@ fn gpus_that_are_not_there_or_too_old() {
         assert!(cuda(1).expect_err("there is one").to_string().contains("there is no GPU 1: the CUDA driver sees 1"));
         driver.capability(7);
         assert!(cuda(0).expect_err("it is too old").to_string().contains("is of compute capability 7.0; 8.0 is the least"));
+    });
+}
+
+#[test]
+fn a_workspace_of_another_executable() {
+    with_driver("errors::a_workspace_of_another_executable", Cache::Kept, |_| {
+        let cuda = Cuda::new(0).expect("there is a driver");
+        let program = || {
+            let (_, module) = graver_conformance::nets().into_iter().next().expect("there are some");
+            let program: Program =
+                graver_passes::pipeline::compile(module, &cuda.describe(), &mut graver_passes::Silent).expect("it compiles");
+            cuda.compile(Arc::new(program)).expect("it compiles")
+        };
+        let (one, other) = (program(), program());
+        for mut workspace in [other.workspace(), graver::runtime::Workspace::default()] {
+            let call = Invocation { entry: 0, inputs: &[], state: &mut [], workspace: &mut workspace };
+            let error = one.run(call).expect_err("it is not its own").to_string();
+            assert!(error.contains("the workspace is of") && error.contains("this is another one"), "{error}");
+        }
     });
 }

@@ -1,8 +1,9 @@
 //! What the fake driver is for: faults of whoever calls it, planted here one by one, each in a process of its own since some of them stick.
 
-use std::ffi::c_void;
+use std::ffi::{CString, c_char, c_void};
 use std::ptr::{null, null_mut};
 
+use graver::prelude::*;
 use libloading::Symbol;
 
 use crate::fake::{Cache, Counts, Driver, Live, in_a_process};
@@ -17,6 +18,8 @@ const UNSUPPORTED_IN_CAPTURE: i32 = 900;
 const CAPTURE_INVALIDATED: i32 = 901;
 
 type Handle = *mut c_void;
+/// A function, its grid and block, shared memory, a stream, parameters.
+type Launch = unsafe extern "C" fn(Handle, u32, u32, u32, u32, u32, u32, u32, Handle, *mut *mut c_void, *mut *mut c_void) -> i32;
 
 /// The functions of the driver that are misused here, as the real one declares them.
 struct Api<'d> {
@@ -36,6 +39,10 @@ struct Api<'d> {
     begin: Symbol<'d, unsafe extern "C" fn(Handle, i32) -> i32>,
     end: Symbol<'d, unsafe extern "C" fn(Handle, *mut Handle) -> i32>,
     load: Symbol<'d, unsafe extern "C" fn(*mut Handle, *const c_void) -> i32>,
+    unload: Symbol<'d, unsafe extern "C" fn(Handle) -> i32>,
+    function: Symbol<'d, unsafe extern "C" fn(*mut Handle, Handle, *const c_char) -> i32>,
+    grant: Symbol<'d, unsafe extern "C" fn(Handle, i32, i32) -> i32>,
+    launch: Symbol<'d, Launch>,
 }
 
 impl<'d> Api<'d> {
@@ -63,6 +70,10 @@ impl<'d> Api<'d> {
             begin: find!(b"cuStreamBeginCapture_v2"),
             end: find!(b"cuStreamEndCapture"),
             load: find!(b"cuModuleLoadData"),
+            unload: find!(b"cuModuleUnload"),
+            function: find!(b"cuModuleGetFunction"),
+            grant: find!(b"cuFuncSetAttribute"),
+            launch: find!(b"cuLaunchKernel"),
         }
     }
 
@@ -176,5 +187,43 @@ fn what_is_not_let_go_of() {
         api.begin_work();
         let _ = api.memory(24);
         assert_eq!(counts().live, Live { allocations: 1, bytes: 24, streams: 1, contexts: 1, ..Live::default() });
+    });
+}
+
+/// Machine code that graver left in its cache, and the name of a kernel in it.
+fn machine_code(driver: &Driver) -> (Vec<u8>, CString) {
+    let double =
+        compile(|x: Tensor| x * 2.0, spec::<f32>(["n"]), &cuda(0).expect("there is a driver")).expect("it is well typed");
+    drop(double);
+    let file = std::fs::read_dir(driver.cubins()).expect("it was made").next().expect("one was written").expect("it can be read");
+    let code = std::fs::read(file.path()).expect("it can be read");
+    let mark = b"fake_run_";
+    let at = code.windows(mark.len()).position(|bytes| bytes == mark).expect("it has a kernel") + mark.len();
+    let name: Vec<u8> = code[at..].iter().copied().take_while(|byte| *byte != 0).collect();
+    (code, CString::new(name).expect("a word"))
+}
+
+#[test]
+fn kernels_of_a_module_that_is_gone_and_more_memory_than_was_granted() {
+    let test = "planted::kernels_of_a_module_that_is_gone_and_more_memory_than_was_granted";
+    in_a_process(test, Cache::Fresh, |driver| {
+        let ((code, name), api) = (machine_code(driver), Api::of(driver));
+        api.begin_work();
+        let (address, stream) = api.memory(64);
+        let (mut module, mut function, mut values) = (null_mut(), null_mut(), [address; 16]);
+        let mut parameters = values.each_mut().map(|value| (&raw mut *value).cast::<c_void>());
+        // SAFETY: the pointers are locals'; the kernel has fewer parameters, all of 8 bytes at most, and is never run.
+        unsafe {
+            assert_eq!((api.load)(&raw mut module, code.as_ptr().cast()), SUCCESS);
+            assert_eq!((api.function)(&raw mut function, module, name.as_ptr()), SUCCESS);
+            let mut launch =
+                |shared: u32| (api.launch)(function, 1, 1, 1, 32, 1, 1, shared, stream, parameters.as_mut_ptr(), null_mut());
+            // 48 KiB without being asked for, and what a block of an H100 has at most.
+            assert_eq!(launch(50_000), INVALID_VALUE);
+            assert_eq!([(api.grant)(function, 8, 300_000), (api.grant)(function, 8, 50_000)], [INVALID_VALUE, SUCCESS]);
+            assert_eq!([launch(50_000), launch(50_001)], [SUCCESS, INVALID_VALUE]);
+            assert_eq!([(api.unload)(module), (api.wait)(stream)], [SUCCESS, ILLEGAL_ADDRESS]);
+            assert_eq!([(api.unload)(module), (api.grant)(function, 8, 0)], [ILLEGAL_ADDRESS; 2]);
+        }
     });
 }

@@ -27,6 +27,10 @@ pub fn text(program: &Program, kernel: usize, stage: Stage, nvrtc: &Nvrtc, archi
     match stage {
         Stage::Cuda => Ok(Some(text)),
         Stage::Ptx => Ok(Some(compiled()?.ptx)),
+        // PTX is made for those too, machine code is not.
+        Stage::Sass if architecture.starts_with("compute_") => {
+            Err(Error::new(format!("`{architecture}` is no machine; machine code is made for one such as sm_80 or sm_90a")))
+        }
         Stage::Sass => disassemble(&compiled()?.cubin).map(Some),
         Stage::Vector | Stage::Clif | Stage::Asm => Ok(None),
     }

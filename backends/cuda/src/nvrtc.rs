@@ -64,12 +64,20 @@ impl Nvrtc {
     /// # Errors
     /// It is in none of these places: which were tried.
     pub fn find() -> Result<Self, Error> {
+        Self::find_in(folders())
+    }
+
+    /// From some folders, or from where the system looks.
+    fn find_in(folders: Vec<PathBuf>) -> Result<Self, Error> {
         let mut tried = Vec::new();
-        for folder in folders().into_iter().map(Some).chain([None]) {
+        for folder in folders.into_iter().map(Some).chain([None]) {
             for name in NAMES {
                 match Self::open(folder.as_ref(), name) {
                     Ok(found) => return Ok(found),
-                    Err(error) => tried.push(error.to_string()),
+                    Err(error) => {
+                        let path = folder.as_ref().map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
+                        tried.push(format!("{}: {}", path.display(), causes(&error)));
+                    }
                 }
             }
         }
@@ -138,7 +146,7 @@ impl Nvrtc {
         if code != 0 {
             return Err(Error::new(format!("NVRTC cannot start: error {code}")));
         }
-        let mut program = Program { handle, functions };
+        let mut program = Program { handle, functions, version: self.version() };
         program.compile(architecture)
     }
 }
@@ -147,20 +155,25 @@ impl Nvrtc {
 struct Program<'a> {
     handle: Handle,
     functions: &'a Functions,
+    version: (i32, i32),
 }
 
 impl Program<'_> {
     fn compile(&mut self, architecture: &str) -> Result<Compiled, Error> {
-        let architecture = format!("--gpu-architecture={architecture}");
-        let options = OPTIONS.iter().copied().chain([architecture.as_str()]);
-        let options: Vec<CString> = options.map(|option| CString::new(option).expect("options hold no zero byte")).collect();
+        let option = format!("--gpu-architecture={architecture}");
+        let options = OPTIONS.iter().copied().chain([option.as_str()]);
+        let options: Result<Vec<CString>, _> = options.map(CString::new).collect();
+        let options = options.map_err(|_| Error::new(format!("the architecture {architecture:?} holds a zero byte")))?;
         let pointers: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
         let count = c_int::try_from(pointers.len()).expect("few options");
         // SAFETY: the handle is live, and so are the options.
         let code = unsafe { (self.functions.compile)(self.handle, count, pointers.as_ptr()) };
         let log = self.text(self.functions.log_size, self.functions.log);
         if code != 0 {
-            return Err(Error::new(format!("NVRTC does not compile kernels: error {code}\n{log}")));
+            let (log, (major, minor)) = (log.trim_end(), self.version);
+            return Err(Error::new(format!(
+                "NVRTC {major}.{minor} does not compile kernels for `{architecture}` (such as sm_80, sm_90a): error {code}\n{log}"
+            )));
         }
         let ptx = self.text(self.functions.ptx_size, self.functions.ptx);
         Ok(Compiled { cubin: self.bytes(self.functions.cubin_size, self.functions.cubin), ptx, log })
@@ -190,15 +203,51 @@ impl Drop for Program<'_> {
     }
 }
 
+/// An error and what it comes of.
+fn causes(error: &dyn std::error::Error) -> String {
+    let rest = std::iter::successors(error.source(), |error| error.source());
+    rest.fold(error.to_string(), |all, cause| format!("{all}: {cause}"))
+}
+
 /// Folders that are looked into before the system's.
 pub(crate) fn folders() -> Vec<PathBuf> {
     let given = std::env::var_os(FOLDER_VARIABLE).map(PathBuf::from);
     given.into_iter().chain(cache().map(|cache| cache.join("nvrtc"))).collect()
 }
 
-/// Where this project keeps what it can make again.
+/// Where this project keeps what it can make again. Of folders that are not absolute nobody knows where they are.
 pub(crate) fn cache() -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
     cache.map(|cache| cache.join("graver"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NAMES, Nvrtc};
+
+    #[test]
+    fn what_was_tried_and_why_it_failed_is_told() {
+        let folder = std::env::temp_dir().join(format!("graver_nvrtc_{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("the system's folder is writable");
+        std::fs::write(folder.join(NAMES[0]), "not a library").expect("it can be written");
+        let found = Nvrtc::find_in(vec![folder.clone()]);
+        std::fs::remove_dir_all(&folder).expect("it was made above");
+        // A machine with CUDA finds it where the system looks.
+        let Err(error) = found else { return };
+        let said = error.to_string();
+        for name in NAMES {
+            let line = said.lines().find(|line| line.contains(&format!("{}: ", folder.join(name).display())));
+            assert!(line.is_some_and(|line| line.len() > 30 + folder.join(name).as_os_str().len()), "{said}");
+        }
+    }
+
+    #[test]
+    fn an_architecture_that_there_is_not_is_named() {
+        let Ok(nvrtc) = Nvrtc::find() else { return };
+        for architecture in ["sm_12", "sm_90a\0", "", "--fmad=true"] {
+            let said = nvrtc.compile("", architecture).expect_err("there is none").to_string();
+            assert!(said.contains("sm_80") || said.contains("zero byte"), "{said}");
+        }
+    }
 }

@@ -28,7 +28,7 @@ fn functions_within_their_bounds() {
 #[test]
 fn contractions_of_every_arrangement() {
     let shim = shim();
-    contractions(&shim, &[&shim.with_order(Order::Descending), &shim.with_blocks(5)]);
+    contractions(&shim, &[&shim.with_order(Order::Descending), &shim.with_blocks(5).with_shared(6000)]);
 }
 
 #[test]
@@ -58,6 +58,7 @@ const WAYS: &[(&str, &str)] = &[
     ("rows of 16 bytes a thread", "> row1["),
     ("rows in shared memory", "GR_DYNAMIC("),
     ("asynchronous copies", "gr_copy16("),
+    ("fragments of attention that are turned", "gr_read_turned("),
     ("shares of a scatter", "== owner"),
     ("checks", "gr_check("),
     ("random bits", "gr_philox("),

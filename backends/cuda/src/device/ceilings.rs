@@ -67,13 +67,15 @@ pub(crate) fn text() -> String {
 }
 
 impl Ceilings {
-    pub(super) fn measure(context: &Arc<Context>, nvrtc: &Nvrtc) -> Result<Self, Error> {
+    pub(super) fn measure(context: &Arc<Context>, nvrtc: &Nvrtc, shrink: u32) -> Result<Self, Error> {
         context.enter()?;
+        let shrink = shrink.max(1);
+        let (bytes, rounds) = ((COPY / shrink as usize).max(1), (ROUNDS / shrink).max(1));
         let failed = |error: DriverError| driver_error("the GPU's ceilings cannot be measured", &error);
-        let (from, to) = (DeviceMemory::new(context, COPY)?, DeviceMemory::new(context, COPY)?);
+        let (from, to) = (DeviceMemory::new(context, bytes)?, DeviceMemory::new(context, bytes)?);
         let copy = best(|| {
             // SAFETY: both have so many bytes.
-            unsafe { result::memcpy_dtod_sync(to.pointer, from.pointer, COPY) }
+            unsafe { result::memcpy_dtod_sync(to.pointer, from.pointer, bytes) }
         });
         let module = load(&nvrtc.compile(&text(), &context.architecture)?.cubin, context)?;
         let multiply = |name: &str| {
@@ -82,7 +84,7 @@ impl Ceilings {
             let handle = unsafe { result::module::get_function(module.handle(), name) }.map_err(failed)?;
             let blocks = u32::try_from(context.processors * BLOCKS).unwrap_or(u32::MAX);
             best(|| {
-                let (mut out, mut rounds) = (to.pointer, ROUNDS);
+                let (mut out, mut rounds) = (to.pointer, rounds);
                 let mut parameters: [*mut c_void; 2] = [(&raw mut out).cast(), (&raw mut rounds).cast()];
                 // SAFETY: the parameters are those that the kernels declare; a block writes its own element at most.
                 unsafe {
@@ -92,10 +94,10 @@ impl Ceilings {
             .map_err(failed)
         };
         let threads = (context.processors * BLOCKS) as f64 * f64::from(THREADS);
-        let chained = f64::from(ROUNDS) * CHAINS as f64;
+        let chained = f64::from(rounds) * CHAINS as f64;
         let (single, tensor) = (multiply("gr_ceiling_f32")?, multiply("gr_ceiling_bf16")?);
         Ok(Self {
-            copied: 2.0 * COPY as f64 / copy.map_err(failed)?.as_secs_f64(),
+            copied: 2.0 * bytes as f64 / copy.map_err(failed)?.as_secs_f64(),
             f32_operations: 2.0 * threads * chained / single.as_secs_f64(),
             bf16_operations: 2.0 * threads / 32.0 * chained * 16.0 * 8.0 * 16.0 / tensor.as_secs_f64(),
         })

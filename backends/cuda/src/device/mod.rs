@@ -46,12 +46,12 @@ impl Cuda {
         &self.context.name
     }
 
-    /// Measures what it can do at most: a second or two.
+    /// Measures what it can do at most: a second or two. With a `shrink` beyond 1, that it can be measured, by that much less work.
     ///
     /// # Errors
     /// It has no 2 GiB left, or the driver fails.
-    pub fn ceilings(&self) -> Result<Ceilings, Error> {
-        Ceilings::measure(&self.context, &self.nvrtc)
+    pub fn ceilings(&self, shrink: u32) -> Result<Ceilings, Error> {
+        Ceilings::measure(&self.context, &self.nvrtc, shrink)
     }
 }
 

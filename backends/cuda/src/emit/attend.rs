@@ -3,10 +3,13 @@
 //! the sum of every row along, and scales what was summed before (Milakov and Gimelshein, 2018, "Online normalizer calculation for
 //! softmax"; Dao et al., 2022, "FlashAttention"). Tiles in which nothing counts are passed over. Tiles depend on sizes alone.
 
+use std::borrow::Cow;
+
 use graver_ir::kernel::{Attend, AxisSet, Side, Store};
 use graver_ir::{DType, Dim};
 
-use super::attend_tensor::Tensor;
+use super::attend_piece::{self, Extent, Piece};
+use super::attend_tensor::{Tensor, halves};
 use super::body::Given;
 use super::contract::SIDE;
 use super::cx::{Cx, computed, stored};
@@ -16,8 +19,10 @@ use super::{Emitted, finish, nest};
 pub(super) const THREADS: i64 = SIDE * SIDE;
 /// Columns of a tile.
 pub(super) const COLUMNS: i64 = 64;
-/// Positions that are multiplied out of one piece of shared memory.
-const DEPTH: i64 = 16;
+/// Bytes of a side's row in one piece of shared memory, or half of that where there is no room.
+const DEEP: i64 = 64;
+/// Bytes of shared memory that a kernel may declare.
+const MOST_SHARED: usize = 48 << 10;
 /// Sums that a thread has at most.
 const MOST_SUMS: i64 = 64;
 /// A row of weights in shared memory: one more than a tile has, so that columns of it lie in different banks.
@@ -42,6 +47,8 @@ pub(super) struct Plan<'a> {
     /// Widths of sums.
     pub(super) widths: Vec<i64>,
     pub(super) tensor: Tensor,
+    /// Bytes of a side's row in a piece.
+    deep: i64,
     acc: &'static str,
 }
 
@@ -53,7 +60,7 @@ impl<'a> Plan<'a> {
         let sums = |rows: i64| widths.iter().map(|width| (width + SIDE - 1) / SIDE * rows / SIDE).sum::<i64>();
         let rows =
             [64, 32].into_iter().find(|rows| sums(*rows) <= MOST_SUMS / 2).or_else(|| (sums(32) <= MOST_SUMS).then_some(32))?;
-        Some(Self {
+        let mut plan = Self {
             attend,
             batch: attend.batch.iter().collect(),
             column,
@@ -61,8 +68,13 @@ impl<'a> Plan<'a> {
             rows,
             tensor: Tensor::new(attend, rows, &widths),
             widths,
+            deep: DEEP,
             acc: computed(attend.acc),
-        })
+        };
+        if plan.shared_bytes() > MOST_SHARED {
+            plan.deep /= 2;
+        }
+        Some(plan)
     }
 
     pub(super) fn size(&self, axis: usize) -> &Dim {
@@ -77,6 +89,30 @@ impl<'a> Plan<'a> {
     /// Elements of a row's sum that a thread has.
     pub(super) fn spread(&self, sum: usize) -> i64 {
         (self.widths[sum] + SIDE - 1) / SIDE
+    }
+
+    /// The types of products' sides and of what is summed in shared memory.
+    pub(super) fn types(&self) -> [DType; 2] {
+        [self.tensor.products, self.tensor.sums].map(|dtype| dtype.unwrap_or(self.attend.acc))
+    }
+
+    /// Positions of a piece that are multiplied: of `k`, or of columns.
+    pub(super) fn depth(&self, dtype: DType) -> i64 {
+        self.deep / i64::try_from(dtype.size()).expect("few bytes")
+    }
+
+    fn widest(&self) -> i64 {
+        self.widths.iter().copied().max().unwrap_or(1)
+    }
+
+    /// Bytes of weights, of what rows are scaled by, and of pieces.
+    fn shared_bytes(&self) -> usize {
+        let [products, sums] = self.types();
+        let weights = usize::try_from(self.rows * PITCH).expect("few slots") * 4;
+        let deep = self.depth(products);
+        let products = attend_piece::bytes(self.rows, deep, products) + attend_piece::bytes(COLUMNS, deep, products);
+        let sums = attend_piece::bytes(self.depth(sums), self.widest(), sums);
+        self.weights() * weights + usize::try_from(4 * self.rows).expect("few rows") + products.max(sums) + 64
     }
 
     /// Matrices of weights: with a softmax all sums are by its shares.
@@ -126,32 +162,28 @@ impl<'a> Plan<'a> {
 
     /// Shared memory: weights, and beside them pieces of both sides of a product, or of what is summed.
     fn memory(&self, cx: &mut Cx<'_>) {
-        let (acc, size) = (self.acc, self.attend.acc.size());
-        let take = |cx: &mut Cx<'_>, name: &str, slots: i64, place: Option<usize>| {
-            let bytes = usize::try_from(slots).expect("few slots") * size;
-            let place = place.unwrap_or_else(|| cx.take_shared(bytes));
-            cx.shared = cx.shared.max(place + bytes);
-            cx.line(format!("GR_LOCAL({acc}) {name} = gr_local<{acc}>(shared, {place}, {slots});"));
-            place
-        };
+        let acc = self.acc;
         for number in 0..self.weights() {
-            take(cx, &format!("weights_{number}"), self.rows * PITCH, None);
+            let slots = self.rows * PITCH;
+            let place = cx.take_shared(usize::try_from(slots).expect("few slots") * self.attend.acc.size());
+            cx.line(format!("GR_LOCAL({acc}) weights_{number} = gr_local<{acc}>(shared, {place}, {slots});"));
         }
         self.tensor_memory(cx);
         // Pieces of products and of sums are never there at once.
         let start = cx.shared.next_multiple_of(16);
-        match self.tensor.products {
-            Some(dtype) => self.tensor_pieces(cx, start, &[("rows_half", dtype, self.rows), ("columns_half", dtype, COLUMNS)]),
-            None => {
-                take(cx, "rows_piece", DEPTH * (self.rows + 1), None);
-                take(cx, "columns_piece", DEPTH * PITCH, None);
+        let pieces = |cx: &mut Cx<'_>, pieces: &[(&str, i64, i64)], dtype: DType| {
+            let mut place = start;
+            for (name, down, along) in pieces {
+                let (ty, slots) = (stored(dtype), 2 * down * attend_piece::pitch(*along, dtype));
+                cx.line(format!("GR_LOCAL({ty}) {name} = gr_local<{ty}>(shared, {place}, {slots});"));
+                place += attend_piece::bytes(*down, *along, dtype);
             }
-        }
-        let widest = self.widths.iter().copied().max().unwrap_or(1);
-        match self.tensor.sums {
-            Some(dtype) => self.tensor_pieces(cx, start, &[("sums_half", dtype, widest)]),
-            None => drop(take(cx, "sums_piece", DEPTH * (widest + 1), Some(start))),
-        }
+            cx.shared = cx.shared.max(place);
+        };
+        let [products, sums] = self.types();
+        let deep = self.depth(products);
+        pieces(cx, &[("rows_piece", self.rows, deep), ("columns_piece", COLUMNS, deep)], products);
+        pieces(cx, &[("sums_piece", self.depth(sums), self.widest())], sums);
     }
 
     /// Nothing is summed yet.
@@ -188,70 +220,82 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// Both sides of a product.
+    pub(super) fn product_pieces(&self, cx: &mut Cx<'_>, number: usize) -> [Piece<'a>; 2] {
+        let (product, [dtype, _]) = (&self.attend.products[number], self.types());
+        let depth = cx.dim(self.size(product.k));
+        let piece = |name: &'static str, side: &'a Side, (axis, count, what): (usize, i64, &str)| Piece {
+            name,
+            side: self.tensor.products.map_or(Cow::Borrowed(side), |_| Cow::Owned(halves(side))),
+            dtype,
+            down: Extent { axis, count, first: format!("{what}_first"), end: format!("{what}_count") },
+            along: Extent { axis: product.k, count: self.depth(dtype), first: "first".to_owned(), end: depth.clone() },
+        };
+        [
+            piece("rows_piece", &product.rows, (self.attend.rows, self.rows, "rows")),
+            piece("columns_piece", &product.columns, (self.column, COLUMNS, "columns")),
+        ]
+    }
+
+    /// What is summed.
+    pub(super) fn sum_piece(&self, number: usize) -> Piece<'a> {
+        let (sum, [_, dtype]) = (&self.attend.sums[number], self.types());
+        let (width, count) = (self.widths[number], self.depth(dtype));
+        let (first, end) = ("columns_first + first".to_owned(), "columns_count".to_owned());
+        Piece {
+            name: "sums_piece",
+            side: self.tensor.sums.map_or(Cow::Borrowed(&sum.side), |_| Cow::Owned(halves(&sum.side))),
+            dtype,
+            down: Extent { axis: self.column, count, first, end },
+            along: Extent { axis: sum.free, count: width, first: "0".to_owned(), end: width.to_string() },
+        }
+    }
+
+    /// The steps of a product, and of a sum over the columns of a tile that may count.
+    pub(super) fn steps(&self, cx: &mut Cx<'_>, product: Option<usize>) -> String {
+        let [products, sums] = self.types();
+        match product {
+            Some(number) => {
+                let k = self.size(self.attend.products[number].k).ceil_div(&Dim::from(self.depth(products)));
+                cx.dim(&k)
+            }
+            None => {
+                let depth = self.depth(sums);
+                format!("(gr_lesser<idx>(end - columns_first, {COLUMNS}) + {}) / {depth}", depth - 1)
+            }
+        }
+    }
+
     /// The products of a tile of rows and one of columns: `product_p[i][j]`.
     fn product(&self, cx: &mut Cx<'_>, number: usize) {
-        let product = &self.attend.products[number];
         let (acc, each, across) = (self.acc, self.each(), COLUMNS / SIDE);
-        let depth = cx.dim(self.size(product.k));
+        let (pieces, steps, [dtype, _]) = (self.product_pieces(cx, number), self.steps(cx, Some(number)), self.types());
+        let (depth, chunk) = (self.depth(dtype), attend_piece::chunk(dtype));
+        let pitch = attend_piece::pitch(depth, dtype);
         cx.line(format!("{acc} product_{number}[{each}][{across}] = {{}};"));
-        cx.open(format!("for (idx k_first = 0; k_first < {depth}; k_first += {DEPTH})"));
-        // What was read of these pieces is read by now.
-        cx.sync();
-        self.piece(cx, &product.rows, ("rows", self.attend.rows, self.rows), (product.k, &depth));
-        self.piece(cx, &product.columns, ("columns", self.column, COLUMNS), (product.k, &depth));
-        cx.sync();
-        cx.line("GR_UNROLL");
-        cx.open(format!("for (i32 k = 0; k < {DEPTH}; k++)"));
-        for (name, count, place, pitch) in [("rows", each, "row", self.rows + 1), ("columns", across, "column", PITCH)] {
-            cx.line(format!("{acc} {name}[{count}];"));
+        self.through(cx, &pieces, (&steps, depth), |cx| {
+            // Unrolled, it takes so many registers that a multiprocessor has one block instead of two.
+            cx.line("GR_ROLLED");
+            cx.open(format!("for (i32 k = 0; k < {depth}; k += {chunk})"));
+            for (name, count, place) in [("rows", each, "row"), ("columns", across, "column")] {
+                cx.line(format!("gr_pack<{acc}, {chunk}> {name}[{count}];"));
+                cx.line("GR_UNROLL");
+                let at = format!("{name}_piece_ready + (i * {SIDE} + {place}) * {pitch} + k");
+                cx.line(format!(
+                    "for (i32 i = 0; i < {count}; i++) {name}[i] = gr_read_aligned<{acc}, {chunk}>(gr_at({name}_piece, {at}, {chunk}));"
+                ));
+            }
             cx.line("GR_UNROLL");
-            cx.line(format!("for (i32 i = 0; i < {count}; i++) {name}[i] = {name}_piece[k * {pitch} + i * {SIDE} + {place}];"));
-        }
-        cx.line("GR_UNROLL");
-        cx.open(format!("for (i32 i = 0; i < {each}; i++)"));
-        cx.line("GR_UNROLL");
-        cx.line(format!(
-            "for (i32 j = 0; j < {across}; j++) product_{number}[i][j] = gr_mad(rows[i], columns[j], product_{number}[i][j]);"
-        ));
-        cx.close();
-        cx.close();
-        cx.close();
-    }
-
-    /// `DEPTH` positions of `k` of one side of a product; zeros outside.
-    fn piece(&self, cx: &mut Cx<'_>, side: &Side, (name, axis, extent): (&str, usize, i64), (k, depth): (usize, &str)) {
-        let place = format!("place % {DEPTH} * {} + place / {DEPTH}", extent + 1);
-        let condition = format!("{name}_first + own < {name}_count && k_first + k < {depth}");
-        let bound = [(axis, format!("{name}_first + own")), (k, "k_first + k".to_owned())];
-        let digits = format!("const i32 own = place / {DEPTH}, k = place % {DEPTH};");
-        self.load(cx, side, (&format!("{name}_piece"), ""), (extent * DEPTH, &digits, &place), &condition, &bound);
-    }
-
-    /// Elements of a side, one after the other by `digits` of their number, to `place`.
-    pub(super) fn load(
-        &self,
-        cx: &mut Cx<'_>,
-        side: &Side,
-        (piece, put): (&str, &str),
-        (count, digits, place): (i64, &str, &str),
-        condition: &str,
-        bound: &[(usize, String)],
-    ) {
-        let acc = self.acc;
-        cx.open(format!("for (i32 place = thread; place < {count}; place += {THREADS})"));
-        cx.line(digits);
-        cx.line(format!("{acc} element = ({acc})0;"));
-        cx.open(format!("if ({condition})"));
-        for (axis, position) in bound {
-            let at = cx.define("idx", "a", position);
-            cx.at[*axis] = Some(at);
-        }
-        let values = cx.body(&side.body, Given::Nothing);
-        cx.line(format!("element = {};", values[side.value.index()]));
-        bound.iter().for_each(|(axis, _)| cx.unbind(&[*axis]));
-        cx.close();
-        cx.line(format!("{piece}[{place}] = {put}(element);"));
-        cx.close();
+            cx.open(format!("for (i32 e = 0; e < {chunk}; e++)"));
+            cx.line("GR_UNROLL");
+            cx.open(format!("for (i32 i = 0; i < {each}; i++)"));
+            cx.line("GR_UNROLL");
+            cx.line(format!(
+                "for (i32 j = 0; j < {across}; j++) product_{number}[i][j] = gr_mad(rows[i].at[e], columns[j].at[e], product_{number}[i][j]);"
+            ));
+            (0..3).for_each(|_| cx.close());
+        });
+        cx.sync();
     }
 
     /// Products become weights, in shared memory.
@@ -340,39 +384,32 @@ impl<'a> Plan<'a> {
 
     /// A tile's weights times what is summed, added to the rows' sums.
     fn sum(&self, cx: &mut Cx<'_>, number: usize) {
-        let sum = &self.attend.sums[number];
         let (acc, each, width, spread) = (self.acc, self.each(), self.widths[number], self.spread(number));
         let weights = if self.weights() == 1 { 0 } else { number };
-        cx.open(format!("for (i32 c_first = 0; c_first < {COLUMNS} && columns_first + c_first < end; c_first += {DEPTH})"));
+        let (piece, steps, [_, dtype]) = (self.sum_piece(number), self.steps(cx, None), self.types());
+        let (depth, pitch) = (self.depth(dtype), attend_piece::pitch(width, dtype));
+        self.through(cx, &[piece], (&steps, depth), |cx| {
+            cx.line("GR_UNROLL");
+            cx.open(format!("for (i32 c = 0; c < {depth}; c++)"));
+            cx.line(format!("{acc} weight[{each}], side[{spread}];"));
+            cx.line("GR_UNROLL");
+            cx.line(format!(
+                "for (i32 i = 0; i < {each}; i++) weight[i] = weights_{weights}[(i * {SIDE} + row) * {PITCH} + first + c];"
+            ));
+            cx.line("GR_UNROLL");
+            let inside = if width % SIDE == 0 { String::new() } else { format!("f * {SIDE} + column >= {width} ? ({acc})0 : ") };
+            let at = format!("sums_piece_ready + c * {pitch} + f * {SIDE} + column");
+            cx.line(format!("for (i32 f = 0; f < {spread}; f++) side[f] = {inside}sums_piece[{at}];"));
+            cx.line("GR_UNROLL");
+            cx.open(format!("for (i32 i = 0; i < {each}; i++)"));
+            cx.line("GR_UNROLL");
+            cx.line(format!(
+                "for (i32 f = 0; f < {spread}; f++) sum_{number}[i][f] = gr_mad(weight[i], side[f], sum_{number}[i][f]);"
+            ));
+            cx.close();
+            cx.close();
+        });
         cx.sync();
-        let digits = format!("const i32 c = place / {width}, f = place % {width};");
-        let bound = [(self.column, "columns_first + c_first + c".to_owned()), (sum.free, "f".to_owned())];
-        let place = format!("c * {} + f", width + 1);
-        let condition = "columns_first + c_first + c < columns_count";
-        self.load(cx, &sum.side, ("sums_piece", ""), (DEPTH * width, &digits, &place), condition, &bound);
-        cx.sync();
-        cx.line("GR_UNROLL");
-        cx.open(format!("for (i32 c = 0; c < {DEPTH}; c++)"));
-        cx.line(format!("{acc} weight[{each}], side[{spread}];"));
-        cx.line("GR_UNROLL");
-        cx.line(format!(
-            "for (i32 i = 0; i < {each}; i++) weight[i] = weights_{weights}[(i * {SIDE} + row) * {PITCH} + c_first + c];"
-        ));
-        cx.line("GR_UNROLL");
-        let inside = if width % SIDE == 0 { String::new() } else { format!("f * {SIDE} + column >= {width} ? ({acc})0 : ") };
-        cx.line(format!(
-            "for (i32 f = 0; f < {spread}; f++) side[f] = {inside}sums_piece[c * {} + f * {SIDE} + column];",
-            width + 1
-        ));
-        cx.line("GR_UNROLL");
-        cx.open(format!("for (i32 i = 0; i < {each}; i++)"));
-        cx.line("GR_UNROLL");
-        cx.line(format!(
-            "for (i32 f = 0; f < {spread}; f++) sum_{number}[i][f] = gr_mad(weight[i], side[f], sum_{number}[i][f]);"
-        ));
-        cx.close();
-        cx.close();
-        cx.close();
     }
 
     /// The results of a tile of rows.

@@ -6,15 +6,11 @@ use graver_ir::DType;
 use graver_ir::kernel::{Attend, Side};
 
 use super::attend::{COLUMNS, PITCH, Plan, THREADS};
+use super::attend_piece::pitch;
 use super::body::constant;
 use super::contract::SIDE;
 use super::cx::{Cx, stored};
 use super::tensor::Widened;
-
-/// Positions of `k`, or columns of weights, in a piece.
-const DEPTH: i64 = 32;
-/// A row of a piece in shared memory: eight more than it holds, so that a warp's rows lie in different banks.
-const PIECE: i64 = DEPTH + 8;
 
 /// What tensor instructions do.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,7 +22,7 @@ pub(super) struct Tensor {
 }
 
 /// The side without its constant factor.
-fn halves(side: &Side) -> Side {
+pub(super) fn halves(side: &Side) -> Side {
     let widened = Widened::of(side).expect("only such sides are multiplied here");
     Side { value: widened.value, ..side.clone() }
 }
@@ -82,45 +78,28 @@ impl Plan<'_> {
         }
     }
 
-    /// Shared memory from a place on for pieces of so many rows.
-    pub(super) fn tensor_pieces(&self, cx: &mut Cx<'_>, start: usize, pieces: &[(&str, DType, i64)]) {
-        let mut place = start;
-        for (name, dtype, rows) in pieces {
-            let (ty, slots) = (stored(*dtype), rows * PIECE);
-            cx.line(format!("GR_LOCAL({ty}) {name} = gr_local<{ty}>(shared, {place}, {slots});"));
-            place += usize::try_from(slots).expect("few slots") * dtype.size();
-        }
-        cx.shared = cx.shared.max(place);
-    }
-
     /// As `product`: the fragments of `sum over k`, then `product_p[i][j]` by way of the weights' memory.
     pub(super) fn tensor_product(&self, cx: &mut Cx<'_>, number: usize, dtype: DType) {
         let product = &self.attend.products[number];
         let (each, columns, fragments) = (self.each(), COLUMNS / SIDE, COLUMNS / 8 / across(self.rows));
-        let (depth, put) = (cx.dim(self.size(product.k)), format!("gr_put<{}>", stored(dtype)));
+        let (pieces, steps, depth) = (self.product_pieces(cx, number), self.steps(cx, Some(number)), self.depth(dtype));
+        let pitch = pitch(depth, dtype);
         cx.line(format!("float part_{number}[{fragments}][4] = {{}};"));
-        cx.open(format!("for (idx k_first = 0; k_first < {depth}; k_first += {DEPTH})"));
-        // What was read of these pieces is read by now.
-        cx.sync();
-        let sides = [("rows", &product.rows, self.attend.rows, self.rows), ("columns", &product.columns, self.column, COLUMNS)];
-        for (name, side, axis, extent) in sides {
-            let place = format!("own * {PIECE} + k");
-            let condition = format!("{name}_first + own < {name}_count && k_first + k < {depth}");
-            let bound = [(axis, format!("{name}_first + own")), (product.k, "k_first + k".to_owned())];
-            let digits = format!("const i32 own = place / {DEPTH}, k = place % {DEPTH};");
-            self.load(cx, &halves(side), (&format!("{name}_half"), &put), (extent * DEPTH, &digits, &place), &condition, &bound);
-        }
-        cx.sync();
-        cx.line("GR_UNROLL");
-        cx.open(format!("for (i32 k = 0; k < {DEPTH}; k += 16)"));
-        cx.line("u32 a[4];");
-        cx.line("GR_UNROLL");
-        cx.line(format!(
-            "for (i32 r = 0; r < 4; r++) a[r] = gr_pair_of(&rows_half[(warp_row + group + r % 2 * 8) * {PIECE} + k + pair + r / 2 * 8]);"
-        ));
-        self.multiply(cx, "columns_half", "k", (fragments, dtype), &[("a", &format!("part_{number}"))]);
-        cx.close();
-        cx.close();
+        self.through(cx, &pieces, (&steps, depth), |cx| {
+            cx.line("GR_UNROLL");
+            cx.open(format!("for (i32 k = 0; k < {depth}; k += 16)"));
+            cx.line("u32 a[4];");
+            cx.line("GR_UNROLL");
+            cx.line(format!(
+                "for (i32 r = 0; r < 4; r++) a[r] = gr_pair_of(&rows_piece[rows_piece_ready + (warp_row + group + r % 2 * 8) * {pitch} + k + pair + r / 2 * 8]);"
+            ));
+            let own = format!("warp_across * {} + j * 8 + group", 8 * fragments);
+            let b = format!(
+                "GR_UNROLL\nfor (i32 r = 0; r < 2; r++) b[r] = gr_pair_of(&columns_piece[columns_piece_ready + ({own}) * {pitch} + k + pair + r * 8]);"
+            );
+            multiply(cx, &b, (fragments, dtype), &[("a", &format!("part_{number}"))]);
+            cx.close();
+        });
         // What was read of the weights is read by now, unless there was no piece.
         if self.size(product.k).as_const().is_none_or(|size| size == 0) {
             cx.sync();
@@ -133,20 +112,6 @@ impl Plan<'_> {
             "for (i32 i = 0; i < {each}; i++) for (i32 j = 0; j < {columns}; j++) product_{number}[i][j] = {}weights_0[(i * {SIDE} + row) * {PITCH} + j * {SIDE} + column];",
             factor(&[&product.rows, &product.columns])
         ));
-    }
-
-    /// Multiplies left fragments by those of a piece at an offset, added to fragments of the result.
-    fn multiply(&self, cx: &mut Cx<'_>, piece: &str, at: &str, (fragments, dtype): (i64, DType), pairs: &[(&str, &str)]) {
-        let own = 8 * fragments;
-        cx.line("GR_UNROLL");
-        cx.open(format!("for (i32 j = 0; j < {fragments}; j++)"));
-        cx.line("u32 b[2];");
-        cx.line("GR_UNROLL");
-        cx.line(format!(
-            "for (i32 r = 0; r < 2; r++) b[r] = gr_pair_of(&{piece}[(warp_across * {own} + j * 8 + group) * {PIECE} + {at} + pair + r * 8]);"
-        ));
-        pairs.iter().for_each(|(a, to)| cx.line(format!("gr_mma_{}({to}[j], {a}, b);", dtype.name())));
-        cx.close();
     }
 
     /// Fragments to the weights' memory, those of columns from `first` on that it has room for.
@@ -172,8 +137,7 @@ impl Plan<'_> {
 
     /// As `sum`, in fragments; with a softmax, what was summed before is scaled first.
     pub(super) fn tensor_sum(&self, cx: &mut Cx<'_>, number: usize, dtype: DType) {
-        let sum = &self.attend.sums[number];
-        let (width, fragments, ty) = (self.widths[number], self.fragments(number), stored(dtype));
+        let (fragments, ty) = (self.fragments(number), stored(dtype));
         let weights = if self.weights() == 1 { 0 } else { number };
         if self.attend.softmax.is_some() {
             cx.sync();
@@ -182,33 +146,23 @@ impl Plan<'_> {
                 "for (i32 j = 0; j < {fragments}; j++) for (i32 e = 0; e < 4; e++) part_sum_{number}[j][e] = gr_mul(part_sum_{number}[j][e], factors[warp_row + group + e / 2 * 8]);"
             ));
         }
-        cx.open(format!("for (i32 c_first = 0; c_first < {COLUMNS} && columns_first + c_first < end; c_first += {DEPTH})"));
+        let (piece, steps, depth) = (self.sum_piece(number), self.steps(cx, None), self.depth(dtype));
+        let pitch = pitch(self.widths[number], dtype);
+        self.through(cx, &[piece], (&steps, depth), |cx| {
+            cx.line("GR_UNROLL");
+            cx.open(format!("for (i32 c = 0; c < {depth}; c += 16)"));
+            cx.line("u32 high[4], low[4];");
+            cx.line("GR_UNROLL");
+            cx.open("for (i32 r = 0; r < 4; r++)");
+            cx.line(format!("const i32 at = (warp_row + group + r % 2 * 8) * {PITCH} + first + c + pair + r / 2 * 8;"));
+            cx.line(format!("gr_split<{ty}>(weights_{weights}[at], weights_{weights}[at + 1], &high[r], &low[r]);"));
+            cx.close();
+            let (part, own) = (format!("part_sum_{number}"), format!("warp_across * {} + j * 8", 8 * fragments));
+            let b = format!("gr_read_turned(b, gr_at(sums_piece, sums_piece_ready + (c + thread % 16) * {pitch} + {own}, 8));");
+            multiply(cx, &b, (fragments, dtype), &[("high", &part), ("low", &part)]);
+            cx.close();
+        });
         cx.sync();
-        let digits = format!("const i32 c = place / {width}, f = place % {width};");
-        let bound = [(self.column, "columns_first + c_first + c".to_owned()), (sum.free, "f".to_owned())];
-        let condition = "columns_first + c_first + c < columns_count";
-        let place = format!("f * {PIECE} + c");
-        self.load(
-            cx,
-            &halves(&sum.side),
-            ("sums_half", &format!("gr_put<{ty}>")),
-            (DEPTH * width, &digits, &place),
-            condition,
-            &bound,
-        );
-        cx.sync();
-        cx.line("GR_UNROLL");
-        cx.open(format!("for (i32 c = 0; c < {DEPTH}; c += 16)"));
-        cx.line("u32 high[4], low[4];");
-        cx.line("GR_UNROLL");
-        cx.open("for (i32 r = 0; r < 4; r++)");
-        cx.line(format!("const i32 at = (warp_row + group + r % 2 * 8) * {PITCH} + c_first + c + pair + r / 2 * 8;"));
-        cx.line(format!("gr_split<{ty}>(weights_{weights}[at], weights_{weights}[at + 1], &high[r], &low[r]);"));
-        cx.close();
-        let part = format!("part_sum_{number}");
-        self.multiply(cx, "sums_half", "c", (fragments, dtype), &[("high", &part), ("low", &part)]);
-        cx.close();
-        cx.close();
     }
 
     /// The sums as threads share rows otherwise: `sum_s[i][f]`.
@@ -230,4 +184,14 @@ impl Plan<'_> {
             }
         }
     }
+}
+
+/// Multiplies left fragments by those that a text reads, added to fragments of the result.
+fn multiply(cx: &mut Cx<'_>, read: &str, (fragments, dtype): (i64, DType), pairs: &[(&str, &str)]) {
+    cx.line("GR_UNROLL");
+    cx.open(format!("for (i32 j = 0; j < {fragments}; j++)"));
+    cx.line("u32 b[2];");
+    read.lines().for_each(|line| cx.line(line));
+    pairs.iter().for_each(|(a, to)| cx.line(format!("gr_mma_{}({to}[j], {a}, b);", dtype.name())));
+    cx.close();
 }

@@ -3,6 +3,7 @@
 //! Results do not depend on the number of blocks, nor on the order in which threads run.
 
 mod attend;
+mod attend_piece;
 mod attend_tensor;
 mod body;
 mod contract;

@@ -147,10 +147,24 @@ impl<'a> Rows<'a> {
         if self.width == 1 { ty.to_owned() } else { format!("gr_pack<{ty}, {}>", self.width) }
     }
 
-    /// A group from some place on.
-    fn read(&self, cx: &Cx<'_>, access: &Access, from: &str, offset: &str) -> String {
+    /// A group of an argument from some place on.
+    fn read(&self, cx: &Cx<'_>, access: &Access, offset: &str) -> String {
+        let (ty, from, width) = (stored(cx.arg(access.arg).dtype), access.arg, self.width);
+        if width == 1 {
+            format!("p{from}[{offset}]")
+        } else {
+            format!("gr_read<{ty}, {width}>(gr_at(p{from}, {offset}, {width}))")
+        }
+    }
+
+    /// One that is kept in shared memory.
+    fn recall(&self, cx: &Cx<'_>, access: &Access, more: &str, place: &str) -> String {
         let (ty, width) = (stored(cx.arg(access.arg).dtype), self.width);
-        if width == 1 { format!("{from}[{offset}]") } else { format!("gr_read<{ty}, {width}>(gr_at({from}, {offset}, {width}))") }
+        if width == 1 {
+            format!("{more}[{place}]")
+        } else {
+            format!("gr_read_aligned<{ty}, {width}>(gr_at({more}, {place}, {width}))")
+        }
     }
 
     /// The points that a member has in the turns whose elements are in registers.
@@ -179,7 +193,7 @@ impl<'a> Rows<'a> {
             let element = format!("{}[{turn}]", kept.array);
             if kept.first == number {
                 let offset = cx.offset(kept.access.arg, &kept.access.index, &[]);
-                let read = self.read(cx, kept.access, &format!("p{}", kept.access.arg), &offset);
+                let read = self.read(cx, kept.access, &offset);
                 cx.line(format!("{element} = {read};"));
             }
             known.elements.push((id, self.element(&element)));
@@ -205,18 +219,20 @@ impl<'a> Rows<'a> {
         for (id, kept) in self.kept_of(number) {
             let Some(more) = &kept.more else { continue };
             let offset = cx.offset(kept.access.arg, &kept.access.index, &[]);
-            let read = self.read(cx, kept.access, &format!("p{}", kept.access.arg), &offset);
+            let read = self.read(cx, kept.access, &offset);
             let slot = format!("((i32)({group} / {}) - {}) * {} + thread", plan.members(), self.turns, plan.threads());
             let slot = cx.define("i32", "slot", slot);
             let place = if self.width == 1 { slot.clone() } else { format!("{slot} * {}", self.width) };
             let name = cx.fresh("v");
-            let (ty, kept_there) = (self.group_of(cx, kept.access), self.read(cx, kept.access, more, &place));
+            let (ty, kept_there) = (self.group_of(cx, kept.access), self.recall(cx, kept.access, more, &place));
             if kept.first == number {
                 cx.line(format!("const {ty} {name} = {read};"));
                 let (element, width) = (stored(cx.arg(kept.access.arg).dtype), self.width);
                 cx.line(match width {
                     1 => format!("if ({slot} < held) {more}[{place}] = {name};"),
-                    _ => format!("if ({slot} < held) gr_write<{element}, {width}>(gr_at({more}, {place}, {width}), {name});"),
+                    _ => format!(
+                        "if ({slot} < held) gr_write_aligned<{element}, {width}>(gr_at({more}, {place}, {width}), {name});"
+                    ),
                 });
             } else {
                 cx.line(format!("{ty} {name};"));
@@ -305,7 +321,7 @@ fn goes_through(plan: &Plan, axes: &[usize], stage: &Stage) -> bool {
 fn width(cx: &Cx<'_>, nest: &Nest, plan: &Plan, axes: &[usize]) -> i64 {
     let (Sharing::Rows { members }, Some(&lane)) = (plan.sharing, axes.last()) else { return 1 };
     let stages = || nest.stages.iter().filter(|stage| goes_through(plan, axes, stage));
-    let loads = stages().flat_map(vector::loads).map(|(_, arg, index)| (arg, index));
+    let loads = stages().flat_map(|stage| vector::loads(&stage.body)).map(|(_, arg, index)| (arg, index));
     let stores = stages().flat_map(|stage| &stage.stores).map(|store| (store.arg, store.index.as_slice()));
     let is_contiguous = |(arg, index): &(usize, &[Index])| {
         known_offset(cx, *arg, index).and_then(|offset| offset.along(lane)).is_some_and(|(slope, _)| slope.is(1))

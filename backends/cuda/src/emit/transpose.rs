@@ -98,7 +98,7 @@ fn turned<'a>(cx: &Cx<'_>, nest: &Nest, stage: &'a Stage, lane: usize) -> Option
     let long = |axis: usize| nest.axes[axis].as_const().is_none_or(|size| size >= LEAST);
     let slope = |(_, arg, index): &Load<'a>, axis: usize| known_offset(cx, *arg, index)?.along(axis).map(|(slope, _)| slope);
     let is_far = |load: &Load<'a>| slope(load, lane).is_some_and(|slope| !slope.is(0) && !slope.is(1));
-    let all: Vec<Load<'a>> = loads(stage).into_iter().filter(is_far).collect();
+    let all: Vec<Load<'a>> = loads(&stage.body).into_iter().filter(is_far).collect();
     let along = |axis: usize| -> Vec<Load<'a>> {
         all.iter().filter(|load| slope(load, axis).is_some_and(|slope| slope.is(1))).take(MOST).copied().collect()
     };

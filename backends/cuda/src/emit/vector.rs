@@ -2,7 +2,7 @@
 //! whole such groups, or what is written has no rows: its elements are numbered through, whatever the sizes, and the last group is short.
 
 use graver_ir::Dim;
-use graver_ir::kernel::{Bounds, Index, Nest, Stage, Store, ValueId};
+use graver_ir::kernel::{Body, Bounds, Index, Nest, Stage, Store, ValueId};
 
 use super::THREADS;
 use super::body::{Given, Loaded};
@@ -47,7 +47,7 @@ pub(super) fn emit_flat(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) -> Option<Dim
     let row_major = number(nest, &axes);
     let is_flat =
         |cx: &Cx<'_>, arg: usize, index: &[Index]| known_offset(cx, arg, index).is_some_and(|offset| offset == row_major);
-    let flat: Vec<Load<'_>> = loads(stage).into_iter().filter(|(_, arg, index)| is_flat(cx, *arg, index)).collect();
+    let flat: Vec<Load<'_>> = loads(&stage.body).into_iter().filter(|(_, arg, index)| is_flat(cx, *arg, index)).collect();
     let args = flat.iter().map(|(_, arg, _)| *arg).chain(stage.stores.iter().map(|store| store.arg));
     let width = i64::try_from(16 / args.map(|arg| cx.arg(arg).dtype.size()).max()?).expect("at most 16");
     if width == 1 || !stage.stores.iter().all(|store| is_flat(cx, store.arg, &store.index)) {
@@ -97,17 +97,7 @@ pub(super) fn points(
     guard: &str,
     visit: impl FnOnce(&mut Cx<'_>, &Loaded) -> Vec<String>,
 ) {
-    for (id, arg, index) in loads(stage) {
-        if loaded.elements.iter().all(|(known, _)| *known != id) && is_aligned(cx, arg, index, lane, width) {
-            let (ty, offset) = (stored(cx.arg(arg).dtype), cx.offset(arg, index, &[]));
-            let vector = cx.define(
-                &format!("gr_pack<{ty}, {width}>"),
-                "v",
-                format!("gr_read<{ty}, {width}>(gr_at(p{arg}, {offset}, {width}))"),
-            );
-            loaded.elements.push((id, format!("{vector}.at[j]")));
-        }
-    }
+    read(cx, &stage.body, (lane, width), &mut loaded);
     if !guard.is_empty() {
         cx.open(format!("if ({guard})"));
     }
@@ -140,6 +130,21 @@ pub(super) fn points(
     }
 }
 
+/// Reads `width` neighbours along an axis at once, which begin where it is bound to, for every load of which that is one.
+pub(super) fn read(cx: &mut Cx<'_>, body: &Body, (lane, width): (usize, i64), loaded: &mut Loaded) {
+    for (id, arg, index) in loads(body) {
+        if loaded.elements.iter().all(|(known, _)| *known != id) && is_aligned(cx, arg, index, lane, width) {
+            let (ty, offset) = (stored(cx.arg(arg).dtype), cx.offset(arg, index, &[]));
+            let vector = cx.define(
+                &format!("gr_pack<{ty}, {width}>"),
+                "v",
+                format!("gr_read<{ty}, {width}>(gr_at(p{arg}, {offset}, {width}))"),
+            );
+            loaded.elements.push((id, format!("{vector}.at[j]")));
+        }
+    }
+}
+
 fn open_out(cx: &mut Cx<'_>, store: &Store, width: i64) -> String {
     let out = cx.fresh("out");
     cx.line(format!("gr_pack<{}, {width}> {out};", stored(cx.arg(store.arg).dtype)));
@@ -150,14 +155,14 @@ fn open_out(cx: &mut Cx<'_>, store: &Store, width: i64) -> String {
 pub(super) type Load<'a> = (ValueId, usize, &'a [Index]);
 
 /// Loads that are proved inside.
-pub(super) fn loads(stage: &Stage) -> Vec<Load<'_>> {
-    let proven = stage.body.loads().filter(|(_, access)| access.bounds == Bounds::Proven);
+pub(super) fn loads(body: &Body) -> Vec<Load<'_>> {
+    let proven = body.loads().filter(|(_, access)| access.bounds == Bounds::Proven);
     proven.map(|(id, access)| (id, access.arg, access.index.as_slice())).collect()
 }
 
 /// Neighbours that one thread computes: as many of the widest element as 16 bytes hold, if every store can be made at once.
 fn width(cx: &Cx<'_>, nest: &Nest, stage: &Stage, lane: usize) -> Option<i64> {
-    let args = loads(stage).into_iter().map(|(_, arg, _)| arg).chain(stage.stores.iter().map(|store| store.arg));
+    let args = loads(&stage.body).into_iter().map(|(_, arg, _)| arg).chain(stage.stores.iter().map(|store| store.arg));
     let widest = args.map(|arg| cx.arg(arg).dtype.size()).max()?;
     let width = i64::try_from(16 / widest).expect("at most 16");
     let fits = nest.axes[lane].known_multiple() % width == 0 && width > 1;

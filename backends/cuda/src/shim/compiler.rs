@@ -209,11 +209,12 @@ impl Compiler {
         Ok(())
     }
 
-    /// Compiles a kernel into a program that runs it once over zeros, a block's threads being threads of the system, under the
-    /// thread sanitizer; gives the program.
+    /// Compiles kernels into a program that runs each once over zeros, a block's threads being threads of the system, under the thread
+    /// sanitizer; gives the program.
     #[cfg(test)]
-    pub(super) fn racing(&self, kernel: &Emitted, elements: &[usize]) -> Result<PathBuf, Error> {
-        let text = shim_prelude() + &kernel.text + &entry(kernel) + &racing_main(kernel, elements);
+    pub(super) fn racing(&self, kernels: &[Racing<'_>]) -> Result<PathBuf, Error> {
+        let texts = kernels.iter().map(|racing| racing.kernel.text.clone() + &entry(racing.kernel));
+        let text = shim_prelude() + &texts.collect::<String>() + &racing_main(kernels);
         let base = self.folder.join(format!("race_{:016x}", hash(&text)));
         let (source, program) = (base.with_extension("cpp"), base);
         if !program.exists() {
@@ -304,24 +305,39 @@ fn entry(kernel: &Emitted) -> String {
 #[cfg(test)]
 const RACING_SHARED: usize = 64 << 10;
 
-/// Runs a kernel over zeros, of 8 bytes an element, in as many blocks as there is work for on a small machine.
+/// A kernel that is to be watched.
 #[cfg(test)]
-fn racing_main(kernel: &Emitted, elements: &[usize]) -> String {
+pub(super) struct Racing<'a> {
+    pub(super) kernel: &'a Emitted,
+    /// Of each argument.
+    pub(super) elements: Vec<usize>,
+    /// Of its symbols.
+    pub(super) sizes: Vec<i64>,
+}
+
+/// Runs kernels over zeros, of 8 bytes an element, in as many blocks as there is work for on a small machine.
+#[cfg(test)]
+fn racing_main(kernels: &[Racing<'_>]) -> String {
     use std::fmt::Write;
-    let mut main = "int main() {\n    std::vector<void*> pointers;\n    std::vector<i64> lengths;\n".to_owned();
-    for count in elements.iter().copied().chain([1 << 16]) {
-        writeln!(main, "    pointers.push_back(calloc({count}, 8));\n    lengths.push_back({count} * 8);").expect("a string");
-    }
-    main += "    u64 status = ~0ull, read = 0;\n    char message[256] = {};\n";
-    for (number, phase) in kernel.phases.iter().enumerate() {
-        let (name, threads) = (&kernel.name, phase.threads);
-        let dynamic = phase.granted(super::MOST_SHARED).min(RACING_SHARED);
-        write!(
-            main,
-            "    gr_launch launch{number} = {{pointers.data(), lengths.data(), nullptr, &status, 2, {threads}, 0, 1, 0, {dynamic}, &read, message}};\n    \
-             run_{name}(&launch{number}, {number});\n"
-        )
-        .expect("a string");
+    let mut main = "int main() {\n    u64 status = ~0ull, read = 0;\n    char message[256] = {};\n".to_owned();
+    for Racing { kernel, elements, sizes } in kernels {
+        main += "    {\n    std::vector<void*> pointers;\n    std::vector<i64> lengths;\n";
+        let sizes: String = sizes.iter().map(|size| format!("{size}, ")).collect();
+        writeln!(main, "    const i64 sizes[] = {{{sizes}0}};").expect("a string");
+        for count in elements.iter().copied().chain([1 << 16]) {
+            writeln!(main, "    pointers.push_back(calloc({count}, 8));\n    lengths.push_back({count} * 8);").expect("a string");
+        }
+        for (number, phase) in kernel.phases.iter().enumerate() {
+            let (name, threads) = (&kernel.name, phase.threads);
+            let dynamic = phase.granted(super::MOST_SHARED).min(RACING_SHARED);
+            write!(
+                main,
+                "    gr_launch launch{number} = {{pointers.data(), lengths.data(), sizes, &status, 2, {threads}, 0, 1, 0, {dynamic}, &read, message}};\n    \
+                 run_{name}(&launch{number}, {number});\n"
+            )
+            .expect("a string");
+        }
+        main += "    }\n";
     }
     main += "    fputs(message, stderr);\n    return message[0] ? 1 : 0;\n}\n";
     main

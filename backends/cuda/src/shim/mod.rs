@@ -6,6 +6,8 @@ mod compiler;
 mod faults;
 mod memory;
 #[cfg(test)]
+mod races;
+#[cfg(test)]
 mod rows;
 #[cfg(test)]
 mod tests;

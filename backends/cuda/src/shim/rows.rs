@@ -113,7 +113,12 @@ fn a_fault_in_what_is_kept_is_seen() {
     // What another thread keeps, what nobody kept, and a place outside.
     let others = run(&planted(&kernel, "* 256 + thread;", "* 256 + (thread ^ 1);", false));
     assert!(others != Ok(expected.clone()));
-    let poison = run(&planted(&kernel, "gr_write<i32, 4>(gr_at(more", "if (thread != 3) gr_write<i32, 4>(gr_at(more", false));
+    let poison = run(&planted(
+        &kernel,
+        "gr_write_aligned<i32, 4>(gr_at(more",
+        "if (thread != 3) gr_write_aligned<i32, 4>(gr_at(more",
+        false,
+    ));
     assert!(poison != Ok(expected));
     let message = run(&planted(&kernel, "* 256 + thread;", "* 256 + thread - 4096;", true)).map(drop).expect_err("it is outside");
     assert!(message.contains("elements from -16384 on of "), "{message}");

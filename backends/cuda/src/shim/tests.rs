@@ -5,7 +5,7 @@ use std::path::Path;
 use graver_ir::kernel::{Mode, text};
 use graver_ir::{DType, Dim, Sizes};
 
-use super::compiler::{Compiler, Order, Run, Told};
+use super::compiler::{Compiler, Order, Racing, Run, Told};
 use crate::emit::{Emitted, Phase, emit, hash};
 
 pub(super) fn compiler() -> Compiler {
@@ -296,9 +296,30 @@ fn tensor_instructions_multiply_fragments_as_ptx_lays_them_out() {
     assert_eq!(got, Ok(expected));
 }
 
+#[test]
+fn fragments_are_turned_as_ptx_has_it() {
+    // 16 rows of eight halves: a lane gets the elements of two rows above each other, twice.
+    let body = "    GR_SHARED(shared, 256);\n    GR_LOCAL(gr_f16) rows = gr_local<gr_f16>(shared, 0, 128);\n    const i32 lane = gr_thread();\n    \
+                for (i32 i = lane; i < 128; i += 32) rows[i] = gr_f16{(u16)(p0[i / 2] >> i % 2 * 16)};\n    gr_sync();\n    u32 b[2];\n    \
+                gr_read_turned(b, gr_at(rows, lane % 16 * 8, 8));\n    for (i32 r = 0; r < 2; r++) p1[lane * 2 + r] = b[r];\n";
+    let words: Vec<u32> = (0..64).map(|word| (word * 2) | (word * 2 + 1) << 16).collect();
+    let element = |row: u32, column: u32| row * 8 + column;
+    let pair = |lane: u32, r: u32| {
+        let row = r * 8 + lane % 4 * 2;
+        element(row, lane / 4) | element(row + 1, lane / 4) << 16
+    };
+    let expected: Vec<u32> = (0..32).flat_map(|lane| [pair(lane, 0), pair(lane, 1)]).collect();
+    assert_eq!(run(&compiler(), &by_hand("turned", 32, body), &[words], 64, Order::Ascending), Ok(expected));
+}
+
 /// What the thread sanitizer says of a kernel over zeros, if anything.
 pub(super) fn races(kernel: &Emitted, elements: &[usize]) -> Option<String> {
-    let program = compiler().racing(kernel, elements).expect("it compiles");
+    races_of(&[Racing { kernel, elements: elements.to_vec(), sizes: Vec::new() }])
+}
+
+/// The same of several kernels, one after the other.
+pub(super) fn races_of(kernels: &[Racing<'_>]) -> Option<String> {
+    let program = compiler().racing(kernels).expect("it compiles");
     // The sanitizer needs addresses that are not random where the kernel randomises many bits.
     let fixed = std::process::Command::new("setarch").arg("-R").arg(&program).output();
     let directly = || std::process::Command::new(&program).output().expect("it was just compiled");

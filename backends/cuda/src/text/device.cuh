@@ -20,6 +20,7 @@ typedef unsigned char u8;
 #define GR_OUT(T) T* __restrict__
 #define GR_STATUS u64*
 #define GR_UNROLL _Pragma("unroll")
+#define GR_ROLLED _Pragma("unroll 1")
 
 GR_DEVICE i32 gr_thread() { return (i32)threadIdx.x; }
 GR_DEVICE i64 gr_block() { return (i64)blockIdx.x; }
@@ -86,6 +87,14 @@ GR_DEVICE void gr_copy_commit() { asm volatile("cp.async.commit_group;" ::: "mem
 // Until at most `pending` of this thread's groups are under way.
 template <int pending>
 GR_DEVICE void gr_copy_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory"); }
+
+// Fragments of b from 16 rows of eight neighbours in shared memory, of which the first 16 lanes name one each: turned, as `gr_mma` takes
+// them.
+template <class T>
+GR_DEVICE void gr_read_turned(u32* b, const T* row) {
+    u32 shared = (u32)__cvta_generic_to_shared(row);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];" : "=r"(b[0]), "=r"(b[1]) : "r"(shared) : "memory");
+}
 
 // d += a b over 16 x 8 x 16 by a warp; fragments as PTX lays them out.
 GR_DEVICE void gr_mma_bf16(float* d, const u32* a, const u32* b) {

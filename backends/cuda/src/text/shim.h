@@ -29,6 +29,7 @@ typedef unsigned char u8;
 #define GR_OUT(T) gr_pointer<T>
 #define GR_STATUS u64*
 #define GR_UNROLL
+#define GR_ROLLED
 
 // What a launch is given, by the Rust side.
 struct gr_launch {
@@ -433,6 +434,22 @@ GR_DEVICE void gr_copy_wait() {
 }
 
 // ---- tensor instructions
+
+// Fragments of b from 16 rows of eight neighbours: a lane gets of the rows 2 (lane % 4) and the next, and of eight rows further, the
+// element lane / 4.
+template <class T>
+GR_DEVICE void gr_read_turned(u32* b, const T* row) {
+    gr_machine& here = gr_here();
+    if (gr_address(row) % 16) gr_report("rows of fragments at %lld mod 16", gr_address(row) % 16, 0);
+    const u64 own = gr_address(row);
+    gr_publish(&own, 1);
+    const i32 lane = here.thread % 32, warp = here.thread - lane, group = lane / 4, pair = lane % 4 * 2;
+    for (i32 r = 0; r < 2; r++) {
+        b[r] = 0;
+        for (i32 half = 0; half < 2; half++) b[r] |= (u32)((const u16*)here.published[warp + r * 8 + pair + half][0])[group] << 16 * half;
+    }
+    gr_warp_sync();
+}
 
 // d += a b over 16 x 8 x 16 by a warp; fragments as PTX lays them out.
 template <class ToFloat>

@@ -115,36 +115,46 @@ struct gr_pack {
     };
 };
 
+// Of shared memory, where it is known that they are.
 template <class T, i32 count>
-GR_DEVICE gr_pack<T, count> gr_read(const T* from) {
+GR_DEVICE gr_pack<T, count> gr_read_aligned(const T* from) {
     const i32 bytes = count * (i32)sizeof(T);
     gr_pack<T, count> pack;
-    if (bytes == 16 && gr_address(from) % 16 == 0) {
-        pack.quad = gr_read16(from);
-    } else if (bytes == 8 && gr_address(from) % 8 == 0) {
-        pack.pair = *(const u64*)from;
-    } else if (bytes == 4 && gr_address(from) % 4 == 0) {
-        pack.word = *(const u32*)from;
-    } else {
-        GR_UNROLL
-        for (i32 i = 0; i < count; i++) pack.at[i] = from[i];
-    }
+    if (bytes == 16) pack.quad = gr_read16(from);
+    else if (bytes == 8) pack.pair = *(const u64*)from;
+    else pack.word = *(const u32*)from;
+    return pack;
+}
+
+template <class T, i32 count>
+GR_DEVICE void gr_write_aligned(T* to, gr_pack<T, count> pack) {
+    const i32 bytes = count * (i32)sizeof(T);
+    if (bytes == 16) gr_write16(to, pack.quad);
+    else if (bytes == 8) *(u64*)to = pack.pair;
+    else *(u32*)to = pack.word;
+}
+
+// Whether that is so of an argument's, which may begin anywhere.
+template <class T, i32 count>
+GR_DEVICE bool gr_is_aligned(const T* at) {
+    const i32 bytes = count * (i32)sizeof(T);
+    return (bytes == 16 || bytes == 8 || bytes == 4) && gr_address(at) % bytes == 0;
+}
+
+template <class T, i32 count>
+GR_DEVICE gr_pack<T, count> gr_read(const T* from) {
+    if (gr_is_aligned<T, count>(from)) return gr_read_aligned<T, count>(from);
+    gr_pack<T, count> pack;
+    GR_UNROLL
+    for (i32 i = 0; i < count; i++) pack.at[i] = from[i];
     return pack;
 }
 
 template <class T, i32 count>
 GR_DEVICE void gr_write(T* to, gr_pack<T, count> pack) {
-    const i32 bytes = count * (i32)sizeof(T);
-    if (bytes == 16 && gr_address(to) % 16 == 0) {
-        gr_write16(to, pack.quad);
-    } else if (bytes == 8 && gr_address(to) % 8 == 0) {
-        *(u64*)to = pack.pair;
-    } else if (bytes == 4 && gr_address(to) % 4 == 0) {
-        *(u32*)to = pack.word;
-    } else {
-        GR_UNROLL
-        for (i32 i = 0; i < count; i++) to[i] = pack.at[i];
-    }
+    if (gr_is_aligned<T, count>(to)) return gr_write_aligned<T, count>(to, pack);
+    GR_UNROLL
+    for (i32 i = 0; i < count; i++) to[i] = pack.at[i];
 }
 
 // The first of them alone, where there are no more.

@@ -30,11 +30,11 @@ struct Args {
     #[arg(long)]
     seed: Option<u64>,
     /// Write a page with the table there.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", overrides_with = "write")]
     write: Option<PathBuf>,
     /// Divide every size by so many, to see that all of it goes through where there is no time to measure.
     #[arg(long, default_value_t = 1)]
-    shrink: usize,
+    shrink: u32,
     /// The day that the page tells.
     #[arg(long, default_value = "an untold day")]
     date: String,
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<ExitCode, Error> {
     let cuda = Cuda::new(args.gpu)?;
-    let (name, ceilings) = (cuda.name().to_owned(), cuda.ceilings()?);
+    let (name, ceilings) = (cuda.name().to_owned(), cuda.ceilings(args.shrink)?);
     let device = Device::new(Arc::new(cuda));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let seed = args.seed.unwrap_or(now);
@@ -72,8 +72,8 @@ fn run(args: &Args) -> Result<ExitCode, Error> {
 }
 
 /// A row of the table, and whether the results are right.
-fn one(case: &Case, shrink: usize, device: &Device, random: &mut Random, ceilings: Ceilings) -> Result<(String, bool), Error> {
-    let sizes: Vec<usize> = case.sizes.iter().map(|size| (size / shrink.max(1)).max(4)).collect();
+fn one(case: &Case, shrink: u32, device: &Device, random: &mut Random, ceilings: Ceilings) -> Result<(String, bool), Error> {
+    let sizes: Vec<usize> = case.sizes.iter().map(|size| (size / shrink.max(1) as usize).max(4)).collect();
     let mut ready = (case.build)(device, random, &sizes)?;
     (ready.call)()?;
     let error = (ready.error)()?;
