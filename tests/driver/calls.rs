@@ -194,7 +194,7 @@ fn rows_that_registers_do_not_hold_are_granted_shared_memory() {
     with_driver("calls::rows_that_registers_do_not_hold_are_granted_shared_memory", Cache::Kept, |driver| {
         let shares = |device: &Device| {
             let shares = compile(|x: Tensor| x.softmax(-1), spec::<f32>(("n", 24_000)), device).expect("it is well typed");
-            let x = Array::from_vec([2, 24_000], (0u16..48_000).map(|at| f32::from(at * 7 % 311) / 64.0).collect());
+            let x = Array::from_vec([2, 24_000], (0u32..48_000).map(|at| (at * 7 % 311) as f32 / 64.0).collect());
             // Launch by launch, and as a graph.
             (0..3).map(|_| shares.call(x.as_ref().expect("sizes agree")).expect("it fits").to_f64()).collect::<Vec<_>>()
         };
