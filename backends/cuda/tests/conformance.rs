@@ -37,7 +37,7 @@ fn nets_and_their_training_steps() {
 }
 
 /// Every way to run a kernel, by what only its text holds; but for results in memory, which no pass asks for, and
-/// `src/shim/tests.rs` does.
+/// sums of attention by tensor instructions: `src/shim` has both.
 const WAYS: &[(&str, &str)] = &[
     ("16 bytes at once", "gr_read<"),
     ("a warp a row", "gr_of_warp<"),
@@ -58,7 +58,6 @@ const WAYS: &[(&str, &str)] = &[
     ("rows of 16 bytes a thread", "> row1["),
     ("rows in shared memory", "GR_DYNAMIC("),
     ("asynchronous copies", "gr_copy16("),
-    ("fragments of attention that are turned", "gr_read_turned("),
     ("shares of a scatter", "== owner"),
     ("checks", "gr_check("),
     ("random bits", "gr_philox("),
