@@ -166,7 +166,7 @@ fn sum_is_max(module: &mut Module) -> bool {
         let mut reduce = reduce.clone();
         let fits = reduce.kind == ReduceKind::Sum && made(function).contains(&id);
         reduce.kind = ReduceKind::Max;
-        fits.then(|| (Op::Reduce(reduce), function.graph.args(id)))
+        fits.then(|| (Op::Reduce(reduce), function.graph.args(id).to_vec()))
     })
 }
 

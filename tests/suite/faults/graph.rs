@@ -93,10 +93,10 @@ pub(super) fn dropped(module: &mut Module, is: fn(&Op) -> bool) -> bool {
 /// The first operation of a kind takes its operands in another order.
 fn edit(module: &mut Module, is: fn(&Op) -> bool, order: impl Fn(&mut Vec<Value>)) -> bool {
     rewritten(module, |function, id| {
-        let mut args = function.graph.args(id);
+        let mut args = function.graph.args(id).to_vec();
         let fits = is(function.graph.op(id)) && args.len() > 1;
         fits.then(|| order(&mut args))?;
-        (args != function.graph.args(id)).then(|| (function.graph.op(id).clone(), args))
+        (args != function.graph.args(id).to_vec()).then(|| (function.graph.op(id).clone(), args))
     })
 }
 
@@ -108,7 +108,7 @@ fn swap(x: usize, y: usize) -> impl Fn(&mut Vec<Value>) {
 fn changed(module: &mut Module, change: impl Fn(&mut Op) -> bool) -> bool {
     rewritten(module, |function, id| {
         let mut op = function.graph.op(id).clone();
-        (change(&mut op) && op != *function.graph.op(id)).then(|| (op, function.graph.args(id)))
+        (change(&mut op) && op != *function.graph.op(id)).then(|| (op, function.graph.args(id).to_vec()))
     })
 }
 
