@@ -94,6 +94,8 @@ impl<'a> Winograd<'a> {
         let group = evenly(&panels, &shared_out).max_with(&Dim::ONE);
         let groups = panels.ceil_div(&group);
         let shared_out = (&row_panels * &groups).ceil_div(&points);
+        // Weights are read anew for each block.
+        let shared_out = shared_out.max_with(&Dim::from(LEAST_PANELS));
         let block = evenly(&row_panels, &shared_out.min_with(&Dim::from(fits))).max_with(&Dim::ONE);
         let blocks = row_panels.ceil_div(&block);
         let (most, block) = (fits * shape.rows, block * Dim::from(shape.rows));
