@@ -8,21 +8,21 @@ use graver_ir::Error;
 use graver_ir::kernel::{KernelBody, Program};
 
 use crate::emit::jit::{Code, Entry, Jit, Made};
-use crate::isa::Isa;
+use crate::how::How;
 use crate::lower::lower_passing;
 
 /// See the file's header. Code lives as long as this does.
 pub(crate) struct Codes {
     program: Arc<Program>,
-    isa: Isa,
+    how: How,
     first: Code,
     /// By kernel: its phases, which store an argument past the caches.
     passing: Mutex<BTreeMap<usize, (Code, Vec<Entry>)>>,
 }
 
 impl Codes {
-    pub(crate) fn new(program: Arc<Program>, isa: Isa, first: Code) -> Self {
-        Self { program, isa, first, passing: Mutex::default() }
+    pub(crate) fn new(program: Arc<Program>, how: How, first: Code) -> Self {
+        Self { program, how, first, passing: Mutex::default() }
     }
 
     /// A function that was compiled at first.
@@ -43,9 +43,9 @@ impl Codes {
         let of = &self.program.kernels[kernel];
         assert!(matches!(of.body, KernelBody::Nest(_) | KernelBody::Contract(_)), "only nests store past the caches");
         let failed = |error: String| Error::new(format!("kernel `{}`: {error}", of.name));
-        let mut jit = Jit::new(self.isa).map_err(failed)?;
-        let lowered = lower_passing(of, &self.program.symbols, self.isa.lanes(), arg);
-        let functions = lowered.phases.into_iter().map(|phase| jit.compile(&Made::of(phase.func, self.isa)));
+        let mut jit = Jit::new(self.how.isa).map_err(failed)?;
+        let lowered = lower_passing(of, &self.program.symbols, self.how, arg);
+        let functions = lowered.phases.into_iter().map(|phase| jit.compile(&Made::of(phase.func, self.how.isa)));
         let functions = functions.collect::<Result<Vec<usize>, String>>().map_err(failed)?;
         let code = jit.finish().map_err(failed)?;
         let entries: Vec<Entry> = functions.into_iter().map(|function| code.entry(function)).collect();

@@ -8,7 +8,7 @@ use graver_ir::kernel::{Kernel, Program};
 use graver_ir::{Dim, Error};
 
 use crate::emit::jit::{Code, Jit, Made};
-use crate::isa::Isa;
+use crate::how::How;
 use crate::lower::{Lowered, Passing, Phase, Prepared, lower};
 use crate::packs::lasting;
 use crate::pool::Parallel;
@@ -40,11 +40,11 @@ struct Ready {
 }
 
 impl Ready {
-    fn new(kernel: &Kernel, program: &Program, isa: Isa, lasting: &[bool]) -> Self {
+    fn new(kernel: &Kernel, program: &Program, how: How, lasting: &[bool]) -> Self {
         let start = Instant::now();
-        let mut lowered = lower(kernel, &program.symbols, isa.lanes(), lasting);
+        let mut lowered = lower(kernel, &program.symbols, how, lasting);
         let take = |phase: &mut Phase| std::mem::take(&mut phase.func);
-        let made = lowered.phases.iter_mut().map(take).map(|func| Made::of(func, isa)).collect();
+        let made = lowered.phases.iter_mut().map(take).map(|func| Made::of(func, how.isa)).collect();
         Self { lowered, made, took: start.elapsed() }
     }
 }
@@ -54,7 +54,7 @@ impl Ready {
 pub(crate) fn compile(
     program: &Program,
     plan: &(dyn Fn() -> Arc<Program> + Sync),
-    isa: Isa,
+    how: How,
     pool: &dyn Parallel,
 ) -> Result<(Arc<Program>, Vec<CompiledKernel>, Code), Error> {
     let (lasting, planned) = (lasting(program), OnceLock::new());
@@ -67,10 +67,10 @@ pub(crate) fn compile(
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(slot) = slots.get(number) else { return };
-            slot.get_or_init(|| Ready::new(&program.kernels[number], program, isa, &lasting[number]));
+            slot.get_or_init(|| Ready::new(&program.kernels[number], program, how, &lasting[number]));
         }
     });
-    let mut jit = Jit::new(isa).map_err(|error| Error::new(format!("the cpu backend cannot start: {error}")))?;
+    let mut jit = Jit::new(how.isa).map_err(|error| Error::new(format!("the cpu backend cannot start: {error}")))?;
     let ready = slots.into_iter().zip(&program.kernels);
     let kernels = ready.map(|(slot, kernel)| {
         one(&mut jit, kernel, slot.into_inner().expect("a pool runs every part, and parts take every kernel"))

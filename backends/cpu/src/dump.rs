@@ -4,6 +4,7 @@ use graver_ir::kernel::Program;
 use graver_runtime::Stage;
 
 use crate::emit::jit::Jit;
+use crate::how::How;
 use crate::isa::Isa;
 use crate::lower::{Lowered, lower};
 use crate::packs;
@@ -11,10 +12,10 @@ use crate::packs;
 /// The text of every function of a kernel at a stage; `None` if there is no such kernel, or the stage is of another
 /// machine. Cranelift's IR is that of the
 /// baseline, whatever the level.
-pub(crate) fn text(program: &Program, kernel: usize, stage: Stage, isa: Isa) -> Option<String> {
-    let isa = if stage == Stage::Clif { Isa::Baseline } else { isa };
+pub(crate) fn text(program: &Program, kernel: usize, stage: Stage, how: How) -> Option<String> {
+    let isa = if stage == Stage::Clif { Isa::Baseline } else { how.isa };
     let lasting = packs::lasting(program);
-    let lowered = lower(program.kernels.get(kernel)?, &program.symbols, isa.lanes(), lasting.get(kernel)?);
+    let lowered = lower(program.kernels.get(kernel)?, &program.symbols, How { isa, ..how }, lasting.get(kernel)?);
     match stage {
         Stage::Vector => Some(vector(&lowered)),
         Stage::Clif => texts(&lowered, isa, Jit::clif),

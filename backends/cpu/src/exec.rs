@@ -14,7 +14,7 @@ use crate::codes::Codes;
 use crate::compile::CompiledKernel;
 use crate::dump;
 use crate::emit::jit::Code;
-use crate::isa::Isa;
+use crate::how::How;
 use crate::memory::Memory;
 use crate::packs::Packs;
 use crate::pool::Parallel;
@@ -37,7 +37,7 @@ pub(crate) struct CpuExecutable {
     packs: Vec<Packs>,
     codes: Codes,
     pool: Arc<dyn Parallel>,
-    isa: Isa,
+    how: How,
 }
 
 /// What a workspace holds.
@@ -131,12 +131,12 @@ impl CpuExecutable {
         kernels: Vec<CompiledKernel>,
         code: Code,
         pool: Arc<dyn Parallel>,
-        isa: Isa,
+        how: How,
     ) -> Self {
         let packs = program.entries.iter().map(|entry| Packs::of(&program, &kernels, entry)).collect();
-        let codes = Codes::new(Arc::clone(&program), isa, code);
+        let codes = Codes::new(Arc::clone(&program), how, code);
         let owner = Owner::of(&program);
-        Self { program, owner, kernels, packs, codes, pool, isa }
+        Self { program, owner, kernels, packs, codes, pool, how }
     }
 
     fn check_entry(&self, entry: usize) -> Result<(), Error> {
@@ -283,7 +283,7 @@ impl Executable for CpuExecutable {
     }
 
     fn dump(&self, kernel: usize, stage: Stage) -> Option<String> {
-        dump::text(&self.program, kernel, stage, self.isa)
+        dump::text(&self.program, kernel, stage, self.how)
     }
 }
 

@@ -12,6 +12,7 @@ mod emit;
 mod exec;
 mod expand;
 mod helpers;
+mod how;
 mod isa;
 mod lower;
 mod memory;
@@ -27,6 +28,9 @@ use graver_ir::kernel::Program;
 use graver_ir::{Error, Target};
 use graver_runtime::{Backend, Executable};
 
+use how::How;
+
+pub use how::Convolutions;
 pub use isa::Isa;
 pub use pool::{Parallel, Pool};
 
@@ -43,7 +47,7 @@ pub use pool::{Parallel, Pool};
 #[derive(Clone, Debug)]
 pub struct Cpu {
     pool: Arc<dyn Parallel>,
-    isa: Isa,
+    how: How,
 }
 
 /// The most threads of a pool.
@@ -60,7 +64,7 @@ impl Cpu {
     /// With threads that the caller lends.
     #[must_use]
     pub fn with_threads(pool: Arc<dyn Parallel>) -> Self {
-        Self { pool, isa: Isa::detect() }
+        Self { pool, how: How { isa: Isa::detect(), convolutions: Convolutions::default() } }
     }
 
     /// With code of an instruction-set level; without this, of the highest that the machine runs.
@@ -69,7 +73,7 @@ impl Cpu {
     /// If this machine does not run it.
     pub fn with_isa(self, isa: Isa) -> Result<Self, Error> {
         if isa.is_available() {
-            return Ok(Self { isa, ..self });
+            return Ok(Self { how: How { isa, ..self.how }, ..self });
         }
         Err(Error::new(format!("this machine does not run code of level {isa}; the highest that it runs is {}", Isa::detect())))
     }
@@ -77,7 +81,19 @@ impl Cpu {
     /// The instruction-set level of the code that it makes.
     #[must_use]
     pub const fn isa(&self) -> Isa {
-        self.isa
+        self.how.isa
+    }
+
+    /// With convolutions computed in this way; without this, as sums of products.
+    #[must_use]
+    pub fn with_convolutions(self, convolutions: Convolutions) -> Self {
+        Self { how: How { convolutions, ..self.how }, ..self }
+    }
+
+    /// How code that it makes computes convolutions.
+    #[must_use]
+    pub const fn convolutions(&self) -> Convolutions {
+        self.how.convolutions
     }
 }
 
@@ -85,7 +101,7 @@ impl Backend for Cpu {
     fn describe(&self) -> Target {
         Target {
             name: "cpu".to_owned(),
-            lanes: self.isa.lanes(),
+            lanes: self.how.isa.lanes(),
             threads: self.pool.threads(),
             cache_bytes: 1 << 20,
             alignment: memory::ALIGNMENT,
@@ -100,7 +116,7 @@ impl Backend for Cpu {
     }
 
     fn compile_beside(&self, unplaced: &Program, plan: &(dyn Fn() -> Arc<Program> + Sync)) -> Result<Arc<dyn Executable>, Error> {
-        let (program, kernels, code) = compile::compile(unplaced, plan, self.isa, self.pool.as_ref())?;
-        Ok(Arc::new(exec::CpuExecutable::new(program, kernels, code, Arc::clone(&self.pool), self.isa)))
+        let (program, kernels, code) = compile::compile(unplaced, plan, self.how, self.pool.as_ref())?;
+        Ok(Arc::new(exec::CpuExecutable::new(program, kernels, code, Arc::clone(&self.pool), self.how)))
     }
 }

@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use clap::Parser;
-use graver::Isa;
 use graver::prelude::*;
+use graver::{Convolutions, Cpu, Isa};
 
 use crate::cases::Case;
 use crate::landing::Landing;
@@ -44,6 +44,9 @@ struct Args {
     /// The instruction-set level; the highest that the machine runs if not given.
     #[arg(long)]
     isa: Option<Isa>,
+    /// How convolutions are computed: `direct`, `winograd2` or `winograd4`. Floors are those of direct ones.
+    #[arg(long, value_name = "WAY", default_value_t, conflicts_with = "landings")]
+    convolutions: Convolutions,
     /// Read weights, data and expected results from `DIR/CASE.safetensors`, and check the results; without it, numbers of our own.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -103,6 +106,7 @@ fn apart(args: &Args, case: &Case, data: Option<&Path>) -> Result<(i32, String),
     let mut command = Command::new(program);
     command.args([case.name, "--here", "--json"]).args(args.isa.map(|isa| format!("--isa={isa}")));
     command.args(args.threads.map(|threads| format!("--threads={threads}")));
+    command.arg(format!("--convolutions={}", args.convolutions));
     command.args(data.iter().flat_map(|folder| ["--data".as_ref(), folder.as_os_str()]));
     command.args(args.dump.iter().flat_map(|folder| ["--dump".as_ref(), folder.as_os_str()]));
     command.args(args.roofline.then_some("--roofline"));
@@ -174,7 +178,7 @@ fn here(args: &Args) -> Result<ExitCode, String> {
 fn one(args: &Args, case: &Case) -> Result<ExitCode, Error> {
     let threads = args.threads.map_or_else(machine::threads, usize::from);
     let isa = args.isa.unwrap_or_else(Isa::detect);
-    let device = graver::cpu_with_isa(threads, isa)?;
+    let device = graver::cpu_with(Cpu::new(threads).with_isa(isa)?.with_convolutions(args.convolutions));
     let mut numbers = Numbers::open(args.data.as_deref(), case.name)?;
     measure::reset_peak();
     let mut ready = (case.build)(&mut numbers, &device)?;

@@ -144,6 +144,9 @@ struct Machine {
     /// The instruction-set level of the cpu device's code; the highest that the machine runs if not given.
     #[arg(long, value_enum)]
     isa: Option<Isa>,
+    /// How the cpu device computes convolutions of 3x3 windows: what their rounding may be.
+    #[arg(long, value_enum, default_value_t = Convolutions::Direct)]
+    convolutions: Convolutions,
 }
 
 #[derive(Debug, clap::Args)]
@@ -273,6 +276,17 @@ enum Isa {
     V3,
     /// AVX-512 F, BW, DQ and VL.
     V4,
+}
+
+/// A way to compute convolutions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Convolutions {
+    /// As sums of products.
+    Direct,
+    /// By transforms to 2x2 results at once where that is less work.
+    Winograd2,
+    /// By transforms to 4x4 results at once where that is less work: less exact.
+    Winograd4,
 }
 
 /// What can be shown.

@@ -13,7 +13,7 @@ use graver_runtime::{Backend, Checkpoint, Executable, Invocation, Slot};
 
 use crate::failure::Failure;
 use crate::model::Given;
-use crate::{Device, Isa, Machine, Run, load, memory, model};
+use crate::{Convolutions, Device, Isa, Machine, Run, load, memory, model};
 
 /// `graver run`
 pub(crate) fn run(args: &Run) -> Result<(), Failure> {
@@ -103,6 +103,11 @@ pub(crate) fn device(args: &Machine) -> Result<Box<dyn Backend>, Failure> {
         Isa::V4 => graver_cpu::Isa::V4,
     });
     let level = level.unwrap_or(cpu.isa());
+    let cpu = cpu.with_convolutions(match args.convolutions {
+        Convolutions::Direct => graver_cpu::Convolutions::Direct,
+        Convolutions::Winograd2 => graver_cpu::Convolutions::Winograd2,
+        Convolutions::Winograd4 => graver_cpu::Convolutions::Winograd4,
+    });
     Ok(Box::new(cpu.with_isa(level).map_err(|error| Failure::unsupported(&error))?))
 }
 

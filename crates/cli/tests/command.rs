@@ -21,6 +21,17 @@ func @main(
 }
 ";
 
+const CONVOLUTION: &str = "graver 1
+
+func @main(
+  %0: f32[1, 10, 10, 32] = arg \"x\",
+  %1: f32[32, 32, 3, 3] = arg \"w\",
+) {
+  %2 = conv(%0, %1) {input = [0, 3, 1, 2], kernel = [0, 1, 2, 3], output = [0, 3, 1, 2], axes = [{}, {}]} : f32[1, 8, 8, 32]
+  return %2
+}
+";
+
 /// A folder of this test's own.
 struct Folder(PathBuf);
 
@@ -99,6 +110,24 @@ fn the_level_of_the_code_can_be_chosen() {
     }
     let args: Vec<&str> = run.into_iter().chain(["v9"]).collect();
     assert!(ends(&folder, &args, 2).1.contains("v9"));
+}
+
+/// Nine windows hold an element; where sixteen results are computed at once, an infinity reaches all of them.
+#[test]
+fn the_way_of_convolutions_can_be_chosen() {
+    let folder = Folder::new("convolutions");
+    std::fs::write(folder.path("conv.gir"), CONVOLUTION).expect("the folder is ours");
+    let mut image = vec![1.0; 10 * 10 * 32];
+    image[(2 * 10 + 2) * 32] = f32::INFINITY;
+    folder.input(0, &array(&[1, 10, 10, 32], &image));
+    folder.input(1, &array(&[32, 32, 3, 3], &[1.0; 32 * 32 * 9]));
+    let run = ["run", "conv.gir", "--inputs", "in", "--outputs", "out", "--convolutions"];
+    for (way, reached) in graver_cpu::Convolutions::ALL.into_iter().zip([9, 9, 16]) {
+        ends(&folder, &[&run[..], &[way.name()]].concat(), 0);
+        let got = npy::read_file(folder.path("out/output_0.npy"), npy_limit()).expect("just written").to_f64();
+        assert_eq!(got.iter().step_by(32).filter(|x| !x.is_finite()).count(), reached, "{way}");
+    }
+    assert!(ends(&folder, &[&run[..], &["fast"]].concat(), 2).1.contains("fast"));
 }
 
 fn npy_limit() -> graver_data::Limit {

@@ -13,7 +13,7 @@ pub use graver_passes as passes;
 pub use graver_runtime as runtime;
 pub use graver_trace as trace;
 
-pub use graver_cpu::Isa;
+pub use graver_cpu::{Convolutions, Cpu, Isa};
 pub use graver_derive::{FacadeModule as Module, FacadeTree as Tree};
 pub use graver_trace::{Array, DType, Device, Error};
 
@@ -30,6 +30,17 @@ pub fn cpu() -> Device {
 #[must_use]
 pub fn cpu_with_threads(threads: usize) -> Device {
     Device::new(Arc::new(graver_cpu::Cpu::new(threads.max(1))))
+}
+
+/// The CPU as described: its threads, the instruction-set level of its code, how convolutions are computed.
+///
+/// ```
+/// use graver::{Convolutions, Cpu};
+/// let device = graver::cpu_with(Cpu::new(2).with_convolutions(Convolutions::Winograd2));
+/// ```
+#[must_use]
+pub fn cpu_with(cpu: Cpu) -> Device {
+    Device::new(Arc::new(cpu))
 }
 
 /// The CPU with this many threads, at least one, and code of an instruction-set level instead of the highest that the machine

@@ -3,6 +3,7 @@
 use graver_ir::kernel::{Arg, Kernel};
 use graver_ir::{Dim, Symbol};
 
+use crate::how::How;
 use crate::vector::{Builder, GUARD_BYTES, Op, Val};
 
 /// Where an axis stands at this place of the code.
@@ -20,6 +21,8 @@ pub(super) struct Cx<'a> {
     pub(super) b: Builder,
     pub(super) kernel: &'a Kernel,
     pub(super) symbols: &'a [Symbol],
+    pub(super) how: How,
+    /// 4-byte lanes of a vector.
     pub(super) lanes: usize,
     /// By axis.
     pub(super) at: Vec<At>,
@@ -32,11 +35,13 @@ pub(super) struct Cx<'a> {
 }
 
 impl<'a> Cx<'a> {
-    pub(super) fn new(kernel: &'a Kernel, symbols: &'a [Symbol], lanes: usize) -> Self {
+    pub(super) fn new(kernel: &'a Kernel, symbols: &'a [Symbol], how: How) -> Self {
+        let lanes = how.isa.lanes();
         Self {
             b: Builder::for_lanes(kernel.name.clone(), lanes),
             kernel,
             symbols,
+            how,
             lanes,
             at: vec![At::Unbound; graver_ir::kernel::AxisSet::MAX],
             first: None,
@@ -47,7 +52,7 @@ impl<'a> Cx<'a> {
 
     /// For another function of the same kernel.
     pub(super) fn again(&self, suffix: &str) -> Self {
-        let mut cx = Self { passing: self.passing, ..Self::new(self.kernel, self.symbols, self.lanes) };
+        let mut cx = Self { passing: self.passing, ..Self::new(self.kernel, self.symbols, self.how) };
         cx.b = Builder::for_lanes(format!("{}.{suffix}", self.kernel.name), self.lanes);
         cx
     }

@@ -16,6 +16,7 @@ mod tiles;
 use graver_ir::kernel::{Kernel, KernelBody};
 use graver_ir::{Dim, Symbol};
 
+use crate::how::How;
 use crate::vector::Func;
 use cx::Cx;
 
@@ -68,15 +69,15 @@ pub(crate) struct Phase {
     pub(crate) work: Dim,
 }
 
-/// The kernel for vectors of this many 4-byte lanes; `lasting` arguments are those of which what is packed may be kept.
-pub(crate) fn lower(kernel: &Kernel, symbols: &[Symbol], lanes: usize, lasting: &[bool]) -> Lowered {
-    let cx = Cx::new(kernel, symbols, lanes);
+/// The kernel; `lasting` arguments are those of which what is packed may be kept.
+pub(crate) fn lower(kernel: &Kernel, symbols: &[Symbol], how: How, lasting: &[bool]) -> Lowered {
+    let cx = Cx::new(kernel, symbols, how);
     lower_by(cx, kernel, lasting)
 }
 
 /// The same, of which an argument is stored past the caches, as its [`Passing`] allows.
-pub(crate) fn lower_passing(kernel: &Kernel, symbols: &[Symbol], lanes: usize, arg: usize) -> Lowered {
-    let cx = Cx { passing: Some(arg), ..Cx::new(kernel, symbols, lanes) };
+pub(crate) fn lower_passing(kernel: &Kernel, symbols: &[Symbol], how: How, arg: usize) -> Lowered {
+    let cx = Cx { passing: Some(arg), ..Cx::new(kernel, symbols, how) };
     lower_by(cx, kernel, &vec![false; kernel.args.len()])
 }
 

@@ -11,12 +11,14 @@ mod plan;
 mod sides;
 mod stream;
 mod tile;
+mod winograd;
 
 use graver_ir::kernel::{AxisSet, Contract, InstKind};
 use graver_ir::{DType, Dim};
 
 use self::sides::{Operand, Sides};
 use self::stream::Stream;
+use self::winograd::Winograd;
 use super::cx::Cx;
 use super::{Lowered, Phase, nest};
 use crate::vector::Elem;
@@ -34,6 +36,9 @@ const SMALL: i64 = 2048;
 pub(super) fn lower(cx: Cx<'_>, contract: &Contract, lasting: &[bool]) -> Lowered {
     if let Some(stream) = elem_of(contract).and_then(|elem| Stream::new(&cx, contract, elem)) {
         return stream.lower(cx);
+    }
+    if let Some(winograd) = elem_of(contract).and_then(|elem| Winograd::new(&cx, contract, elem, lasting)) {
+        return winograd.lower(cx);
     }
     let Some(tiling) = Tiling::new(&cx, contract, lasting) else { return nest::lower(cx, &contract.as_nest()) };
     match Stream::of_one(&cx, contract, tiling.elem, lasting) {

@@ -22,9 +22,9 @@ const BLOCK_PANELS: i64 = 24;
 /// Column panels of a group at most: what waits between chunks stays in a second-level cache.
 const GROUP_PANELS: i64 = 64;
 /// Column panels of a group at least, where there are so many: rows are packed for each group anew.
-const LEAST_PANELS: i64 = 3;
+pub(super) const LEAST_PANELS: i64 = 3;
 /// Parallel points that there should be at least, for threads to share.
-const POINTS: i64 = 8;
+pub(super) const POINTS: i64 = 8;
 /// Bytes of a cache line.
 const LINE: i64 = 64;
 /// Steps of `k` that are written out.
@@ -78,12 +78,6 @@ impl Plan {
         let chunk = chunk(&k);
         let fits = (BLOCK_ELEMENTS / (chunk * height)).clamp(1, BLOCK_PANELS);
         let points = Dim::from(POINTS);
-        // Parts of nearly the same size, and an even number of them, where one is not enough: halves are as much work.
-        let evenly = |count: &Dim, most: &Dim| {
-            let parts = count.ceil_div(&most.max_with(&Dim::ONE)).max_with(&Dim::ONE);
-            let even = parts.ceil_div(&Dim::from(2)) * Dim::from(2) - Dim::ONE + (&parts - Dim::ONE).min_with(&Dim::ONE);
-            count.ceil_div(&even)
-        };
         // Columns are shared out first, then rows: what is packed for a block of rows is of use for few columns only.
         let largest = row_panels.ceil_div(&Dim::from(fits));
         let shared_out = (&column_panels * &largest).floor_div(&points).max_with(&Dim::from(LEAST_PANELS));
@@ -233,6 +227,14 @@ impl Plan {
         let place = Panel { base: block.rows, own_stride: Dim::from(own_stride), k_stride: Dim::from(k_stride) };
         tiling.pack(cx, &tiling.rows, &place, block.begin, block.end, span);
     }
+}
+
+/// The size of parts of nearly the same size, at most so much, and an even number of them where one is not enough: halves are as
+/// much work.
+pub(super) fn evenly(count: &Dim, most: &Dim) -> Dim {
+    let parts = count.ceil_div(&most.max_with(&Dim::ONE)).max_with(&Dim::ONE);
+    let even = parts.ceil_div(&Dim::from(2)) * Dim::from(2) - Dim::ONE + (&parts - Dim::ONE).min_with(&Dim::ONE);
+    count.ceil_div(&even)
 }
 
 /// The length of chunks: all alike, nearly, where the number of steps is known.

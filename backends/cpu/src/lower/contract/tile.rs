@@ -313,11 +313,11 @@ impl Given for Sum {
 }
 
 /// Sums in memory, a row of a tile.
-struct Spilled<'a> {
-    tiling: &'a Tiling<'a>,
-    row: Val,
-    run: Run,
-    column_begin: Val,
+pub(super) struct Spilled<'a> {
+    pub(super) tiling: &'a Tiling<'a>,
+    pub(super) row: Val,
+    pub(super) run: Run,
+    pub(super) column_begin: Val,
 }
 
 impl Given for Spilled<'_> {

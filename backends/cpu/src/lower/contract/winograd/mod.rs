@@ -1,0 +1,387 @@
+//! Convolutions of 3x3 windows by fewer products: patches of the image are transformed, multiplied by transformed weights, and
+//! transformed to several results at once (`transform.rs`), where the caller allows it: rounding is not that of a sum of products.
+//!
+//! Transformed weights are what is packed, once where they last. A parallel point is a block of patches with a group of columns:
+//! what patches become stays in a second-level cache, and so do the sums of a panel of columns, one tile of registers after the
+//! other, until they are transformed to results. Blocks depend on sizes alone, and results not on blocks.
+
+mod find;
+mod patch;
+mod transform;
+
+use graver_ir::Dim;
+use graver_ir::kernel::Contract;
+
+use self::find::Convolution;
+use self::transform::{Transform, both_ways};
+use super::super::body::Nothing;
+use super::super::cx::{At, Cx};
+use super::super::{Lowered, Phase, Prepared};
+use super::pack::Run;
+use super::plan::{LEAST_PANELS, POINTS, evenly};
+use super::sides::Operand;
+use super::tile::{Spilled, Step, bind, epilogue, range};
+use super::{Shape, Tiling};
+use crate::vector::{Binary, Elem, Load, Op, Pattern, Val};
+
+/// Elements of what the patches of a block become, and of their sums in a panel: two thirds of a usual second-level cache.
+const BLOCK_ELEMENTS: i64 = 176_000;
+/// Row panels of a block at most.
+const BLOCK_PANELS: i64 = 8;
+/// Channels at most, so that a block is never much more than that.
+const MOST_CHANNELS: i64 = 2048;
+/// Bytes of an element.
+const BYTES: i64 = 4;
+/// Elements of a cache line.
+const LINE: i64 = 16;
+
+/// A convolution, and how it is run.
+pub(super) struct Winograd<'a> {
+    convolution: Convolution<'a>,
+    transform: &'static Transform,
+    /// The products of a transformed element: patches are rows, channels are summed over.
+    tiling: Tiling<'a>,
+    channels: i64,
+    /// Patches along both axes, and all of them.
+    along: [Dim; 2],
+    patches: Dim,
+    columns: Dim,
+    /// Columns of a tile, and how many panels of so many there are.
+    width: i64,
+    panels: Dim,
+    /// Patches of a block at most.
+    most: i64,
+    /// Patches of a block.
+    block: Dim,
+    blocks: Dim,
+    /// Column panels of a group.
+    group: Dim,
+    groups: Dim,
+}
+
+impl<'a> Winograd<'a> {
+    /// `None` where this is no such convolution, or transforms do not pay.
+    pub(super) fn new(cx: &Cx<'_>, contract: &'a Contract, elem: Elem, lasting: &[bool]) -> Option<Self> {
+        let convolution = Convolution::find(cx, contract).filter(|_| elem == Elem::F32)?;
+        let count = |axes: &[usize]| -> Dim { axes.iter().map(|axis| contract.axes[*axis].clone()).product() };
+        let channels = count(&convolution.channels).as_const().filter(|count| (1..=MOST_CHANNELS).contains(count))?;
+        let kept = convolution.weights.body.loads().all(|(_, access)| lasting[access.arg]);
+        let transform = convolution.cheapest(cx, contract, kept)?;
+        let outputs = Dim::from(transform.outputs());
+        let along = convolution.slides.map(|slide| contract.axes[slide.own].ceil_div(&outputs));
+        let patches = count(&convolution.others) * &along[0] * &along[1];
+        let columns = count(&convolution.columns);
+        let shape = Shape::best(cx.lanes, false, &patches, &columns);
+        let operand = |side, axes: &[usize]| Operand::new(side, axes.to_vec(), false, elem);
+        let tiling = Tiling {
+            contract,
+            rows: operand(convolution.image, &convolution.others),
+            columns: operand(convolution.weights, &convolution.columns),
+            batch: Vec::new(),
+            k: convolution.channels.clone(),
+            elem,
+            shape,
+        };
+        let width = tiling.width(cx);
+        let panels = columns.ceil_div(&Dim::from(width));
+        let each = transform.patch() * transform.patch() * (row_stride(channels) + width);
+        let fits = (BLOCK_ELEMENTS / (each * shape.rows)).clamp(1, BLOCK_PANELS);
+        let row_panels = patches.ceil_div(&Dim::from(shape.rows));
+        // Columns are shared out first, then rows, as for other contractions.
+        let points = Dim::from(POINTS);
+        let largest = row_panels.ceil_div(&Dim::from(fits));
+        let shared_out = (&panels * &largest).floor_div(&points).max_with(&Dim::from(LEAST_PANELS));
+        let group = evenly(&panels, &shared_out).max_with(&Dim::ONE);
+        let groups = panels.ceil_div(&group);
+        let shared_out = (&row_panels * &groups).ceil_div(&points);
+        // Weights are read anew for each block.
+        let shared_out = shared_out.max_with(&Dim::from(LEAST_PANELS));
+        let block = evenly(&row_panels, &shared_out.min_with(&Dim::from(fits))).max_with(&Dim::ONE);
+        let blocks = row_panels.ceil_div(&block);
+        let (most, block) = (fits * shape.rows, block * Dim::from(shape.rows));
+        Some(Self {
+            convolution,
+            transform,
+            tiling,
+            channels,
+            along,
+            patches,
+            columns,
+            width,
+            panels,
+            most,
+            block,
+            blocks,
+            group,
+            groups,
+        })
+    }
+
+    pub(super) fn lower(&self, cx: Cx<'_>) -> Lowered {
+        let weights = self.weights(cx.again("weights"));
+        let results = self.results(cx);
+        let mut args: Vec<usize> = self.convolution.weights.body.loads().map(|(_, access)| access.arg).collect();
+        args.sort_unstable();
+        args.dedup();
+        let shared = &self.panels * Dim::from(self.panel_bytes());
+        let fixed = !weights.func.uses_dims() && weights.extent.as_const().is_some() && shared.as_const().is_some();
+        Lowered { phases: vec![weights, results], shared, prepared: Some(Prepared { args, fixed }), passing: None }
+    }
+
+    /// Elements of a transformed patch, of one channel.
+    fn elements(&self) -> i64 {
+        self.transform.patch() * self.transform.patch()
+    }
+
+    /// Bytes of the transformed weights of a panel: `[element][channel][column]`.
+    fn panel_bytes(&self) -> i64 {
+        self.elements() * self.element_bytes()
+    }
+
+    /// The same of one element.
+    fn element_bytes(&self) -> i64 {
+        self.channels * self.width * BYTES
+    }
+
+    // ---- weights
+
+    /// The phase that transforms the weights, a panel and a channel a point.
+    fn weights(&self, mut cx: Cx<'_>) -> Phase {
+        let sizes = self.tiling.k.iter().map(|axis| self.tiling.size(*axis));
+        let digits: Vec<Dim> = [self.panels.clone()].into_iter().chain(sizes).collect();
+        cx.parallel(&digits, &mut |cx, digits| {
+            let [panel, channels @ ..] = digits else { unreachable!("a panel is the first digit") };
+            bind(cx, &self.tiling.k, channels);
+            let (begin, end) = range(cx, *panel, self.width, &self.columns);
+            let base = self.packed(cx, *panel);
+            let channel = cx.value(&(self.tiling.number(&self.tiling.k) * Dim::from(self.width * BYTES)));
+            let base = cx.b.add(base, channel);
+            self.tiling.runs(cx, &self.tiling.columns.axes, begin, end, &mut |cx, run| self.windows(cx, base, begin, run));
+        });
+        let extent: Dim = digits.iter().product();
+        let each = i64::try_from(self.convolution.weights.body.insts.len() + 2).expect("few instructions") * self.elements();
+        let work = &self.columns * Dim::from(self.channels * each);
+        Phase { func: cx.b.finish(), extent, scratch: cx.scratch, work }
+    }
+
+    /// The windows of some columns, at a channel.
+    fn windows(&self, cx: &mut Cx<'_>, base: Val, begin: Val, run: Run) {
+        let bytes = cx.b.int(BYTES);
+        let shift = cx.b.sub(run.first, begin);
+        let shift = cx.b.mul(shift, bytes);
+        let base = cx.b.add(base, shift);
+        let column = Dim::axis(u32::try_from(run.axis).expect("few axes"), &self.tiling.size(run.axis));
+        cx.swept(run.axis, run.begin, run.end, 1, &mut |cx| {
+            let side = self.convolution.weights;
+            let transformed = both_ways(cx, self.transform.weights, &mut |cx, row, column| {
+                for (slide, place) in self.convolution.slides.iter().zip([row, column]) {
+                    let tap = cx.b.int(slide.at(place));
+                    cx.at[slide.tap] = At::One(tap);
+                }
+                cx.body(&side.body, &mut Nothing)[side.value.index()]
+            });
+            self.unbind_taps(cx);
+            for (element, value) in (0..).zip(transformed) {
+                let offset = cx.b.int(element * self.element_bytes());
+                let at = cx.b.add(base, offset);
+                let (ptr, pattern) = cx.place(at, &column, None, Elem::F32.dtype());
+                cx.b.store(ptr, Elem::F32.dtype(), pattern, value);
+            }
+        });
+    }
+
+    fn unbind_taps(&self, cx: &mut Cx<'_>) {
+        self.convolution.slides.iter().for_each(|slide| cx.at[slide.tap] = At::Unbound);
+    }
+
+    /// The address of a panel's transformed weights.
+    fn packed(&self, cx: &mut Cx<'_>, panel: Val) -> Val {
+        let shared = cx.b.op(Op::Arg(cx.kernel.args.len()));
+        let bytes = cx.b.int(self.panel_bytes());
+        let offset = cx.b.mul(panel, bytes);
+        cx.b.add(shared, offset)
+    }
+
+    // ---- results
+
+    /// The phase of the results, a group of columns with a block of patches a point.
+    fn results(&self, mut cx: Cx<'_>) -> Phase {
+        let memory = self.memory(&mut cx);
+        let digits = [self.groups.clone(), self.blocks.clone()];
+        cx.parallel(&digits, &mut |cx, digits| {
+            let [group, block] = digits else { unreachable!("there are two digits") };
+            let (height, count) = (cx.value(&self.block), cx.value(&self.patches));
+            let begin = cx.b.mul(*block, height);
+            let end = cx.b.add(begin, height);
+            let end = cx.b.binary(Binary::Min, end, count);
+            self.patches(cx, &memory, begin, end);
+            let (panels, most) = (cx.value(&self.group), cx.value(&self.panels));
+            let first = cx.b.mul(*group, panels);
+            let last = cx.b.add(first, panels);
+            let last = cx.b.binary(Binary::Min, last, most);
+            let open = cx.b.open_loop(first, last, 1, Vec::new());
+            self.products(cx, &memory, open.var, (begin, end));
+            self.outputs(cx, &memory, open.var, (begin, end));
+            cx.b.close_loop(open, Vec::new());
+        });
+        let products = &self.patches * &self.columns * Dim::from(self.elements() * self.channels);
+        // A vector unit does some sixteen operations while a body does one.
+        let work = products.floor_div(&Dim::from(8));
+        Phase { func: cx.b.finish(), extent: digits.iter().product(), scratch: cx.scratch, work }
+    }
+
+    fn memory(&self, cx: &mut Cx<'_>) -> Memory {
+        let outputs = self.transform.outputs();
+        let mut take = |elements: i64| cx.take_scratch(&Dim::from(elements * BYTES));
+        Memory {
+            patches: take(self.elements() * self.most * self.row_stride()),
+            padded: take(self.elements() * self.row_stride()),
+            sums: take(self.elements() * self.most * self.width),
+            outputs: take(outputs * outputs * self.width),
+        }
+    }
+
+    /// Elements from a transformed patch to the next.
+    const fn row_stride(&self) -> i64 {
+        row_stride(self.channels)
+    }
+
+    /// Tiles of every element's products with a panel of columns, to memory: `[element][patch][column]`.
+    fn products(&self, cx: &mut Cx<'_>, memory: &Memory, panel: Val, (begin, end): (Val, Val)) {
+        let weights = self.packed(cx, panel);
+        let (zero, elements) = (cx.b.int(0), cx.b.int(self.elements()));
+        let open = cx.b.open_loop(zero, elements, 1, Vec::new());
+        let rows = offset(cx, memory.patches, open.var, self.most * self.row_stride());
+        let columns = offset(cx, weights, open.var, self.channels * self.width);
+        let sums = offset(cx, memory.sums, open.var, self.most * self.width);
+        let count = cx.b.sub(end, begin);
+        let mut row = zero;
+        let heights = self.tiling.shape.heights(&self.patches);
+        for (number, height) in heights.iter().enumerate() {
+            // Lower tiles take what rows are left, where they can take all.
+            let left = cx.b.int(heights.get(number + 1).copied().unwrap_or(0));
+            let last = cx.b.sub(count, left);
+            let tiles = cx.b.open_loop(row, last, *height, vec![row]);
+            let rows = offset(cx, rows, tiles.var, self.row_stride());
+            let to = offset(cx, sums, tiles.var, self.width);
+            self.tile(cx, (rows, columns, to), *height);
+            let step = cx.b.int(*height);
+            let next = cx.b.add(tiles.var, step);
+            row = cx.b.close_loop(tiles, vec![next])[0];
+        }
+        cx.b.close_loop(open, Vec::new());
+    }
+
+    fn tile(&self, cx: &mut Cx<'_>, (rows, columns, to): (Val, Val, Val), height: i64) {
+        let step = Step { tiling: &self.tiling, rows, row_stride: self.row_stride(), k_stride: 1, columns, width: self.width };
+        let (steps, zero) = (cx.b.int(self.channels), cx.b.number(Elem::F32, 0));
+        let zero = cx.b.lanes(zero);
+        let sums = usize::try_from(height).expect("few rows") * self.tiling.vectors();
+        let sums = step.all(cx, steps, vec![zero; sums]);
+        for (place, sum) in sums.into_iter().enumerate() {
+            let bytes = cx.b.int(i64::try_from(place * cx.lanes).expect("few lanes") * BYTES);
+            let ptr = cx.b.add(to, bytes);
+            cx.b.store(ptr, Elem::F32.dtype(), Pattern::Contiguous, sum);
+        }
+    }
+
+    /// The results of every patch in a panel of columns.
+    fn outputs(&self, cx: &mut Cx<'_>, memory: &Memory, panel: Val, (begin, end): (Val, Val)) {
+        let columns = range(cx, panel, self.width, &self.columns);
+        self.each_patch(cx, begin, end, &mut |cx, place, corner| {
+            let sums = offset(cx, memory.sums, place, self.width);
+            self.back(cx, sums, memory.outputs);
+            let zero = cx.b.int(0);
+            let slides = &self.convolution.slides;
+            let [height, width] = [0, 1].map(|axis| {
+                let size = cx.value(&self.tiling.size(slides[axis].own));
+                let left = cx.b.sub(size, corner[axis]);
+                let most = cx.b.int(self.transform.outputs());
+                cx.b.binary(Binary::Min, left, most)
+            });
+            let row = cx.b.open_loop(zero, height, 1, Vec::new());
+            cx.at[slides[0].own] = At::One(cx.b.add(corner[0], row.var));
+            let row_base = offset(cx, memory.outputs, row.var, self.transform.outputs() * self.width);
+            let column = cx.b.open_loop(zero, width, 1, Vec::new());
+            cx.at[slides[1].own] = At::One(cx.b.add(corner[1], column.var));
+            let base = offset(cx, row_base, column.var, self.width);
+            self.finish(cx, base, columns);
+            cx.b.close_loop(column, Vec::new());
+            cx.b.close_loop(row, Vec::new());
+            slides.iter().for_each(|slide| cx.at[slide.own] = At::Unbound);
+        });
+    }
+
+    /// The epilogue at a position, over a panel's columns.
+    fn finish(&self, cx: &mut Cx<'_>, row: Val, (column_begin, column_end): (Val, Val)) {
+        let tiling = &self.tiling;
+        tiling.runs(cx, &tiling.columns.axes, column_begin, column_end, &mut |cx, run| {
+            cx.swept(run.axis, run.begin, run.end, 1, &mut |cx| {
+                epilogue(cx, tiling.contract, &mut Spilled { tiling, row, run, column_begin });
+            });
+        });
+    }
+
+    /// From the sums of a patch to its results, for all columns of a panel: `[row][column of the image][column]`.
+    fn back(&self, cx: &mut Cx<'_>, sums: Val, to: Val) {
+        let (zero, width, bytes) = (cx.b.int(0), cx.b.int(self.width), cx.b.int(BYTES));
+        let open = cx.b.open_sweep(zero, width, 1);
+        let place = cx.b.mul(open.var, bytes);
+        let (sums, to) = (cx.b.add(sums, place), cx.b.add(to, place));
+        let results = both_ways(cx, self.transform.results, &mut |cx, row, column| {
+            let element = row * self.transform.patch() + column;
+            let offset = cx.b.int(element * self.most * self.width * BYTES);
+            let ptr = cx.b.add(sums, offset);
+            cx.b.load_now(Load { ptr, dtype: Elem::F32.dtype(), pattern: Pattern::Contiguous, mask: None })
+        });
+        for (number, result) in (0..).zip(results) {
+            let offset = cx.b.int(number * self.width * BYTES);
+            let ptr = cx.b.add(to, offset);
+            cx.b.store(ptr, Elem::F32.dtype(), Pattern::Contiguous, result);
+        }
+        cx.b.close_sweep(open, Vec::new());
+    }
+
+    /// The body for every patch `begin..end`: its place in the block, and where its first results are. The image's other axes are bound.
+    fn each_patch(&self, cx: &mut Cx<'_>, begin: Val, end: Val, body: &mut dyn FnMut(&mut Cx<'_>, Val, [Val; 2])) {
+        let others = &self.convolution.others;
+        let mut sizes: Vec<Val> = others.iter().map(|axis| cx.value(&self.tiling.size(*axis))).collect();
+        sizes.extend(self.along.each_ref().map(|count| cx.value(count)));
+        let first = cx.digits(begin, &sizes);
+        let open = cx.b.open_loop(begin, end, 1, first);
+        let digits = open.params.clone();
+        let [outer @ .., y, x] = &digits[..] else { unreachable!("a patch has two places") };
+        bind(cx, others, outer);
+        let outputs = cx.b.int(self.transform.outputs());
+        let corner = [*y, *x].map(|place| cx.b.mul(place, outputs));
+        let place = cx.b.sub(open.var, begin);
+        body(cx, place, corner);
+        others.iter().for_each(|axis| cx.at[*axis] = At::Unbound);
+        let next = cx.next_digits(&digits, &sizes);
+        cx.b.close_loop(open, next);
+    }
+}
+
+/// The scratch memory of a block.
+struct Memory {
+    /// Transformed patches: `[element][patch][channel]`.
+    patches: Val,
+    /// A patch that holds padding: `[element][channel]`.
+    padded: Val,
+    /// Sums of products with a panel: `[element][patch][column]`.
+    sums: Val,
+    /// The results of a patch.
+    outputs: Val,
+}
+
+/// Elements of a row of channels, with what follows: an odd number of cache lines, so that rows of a tile fall on different sets.
+const fn row_stride(channels: i64) -> i64 {
+    (((channels + LINE - 1) / LINE) | 1) * LINE
+}
+
+/// The address of the place of this number, each of so many elements.
+fn offset(cx: &mut Cx<'_>, base: Val, number: Val, elements: i64) -> Val {
+    let bytes = cx.b.int(elements * BYTES);
+    let offset = cx.b.mul(number, bytes);
+    cx.b.add(base, offset)
+}
