@@ -89,6 +89,8 @@ fn attention_stays_a_call_through_the_whole_pipeline() {
             "attention_grouped",
             "attention_guarded",
             "attention_hidden_rows",
+            "attention_of_merged_biases",
+            "attention_of_scaled_bias",
             "attention_strictly_earlier",
             "attention_swapped",
             "attention_with_bias",
