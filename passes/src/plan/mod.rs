@@ -244,27 +244,38 @@ impl<T: Bytes> Taken<T> {
     fn lowest(&self, near: &mut Vec<usize>, placed: &[Item<T>], life: Life, zero: &T, size: &T) -> T {
         let needed = size.nominal();
         let others = self.meeting(life, near);
-        let free = |cursor: i64, start: &T| {
+        // `below` ends where the gap starts.
+        let free = |cursor: i64, start: &T, below: Option<&Span>| {
             if T::IS_NOMINAL {
                 return true;
             }
             let end = start.plus(size);
+            // Of what `below` lives with, and which is below it and not empty for usual sizes, that was proved when the later of both was
+            // placed.
+            let is_known = |other: &Span| {
+                let lies_below = |below: &Span| other.low < other.high && other.high <= below.low;
+                below.is_some_and(|below| lies_below(below) && other.life.meets(below.life))
+            };
             let apart = |other: &Span| {
                 let is_above = other.low >= cursor.saturating_add(needed);
-                if is_above { placed[other.place].start.is_at_least(&end) } else { start.is_at_least(&self.ends[other.place]) }
+                if is_above {
+                    placed[other.place].start.is_at_least(&end)
+                } else {
+                    is_known(other) || start.is_at_least(&self.ends[other.place])
+                }
             };
             others.clone().all(apart)
         };
-        let (mut cursor, mut start) = (0, zero);
+        let (mut cursor, mut start, mut below) = (0, zero, None);
         for other in others.clone() {
-            if other.low.saturating_sub(cursor) >= needed && free(cursor, start) {
+            if other.low.saturating_sub(cursor) >= needed && free(cursor, start, below) {
                 return start.clone();
             }
             if other.high >= cursor {
-                (cursor, start) = (other.high, &self.ends[other.place]);
+                (cursor, start, below) = (other.high, &self.ends[other.place], Some(other));
             }
         }
-        if free(cursor, start) {
+        if free(cursor, start, below) {
             start.clone()
         } else {
             others.fold(zero.clone(), |top, other| top.greater(&self.ends[other.place]))

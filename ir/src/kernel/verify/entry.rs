@@ -1,11 +1,12 @@
 //! Checks one entry: K3, K4, K17 to K21. Steps around others are checked in [`super::control`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::kernel::extent;
 use super::note;
 use super::program::{no_axes, wrong_dim};
 use crate::dim::{Atom, Dim, Symbol};
+use crate::dtype::DType;
 use crate::kernel::{Buffer, BufferId, Entry, Launch, Mode, Place, Program, View};
 use crate::ty::{Shape, Type};
 use crate::verify::Findings;
@@ -13,8 +14,11 @@ use crate::verify::Findings;
 pub(super) fn check(program: &Program, entry: &Entry, found: &mut Findings) {
     let name = &entry.name;
     note(found, || format!("entry `{name}`, arena"), wrong_dim(program, &entry.arena, &no_axes));
+    // Most buffers have the type of another.
+    let mut known: BTreeMap<(&[Dim], DType), Known> = BTreeMap::new();
     for (id, buffer) in entry.buffers.iter().enumerate() {
-        note(found, || format!("entry `{name}`, b{id}"), wrong_buffer(program, entry, id, buffer));
+        let known = known.entry((&buffer.shape, buffer.dtype)).or_insert_with(|| Known::of(program, buffer));
+        note(found, || format!("entry `{name}`, b{id}"), wrong_buffer(program, entry, id, buffer, known));
     }
     let inputs = entry.inputs.iter().map(|(id, _)| id).enumerate().map(|(at, id)| (Place::Input(at), id));
     let outputs = entry.outputs.iter().enumerate().map(|(at, id)| (Place::Output(at), id));
@@ -29,7 +33,7 @@ pub(super) fn check(program: &Program, entry: &Entry, found: &mut Findings) {
             program,
             entry,
             reaches: program.kernels.iter().map(|kernel| kernel.args.iter().map(extent).collect()).collect(),
-            numels: entry.buffers.iter().map(|buffer| buffer.shape.iter().product()).collect(),
+            numels: entry.buffers.iter().map(|buffer| known[&(&*buffer.shape, buffer.dtype)].numel.clone()).collect(),
             written: vec![false; entry.buffers.len()],
             writes_state: false,
             counters: Vec::new(),
@@ -39,16 +43,33 @@ pub(super) fn check(program: &Program, entry: &Entry, found: &mut Findings) {
     }
 }
 
-fn wrong_buffer(program: &Program, entry: &Entry, id: usize, buffer: &Buffer) -> Option<String> {
-    let shape = Shape(buffer.shape.clone());
-    let dims = buffer.shape.iter().find_map(|dim| wrong_dim(program, dim, &no_axes));
-    if let Some(wrong) = dims.or_else(|| (!shape.is_valid()).then(|| format!("K18: no array has the shape {shape}"))) {
-        return Some(wrong);
+/// What holds of every buffer of a type.
+struct Known {
+    ty: Type,
+    numel: Dim,
+    bytes: Dim,
+    wrong: Option<String>,
+}
+
+impl Known {
+    fn of(program: &Program, buffer: &Buffer) -> Self {
+        let shape = Shape(buffer.shape.clone());
+        let dims = buffer.shape.iter().find_map(|dim| wrong_dim(program, dim, &no_axes));
+        let wrong = dims.or_else(|| (!shape.is_valid()).then(|| format!("K18: no array has the shape {shape}")));
+        // Computed with only where sizes are simple.
+        let [numel, bytes] = if wrong.is_some() { [Dim::ZERO, Dim::ZERO] } else { [shape.iter().product(), buffer.bytes()] };
+        Self { ty: Type { dtype: buffer.dtype, shape }, numel, bytes, wrong }
     }
-    let ty = Type { dtype: buffer.dtype, shape };
-    let declared = |known: Option<Type>| match known {
+}
+
+fn wrong_buffer(program: &Program, entry: &Entry, id: usize, buffer: &Buffer, known: &Known) -> Option<String> {
+    if known.wrong.is_some() {
+        return known.wrong.clone();
+    }
+    let ty = &known.ty;
+    let declared = |there: Option<Type>| match there {
         None => Some(format!("K18: {:?} is not there", buffer.place)),
-        Some(known) => (known != ty).then(|| format!("K18: the buffer is {ty}, what is at its place is {known}")),
+        Some(there) => (there != *ty).then(|| format!("K18: the buffer is {ty}, what is at its place is {there}")),
     };
     let named = |right: bool| (!right).then(|| format!("K18: {:?} is another buffer", buffer.place));
     match &buffer.place {
@@ -56,19 +77,19 @@ fn wrong_buffer(program: &Program, entry: &Entry, id: usize, buffer: &Buffer) ->
         Place::Output(at) => named(entry.outputs.get(*at).is_some_and(|of| of.0 as usize == id)),
         Place::State(slot) => declared(program.state.get(slot.0 as usize).map(|decl| decl.ty.clone())),
         Place::Const(at) => declared(program.consts.get(*at).map(crate::Array::ty)),
-        Place::Arena(offset) => wrong_dim(program, offset, &no_axes).or_else(|| wrong_arena(entry, buffer, offset)),
+        Place::Arena(offset) => wrong_dim(program, offset, &no_axes).or_else(|| wrong_arena(entry, buffer, offset, &known.bytes)),
         Place::Unplaced => None,
     }
 }
 
-fn wrong_arena(entry: &Entry, buffer: &Buffer, offset: &Dim) -> Option<String> {
+fn wrong_arena(entry: &Entry, buffer: &Buffer, offset: &Dim, bytes: &Dim) -> Option<String> {
     let size = i64::try_from(buffer.dtype.size()).unwrap_or(i64::MAX);
     if offset.known_multiple() % size != 0 {
         return Some(format!("K19: the offset {offset} is not known to be aligned to {size} bytes"));
     }
-    let end = offset + buffer.bytes();
+    let end = offset + bytes;
     let outside = is_negative(offset) || is_negative(&(&entry.arena - end));
-    outside.then(|| format!("K19: {} bytes from {offset} on do not lie in {}", buffer.bytes(), entry.arena))
+    outside.then(|| format!("K19: {bytes} bytes from {offset} on do not lie in {}", entry.arena))
 }
 
 /// Whether the value is below zero for all sizes of one or more.
