@@ -228,5 +228,8 @@ fn sequences_are_folders() {
     assert!(said.contains("input_2.npy: one input too many: the model takes 2"), "{said}");
     rename("in/input_2.npy", "elsewhere");
     let said = ends(&folder.0, &run, 3);
-    assert!(said.contains("the input `s`: a sequence whose length is not given; `graver run` takes a folder"), "{said}");
+    assert!(
+        said.contains("graver: not supported: the input `s`: a sequence whose length is not given; `graver run` takes a folder"),
+        "{said}"
+    );
 }
