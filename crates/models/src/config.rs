@@ -52,20 +52,25 @@ fn of_fields<C: Configuration>(fields: Map<String, Value>) -> Result<C, Error> {
     };
     let mut defaults: Map<String, Value> = serde_json::from_str(defaults).expect("defaults are JSON objects");
     defaults.insert("model_type".to_owned(), family.into());
+    let config: C = over(&defaults, fields)?;
+    config.check().map(|()| config)
+}
+
+/// Reads fields over what they are without a file. What cannot be read is told by its name, all of it.
+pub(crate) fn over<T: DeserializeOwned>(defaults: &Map<String, Value>, fields: Map<String, Value>) -> Result<T, Error> {
     let with = |fields: Map<String, Value>| {
-        serde_json::from_value::<C>(Value::Object(defaults.clone().into_iter().chain(fields).collect()))
+        serde_json::from_value::<T>(Value::Object(defaults.clone().into_iter().chain(fields).collect()))
     };
-    let config = with(fields.clone()).map_err(|error| {
+    with(fields.clone()).map_err(|error| {
         // The reader stops at the first that is wrong, and does not say which it is: each alone beside the defaults tells.
         let alone = |(name, value): (String, Value)| Some((with([(name.clone(), value)].into_iter().collect()).err()?, name));
         let wrong = fields.into_iter().filter_map(alone).map(|(error, name)| Diag::new(format!("`{name}`: {error}")));
         Error::from_diags(wrong.collect()).unwrap_or_else(|| Error::new(error.to_string()))
-    })?;
-    config.check().map(|()| config)
+    })
 }
 
 /// The error with what it is about.
-fn at(source: &str, error: &Error) -> Error {
+pub(crate) fn at(source: &str, error: &Error) -> Error {
     let diags = error.diags().iter().map(|diag| diag.clone().op(source)).collect();
     Error::from_diags(diags).expect("an error has diagnostics")
 }
