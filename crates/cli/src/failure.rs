@@ -47,7 +47,7 @@ impl Failure {
     pub(crate) fn report(self) -> ExitCode {
         let (message, code) = match self {
             Self::Input(message) => (message, 2),
-            Self::Unsupported(message) => (message, 3),
+            Self::Unsupported(message) => (format!("not supported: {message}"), 3),
             Self::Found(message) => (message, 1),
             Self::OutputClosed => return ExitCode::SUCCESS,
         };

@@ -97,14 +97,27 @@ fn forms(folder: &Path, names: &[String]) -> Result<Vec<Form>, Failure> {
     let one = |input: usize| {
         let tensor = file(folder, Origin { input, item: None });
         if tensor.with_extension("").is_dir() {
-            Form::Sequence((0..).take_while(|item| file(folder, Origin { input, item: Some(*item) }).exists()).count())
-        } else if tensor.exists() {
-            Form::Tensor
-        } else {
-            Form::Absent
+            return sequence(folder, input).map(Form::Sequence);
         }
+        Ok(if tensor.exists() { Form::Tensor } else { Form::Absent })
     };
-    Ok((0..names.len()).map(one).collect())
+    let more = file(folder, Origin { input: names.len(), item: None });
+    if more.exists() {
+        return Err(Failure::file(&more, format!("one input too many: the model takes {}", names.len())));
+    }
+    (0..names.len()).map(one).collect()
+}
+
+/// How many tensors a sequence's folder holds: `0.npy` and on, without a gap.
+fn sequence(folder: &Path, input: usize) -> Result<usize, Failure> {
+    let item = |item| file(folder, Origin { input, item: Some(item) });
+    let own = load::input(folder, input).with_extension("");
+    let entries = std::fs::read_dir(&own).map_err(|error| Failure::file(&own, error))?;
+    let held = entries.flatten().filter(|entry| entry.path().extension().is_some_and(|extension| extension == "npy")).count();
+    match (0..held).find(|place| !item(*place).exists()) {
+        None => Ok(held),
+        Some(gap) => Err(Failure::file(&item(gap), format!("not found; the sequence has {held} files, numbered from 0"))),
+    }
 }
 
 /// The tensors that are there and can be read, as what the model's inputs are, by their names. What cannot is told if the program takes it.

@@ -219,4 +219,17 @@ fn sequences_are_folders() {
     let read = |name: &str| npy::read_file(folder.0.join("out/output_0").join(name), Limit::default());
     assert_eq!((read("0.npy").expect("the first"), read("1.npy").expect("the second")), (one, two));
     assert!(read("2.npy").is_err());
+    let rename = |from: &str, to: &str| std::fs::rename(folder.0.join(from), folder.0.join(to)).expect("just made");
+    rename("in/input_0/0.npy", "in/input_0/1.npy");
+    let said = ends(&folder.0, &run, 2);
+    assert!(said.contains("0.npy: not found; the sequence has 1 files, numbered from 0"), "{said}");
+    rename("in/input_0", "in/input_2.npy");
+    let said = ends(&folder.0, &run, 2);
+    assert!(said.contains("input_2.npy: one input too many: the model takes 2"), "{said}");
+    rename("in/input_2.npy", "elsewhere");
+    let said = ends(&folder.0, &run, 3);
+    assert!(
+        said.contains("graver: not supported: the input `s`: a sequence whose length is not given; `graver run` takes a folder"),
+        "{said}"
+    );
 }

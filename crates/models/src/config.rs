@@ -50,14 +50,27 @@ fn of_fields<C: Configuration>(fields: Map<String, Value>) -> Result<C, Error> {
         let known: Vec<&str> = C::DEFAULTS.iter().map(|(known, _)| *known).collect();
         return Err(Error::new(format!("the model type is `{family}`, and here it must be one of {}", known.join(", "))));
     };
-    let mut all: Map<String, Value> = serde_json::from_str(defaults).expect("defaults are JSON objects");
-    all.extend(fields);
-    let config: C = serde_json::from_value(Value::Object(all)).map_err(|error| Error::new(error.to_string()))?;
+    let mut defaults: Map<String, Value> = serde_json::from_str(defaults).expect("defaults are JSON objects");
+    defaults.insert("model_type".to_owned(), family.into());
+    let config: C = over(&defaults, fields)?;
     config.check().map(|()| config)
 }
 
+/// Reads fields over what they are without a file. What cannot be read is told by its name, all of it.
+pub(crate) fn over<T: DeserializeOwned>(defaults: &Map<String, Value>, fields: Map<String, Value>) -> Result<T, Error> {
+    let with = |fields: Map<String, Value>| {
+        serde_json::from_value::<T>(Value::Object(defaults.clone().into_iter().chain(fields).collect()))
+    };
+    with(fields.clone()).map_err(|error| {
+        // The reader stops at the first that is wrong, and does not say which it is: each alone beside the defaults tells.
+        let alone = |(name, value): (String, Value)| Some((with([(name.clone(), value)].into_iter().collect()).err()?, name));
+        let wrong = fields.into_iter().filter_map(alone).map(|(error, name)| Diag::new(format!("`{name}`: {error}")));
+        Error::from_diags(wrong.collect()).unwrap_or_else(|| Error::new(error.to_string()))
+    })
+}
+
 /// The error with what it is about.
-fn at(source: &str, error: &Error) -> Error {
+pub(crate) fn at(source: &str, error: &Error) -> Error {
     let diags = error.diags().iter().map(|diag| diag.clone().op(source)).collect();
     Error::from_diags(diags).expect("an error has diagnostics")
 }
@@ -112,6 +125,31 @@ pub(crate) fn require(conditions: impl IntoIterator<Item = (bool, String)>) -> R
 /// That these sizes are 1 or more.
 pub(crate) fn positive<const N: usize>(sizes: [(&str, usize); N]) -> [(bool, String); N] {
     sizes.map(|(name, size)| (size > 0, format!("`{name}` is 0")))
+}
+
+/// That what is added to variances leaves them positive.
+pub(crate) fn added(name: &str, eps: f64) -> (bool, String) {
+    (eps >= 0.0 && eps.is_finite(), format!("`{name}` is {eps}, and is added to variances: it must be a number of 0 or more"))
+}
+
+/// That this is a probability.
+pub(crate) fn probability(name: &str, p: f64) -> (bool, String) {
+    ((0.0..=1.0).contains(&p), format!("`{name}` is {p}, not in 0..=1"))
+}
+
+/// Reads the side of a square: a number, or both sides, which must be equal.
+pub(crate) fn side<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Sides {
+        Both([usize; 2]),
+        One(usize),
+    }
+    match Sides::deserialize(from).map_err(|_| de::Error::custom("is neither a size nor a list of two sizes"))? {
+        Sides::One(side) => Ok(side),
+        Sides::Both([height, width]) if height == width => Ok(height),
+        Sides::Both([height, width]) => Err(de::Error::custom(format!("is [{height}, {width}]; only squares are supported"))),
+    }
 }
 
 /// That a size splits into so many parts.

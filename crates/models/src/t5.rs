@@ -8,7 +8,7 @@ use graver_nn::{Activation, Dropout, Embedding, Heads, Init, KvCache, Linear, Ma
 use graver_trace::{Array, DType, Module, Param, Size, Tensor, Walk, arange, constant_array, enter, fail};
 use serde::Deserialize;
 
-use crate::config::{Configuration, positive, require};
+use crate::config::{Configuration, added, positive, probability, require};
 use crate::parts::{table, unbiased, unlike_blocks};
 use crate::pretrained::{Pretrained, stack};
 
@@ -74,6 +74,8 @@ impl Configuration for T5Config {
         let activation = self.dense();
         let further = [
             (distances, format!("{buckets} numbers for distances up to {farthest} (at most {MAX_DISTANCE}) are not told apart")),
+            added("layer_norm_epsilon", self.layer_norm_epsilon),
+            probability("dropout_rate", self.dropout_rate),
             (activation.is_ok(), activation.err().map(|diag| diag.to_string()).unwrap_or_default()),
         ];
         require(positive(sizes).into_iter().chain(further))

@@ -37,6 +37,9 @@ fn declared(input: &ValueInfoProto) -> Option<Result<Element>> {
     }
 }
 
+const NO_LENGTH: &str = "a sequence whose length is not given; `graver run` takes a folder of its elements, `input_0/0.npy`, .., and `Options::forms` the number";
+const NO_FORM: &str = "an optional value of which is not said what it is; `Options::forms` says it";
+
 /// The name of a sequence's element: what [`Options`](crate::Options) calls it.
 fn item_name(name: &str, item: usize) -> String {
     format!("{name}.{item}")
@@ -69,7 +72,7 @@ impl Importer<'_> {
         let mut ty = input.r#type.as_ref();
         if let Some(TypeValue::Optional(of)) = ty.and_then(|ty| ty.value.as_ref()) {
             match form {
-                None => return unsupported("an optional value of which is not said what it is"),
+                None => return unsupported(NO_FORM),
                 Some(Form::Absent) => return Ok(Slot::Absent),
                 Some(Form::Tensor | Form::Sequence(_)) => ty = of.elem_type.as_deref(),
             }
@@ -82,7 +85,7 @@ impl Importer<'_> {
             None => wrong("it has no type"),
         };
         if let Some(TypeValue::Sequence(of)) = ty.and_then(|ty| ty.value.as_ref()) {
-            let Some(Form::Sequence(count)) = form else { return unsupported("a sequence whose length is not given") };
+            let Some(Form::Sequence(count)) = form else { return unsupported(NO_LENGTH) };
             let tensor = tensor(of.elem_type.as_deref())?;
             let mut items = Vec::new();
             for item in 0..count {

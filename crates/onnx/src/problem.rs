@@ -64,7 +64,8 @@ pub enum Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Invalid(error) | Self::Unsupported(error) | Self::Undetermined { error, .. } => error.fmt(f),
+            Self::Unsupported(error) => write!(f, "not supported: {error}"),
+            Self::Invalid(error) | Self::Undetermined { error, .. } => error.fmt(f),
         }
     }
 }

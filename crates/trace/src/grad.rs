@@ -4,6 +4,7 @@
 //! and the transform says which names it means. So dropout and running statistics inside need no plumbing, and derivatives nest.
 
 use std::ops::{Add, Mul};
+use std::panic::Location;
 
 use graver_ir::op::Transform;
 use graver_ir::{Array, Diag, Op};
@@ -12,6 +13,7 @@ use crate::context::{Trace, Traced, done, emit, emit_all, report, with, wrong};
 use crate::module::{Module, declare};
 use crate::ops::map::like;
 use crate::param::{Param, ParamId};
+use crate::scope::on_behalf_of;
 use crate::tensor::{Operand, Tensor};
 use crate::tree::{Arrays, Layout, Tensors, Tree, tensors_of};
 
@@ -313,6 +315,7 @@ where
     W::Given: Wrt<Given = W::Given, Grad = W::Grad>,
     Y: Loss,
 {
+    let _line = on_behalf_of(Location::caller(), crate::SOURCES);
     jvp(wrt, vector, |given| grad(given, f)).1
 }
 

@@ -3,6 +3,8 @@
 //! The function runs once. What does not depend on the row or the column, the values themselves, is computed once too: the map's pass
 //! leaves it outside of the batch.
 
+use std::panic::Location;
+
 use graver_ir::op::{Perm, SliceAxis};
 use graver_ir::{DType, Diag, Dim, Op, ScalarFn, Shape, Type};
 
@@ -11,6 +13,7 @@ use crate::control::map_numbers;
 use crate::grad::{Grads, Loss, Run, Wrt, WrtLeaf, grad, pull_back, push_forward, run, settle};
 use crate::ops::index::iota_of;
 use crate::ops::map::stretch;
+use crate::scope::on_behalf_of;
 use crate::tensor::Tensor;
 use crate::tree::{Tree, tensors_of};
 
@@ -86,6 +89,7 @@ tuple_outputs!(A 0 B 1 C 2 D 3);
 #[must_use]
 #[track_caller]
 pub fn jacobian<W: Wrt, Y: Outputs>(wrt: W, f: impl FnOnce(W::Given) -> Y) -> Y::Jacobian<W::Grad> {
+    let _line = on_behalf_of(Location::caller(), crate::SOURCES);
     let mut wanted = 0;
     let (built, (y, types)) = map_numbers(
         "jacobian",
@@ -110,6 +114,7 @@ pub fn jacobian<W: Wrt, Y: Outputs>(wrt: W, f: impl FnOnce(W::Given) -> Y) -> Y:
 #[must_use]
 #[track_caller]
 pub fn jacobian_forward<W: Wrt, Y: Outputs>(wrt: W, f: impl FnOnce(W::Given) -> Y) -> Y::Jacobian<W::Grad> {
+    let _line = on_behalf_of(Location::caller(), crate::SOURCES);
     let mut leaves: Vec<WrtLeaf> = Vec::new();
     wrt.leaves(&mut leaves);
     let types = types_of(&leaves.iter().map(WrtLeaf::tensor).collect::<Vec<_>>());
@@ -149,6 +154,7 @@ where
     W::Given: Wrt<Given = W::Given, Grad = W::Grad>,
     Y: Loss,
 {
+    let _line = on_behalf_of(Location::caller(), crate::SOURCES);
     jacobian_forward(wrt, |given| grad(given, f))
 }
 

@@ -6,7 +6,7 @@
 #[path = "../say/mod.rs"]
 mod say;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use graver::data::{Scale, ToF32, Transform, digits};
@@ -46,6 +46,14 @@ impl Autoencoder {
 
 fn main() -> Result<(), Error> {
     let picture = std::env::args().nth(1).map_or_else(|| std::env::temp_dir().join("graver-digits.pgm"), PathBuf::from);
+    let [error, grey] = train(EPOCHS, &picture)?;
+    say(&format!("mean squared error on {BATCH} test images: {error:.4}; of grey alone: {grey:.4}"));
+    say(&format!("images, and below what became of them: {}", picture.display()));
+    Ok(())
+}
+
+/// Trains and draws: the mean squared error of what was drawn, and that of grey alone.
+fn train(epochs: u64, picture: &Path) -> Result<[f64; 2], Error> {
     let (train, test) = digits();
     let (train, test) = (train.transform(ToF32.then(Scale(1.0 / 16.0))), test.transform(ToF32.then(Scale(1.0 / 16.0))));
     let (train, test) = (DataLoader::new(train, BATCH)?.shuffle(0), DataLoader::new(test, BATCH)?);
@@ -63,7 +71,7 @@ fn main() -> Result<(), Error> {
     )?;
 
     let start = Instant::now();
-    for epoch in 0..EPOCHS {
+    for epoch in 0..epochs {
         let mut loss = 0.0;
         for batch in train.epoch(epoch) {
             let (images, _) = batch?;
@@ -77,10 +85,8 @@ fn main() -> Result<(), Error> {
 
     let (images, _) = test.epoch(0).next().expect("there are test images")?;
     let (restored, error) = restore.call_with(step.state(), &images)?;
-    say(&format!("mean squared error on {BATCH} test images: {:.4}; of grey alone: {:.4}", error.item()?, variance(&images)));
-    draw(&picture, &images, &restored)?;
-    say(&format!("images, and below what became of them: {}", picture.display()));
-    Ok(())
+    draw(picture, &images, &restored)?;
+    Ok([error.item()?, variance(&images)])
 }
 
 /// The error of the one colour that is closest to all pixels.
@@ -99,7 +105,7 @@ const SIDE: usize = 8;
 const ZOOM: usize = 6;
 
 /// Writes a portable grey map: images in the upper row, what became of them in the lower one.
-fn draw(path: &std::path::Path, images: &Array, restored: &Array) -> Result<(), Error> {
+fn draw(path: &Path, images: &Array, restored: &Array) -> Result<(), Error> {
     let (images, restored) = (images.to_f64(), restored.to_f64());
     let (width, height) = (COLUMNS * SIDE * ZOOM, 2 * SIDE * ZOOM);
     let mut file = format!("P5 {width} {height} 255\n").into_bytes();
@@ -110,4 +116,18 @@ fn draw(path: &std::path::Path, images: &Array, restored: &Array) -> Result<(), 
         (0..ZOOM).for_each(|_| file.extend(&line));
     }
     std::fs::write(path, file).map_err(|error| Error::new(format!("{}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn it_learns_and_draws() -> Result<(), graver::Error> {
+        let picture = std::env::temp_dir().join(format!("graver-autoencoder-{}.pgm", std::process::id()));
+        let [error, grey] = super::train(3, &picture)?;
+        let drawn = std::fs::read(&picture).expect("it was drawn");
+        std::fs::remove_file(&picture).expect("it was drawn");
+        assert!(error < grey / 2.0, "{error} {grey}");
+        assert!(drawn.starts_with(b"P5 768 96 255\n") && drawn.len() == 14 + 768 * 96, "{}", drawn.len());
+        Ok(())
+    }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 300)]
     pub(crate) length: usize,
     /// What scores are divided by before a character is drawn: less is likelier.
-    #[arg(long, default_value_t = 0.7)]
+    #[arg(long, default_value_t = 0.7, value_parser = temperature)]
     pub(crate) temperature: f32,
     /// Seeds the parameters, the batches and what is written.
     #[arg(long, default_value_t = 0)]
@@ -28,6 +28,11 @@ pub(crate) struct Args {
     /// Threads of the cpu. Losses and texts do not depend on it.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: u16,
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    let number = text.parse::<f32>().ok().filter(|number| *number > 0.0 && number.is_finite());
+    number.ok_or_else(|| "a temperature is a number above 0".to_owned())
 }
 
 /// What came of a training.

@@ -7,7 +7,7 @@ use graver_trace::{DType, Module, Param, Tensor, arange, enter};
 use serde::Deserialize;
 
 use super::{CausalBody, pasts, positions};
-use crate::config::{Configuration, positive, require, splits};
+use crate::config::{Configuration, added, positive, probability, require, splits};
 use crate::parts::{table, weights, zeros};
 use crate::pretrained::{Pretrained, stack};
 
@@ -62,7 +62,14 @@ impl Configuration for Gpt2Config {
             ("n_embd", self.n_embd),
             ("n_inner", self.n_inner.unwrap_or(1)),
         ];
-        require(positive(sizes).into_iter().chain([splits("n_embd", self.n_embd, "n_head", self.n_head)]))
+        let further = [
+            splits("n_embd", self.n_embd, "n_head", self.n_head),
+            added("layer_norm_epsilon", self.layer_norm_epsilon),
+            probability("resid_pdrop", self.resid_pdrop),
+            probability("embd_pdrop", self.embd_pdrop),
+            probability("attn_pdrop", self.attn_pdrop),
+        ];
+        require(positive(sizes).into_iter().chain(further))
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::rope::RopeScaling;
 use super::{CausalBody, pasts};
-use crate::config::{Configuration, positive, require, splits};
+use crate::config::{Configuration, added, positive, probability, require, splits};
 use crate::parts::{linear_if, table};
 use crate::pretrained::{Pretrained, stack};
 
@@ -102,6 +102,8 @@ impl Configuration for LlamaConfig {
             ),
             (self.width() <= MAX_WIDTH, format!("the width of a head is {}, beyond {MAX_WIDTH}", self.width())),
             (self.qkv_windows_are_plain(), "windows in some blocks alone are not supported".to_owned()),
+            added("rms_norm_eps", self.rms_norm_eps),
+            probability("attention_dropout", self.attention_dropout),
             (lacks.is_none(), lacks.unwrap_or_default()),
         ];
         require(positive(sizes).into_iter().chain(further))

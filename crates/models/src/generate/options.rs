@@ -5,6 +5,8 @@ use graver_ir::{Diag, Error};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
+use crate::config::{at, over};
+
 /// How tokens are picked, and when a text ends. Fields have the names and defaults of transformers' `GenerationConfig`.
 ///
 /// ```
@@ -122,9 +124,8 @@ impl Generation {
             return Err(error);
         }
         let (fields, path) = fields(folder)?;
-        let at = |diag: Diag| diag.op(path.clone());
-        let options: Self = serde_json::from_value(Value::Object(fields)).map_err(|error| at(Diag::new(error.to_string())))?;
-        let found = options.wrong().into_iter().map(at).collect();
+        let options: Self = over(&Map::new(), fields).map_err(|error| at(&path, &error))?;
+        let found = options.wrong().into_iter().map(|diag| diag.op(path.clone())).collect();
         Error::from_diags(found).map_or(Ok(options), Err)
     }
 

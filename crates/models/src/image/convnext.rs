@@ -6,7 +6,7 @@ use graver_nn::{Activation, Conv2d, Fill, Init, LayerNorm, Linear};
 use graver_trace::{Module, Param, Tensor, Walk, enter, ones};
 use serde::Deserialize;
 
-use crate::config::{Configuration, Labels, positive, require};
+use crate::config::{Configuration, Labels, added, positive, require};
 use crate::parts::linear;
 use crate::pretrained::{Pretrained, stack};
 
@@ -16,6 +16,7 @@ pub struct ConvNextConfig {
     /// The number of colours.
     pub num_channels: usize,
     /// The side of the patches that the first convolution reads.
+    #[serde(deserialize_with = "crate::config::side")]
     pub patch_size: usize,
     /// The features of each stage.
     pub hidden_sizes: Vec<usize>,
@@ -58,6 +59,7 @@ impl Configuration for ConvNextConfig {
         let further = [
             (stages == depths, format!("there are {stages} `hidden_sizes` and {depths} `depths`")),
             ((0.0..1.0).contains(&self.drop_path_rate), format!("`drop_path_rate` is {}, not in 0..1", self.drop_path_rate)),
+            added("layer_norm_eps", self.layer_norm_eps),
         ];
         require(positive(sizes).into_iter().chain(further))
     }

@@ -6,7 +6,7 @@ use graver_nn::{Activation, Conv2d, Dropout, Heads, Init, LayerNorm, Linear, Mas
 use graver_trace::{Module, Param, Tensor, Walk, concat, enter};
 use serde::Deserialize;
 
-use crate::config::{Configuration, Labels, positive, require, splits};
+use crate::config::{Configuration, Labels, added, positive, probability, require, splits};
 use crate::parts::{linear, linear_if, weights};
 use crate::pretrained::{Pretrained, stack};
 
@@ -31,8 +31,10 @@ pub struct VitConfig {
     /// What norms add to variances.
     pub layer_norm_eps: f64,
     /// The side of images.
+    #[serde(deserialize_with = "crate::config::side")]
     pub image_size: usize,
     /// The side of patches.
+    #[serde(deserialize_with = "crate::config::side")]
     pub patch_size: usize,
     /// The number of colours.
     pub num_channels: usize,
@@ -76,6 +78,9 @@ impl Configuration for VitConfig {
             splits("hidden_size", self.hidden_size, "num_attention_heads", self.num_attention_heads),
             splits("image_size", self.image_size, "patch_size", self.patch_size),
             (self.image_size < 1 << 16, format!("`image_size` is {}, beyond any image", self.image_size)),
+            added("layer_norm_eps", self.layer_norm_eps),
+            probability("hidden_dropout_prob", self.hidden_dropout_prob),
+            probability("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
         ];
         require(positive(sizes).into_iter().chain(further))
     }

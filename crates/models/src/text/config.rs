@@ -4,7 +4,7 @@ use graver_ir::Error;
 use graver_nn::Activation;
 use serde::Deserialize;
 
-use crate::config::{Configuration, Labels, positive, require, splits};
+use crate::config::{Configuration, Labels, added, positive, probability, require, splits};
 
 /// Which encoder it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -104,6 +104,9 @@ impl Configuration for TextConfig {
             splits("hidden_size", self.hidden_size, "num_attention_heads", self.num_attention_heads),
             (absolute, format!("positions are `{}`; only `absolute` is supported", self.position_embedding_type)),
             (self.max_length() > 0, "`max_position_embeddings` leaves no position".to_owned()),
+            added("layer_norm_eps", self.layer_norm_eps),
+            probability("hidden_dropout_prob", self.hidden_dropout_prob),
+            probability("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
         ];
         require(positive(sizes).into_iter().chain(further))
     }

@@ -1,8 +1,8 @@
 //! Folders that are wrong, each in its way: everything is told at once, and nothing panics.
 use graver_models::hub::{Folder, Names};
 use graver_models::{
-    CausalLm, Embedder, Gpt2, Llama, MaskedLm, Pretrained, ResNetClassifier, SentenceEncoder, SequenceClassifier, T5,
-    TextEncoder, VitClassifier,
+    CausalLm, Configuration, ConvNextClassifier, ConvNextConfig, Embedder, Gpt2, Llama, MaskedLm, Pretrained, ResNetClassifier,
+    SentenceEncoder, SequenceClassifier, T5, TextEncoder, VitClassifier,
 };
 use graver_nn::{Init, Linear};
 use graver_runtime::Checkpoint;
@@ -25,6 +25,7 @@ fn load_all(folder: &Folder) -> String {
         T5::of_folder(folder).map(drop),
         VitClassifier::of_folder(folder).map(drop),
         ResNetClassifier::of_folder(folder).map(drop),
+        ConvNextClassifier::of_folder(folder).map(drop),
     ];
     drop(others);
     let tokenizer = || folder.tokenizer()?.max_length(20)?.encode(&["Ink fills them", ""]);
@@ -183,6 +184,38 @@ fn configurations_are_not_believed() {
     copy.edit("config.json", |config| config["vocab_size"] = json!(u64::MAX));
     let error = load_all(&copy.folder());
     assert!(error.contains("`vocab_size` is 18446744073709551615, and sizes are at most"), "{error}");
+}
+
+#[test]
+fn every_field_that_cannot_be_read_is_told_by_its_name() {
+    let copy = Copy::of("classify", "fields");
+    copy.edit("config.json", |config| {
+        config["vocab_size"] = json!([40]);
+        config["hidden_act"] = json!("gulu");
+        config["layer_norm_eps"] = json!(null);
+    });
+    let error = load_all(&copy.folder());
+    assert!(error.contains("config.json: `vocab_size`: invalid type: sequence"), "{error}");
+    assert!(error.contains("config.json: `hidden_act`: there is no activation `gulu`"), "{error}");
+    assert!(error.contains("config.json: `layer_norm_eps`: ") && error.lines().count() == 3, "{error}");
+    let copy = Copy::of("classify", "eps");
+    copy.edit("config.json", |config| {
+        config["layer_norm_eps"] = json!(-1.0);
+        config["hidden_dropout_prob"] = json!(2.0);
+    });
+    let error = load_all(&copy.folder());
+    assert!(error.contains("`hidden_dropout_prob` is 2, not in 0..=1"), "{error}");
+    assert!(error.contains("`layer_norm_eps` is -1, and is added to variances"), "{error}");
+}
+
+#[test]
+fn the_side_of_a_square_may_be_said_twice() -> Result<(), Error> {
+    let of = |patch: &str| ConvNextConfig::of_json(&format!(r#"{{"model_type": "convnext", "patch_size": {patch}}}"#));
+    assert_eq!((of("2")?.patch_size, of("[2, 2]")?.patch_size), (2, 2));
+    let said = |patch| of(patch).expect_err("no side of a square").to_string();
+    assert!(said("[4, 2]").contains("`patch_size`: is [4, 2]; only squares are supported"), "{}", said("[4, 2]"));
+    assert!(said("[4]").contains("`patch_size`: is neither a size nor a list of two sizes"), "{}", said("[4]"));
+    Ok(())
 }
 
 /// Every file cut, and every byte of it changed, at many places.

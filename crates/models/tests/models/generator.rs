@@ -136,6 +136,9 @@ fn options_are_read_where_transformers_reads_them() -> Result<(), Error> {
     copy.edit("generation_config.json", |file| *file = serde_json::json!({"temperature": -1.0, "top_p": 1.5}));
     let error = read().expect_err("out of range").to_string();
     assert!(error.contains("generation_config.json: `temperature` is -1") && error.contains("`top_p` is 1.5"), "{error}");
+    copy.edit("generation_config.json", |file| *file = serde_json::json!({"temperature": "warm", "top_k": -1}));
+    let error = read().expect_err("these are no numbers").to_string();
+    assert!(error.contains("generation_config.json: `temperature`: invalid type") && error.contains("`top_k`: "), "{error}");
     // Without the file, the configuration; without that, what is usual in the family.
     std::fs::remove_file(copy.file("generation_config.json")).expect("copied");
     assert_eq!(read()?, Generation { eos_token_id: vec![0], ..Generation::default() });

@@ -86,12 +86,16 @@ pub(crate) fn agree(x: &Dim, y: &Dim) -> Result<()> {
 /// The symbol and the size that it must be, for two sizes to be equal.
 pub(crate) fn unified(x: &Dim, y: &Dim) -> Option<(Symbol, Dim)> {
     let apart = x - y;
-    // One that the difference has once, less or more all that is beside it.
-    let solved = |symbol: Symbol, size: Dim| (!size.symbols().contains(&symbol) && size.is_nonneg()).then_some((symbol, size));
-    let of = |dim: &Dim| dim.symbols().into_iter();
-    of(y)
-        .find_map(|symbol| solved(symbol.clone(), &apart + Dim::sym(&symbol)))
-        .or_else(|| of(x).find_map(|symbol| solved(symbol.clone(), Dim::sym(&symbol) - &apart)))
+    // One that the difference has so many times, beside what is a multiple of that.
+    let solved = |symbol: Symbol| {
+        let rest = apart.substitute(&|atom| (*atom == Atom::Sym(symbol.clone())).then_some(Dim::ZERO));
+        let times = (&apart - &rest).exact_div(&Dim::sym(&symbol))?.as_const().filter(|times| *times != 0)?;
+        let size = (-rest).exact_div(&Dim::from(times))?;
+        let (own, found) = (symbol.decl(), size.bounds());
+        let may_be = size.is_nonneg() && found.hi >= own.lo && found.lo <= own.hi;
+        (!size.symbols().contains(&symbol) && may_be).then(|| (symbol.clone(), size))
+    };
+    y.symbols().into_iter().find_map(solved).or_else(|| x.symbols().into_iter().find_map(solved))
 }
 
 /// The largest that a least size is looked for.

@@ -1,7 +1,8 @@
 //! Operations that move elements: their shapes come from what is known of operands.
 
+use graver_ir::dim::SymbolDecl;
 use graver_ir::op::{Broadcast, SliceAxis};
-use graver_ir::{DType, Dim, Op, ScalarFn, Shape, Value};
+use graver_ir::{DType, Dim, Op, ScalarFn, Shape, Symbol, Value};
 
 use super::Values;
 use crate::build::{Builder, common, unified};
@@ -31,6 +32,7 @@ pub(super) fn reshape(n: &mut Node<'_>) -> Values {
         [axis] => {
             dims[*axis] = Dim::ONE;
             let rest: Dim = dims.iter().product();
+            divisible(&from.numel(), &rest)?;
             dims[*axis] = quotient(&from, &rest)?;
         }
         _ => return wrong("more than one size is -1"),
@@ -53,6 +55,20 @@ fn same_elements(from: &Shape, to: &[Dim]) -> Result<()> {
         _ => None,
     };
     found.map_or(Ok(()), |(symbol, size)| Err(Problem::Assume(symbol, size)))
+}
+
+/// Takes a symbol as so many times another where it alone decides whether elements divide: the fewest times that do.
+fn divisible(all: &Dim, by: &Dim) -> Result<()> {
+    let symbols = all.symbols();
+    let ([symbol], Some(number)) = (symbols.as_slice(), by.as_const()) else { return Ok(()) };
+    let SymbolDecl { name, lo, hi, multiple } = symbol.decl();
+    let is_proportional = all.exact_div(&Dim::sym(symbol)).is_some_and(|factor| factor.as_const().is_some());
+    let times = number / (all + by).content().max(1);
+    if !is_proportional || !(2..=*hi).contains(&times) {
+        return Ok(());
+    }
+    let part = Symbol::ranged(name, lo / times + i64::from(lo % times > 0), hi / times, *multiple);
+    Err(Problem::Assume(symbol.clone(), Dim::from(times) * Dim::sym(&part)))
 }
 
 /// How many times `rest` elements are in a shape.

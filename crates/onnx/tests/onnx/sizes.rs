@@ -113,6 +113,21 @@ fn an_axis_that_a_reshape_keeps_has_one_size() {
     assert_eq!(run(&of(Size::Named("rows")), &[&tokens, &array(&[2, 2, 3], &[0.0; 12])])[0].shape(), [1, 12]);
 }
 
+/// What is split into parts of a number has a size that divides by it, whatever that size is; if it is a number in the end, it is that one.
+#[test]
+fn an_axis_that_is_split_is_so_many_times_another() {
+    let split = |to| node("Reshape", &["x", "parts"], &[to], Vec::new());
+    let x = || input("x", FLOAT, &[Size::Named("n"), Size::Is(4)]);
+    let of = |nodes, inputs| model(graph(nodes, inputs, vec![integers("parts", &[6, -1])], &["y"]), 17);
+    let whole = of(vec![split("y")], vec![x()]);
+    let shown = text::print(&imported(&whole).module);
+    assert!(shown.contains("%0: f32[3*n, 4] = arg \"x\"") && shown.contains("shape = [6, 2*n]"), "{shown}");
+    assert_eq!(run(&whole, &[&array(&[9, 4], &[1.0; 36])])[0].shape(), [6, 6]);
+    let nodes = vec![split("rows"), node("MatMul", &["rows", "table"], &["y"], Vec::new())];
+    let shown = text::print(&imported(&of(nodes, vec![x(), floats("table", &[4, 5])])).module);
+    assert!(shown.contains("%0: f32[6, 4] = arg \"x\""), "{shown}");
+}
+
 /// Running sums take as much work as there are elements: nothing has the size twice.
 #[test]
 fn running_sums_over_symbols_are_linear() {

@@ -31,7 +31,10 @@ pub(super) fn slices(start: &[Tensor], scanned: &[Tensor]) -> Traced<(Vec<Type>,
             .into());
     };
     for ty in &stacks {
-        if ty.shape.is_empty() || ty.shape.first() != first.shape.first() {
+        if ty.shape.is_empty() {
+            return wrong(format!("{ty} has no first axis, along which slices are taken"));
+        }
+        if ty.shape.first() != first.shape.first() {
             return wrong(format!("everything that is scanned has one first size, got {first} and {ty}"));
         }
     }

@@ -57,7 +57,8 @@ pub fn custom_vjp<W: Wrt, Y: Tree, R: Tree>(
 
 /// A function whose derivative is the user's own, as a rule for forward mode: `forward` gives the value; `tangent` takes the arguments, the
 /// value, and tangents in the form of a gradient with respect to `args`, and gives the value's tangents. It must be linear in tangents: reverse
-/// mode is its transpose, which is made of it. A tangent of an integer is 0, and what is given as one is not looked at.
+/// mode is its transpose, which is made of it. Whether it is, is not checked: of another rule the slope where tangents are zero is what counts. A
+/// tangent of an integer is 0, and what is given as one is not looked at.
 ///
 /// What the closures use beside `args` is constant, as in [`custom_vjp`]. A derivative of the derivative is that of `tangent`, and goes on by
 /// this rule where that uses the value.

@@ -353,7 +353,7 @@ impl Tensor {
             Ok(chunks) => chunks,
             Err(failed) => {
                 crate::context::report("chunk", failed);
-                (0..parts).map(|_| crate::context::with(crate::context::Trace::poison)).collect()
+                (0..parts.max(1)).map(|_| crate::context::with(crate::context::Trace::poison)).collect()
             }
         }
     }

@@ -21,6 +21,7 @@ fn shapes_dtypes_and_axes() {
         "add: element types differ: f32[n, 3] and f64[n, 3]; cast one of them: `.cast(DType::F32)`",
     );
     check(&error(|x| x.reshape((-1, 2)), x()), "reshape: 3*n elements are not known to be a multiple of the other sizes' 2");
+    check(&error(|x| x.chunk(0, 1)[0], x()), "chunk: axis 1 of f32[n, 3] is not known to split into 0 equal parts");
     check(&error(|x| x + 0.5, spec::<i64>([3])), "constant: the number 0.5 is no i64");
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use graver_interp::Interp;
 use graver_ir::Sizes;
 use graver_trace::{
-    Array, Buffer, Device, Error, Param, Tensor, arange, checkpoint, compile, grad, hessian, jacobian, jacobian_forward, jvp,
-    scan, spec, step, uniform, value_and_grad, vjp, vmap, while_at_most,
+    Array, Buffer, Device, Error, Param, Tensor, arange, checkpoint, compile, grad, hessian, hvp, jacobian, jacobian_forward,
+    jvp, scan, spec, step, uniform, value_and_grad, vjp, vmap, while_at_most,
 };
 
 use crate::common::{close, error, floats, ramp, run};
@@ -65,6 +65,8 @@ fn maps_of_loops_and_random_numbers() {
 fn what_a_map_refuses() {
     let empty = error(|x: Tensor| (x, vmap((), |()| ())), spec::<f32>(["n"]));
     assert!(empty.contains("vmap") && empty.contains("nothing to scan"), "{empty}");
+    let scalar = error(|x: Tensor| vmap(x, |x| x), spec::<f32>(()));
+    assert!(scalar.contains("vmap: f32[] has no first axis"), "{scalar}");
     let state = Buffer::new(Array::scalar(0.0f32));
     let sets = step(spec::<f32>(["n"]), |x| {
         vmap(x, |x| {
@@ -138,6 +140,16 @@ fn hessians() {
 fn only_floats_have_jacobians() {
     let said = error(|x: Tensor| jacobian(x, |x| x.gt(0.0)), spec::<f32>([2]));
     assert!(said.contains("jacobian") && said.contains("only floats can be differentiated"), "{said}");
+    assert!(said.starts_with("crates/trace/tests/trace/transforms.rs:"), "{said}");
+}
+
+#[test]
+fn losses_of_second_derivatives_are_told_at_the_call() {
+    let curvature = error(|x: Tensor| hessian(x, |x| x * x), spec::<f32>([2]));
+    let product = error(|x: Tensor| hvp(x, &x, |x| x * x), spec::<f32>([2]));
+    for said in [curvature, product] {
+        assert!(said.starts_with("crates/trace/tests/trace/transforms.rs:") && said.contains("a loss is one float"), "{said}");
+    }
 }
 
 /// A deep chain of wide layers.
