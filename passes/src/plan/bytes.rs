@@ -11,6 +11,9 @@ pub(super) trait Bytes: Clone {
     /// Whether what holds for usual sizes is all that there is to prove.
     const IS_NOMINAL: bool = false;
 
+    /// Whether what follows from earlier proofs is not proved again, which is worth it among very many.
+    const FOLLOWS: bool = false;
+
     /// The sum.
     fn plus(&self, other: &Self) -> Self;
 
@@ -182,6 +185,8 @@ impl<'a> Plain<'a> {
 }
 
 impl Bytes for Plain<'_> {
+    const FOLLOWS: bool = true;
+
     fn plus(&self, other: &Self) -> Self {
         self.with(other, i64::saturating_add)
     }

@@ -111,7 +111,8 @@ fn align(sizes: &mut [Size], alignment: i64) {
         let small = waste <= bytes.nominal() / OWN_WASTE;
         let all = waste.saturating_mul(*count);
         let fits = small || all <= left;
-        left -= if small || !fits { 0 } else { all };
+        // What does not fit leaves nothing to those that waste more.
+        left -= if small { 0 } else { all.min(left) };
         *bytes = rounded[place].clone().filter(|_| fits).unwrap_or_else(|| bytes.round_up(alignment));
     }
 }
@@ -254,7 +255,7 @@ impl<T: Bytes> Taken<T> {
             // placed.
             let is_known = |other: &Span| {
                 let lies_below = |below: &Span| other.low < other.high && other.high <= below.low;
-                below.is_some_and(|below| lies_below(below) && other.life.meets(below.life))
+                T::FOLLOWS && below.is_some_and(|below| lies_below(below) && other.life.meets(below.life))
             };
             let apart = |other: &Span| {
                 let is_above = other.low >= cursor.saturating_add(needed);
