@@ -105,12 +105,15 @@ impl Attend {
     /// Every body.
     pub fn bodies(&self) -> impl Iterator<Item = &Body> {
         let products = self.products.iter().flat_map(|product| [&product.rows.body, &product.columns.body]);
-        products.chain([&self.weights]).chain(self.all_sums().map(|(sum, _)| &sum.side.body))
+        products.chain([&self.weights]).chain(self.sums.iter().chain(&self.across).map(|sum| &sum.side.body))
     }
 
     /// Every store.
     pub fn stores(&self) -> impl Iterator<Item = &Store> {
-        self.softmax.iter().filter_map(|softmax| softmax.log_sum.as_ref()).chain(self.all_sums().map(|(sum, _)| &sum.to))
+        self.softmax
+            .iter()
+            .filter_map(|softmax| softmax.log_sum.as_ref())
+            .chain(self.sums.iter().chain(&self.across).map(|sum| &sum.to))
     }
 
     /// The same as a nest, with products in its earlier stages: what it means, and what it is where nothing better is known.

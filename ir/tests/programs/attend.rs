@@ -30,7 +30,7 @@ fn broken_attentions_are_found() {
     plant("K1", "softmax %2 log", "softmax %7 log");
     plant("K9", "keep -l + s + a2 - a3", "keep a4");
     plant("K29", "  across free 6", "  across free 5");
-    plant("K29", "  keep -l + s + a3 - a1", "  softmax %0\n  keep -l + s + a3 - a1");
+    plant("K29", "  keep -l + s - a1 + a3", "  softmax %0\n  keep -l + s - a1 + a3");
     // What is summed over rows has no column, and its result no row.
     plant("K9", "load p1[a0, a1, a6]", "load p1[a0, a3, a6]");
     plant("K9", "p3[2*a0 + a2, a3, a6]", "p3[2*a0 + a2, a1, a6]");

@@ -8,8 +8,12 @@ use crate::op::ReduceKind;
 use crate::verify::Findings;
 
 pub(super) fn check(scope: &Scope<'_>, attend: &Attend, found: &mut Findings) {
-    let own =
-        attend.products.iter().map(|product| product.k).chain(attend.all_sums().map(|(sum, _)| sum.free)).chain([attend.rows]);
+    let own = attend
+        .products
+        .iter()
+        .map(|product| product.k)
+        .chain(attend.sums.iter().chain(&attend.across).map(|sum| sum.free))
+        .chain([attend.rows]);
     let own: Vec<usize> = own.collect();
     if own.iter().any(|axis| *axis >= AxisSet::MAX) {
         scope.require(found, false, "K29: an axis that there is not");
