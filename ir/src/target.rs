@@ -21,6 +21,8 @@ pub struct Target {
     pub fused_epilogues: bool,
     /// Whether attention is a kernel, without the matrix of scores in memory.
     pub attends: bool,
+    /// Whether all derivatives of attention are one kernel, with sums over rows ([`Attend::across`](crate::kernel::Attend::across)).
+    pub attends_across: bool,
 }
 
 impl Target {
@@ -36,6 +38,7 @@ impl Target {
             channels_last: true,
             fused_epilogues: true,
             attends: true,
+            attends_across: true,
         }
     }
 }

@@ -28,9 +28,13 @@ pub(crate) fn may_stay(module: &Module, target: &Target) -> bool {
     once && target.attends
 }
 
-/// Whether a kernel takes these operands: of numbers that are computed in `f32`, of known widths, and of several queries.
-pub(crate) fn has_kernel(graph: &Graph, node: NodeId) -> bool {
+/// Whether a kernel takes these operands: of numbers that are computed in `f32`, of known widths, and of several queries. `across`: the
+/// target knows sums over rows.
+pub(crate) fn has_kernel(graph: &Graph, node: NodeId, across: bool) -> bool {
     let Some(attend) = attend_of_op(graph.op(node)) else { return false };
+    if attend.part == AttendPart::Backward && !across {
+        return false;
+    }
     let args = graph.args(node);
     let [q, k, v] = [0, 1, 2].map(|place| graph.ty(args[place]));
     let rank = q.rank();

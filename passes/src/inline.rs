@@ -18,7 +18,7 @@ pub(crate) const PASS: Pass = Pass { name: "inline", about: "Puts the bodies of 
 
 fn run(module: &mut Module, cx: &mut Cx<'_>) -> Result<Changed, Error> {
     let derives = module.functions.values().any(has_transform);
-    let keep = Keep { derives, attends: attend::may_stay(module, cx.target) };
+    let keep = Keep { derives, attends: attend::may_stay(module, cx.target), across: cx.target.attends_across };
     let mut changed = Changed::No;
     let order = callees_first(module)?;
     check_size(module, &order, keep)?;
@@ -40,6 +40,8 @@ struct Keep {
     derives: bool,
     /// Attention is a kernel.
     attends: bool,
+    /// All of its derivatives are one.
+    across: bool,
 }
 
 impl Keep {
@@ -50,7 +52,7 @@ impl Keep {
             Some(Composite::Block | Composite::Region) => true,
             Some(Composite::Checkpoint) => self.derives,
             // What it means is its body: a derivative of its own is only a better one.
-            Some(Composite::Attend(_)) => self.attends && attend::has_kernel(graph, node),
+            Some(Composite::Attend(_)) => self.attends && attend::has_kernel(graph, node, self.across),
             Some(
                 Composite::Softmax
                 | Composite::LogSoftmax

@@ -108,6 +108,7 @@ impl Backend for Cpu {
             channels_last: true,
             fused_epilogues: true,
             attends: true,
+            attends_across: true,
         }
     }
 

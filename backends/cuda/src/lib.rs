@@ -45,6 +45,7 @@ fn target(name: &str) -> Target {
         channels_last: true,
         fused_epilogues: true,
         attends: true,
+        attends_across: false,
     }
 }
 

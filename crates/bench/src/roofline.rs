@@ -116,7 +116,7 @@ fn flops(kernel: &Kernel, sizes: &Sizes) -> f64 {
 /// Two operations a product of every product and sum, at the points that count: where an expression decides, half of them.
 fn attend_flops(attend: &Attend, sizes: &Sizes) -> f64 {
     let matrix = points(&attend.axes, attend.matrix().iter(), sizes) / if attend.keep.is_empty() { 1.0 } else { 2.0 };
-    let inner = attend.products.iter().map(|product| product.k).chain(attend.sums.iter().map(|sum| sum.free));
+    let inner = attend.products.iter().map(|product| product.k).chain(attend.all_sums().map(|(sum, _)| sum.free));
     inner.map(|axis| 2.0 * matrix * value(&attend.axes[axis], sizes)).sum()
 }
 

@@ -12,11 +12,13 @@ use crate::dtype::{DType, Scalar};
 use crate::op::ReduceKind;
 use crate::scalar::ScalarFn;
 
-/// At every point of `batch` and `rows`, sums over `columns`: `sum over columns of weight * side`.
+/// At every point of `batch` and `rows`, sums over `columns`: `sum over columns of weight * side`; and the other way, at every point of
+/// `batch` and `columns`, sums over rows.
 ///
 /// Weights are what a body makes of products, each `sum over k of rows * columns`; with a softmax, they are the shares of scores.
 /// Forward, `rows` are queries and there is one product and one sum; the derivatives with respect to queries have a second product, of
-/// cotangents and values; with respect to keys and values, `rows` are keys, and there are two sums.
+/// cotangents and values; with respect to keys and values, `rows` are keys, and there are two sums. All three at once are those two with a sum
+/// over keys for every query.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Attend {
     /// The size of each axis.
@@ -35,8 +37,10 @@ pub struct Attend {
     pub softmax: Option<Softmax>,
     /// The points that count: all of these are at least 0 there. Elsewhere a weight is 0, a score minus infinity.
     pub keep: Vec<Dim>,
-    /// The sums.
+    /// The sums over columns.
     pub sums: Vec<Sum>,
+    /// The sums over rows. There are none in a softmax, whose weights are known at the end of a row.
+    pub across: Vec<Sum>,
     /// What products and sums are computed in.
     pub acc: DType,
 }
@@ -61,12 +65,13 @@ pub struct Softmax {
     pub log_sum: Option<Store>,
 }
 
-/// `sum over columns of weight * side`, stored at every point of `batch`, rows and `free`.
+/// `sum over columns of weight * side`, stored at every point of `batch`, rows and `free`; or over rows, at every point of `batch`, columns and
+/// `free`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Sum {
-    /// The axis of the side that rows have not.
+    /// The axis of the side that weights have not.
     pub free: usize,
-    /// Over `batch`, `columns` and `free`.
+    /// Over `batch`, what is summed over, and `free`.
     pub side: Side,
     /// Where the sum goes; the value is the weight, in the weights' body.
     pub to: Store,
@@ -85,15 +90,30 @@ impl Attend {
         self.batch.with(self.rows)
     }
 
+    /// The axes that a column's results have.
+    #[must_use]
+    pub fn column(&self) -> AxisSet {
+        self.batch.union(self.columns)
+    }
+
+    /// Every sum, with the axes but `free` that its results have.
+    pub fn all_sums(&self) -> impl Iterator<Item = (&Sum, AxisSet)> {
+        let (row, column) = (self.row(), self.column());
+        self.sums.iter().map(move |sum| (sum, row)).chain(self.across.iter().map(move |sum| (sum, column)))
+    }
+
     /// Every body.
     pub fn bodies(&self) -> impl Iterator<Item = &Body> {
         let products = self.products.iter().flat_map(|product| [&product.rows.body, &product.columns.body]);
-        products.chain([&self.weights]).chain(self.sums.iter().map(|sum| &sum.side.body))
+        products.chain([&self.weights]).chain(self.sums.iter().chain(&self.across).map(|sum| &sum.side.body))
     }
 
     /// Every store.
     pub fn stores(&self) -> impl Iterator<Item = &Store> {
-        self.softmax.iter().filter_map(|softmax| softmax.log_sum.as_ref()).chain(self.sums.iter().map(|sum| &sum.to))
+        self.softmax
+            .iter()
+            .filter_map(|softmax| softmax.log_sum.as_ref())
+            .chain(self.sums.iter().chain(&self.across).map(|sum| &sum.to))
     }
 
     /// The same as a nest, with products in its earlier stages: what it means, and what it is where nothing better is known.
@@ -108,9 +128,9 @@ impl Attend {
         }
         let softmax = stages.len();
         let mut results = Vec::new();
-        for sum in &self.sums {
-            stages.push(self.sum(sum, softmax));
-            results.push(self.store(&sum.to, self.row().with(sum.free), stages.len() - 1));
+        for (sum, own) in self.all_sums() {
+            stages.push(self.sum(sum, own, softmax));
+            results.push(self.store(&sum.to, own.with(sum.free), stages.len() - 1));
         }
         if let Some(store) = self.softmax.as_ref().and_then(|softmax| softmax.log_sum.as_ref()) {
             results.push(self.log_sum(store, softmax));
@@ -155,7 +175,7 @@ impl Attend {
     }
 
     /// `softmax`: the number of the stage after the softmax's two, if there is one.
-    fn sum(&self, sum: &Sum, softmax: usize) -> Stage {
+    fn sum(&self, sum: &Sum, own: AxisSet, softmax: usize) -> Stage {
         let other = if self.softmax.is_some() { Scalar::lowest(self.acc) } else { Scalar::zero(self.acc) };
         let (mut body, mut weight) = self.kept(sum.to.value, other);
         if self.softmax.is_some() {
@@ -166,7 +186,7 @@ impl Attend {
         let side = append(&mut body, &sum.side.body)[sum.side.value.index()];
         let value = body.push(InstKind::Map(ScalarFn::Mul, vec![weight, side]), self.acc);
         let reductions = vec![self.reduction(ReduceKind::Sum, value)];
-        Stage { over: self.matrix().with(sum.free), keep: self.row().with(sum.free), body, reductions, stores: Vec::new() }
+        Stage { over: self.matrix().with(sum.free), keep: own.with(sum.free), body, reductions, stores: Vec::new() }
     }
 
     fn store(&self, to: &Store, over: AxisSet, stage: usize) -> Stage {

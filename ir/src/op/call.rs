@@ -43,7 +43,7 @@ pub enum Composite {
 
 impl Composite {
     /// Every tag.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Softmax,
         Self::LogSoftmax,
         Self::Gelu,
@@ -55,6 +55,8 @@ impl Composite {
         Self::Attention,
         Self::Attend(Attend { part: AttendPart::Forward, causal: false }),
         Self::Attend(Attend { part: AttendPart::Forward, causal: true }),
+        Self::Attend(Attend { part: AttendPart::Backward, causal: false }),
+        Self::Attend(Attend { part: AttendPart::Backward, causal: true }),
         Self::Attend(Attend { part: AttendPart::Queries, causal: false }),
         Self::Attend(Attend { part: AttendPart::Queries, causal: true }),
         Self::Attend(Attend { part: AttendPart::Keys, causal: false }),
@@ -112,6 +114,8 @@ pub struct Attend {
 pub enum AttendPart {
     /// `(q, k, v, bias?) -> (y, log_sum)`: the shares of values, and the logarithm of the sum of `exp(score)`, `[.., h, l]`.
     Forward,
+    /// `(q, k, v, bias?, g, log_sum, delta) -> (dq, dk, dv)`: both of the others at once, which a target may know or not.
+    Backward,
     /// `(q, k, v, bias?, g, log_sum, delta) -> dq`
     Queries,
     /// `(q, k, v, bias?, g, log_sum, delta) -> (dk, dv)`
@@ -125,6 +129,8 @@ impl Attend {
         match (self.part, self.causal) {
             (AttendPart::Forward, false) => "attend",
             (AttendPart::Forward, true) => "attend_causal",
+            (AttendPart::Backward, false) => "attend_backward",
+            (AttendPart::Backward, true) => "attend_causal_backward",
             (AttendPart::Queries, false) => "attend_queries",
             (AttendPart::Queries, true) => "attend_causal_queries",
             (AttendPart::Keys, false) => "attend_keys",

@@ -29,6 +29,11 @@ fn broken_attentions_are_found() {
     plant("K29", "log sum p3[2*a0 + a1, a2] = %2", "log sum p3[2*a0 + a1, a2] = %1");
     plant("K1", "softmax %2 log", "softmax %7 log");
     plant("K9", "keep -l + s + a2 - a3", "keep a4");
+    plant("K29", "  across free 6", "  across free 5");
+    plant("K29", "  keep -l + s - a1 + a3", "  softmax %0\n  keep -l + s - a1 + a3");
+    // What is summed over rows has no column, and its result no row.
+    plant("K9", "load p1[a0, a1, a6]", "load p1[a0, a3, a6]");
+    plant("K9", "p3[2*a0 + a2, a3, a6]", "p3[2*a0 + a2, a1, a6]");
     // A row has no column, and a column no row.
     plant("K9", "load p0[2*a0 + a1, a2, a4]", "load p0[2*a0 + a1, a3, a4]");
     plant("K9", "load p1[a0, a3, a5]", "load p1[a0, a2, a5]");
@@ -46,9 +51,12 @@ fn broken_attentions_are_found() {
 #[test]
 fn as_a_nest_it_is_a_good_kernel() {
     let mut program = parse(SAMPLE).unwrap_or_else(|error| panic!("{error}"));
-    let KernelBody::Attend(attend) = &program.kernels[0].body else { panic!("k0 is an attention") };
-    let nest = attend.as_nest();
-    assert_eq!(nest.stages.len(), 6, "a product, two of the softmax, a sum, and two results");
-    program.kernels[0].body = KernelBody::Nest(nest);
+    // A product, two of the softmax, a sum, and two results; a product, two sums, and two results.
+    for (kernel, stages) in program.kernels.iter_mut().zip([6, 5]) {
+        let KernelBody::Attend(attend) = &kernel.body else { panic!("every kernel is an attention") };
+        let nest = attend.as_nest();
+        assert_eq!(nest.stages.len(), stages, "{}", kernel.name);
+        kernel.body = KernelBody::Nest(nest);
+    }
     graver_ir::kernel::verify(&program).unwrap_or_else(|error| panic!("{error}"));
 }

@@ -22,7 +22,8 @@ pub(super) fn lower(region: &mut Region<'_>, call: NodeId, of: Attend) -> Kernel
     let kernel = match of.part {
         AttendPart::Forward => lowering.forward(region),
         AttendPart::Queries => lowering.queries(region),
-        AttendPart::Keys => lowering.keys(region),
+        AttendPart::Keys => lowering.keys(region, 0).0,
+        AttendPart::Backward => lowering.backward(region),
     };
     KernelBody::Attend(Kernel { axes: region.axes.clone(), ..kernel })
 }
@@ -42,7 +43,7 @@ impl Operands {
         let args = region.graph().args(call);
         let (given, plain) = match of.part {
             AttendPart::Forward => (None, args.len()),
-            AttendPart::Queries | AttendPart::Keys => {
+            AttendPart::Backward | AttendPart::Queries | AttendPart::Keys => {
                 let plain = args.len() - 3;
                 (Some([args[plain], args[plain + 1], args[plain + 2]]), plain)
             }
@@ -92,7 +93,7 @@ impl Places {
                 let query = Own::new(region, &queries);
                 (query, Own::new(region, &keys))
             }
-            AttendPart::Keys => {
+            AttendPart::Backward | AttendPart::Keys => {
                 let key = Own::new(region, &keys);
                 (Own::new(region, &queries), key)
             }
@@ -154,21 +155,33 @@ impl Lowering {
     fn queries(&self, region: &mut Region<'_>) -> Kernel {
         let products = vec![self.scores(region, false), self.cotangents(region, false)];
         let (weights, [_, change]) = self.changes(region);
-        let sums = self.result(0, region).map(|position| {
-            let own = Own::new(region, &self.places.width);
-            let side = side(region, self.operands.k, &self.places.at_key(&own.place));
-            let to = self.store(region, position, self.places.at_query(Some(&own.place)), change);
-            Sum { free: own.axis, side, to }
-        });
-        Kernel { products, weights: weights.body, sums: sums.into_iter().collect(), ..self.kernel(false) }
+        let sums = self.by_keys(region, change).into_iter().collect();
+        Kernel { products, weights: weights.body, sums, ..self.kernel(false) }
     }
 
-    fn keys(&self, region: &mut Region<'_>) -> Kernel {
+    /// The first result: what the changes of scores make of keys, for each query.
+    fn by_keys(&self, region: &mut Region<'_>, change: ValueId) -> Option<Sum> {
+        let position = self.result(0, region)?;
+        let own = Own::new(region, &self.places.width);
+        let side = side(region, self.operands.k, &self.places.at_key(&own.place));
+        let to = self.store(region, position, self.places.at_query(Some(&own.place)), change);
+        Some(Sum { free: own.axis, side, to })
+    }
+
+    /// Those of keys and values, with that of queries as a sum over rows.
+    fn backward(&self, region: &mut Region<'_>) -> Kernel {
+        let (keys, change) = self.keys(region, 1);
+        let across = self.by_keys(region, change).into_iter().collect();
+        Kernel { across, ..keys }
+    }
+
+    /// `first`: the first of the two results. With the weight that the change of a score is.
+    fn keys(&self, region: &mut Region<'_>, first: u16) -> (Kernel, ValueId) {
         let products = vec![self.scores(region, true), self.cotangents(region, true)];
         let (weights, [share, change]) = self.changes(region);
         let [cotangent, ..] = self.given();
         let places = &self.places;
-        let each = [(0, self.operands.q, &places.width, change), (1, cotangent, &places.value_width, share)];
+        let each = [(first, self.operands.q, &places.width, change), (first + 1, cotangent, &places.value_width, share)];
         let sum = |(out, summed, size, weight): (u16, Value, &Dim, ValueId)| {
             let position = self.result(out, region)?;
             let own = Own::new(region, size);
@@ -177,7 +190,7 @@ impl Lowering {
             Some(Sum { free: own.axis, side, to })
         };
         let sums = each.into_iter().filter_map(sum).collect();
-        Kernel { products, weights: weights.body, sums, ..self.kernel(true) }
+        (Kernel { products, weights: weights.body, sums, ..self.kernel(true) }, change)
     }
 
     /// All but what differs. `by_keys`: rows are keys.
@@ -195,6 +208,7 @@ impl Lowering {
             softmax: None,
             keep: self.places.keep.clone(),
             sums: Vec::new(),
+            across: Vec::new(),
             acc: ACC,
         }
     }

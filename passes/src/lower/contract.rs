@@ -2,7 +2,7 @@
 
 use graver_ir::dim::Dim;
 use graver_ir::kernel::{AxisSet, Contract, Index, InstKind, KernelBody, Side, ValueId};
-use graver_ir::op::DotAxes;
+use graver_ir::op::{ConvAxis, DotAxes};
 use graver_ir::{DType, Op, Scalar, Shape, Value};
 
 use super::map::wrapped;
@@ -20,8 +20,8 @@ struct Roles {
     lhs: Vec<Dim>,
     rhs: Vec<Dim>,
     result: Vec<Dim>,
-    /// Where the left index is inside its operand.
-    inside: Vec<Condition>,
+    /// Where the left index is inside its operand, and the right.
+    inside: [Vec<Condition>; 2],
 }
 
 /// The kernel of the region's only contraction.
@@ -34,8 +34,8 @@ pub(super) fn lower(region: &mut Region<'_>, contraction: Value) -> KernelBody {
         conv(region, contraction)
     };
     let dtype = graph.ty(contraction).dtype;
-    let a = side(region, args[0], &roles.lhs, &roles.inside);
-    let b = side(region, args[1], &roles.rhs, &[]);
+    let a = side(region, args[0], &roles.lhs, &roles.inside[0]);
+    let b = side(region, args[1], &roles.rhs, &roles.inside[1]);
     let mut at = Point::at_sum(contraction, exact(roles.result.clone()));
     let result = exact(roles.result.clone());
     let stores = stores::at_sum(region, &mut at, contraction, &result);
@@ -92,10 +92,13 @@ fn dot(region: &mut Region<'_>, axes: &DotAxes, lhs: &Shape, rhs: &Shape) -> Rol
     let (m, n) = (free(&mut left, lhs), free(&mut right, rhs));
     let result = batch.iter().chain(&m).chain(&n).cloned().collect();
     let all = |sides: Vec<Option<Dim>>| sides.into_iter().map(|index| index.expect("every axis has a role")).collect();
-    Roles { batch, m, n, k, lhs: all(left), rhs: all(right), result, inside: Vec::new() }
+    Roles { batch, m, n, k, lhs: all(left), rhs: all(right), result, inside: [const { Vec::new() }; 2] }
 }
 
 /// `y[n, o, i..] = sum over c, k.. of x[n, g*C/groups + c, i*stride - low + k*kernel_dilation ..] * kernel[o, c, k..]`
+///
+/// Of a dilated operand, results at `i = by * q + r` meet elements, and no zeros in between, at every `by`-th tap: which ones follows from the phase `r`. Where
+/// results are whole numbers of phases, `r` is a batch axis, and there are so many fewer taps.
 fn conv(region: &mut Region<'_>, value: Value) -> Roles {
     let graph = region.graph();
     let Op::Conv(conv) = graph.op(value.node) else { panic!("L5: a contraction is a dot or a convolution") };
@@ -106,7 +109,10 @@ fn conv(region: &mut Region<'_>, value: Value) -> Roles {
     let parts = conv.groups.max(conv.batch_groups);
     let group = region.axis(&Dim::from(parts));
     let rows = region.axis(&y[conv.output[0]]);
-    let windows: Vec<Dim> = (0..spatial).map(|axis| region.axis(&y[conv.output[axis + 2]])).collect();
+    let size = |axis: usize| &y[conv.output[axis + 2]];
+    let phases: Vec<Dim> = conv.axes.iter().enumerate().map(|(axis, way)| Dim::from(phases(way, size(axis)))).collect();
+    let own: Vec<Dim> = phases.iter().map(|by| region.axis(by)).collect();
+    let windows: Vec<Dim> = (0..spatial).map(|axis| region.axis(&size(axis).floor_div(&phases[axis]))).collect();
     let features_each = y[conv.output[1]].floor_div(&Dim::from(parts));
     let feature = region.axis(&features_each);
     let channel_last = conv.input[1] + 1 == x.rank();
@@ -114,7 +120,7 @@ fn conv(region: &mut Region<'_>, value: Value) -> Roles {
     if !channel_last {
         channel = region.axis(&kernel[conv.kernel[1]]);
     }
-    let taps: Vec<Dim> = (0..spatial).map(|axis| region.axis(&kernel[conv.kernel[axis + 2]])).collect();
+    let taps: Vec<Dim> = (0..spatial).map(|axis| region.axis(&kernel[conv.kernel[axis + 2]].ceil_div(&phases[axis]))).collect();
     if channel_last {
         channel = region.axis(&kernel[conv.kernel[1]]);
     }
@@ -126,16 +132,33 @@ fn conv(region: &mut Region<'_>, value: Value) -> Roles {
     result[conv.output[1]] = &group * &features_each + &feature;
     rhs[conv.kernel[0]] = result[conv.output[1]].clone();
     rhs[conv.kernel[1]] = channel.clone();
-    let mut inside = Vec::new();
+    let mut inside = [const { Vec::new() }; 2];
     for (axis, way) in conv.axes.iter().enumerate() {
-        let position = &windows[axis] * Dim::from(way.stride) - &way.low + &taps[axis] * Dim::from(way.kernel_dilation);
-        let position = undilated(&position, way.input_dilation, &mut inside);
-        inside.push((position.clone(), x[conv.input[axis + 2]].clone()));
+        let (by, window, mut tap) = (&phases[axis], &windows[axis], taps[axis].clone());
+        let position = if by.is(1) {
+            let position = window * Dim::from(way.stride) - &way.low + &tap * Dim::from(way.kernel_dilation);
+            undilated(&position, way.input_dilation, &mut inside[0])
+        } else {
+            // `by * q + r - low + k = by * p`, so that `k = low - r` but for a multiple.
+            let first = &way.low - &own[axis];
+            let along = &tap - first.floor_div(by);
+            tap = &along * by + first;
+            inside[1].push((tap.clone(), kernel[conv.kernel[axis + 2]].clone()));
+            window + along
+        };
+        inside[0].push((position.clone(), x[conv.input[axis + 2]].clone()));
         lhs[conv.input[axis + 2]] = position;
-        rhs[conv.kernel[axis + 2]] = taps[axis].clone();
-        result[conv.output[axis + 2]] = windows[axis].clone();
+        rhs[conv.kernel[axis + 2]] = tap;
+        result[conv.output[axis + 2]] = window * by + &own[axis];
     }
     let m = std::iter::once(rows).chain(windows).collect();
     let k = std::iter::once(channel).chain(taps).collect();
-    Roles { batch: vec![group], m, n: vec![feature], k, lhs, rhs, result, inside }
+    let batch = std::iter::once(group).chain(own).collect();
+    Roles { batch, m, n: vec![feature], k, lhs, rhs, result, inside }
+}
+
+/// The phases into which results fall by the taps that meet elements: 1 if they are not told apart.
+fn phases(way: &ConvAxis, results: &Dim) -> i64 {
+    let plain = way.stride == 1 && way.kernel_dilation == 1 && results.exact_div(&Dim::from(way.input_dilation)).is_some();
+    if plain { way.input_dilation } else { 1 }
 }

@@ -90,7 +90,10 @@ fn bodies(body: &mut KernelBody) -> Vec<&mut Body> {
 
 fn attend_bodies(attend: &mut Attend) -> Vec<&mut Body> {
     let sides = attend.products.iter_mut().flat_map(|product| [&mut product.rows.body, &mut product.columns.body]);
-    sides.chain([&mut attend.weights]).chain(attend.sums.iter_mut().map(|sum| &mut sum.side.body)).collect()
+    sides
+        .chain([&mut attend.weights])
+        .chain(attend.sums.iter_mut().chain(&mut attend.across).map(|sum| &mut sum.side.body))
+        .collect()
 }
 
 fn any(body: &mut Body, plant: fn(&mut Inst) -> bool) -> bool {
@@ -123,7 +126,7 @@ fn stores(body: &mut KernelBody) -> Vec<&mut Store> {
         KernelBody::Contract(contract) => contract.stores.iter_mut().collect(),
         KernelBody::Scatter(scatter) => vec![&mut scatter.to],
         KernelBody::Sort(sort) => vec![&mut sort.to],
-        KernelBody::Attend(attend) => attend.sums.iter_mut().map(|sum| &mut sum.to).collect(),
+        KernelBody::Attend(attend) => attend.sums.iter_mut().chain(&mut attend.across).map(|sum| &mut sum.to).collect(),
     }
 }
 
@@ -337,12 +340,13 @@ fn positions(body: &mut KernelBody) -> Vec<&mut Dim> {
         KernelBody::Scatter(scatter) => within(&mut scatter.body).chain(at(&mut scatter.to.index)).collect(),
         KernelBody::Sort(sort) => within(&mut sort.body).chain(at(&mut sort.to.index)).collect(),
         KernelBody::Attend(attend) => {
-            let Attend { products, weights, sums, softmax, keep, .. } = attend;
+            let Attend { products, weights, sums, across, softmax, keep, .. } = attend;
             let sides = products.iter_mut().flat_map(|product| [&mut product.rows.body, &mut product.columns.body]);
             let log_sum =
                 softmax.iter_mut().filter_map(|softmax| softmax.log_sum.as_mut()).flat_map(|store| at(&mut store.index));
             let inner = sides.chain([weights]).flat_map(within).chain(keep).chain(log_sum);
-            inner.chain(sums.iter_mut().flat_map(|sum| within(&mut sum.side.body).chain(at(&mut sum.to.index)))).collect()
+            let sums = sums.iter_mut().chain(across);
+            inner.chain(sums.flat_map(|sum| within(&mut sum.side.body).chain(at(&mut sum.to.index)))).collect()
         }
     }
 }

@@ -124,7 +124,7 @@ impl Columns<'_> {
 
     /// Where this column's number is, in shared memory from byte `from` on, of the row of this number if there are several.
     fn column(&self, cx: &mut Cx<'_>, from: &Dim, row: Option<Val>, dtype: DType) -> (Val, Pattern) {
-        let (shared, from) = (cx.b.op(Op::Arg(cx.kernel.args.len())), cx.value(from));
+        let (shared, from) = (cx.shared(), cx.value(from));
         let mut base = cx.b.add(shared, from);
         if let Some(row) = row {
             let bytes = cx.value(&(self.width() * Dim::from(dtype.size())));

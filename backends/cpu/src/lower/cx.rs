@@ -30,6 +30,8 @@ pub(super) struct Cx<'a> {
     pub(super) first: Option<Val>,
     /// Bytes of the scratch memory that is given out.
     pub(super) scratch: Dim,
+    /// The argument that is the memory which all threads share, and where what is asked for by [`Cx::shared`] begins in it.
+    pub(super) shared: (usize, Dim),
     /// The argument whose elements go past the caches where they are stored side by side.
     pub(super) passing: Option<usize>,
 }
@@ -46,13 +48,15 @@ impl<'a> Cx<'a> {
             at: vec![At::Unbound; graver_ir::kernel::AxisSet::MAX],
             first: None,
             scratch: Dim::from(GUARD_BYTES),
+            shared: (kernel.args.len(), Dim::ZERO),
             passing: None,
         }
     }
 
     /// For another function of the same kernel.
     pub(super) fn again(&self, suffix: &str) -> Self {
-        let mut cx = Self { passing: self.passing, ..Self::new(self.kernel, self.symbols, self.how) };
+        let mut cx =
+            Self { passing: self.passing, shared: self.shared.clone(), ..Self::new(self.kernel, self.symbols, self.how) };
         cx.b = Builder::for_lanes(format!("{}.{suffix}", self.kernel.name), self.lanes);
         cx
     }
@@ -64,6 +68,13 @@ impl<'a> Cx<'a> {
     /// The axis that is over lanes here.
     pub(super) fn lane_axis(&self) -> Option<usize> {
         self.at.iter().position(|at| matches!(at, At::Lane(_)))
+    }
+
+    /// The address of the memory that all threads share.
+    pub(super) fn shared(&mut self) -> Val {
+        let (arg, offset) = self.shared.clone();
+        let (base, offset) = (self.b.op(Op::Arg(arg)), self.value(&offset));
+        self.b.add(base, offset)
     }
 
     /// Memory of this thread: the address of `bytes`.

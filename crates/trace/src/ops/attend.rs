@@ -65,13 +65,20 @@ fn backward(args: &[Tensor], causal: bool) -> Traced<Vec<Tensor>> {
     let products = map(ScalarFn::Mul, &[widen(cotangents[0])?, widen(forward[0])?])?;
     let delta = map(ScalarFn::Sub, &[over_keys(products, ReduceKind::Sum)?, cotangents[1]])?;
     let given: Vec<Tensor> = operands.iter().copied().chain([cotangents[0], forward[1], delta]).collect();
-    let mut results = call(part(AttendPart::Queries, causal), &given, |args| queries(args, causal))?;
-    results.extend(call(part(AttendPart::Keys, causal), &given, |args| keys(args, causal))?);
+    let mut results = call(part(AttendPart::Backward, causal), &given, |args| derivatives(args, causal))?;
     if let Some(bias) = operands.get(3) {
         // The derivative of what nobody differentiates is dead code; else it is as large as the scores.
         let changes = Changes::of(&given, causal)?;
         results.push(sum_to(changes.changes, &bias.ty()?)?);
     }
+    Ok(results)
+}
+
+/// Those of the operands but a bias: a target that knows them as two kernels has the two calls in the place of theirs.
+#[track_caller]
+fn derivatives(args: &[Tensor], causal: bool) -> Traced<Vec<Tensor>> {
+    let mut results = call(part(AttendPart::Queries, causal), args, |args| queries(args, causal))?;
+    results.extend(call(part(AttendPart::Keys, causal), args, |args| keys(args, causal))?);
     Ok(results)
 }
 

@@ -214,12 +214,14 @@ fn attend(attend: &Attend, out: &mut Printer<'_>) {
     for keep in &attend.keep {
         out.put(format_args!("  keep {keep}\n"));
     }
-    for sum in &attend.sums {
-        out.put(format_args!("  sum free {} ", sum.free));
-        store(&sum.to, out);
-        out.put(" {\n");
-        side("summed", &sum.side, out);
-        out.put("  }\n");
+    for (word, sums) in [("sum", &attend.sums), ("across", &attend.across)] {
+        for sum in sums {
+            out.put(format_args!("  {word} free {} ", sum.free));
+            store(&sum.to, out);
+            out.put(" {\n");
+            side("summed", &sum.side, out);
+            out.put("  }\n");
+        }
     }
     out.put("}\n");
 }

@@ -8,7 +8,12 @@ use crate::op::ReduceKind;
 use crate::verify::Findings;
 
 pub(super) fn check(scope: &Scope<'_>, attend: &Attend, found: &mut Findings) {
-    let own = attend.products.iter().map(|product| product.k).chain(attend.sums.iter().map(|sum| sum.free)).chain([attend.rows]);
+    let own = attend
+        .products
+        .iter()
+        .map(|product| product.k)
+        .chain(attend.sums.iter().chain(&attend.across).map(|sum| sum.free))
+        .chain([attend.rows]);
     let own: Vec<usize> = own.collect();
     if own.iter().any(|axis| *axis >= AxisSet::MAX) {
         scope.require(found, false, "K29: an axis that there is not");
@@ -27,15 +32,17 @@ pub(super) fn check(scope: &Scope<'_>, attend: &Attend, found: &mut Findings) {
 }
 
 fn sides(scope: &Scope<'_>, attend: &Attend, found: &mut Findings) {
-    let (rows, columns) = (attend.row(), attend.batch.union(attend.columns));
+    let (rows, columns) = (attend.row(), attend.column());
     for (number, product) in attend.products.iter().enumerate() {
         let at = |part: &str, over: AxisSet| within(scope, &format!("product {number}, {part}"), over.with(product.k), None);
         side(&at("rows", rows), &product.rows, attend.acc, found);
         side(&at("columns", columns), &product.columns, attend.acc, found);
     }
-    for (number, sum) in attend.sums.iter().enumerate() {
-        let at = within(scope, &format!("sum {number}"), columns.with(sum.free), None);
-        side(&at, &sum.side, attend.acc, found);
+    for (name, sums, over) in [("sum", &attend.sums, columns), ("sum across", &attend.across, rows)] {
+        for (number, sum) in sums.iter().enumerate() {
+            let at = within(scope, &format!("{name} {number}"), over.with(sum.free), None);
+            side(&at, &sum.side, attend.acc, found);
+        }
     }
 }
 
@@ -55,13 +62,14 @@ fn weights(scope: &Scope<'_>, attend: &Attend, found: &mut Findings) {
         let shares = attend.sums.iter().all(|sum| sum.to.value == softmax.score);
         let log_sum = softmax.log_sum.as_ref().is_none_or(|store| store.value == softmax.score);
         at.require(found, shares && log_sum, "K29: a softmax has one score");
+        at.require(found, attend.across.is_empty(), "K29: shares are summed over columns alone");
         if let Some(to) = &softmax.log_sum {
             result(&at, attend, attend.row(), to, found);
         }
     }
-    for sum in &attend.sums {
+    for (sum, own) in attend.all_sums() {
         at.require(found, typed(sum.to.value), "K29: a weight is of another type than the sum");
-        result(&at, attend, attend.row().with(sum.free), &sum.to, found);
+        result(&at, attend, own.with(sum.free), &sum.to, found);
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub(super) mod attend;
 mod pack;
+mod parts;
 mod plan;
 mod sides;
 mod stream;
@@ -16,6 +17,7 @@ mod winograd;
 use graver_ir::kernel::{AxisSet, Contract, InstKind};
 use graver_ir::{DType, Dim};
 
+use self::parts::Parts;
 use self::sides::{Operand, Sides};
 use self::stream::Stream;
 use self::winograd::Winograd;
@@ -41,6 +43,9 @@ pub(super) fn lower(cx: Cx<'_>, contract: &Contract, lasting: &[bool]) -> Lowere
         return winograd.lower(cx);
     }
     let Some(tiling) = Tiling::new(&cx, contract, lasting) else { return nest::lower(cx, &contract.as_nest()) };
+    if let Some(parts) = Parts::new(&cx, &tiling, lasting) {
+        return parts.lower(&cx, &tiling);
+    }
     match Stream::of_one(&cx, contract, tiling.elem, lasting) {
         Some((stream, rows)) => of_one_row_or_more(stream.lower(cx.again("row")), plan::lower(cx, &tiling), &rows),
         None => plan::lower(cx, &tiling),

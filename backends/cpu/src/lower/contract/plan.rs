@@ -10,8 +10,8 @@ use super::super::cx::Cx;
 use super::super::{Lowered, Phase, Prepared};
 use super::Tiling;
 use super::pack::{Panel, Span};
-use super::tile::{Block, bind, range};
-use crate::vector::{Binary, Op, Val};
+use super::tile::{Block, Column, bind, range};
+use crate::vector::{Binary, Val};
 
 /// Steps of `k` in a chunk at most. Of a panel of columns, a chunk is a tenth of a usual second-level cache.
 const CHUNK: i64 = 512;
@@ -50,7 +50,7 @@ pub(super) struct Plan {
     pub(super) k: Dim,
     /// Columns of a tile.
     pub(super) width: i64,
-    column_panels: Dim,
+    pub(super) column_panels: Dim,
     /// Rows of tiles, the highest first.
     pub(super) heights: Vec<i64>,
     /// Steps of `k` in a chunk.
@@ -59,16 +59,16 @@ pub(super) struct Plan {
     most_rows: i64,
     /// Row panels of a block.
     pub(super) block: Dim,
-    blocks: Dim,
+    pub(super) blocks: Dim,
     /// Column panels of a group.
-    group: Dim,
+    pub(super) group: Dim,
     groups: Dim,
     /// Bytes of the packed columns.
     shared: Dim,
 }
 
 impl Plan {
-    fn new(cx: &Cx<'_>, tiling: &Tiling<'_>) -> Self {
+    pub(super) fn new(cx: &Cx<'_>, tiling: &Tiling<'_>) -> Self {
         let (rows, columns) = (tiling.count(&tiling.rows.axes), tiling.count(&tiling.columns.axes));
         let (batch, k) = (tiling.count(&tiling.batch), tiling.count(&tiling.k));
         let width = tiling.width(cx);
@@ -105,6 +105,15 @@ impl Plan {
         }
     }
 
+    /// For parts of `k`, each of which has all rows and columns.
+    pub(super) fn of_parts(cx: &Cx<'_>, tiling: &Tiling<'_>) -> Self {
+        let plan = Self::new(cx, tiling);
+        let row_panels = plan.rows.ceil_div(&Dim::from(tiling.shape.rows));
+        let block = evenly(&row_panels, &Dim::from(plan.most_rows / tiling.shape.rows)).max_with(&Dim::ONE);
+        let blocks = row_panels.ceil_div(&block);
+        Self { group: plan.column_panels.clone(), groups: Dim::ONE, block, blocks, ..plan }
+    }
+
     /// Whether all of `k` is one chunk.
     pub(super) fn is_whole(&self) -> bool {
         self.k.as_const().is_some_and(|k| k <= self.chunk)
@@ -127,7 +136,7 @@ impl Plan {
 
     /// The address of a packed column panel of the batch where it stands.
     fn packed_columns(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, panel: Val) -> Val {
-        let shared = cx.b.op(Op::Arg(cx.kernel.args.len()));
+        let shared = cx.shared();
         let panels = cx.value(&self.column_panels);
         let batch = cx.value(&tiling.number(&tiling.batch));
         let number = cx.b.mul(batch, panels);
@@ -167,7 +176,8 @@ impl Plan {
         if self.is_whole() {
             let k = cx.value(&self.k);
             self.pack_rows(cx, tiling, block, None);
-            self.tiles_of(cx, tiling, group, block, Span { begin: zero, end: k });
+            let all = Span { begin: zero, end: k };
+            self.tiles_of(cx, tiling, group, block, (all, all));
             return;
         }
         let (k, most) = (cx.value(&self.k.max_with(&Dim::ONE)), cx.value(&self.k));
@@ -177,14 +187,13 @@ impl Plan {
         let end = cx.b.binary(Binary::Min, end, most);
         let span = Span { begin: open.var, end };
         self.pack_rows(cx, tiling, block, Some(span));
-        self.tiles_of(cx, tiling, group, block, span);
+        self.tiles_of(cx, tiling, group, block, (span, Span { begin: zero, end: most }));
         cx.b.close_loop(open, Vec::new());
     }
 
     /// Every tile of a block and a group: for each column panel, whose chunk stays in the first caches, every row panel.
-    fn tiles_of(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, group: Val, block: &Block, span: Span) {
-        let sizes: Vec<Val> = tiling.rows.axes.iter().map(|axis| cx.value(&tiling.size(*axis))).collect();
-        let first_row = cx.digits(block.begin, &sizes);
+    fn tiles_of(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, group: Val, block: &Block, (span, all): (Span, Span)) {
+        let first_row = first_row(cx, tiling, block);
         let (panels, most) = (cx.value(&self.group), cx.value(&self.column_panels));
         let first = cx.b.mul(group, panels);
         let last = cx.b.add(first, panels);
@@ -195,18 +204,13 @@ impl Plan {
         let offset = cx.b.mul(span.begin, bytes);
         let columns = cx.b.add(columns, offset);
         let place = cx.b.sub(open.var, first);
-        self.row_panels(
-            cx,
-            tiling,
-            block,
-            &super::tile::Column { panel: open.var, place, packed: columns, span },
-            (first_row, sizes),
-        );
+        let column = Column { panel: open.var, place, packed: columns, span, all };
+        self.row_panels(cx, tiling, block, &column, first_row);
         cx.b.close_loop(open, Vec::new());
     }
 
     /// Memory for a chunk of a block's rows.
-    fn packed_rows(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>) -> Val {
+    pub(super) fn packed_rows(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>) -> Val {
         let (own, k) = self.row_strides(tiling);
         let elements = if tiling.rows.along_own { k * self.chunk } else { own * self.most_rows };
         cx.take_scratch(&Dim::from(elements * tiling.bytes()))
@@ -222,7 +226,7 @@ impl Plan {
     }
 
     /// Packs a block's rows; where there is no span, for every `k`.
-    fn pack_rows(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block, span: Option<Span>) {
+    pub(super) fn pack_rows(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block, span: Option<Span>) {
         let (own_stride, k_stride) = self.row_strides(tiling);
         let place = Panel { base: block.rows, own_stride: Dim::from(own_stride), k_stride: Dim::from(k_stride) };
         tiling.pack(cx, &tiling.rows, &place, block.begin, block.end, span);
@@ -237,6 +241,12 @@ pub(super) fn evenly(count: &Dim, most: &Dim) -> Dim {
     count.ceil_div(&even)
 }
 
+/// Where the axes of a block's first row stand, and their sizes.
+pub(super) fn first_row(cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block) -> (Vec<Val>, Vec<Val>) {
+    let sizes: Vec<Val> = tiling.rows.axes.iter().map(|axis| cx.value(&tiling.size(*axis))).collect();
+    (cx.digits(block.begin, &sizes), sizes)
+}
+
 /// The length of chunks: all alike, nearly, where the number of steps is known.
 fn chunk(k: &Dim) -> i64 {
     let alike = |k: i64| {
@@ -247,6 +257,6 @@ fn chunk(k: &Dim) -> i64 {
     k.as_const().map_or(CHUNK, |k| alike(k.max(1)))
 }
 
-fn with_batch<const N: usize>(tiling: &Tiling<'_>, last: [&Dim; N]) -> Vec<Dim> {
+pub(super) fn with_batch<const N: usize>(tiling: &Tiling<'_>, last: [&Dim; N]) -> Vec<Dim> {
     tiling.batch.iter().map(|axis| tiling.size(*axis)).chain(last.map(Clone::clone)).collect()
 }

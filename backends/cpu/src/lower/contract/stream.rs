@@ -13,7 +13,7 @@ use super::super::cx::{At, Cx};
 use super::super::{Lowered, Phase};
 use super::sides::slope;
 use super::tile::{bind, epilogue, range};
-use crate::vector::{Binary, Combine, Compare, Elem, Load, Op, Pattern, Unary, Val};
+use crate::vector::{Binary, Combine, Compare, Elem, Load, Pattern, Unary, Val};
 
 /// So many rows are few.
 const FEW: i64 = 4;
@@ -255,7 +255,7 @@ impl<'a> Stream<'a> {
 
     /// Where the sum of a range and a row lies, at this point of the batch and the columns.
     fn place(&self, cx: &mut Cx<'_>, range: Val, row: i64) -> (Val, Pattern) {
-        let shared = cx.b.op(Op::Arg(cx.kernel.args.len()));
+        let shared = cx.shared();
         let columns = self.count(&self.many.1);
         let number = cx.value(&(self.number(&self.batch) * Dim::from(self.ranges())));
         let number = cx.b.add(number, range);

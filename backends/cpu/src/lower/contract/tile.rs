@@ -62,8 +62,7 @@ impl Plan {
             self.finish(cx, tiling, block, &tile);
             return;
         };
-        let k = cx.value(&self.k);
-        let last = cx.b.compare(Compare::Ge, column.span.end, k);
+        let last = cx.b.compare(Compare::Ge, column.span.end, column.all.end);
         let more = cx.b.unary(Unary::Not, last);
         // Before the epilogue, which has the registers to itself then: sums that live through it are spilled in the loop over `k`.
         let open = cx.b.open_if(more);
@@ -105,8 +104,7 @@ impl Plan {
         let begin = match waiting {
             None => vec![zero; count],
             Some(waiting) => {
-                let none = cx.b.int(0);
-                let first = cx.b.compare(Compare::Eq, column.span.begin, none);
+                let first = cx.b.compare(Compare::Eq, column.span.begin, column.all.begin);
                 let first = cx.b.lanes(first);
                 let at = |cx: &mut Cx<'_>, sum: usize| {
                     let (ptr, dtype) = (sum_place(cx, tiling, waiting, sum), tiling.elem.dtype());
@@ -217,6 +215,8 @@ pub(super) struct Column {
     pub(super) packed: Val,
     /// The chunk.
     pub(super) span: Span,
+    /// All that is summed.
+    pub(super) all: Span,
 }
 
 /// Where a tile's rows are.

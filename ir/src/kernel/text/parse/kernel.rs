@@ -195,15 +195,18 @@ fn attend(input: &mut Parser<'_>, args: &[Arg]) -> Parsed<Attend> {
     let weights = body(input, args)?;
     input.mark('}')?;
     let softmax = if input.eat_word("softmax") { Some(softmax(input)?) } else { None };
-    let (mut keep, mut sums) = (Vec::new(), Vec::new());
+    let (mut keep, mut sums, mut across) = (Vec::new(), Vec::new(), Vec::new());
     while input.eat_word("keep") {
         keep.push(Dim::parse(input)?);
     }
     while input.eat_word("sum") {
         sums.push(sum(input, args)?);
     }
+    while input.eat_word("across") {
+        across.push(sum(input, args)?);
+    }
     input.mark('}')?;
-    Ok(Attend { axes, batch, rows, columns, products, weights, softmax, keep, sums, acc })
+    Ok(Attend { axes, batch, rows, columns, products, weights, softmax, keep, sums, across, acc })
 }
 
 fn product(input: &mut Parser<'_>, args: &[Arg]) -> Parsed<Product> {

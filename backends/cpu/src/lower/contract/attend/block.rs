@@ -16,6 +16,8 @@ pub(super) const BYTES: i64 = 4;
 pub(super) struct Memory {
     /// The packed rows of every product.
     rows: Vec<Val>,
+    /// What is packed of the rows to be summed over them.
+    pub(super) sides: Vec<Val>,
     /// Products, and then weights, of a block of columns.
     pub(super) matrices: Vec<Val>,
     /// The sums so far.
@@ -39,9 +41,9 @@ pub(super) struct Columns {
 }
 
 impl Plan<'_> {
-    /// Elements from one row of a matrix to the next.
+    /// Elements from one row of a matrix to the next: more than tiles of columns reach beyond a row.
     pub(super) fn matrix_stride(&self) -> i64 {
-        self.breadth + APART
+        self.breadth + (self.shape.rows + APART - 1) / APART * APART
     }
 
     fn k_of(packed: &Packed<'_>) -> i64 {
@@ -56,9 +58,10 @@ impl Plan<'_> {
     pub(super) fn memory(&self, cx: &mut Cx<'_>) -> Memory {
         let mut take = |elements: i64| cx.take_scratch(&Dim::from(elements * BYTES));
         let rows = self.products.iter().map(|packed| take(self.height * (Self::k_of(packed) + APART))).collect();
-        let matrices = self.products.len().max(self.sums.len());
+        let matrices = self.products.len().max(self.weights.len());
         Memory {
             rows,
+            sides: self.across.iter().map(|packed| take(self.height * self.sum_stride(packed))).collect(),
             matrices: (0..matrices).map(|_| take(self.height * self.matrix_stride())).collect(),
             sums: self.sums.iter().map(|packed| take(self.height * self.sum_stride(packed))).collect(),
             most: take(self.height),
@@ -67,13 +70,14 @@ impl Plan<'_> {
         }
     }
 
-    /// Everything of the rows `begin..end`.
-    pub(super) fn block(&self, cx: &mut Cx<'_>, memory: &Memory, begin: Val, end: Val) {
+    /// Everything of the rows `begin..end`, of a part if there are sums over rows.
+    pub(super) fn block(&self, cx: &mut Cx<'_>, memory: &Memory, part: Option<Val>, begin: Val, end: Val) {
         let count = cx.b.sub(end, begin);
         for (packed, base) in self.products.iter().zip(&memory.rows) {
             let place = Panel { base: *base, own_stride: Dim::from(Self::k_of(packed) + APART), k_stride: Dim::ONE };
             packed.tiling.pack(cx, &packed.tiling.rows, &place, begin, end, None);
         }
+        self.pack_across(cx, memory, begin, end);
         self.begin_rows(cx, memory);
         let (zero, all) = (cx.b.int(0), cx.value(&self.attend.axes[self.column]));
         let (from, to) = Keep::of_block(&self.keep, cx, (begin, end), (zero, all));
@@ -91,6 +95,9 @@ impl Plan<'_> {
             self.products(cx, memory, &columns);
             self.weights(cx, memory, &columns);
             self.sums(cx, memory, &columns);
+            if let Some(part) = part {
+                self.add_across(cx, memory, part, &columns);
+            }
             cx.b.close_loop(open, Vec::new());
         });
         self.end_rows(cx, memory, begin, end);
@@ -139,7 +146,8 @@ impl Plan<'_> {
             let place = cx.b.mul(open.var, bytes);
             self.each_tile(cx, columns, &mut |cx, row, (first, last)| {
                 let before = cx.b.sub(first, columns.begin);
-                let rows = self.offset(cx, memory.matrices[number], row, self.matrix_stride());
+                let matrix = memory.matrices[self.weight(&self.attend.sums[number])];
+                let rows = self.offset(cx, matrix, row, self.matrix_stride());
                 let rows = self.offset(cx, rows, before, 1);
                 let columns = self.offset(cx, panel, before, self.width);
                 let at = self.offset(cx, memory.sums[number], row, stride);
@@ -201,14 +209,14 @@ impl Plan<'_> {
         places.map(address).collect()
     }
 
-    fn store_tile(&self, cx: &mut Cx<'_>, at: Val, stride: i64, sums: &[Val]) {
+    pub(super) fn store_tile(&self, cx: &mut Cx<'_>, at: Val, stride: i64, sums: &[Val]) {
         for ((_, ptr), sum) in self.tile(cx, at, stride).into_iter().zip(sums) {
             cx.b.store(ptr, Elem::F32.dtype(), Pattern::Contiguous, *sum);
         }
     }
 
     /// The sums of a tile so far, scaled in a softmax.
-    fn load_tile(&self, cx: &mut Cx<'_>, memory: &Memory, at: Val, first: Val, stride: i64) -> Vec<Val> {
+    pub(super) fn load_tile(&self, cx: &mut Cx<'_>, memory: &Memory, at: Val, first: Val, stride: i64) -> Vec<Val> {
         let mut sums = Vec::new();
         for (row, ptr) in self.tile(cx, at, stride) {
             let sum = cx.b.load_now(Load { ptr, dtype: Elem::F32.dtype(), pattern: Pattern::Contiguous, mask: None });

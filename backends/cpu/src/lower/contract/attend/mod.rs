@@ -4,29 +4,31 @@
 //! products of both are tiles that go to scratch memory, weights are made of them row by row, and tiles add to the rows' sums. A
 //! softmax carries the greatest score and the sum of every row along, and scales what was summed before (Milakov and Gimelshein,
 //! 2018, "Online normalizer calculation for softmax"; Dao et al., 2022, "FlashAttention"). Blocks depend on sizes alone, so results do
-//! not depend on threads.
+//! not depend on threads. Where there are sums over rows, a parallel point is a part of the blocks of rows, see `across`.
 
+mod across;
 mod block;
 mod keep;
 mod rows;
 
 use graver_ir::Dim;
-use graver_ir::kernel::{Attend, AxisSet, Body, Contract, Side};
+use graver_ir::kernel::{Attend, AxisSet, Body, Contract, Side, Sum, ValueId};
 
 use self::keep::Keep;
 use super::super::cx::Cx;
 use super::super::{Lowered, Phase, nest};
 use super::pack::Panel;
+use super::plan::POINTS;
 use super::sides::{Operand, slope};
 use super::tile::{bind, range};
 use super::{Shape, Tiling};
-use crate::vector::{Elem, Op, Val};
+use crate::vector::{Elem, Val};
 
 /// Rows of a block, about.
 const ROWS: i64 = 48;
 /// Columns of a block, about.
 const COLUMNS: i64 = 256;
-/// Elements from the end of a packed row to the next: rows do not fall on the same sets of a cache.
+/// Elements from the end of a row to the next: rows do not fall on the same sets of a cache.
 const APART: i64 = 16;
 
 pub(in crate::lower) fn lower(cx: Cx<'_>, attend: &Attend) -> Lowered {
@@ -37,15 +39,15 @@ pub(in crate::lower) fn lower(cx: Cx<'_>, attend: &Attend) -> Lowered {
     }
 }
 
-/// The products, then the sums, as contractions of a row block and the columns.
+/// The products, then the sums, as contractions of a row block and the columns; then sums over rows, of columns and a row block.
 fn contracts(attend: &Attend) -> Vec<Contract> {
     let column = column(attend);
     let outer = attend.batch.union(attend.columns.minus(AxisSet::EMPTY.with(column)));
     let one = |axis: usize| AxisSet::EMPTY.with(axis);
-    let contract = |a: &Side, b: &Side, n: usize, k: usize| Contract {
+    let contract = |a: &Side, b: &Side, (m, n): (usize, usize), k: usize| Contract {
         axes: attend.axes.clone(),
         batch: outer,
-        m: one(attend.rows),
+        m: one(m),
         n: one(n),
         k: one(k),
         a: a.clone(),
@@ -54,8 +56,11 @@ fn contracts(attend: &Attend) -> Vec<Contract> {
         epilogue: Body::default(),
         stores: Vec::new(),
     };
-    let products = attend.products.iter().map(|product| contract(&product.rows, &product.columns, column, product.k));
-    products.chain(attend.sums.iter().map(|sum| contract(&sum.side, &sum.side, sum.free, column))).collect()
+    let rows = attend.rows;
+    let products = attend.products.iter().map(|product| contract(&product.rows, &product.columns, (rows, column), product.k));
+    let sums = attend.sums.iter().map(|sum| contract(&sum.side, &sum.side, (rows, sum.free), column));
+    let across = attend.across.iter().map(|sum| contract(&sum.side, &sum.side, (column, sum.free), rows));
+    products.chain(sums).chain(across).collect()
 }
 
 /// The axis of columns along which neighbours are neighbours.
@@ -82,6 +87,12 @@ struct Plan<'a> {
     products: Vec<Packed<'a>>,
     /// Those of which its sums are.
     sums: Vec<Packed<'a>>,
+    /// Those of which sums over rows are: packed block by block; in the shared memory are the sums.
+    across: Vec<Packed<'a>>,
+    /// The values that sums are weighed by, each once: each has a matrix.
+    weights: Vec<ValueId>,
+    /// Parallel points of a batch, where there are sums over rows.
+    parts: Dim,
     batch: Vec<usize>,
     column: usize,
     /// The other axes of columns.
@@ -100,7 +111,7 @@ impl<'a> Plan<'a> {
     /// `None` where a width is no number, an axis is of one step, or what counts is not a range of columns.
     fn new(cx: &Cx<'_>, attend: &'a Attend, contracts: &'a [Contract]) -> Option<Self> {
         let size = |axis: usize| &attend.axes[axis];
-        let frees: Vec<i64> = attend.sums.iter().map(|sum| size(sum.free).as_const()).collect::<Option<_>>()?;
+        let frees: Vec<i64> = attend.all_sums().map(|(sum, _)| size(sum.free).as_const()).collect::<Option<_>>()?;
         let known = attend.products.iter().all(|product| size(product.k).as_const().is_some_and(|k| k > 1));
         let known = known && !size(attend.rows).is(1) && !size(column(attend)).is(1) && frees.iter().all(|free| *free > 1);
         let keep = attend.keep.iter().map(|keep| Keep::of(keep, attend)).collect::<Option<_>>()?;
@@ -108,15 +119,24 @@ impl<'a> Plan<'a> {
         let elem = Some(Elem::of(attend.acc)).filter(|elem| *elem == Elem::F32)?;
         let shape = Shape::best(cx.lanes, false, size(attend.rows), &Dim::from(widest));
         let width = shape.vectors * i64::try_from(cx.lanes).expect("few lanes");
-        let mut shared = Dim::ZERO;
         let mut packed: Vec<Packed<'a>> =
-            contracts.iter().map(|contract| Packed::new(cx, contract, (elem, shape), width, &mut shared)).collect();
-        let sums = packed.split_off(attend.products.len());
+            contracts.iter().map(|contract| Packed::new(cx, contract, (elem, shape), width)).collect();
+        let mut sums = packed.split_off(attend.products.len());
+        let across = sums.split_off(attend.sums.len());
+        let mut weights: Vec<ValueId> = Vec::new();
+        for (sum, _) in attend.all_sums() {
+            if !weights.contains(&sum.to.value) {
+                weights.push(sum.to.value);
+            }
+        }
         let column = column(attend);
-        Some(Self {
+        let plan = Self {
             attend,
             products: packed,
             sums,
+            across,
+            weights,
+            parts: Dim::ONE,
             batch: attend.batch.iter().collect(),
             column,
             outer: attend.columns.iter().filter(|axis| *axis != column).collect(),
@@ -125,35 +145,66 @@ impl<'a> Plan<'a> {
             height: (ROWS / shape.rows).max(1) * shape.rows,
             breadth: (COLUMNS / width).max(1) * width,
             keep,
-            shared,
-        })
+            shared: Dim::ZERO,
+        };
+        Some(plan.placed())
+    }
+
+    /// With places for everything in the memory that all threads share.
+    fn placed(mut self) -> Self {
+        let batch: Dim = self.batch.iter().map(|axis| self.attend.axes[*axis].clone()).product();
+        let points = Dim::from(POINTS).ceil_div(&batch.max_with(&Dim::ONE));
+        self.parts = points.min_with(&self.blocks()).max_with(&Dim::ONE);
+        let across = self.across.iter().map(|packed| self.across_bytes(packed));
+        let bytes: Vec<Dim> = self.products.iter().chain(&self.sums).map(Packed::bytes).chain(across).collect();
+        for (bytes, packed) in bytes.into_iter().zip(self.products.iter_mut().chain(&mut self.sums).chain(&mut self.across)) {
+            packed.offset = self.shared.clone();
+            self.shared = (&self.shared + bytes).round_up(64);
+        }
+        self
     }
 
     fn lower(&self, cx: Cx<'_>) -> Lowered {
         let packs = self.products.iter().chain(&self.sums).enumerate();
         let mut phases: Vec<Phase> =
             packs.map(|(number, packed)| packed.pack(cx.again(&format!("pack{number}")), self.width)).collect();
-        phases.push(self.blocks(cx));
+        let gather = (!self.across.is_empty()).then(|| self.gather(cx.again("gather")));
+        phases.push(self.rows(cx));
+        phases.extend(gather);
         Lowered::new(phases, self.shared.clone())
     }
 
+    /// How many blocks of rows there are.
+    fn blocks(&self) -> Dim {
+        self.attend.axes[self.attend.rows].ceil_div(&Dim::from(self.height))
+    }
+
+    /// The matrix of a sum's weights.
+    fn weight(&self, sum: &Sum) -> usize {
+        self.weights.iter().position(|weight| *weight == sum.to.value).expect("every sum has its weight among them")
+    }
+
     /// The phase of the blocks of rows.
-    fn blocks(&self, mut cx: Cx<'_>) -> Phase {
+    fn rows(&self, mut cx: Cx<'_>) -> Phase {
         let attend = self.attend;
         let rows = &attend.axes[attend.rows];
-        let blocks = rows.ceil_div(&Dim::from(self.height));
+        let blocks = self.blocks();
         let mut digits: Vec<Dim> = self.batch.iter().map(|axis| attend.axes[*axis].clone()).collect();
-        digits.push(blocks.clone());
+        digits.push(if self.across.is_empty() { blocks.clone() } else { self.parts.clone() });
         let memory = self.memory(&mut cx);
         cx.parallel(&digits, &mut |cx, digits| {
             let (block, batch) = digits.split_last().expect("a block is the last digit");
             bind(cx, &self.batch, batch);
+            if !self.across.is_empty() {
+                self.part(cx, &memory, *block);
+                return;
+            }
             let block = if self.keep.is_empty() { *block } else { from_both_ends(cx, *block, &blocks) };
             let (begin, end) = range(cx, block, self.height, rows);
-            self.block(cx, &memory, begin, end);
+            self.block(cx, &memory, None, begin, end);
         });
         let matrix: Dim = attend.matrix().iter().map(|axis| attend.axes[axis].clone()).product();
-        let inner = attend.products.iter().map(|product| product.k).chain(attend.sums.iter().map(|sum| sum.free));
+        let inner = attend.products.iter().map(|product| product.k).chain(attend.all_sums().map(|(sum, _)| sum.free));
         let inner: Dim = inner.map(|axis| attend.axes[axis].clone()).sum();
         let work = matrix * (inner.floor_div(&Dim::from(8)) + Dim::ONE);
         Phase { func: cx.b.finish(), extent: digits.iter().product(), scratch: cx.scratch, work }
@@ -171,7 +222,7 @@ fn from_both_ends(cx: &mut Cx<'_>, block: Val, blocks: &Dim) -> Val {
 }
 
 impl<'a> Packed<'a> {
-    fn new(cx: &Cx<'_>, contract: &'a Contract, (elem, shape): (Elem, Shape), width: i64, shared: &mut Dim) -> Self {
+    fn new(cx: &Cx<'_>, contract: &'a Contract, (elem, shape): (Elem, Shape), width: i64) -> Self {
         let of = |set: AxisSet| set.iter().collect::<Vec<usize>>();
         let operand = |side: &'a Side, axes: AxisSet| {
             let own = axes.iter().next().expect("a side has an axis of its own");
@@ -192,9 +243,12 @@ impl<'a> Packed<'a> {
         };
         let panels = tiling.count(&tiling.columns.axes).ceil_div(&Dim::from(width));
         let panel = tiling.count(&tiling.k) * Dim::from(width * tiling.bytes());
-        let offset = shared.clone();
-        *shared = (&*shared + tiling.count(&outer) * &panels * &panel).round_up(64);
-        Self { tiling, outer, panels, panel, offset }
+        Self { tiling, outer, panels, panel, offset: Dim::ZERO }
+    }
+
+    /// Bytes of all panels.
+    fn bytes(&self) -> Dim {
+        self.tiling.count(&self.outer) * &self.panels * &self.panel
     }
 
     /// The phase that packs the columns, a panel a point.
@@ -217,7 +271,7 @@ impl<'a> Packed<'a> {
 
     /// The address of a panel where the outer axes stand.
     fn at(&self, cx: &mut Cx<'_>, panel: Val) -> Val {
-        let shared = cx.b.op(Op::Arg(cx.kernel.args.len()));
+        let shared = cx.shared();
         let (offset, panels) = (cx.value(&self.offset), cx.value(&self.panels));
         let number = cx.value(&self.tiling.number(&self.outer));
         let number = cx.b.mul(number, panels);

@@ -61,7 +61,7 @@ impl Plan<'_> {
         self.fill_range(cx, base, zero, end, value);
     }
 
-    fn fill_range(&self, cx: &mut Cx<'_>, base: Val, begin: Val, end: Val, value: Val) {
+    pub(super) fn fill_range(&self, cx: &mut Cx<'_>, base: Val, begin: Val, end: Val, value: Val) {
         let open = cx.b.open_sweep(begin, end, 1);
         let ptr = self.offset(cx, base, open.var, 1);
         cx.b.store(ptr, Elem::F32.dtype(), Pattern::Contiguous, value);
@@ -91,6 +91,9 @@ impl Plan<'_> {
         if !self.keep.is_empty() {
             self.clear(cx, &row);
         }
+        if !self.across.is_empty() {
+            self.clear_beyond(cx, &row.bases, columns);
+        }
         cx.at[self.attend.rows] = At::Unbound;
         cx.b.close_loop(open, Vec::new());
     }
@@ -98,7 +101,7 @@ impl Plan<'_> {
     /// A weight of 0 where a column does not count.
     fn clear(&self, cx: &mut Cx<'_>, row: &Row) {
         let zero = cx.b.number(Elem::F32, 0);
-        for base in &row.bases[..self.sums.len()] {
+        for base in &row.bases[..self.weights.len()] {
             self.fill_range(cx, *base, row.begin, row.first, zero);
             self.fill_range(cx, *base, row.last, row.end, zero);
         }
@@ -107,8 +110,8 @@ impl Plan<'_> {
     fn plain(&self, cx: &mut Cx<'_>, row: &Row) {
         self.swept(cx, row, None, &mut |cx| {
             let values = cx.body(&self.attend.weights, &mut Products { plan: self, row });
-            for (number, sum) in self.attend.sums.iter().enumerate() {
-                self.store(cx, row, number, values[sum.to.value.index()]);
+            for (number, weight) in self.weights.iter().enumerate() {
+                self.store(cx, row, number, values[weight.index()]);
             }
             values[0]
         });

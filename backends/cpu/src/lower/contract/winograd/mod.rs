@@ -22,7 +22,7 @@ use super::plan::{LEAST_PANELS, POINTS, evenly};
 use super::sides::Operand;
 use super::tile::{Spilled, Step, bind, epilogue, range};
 use super::{Shape, Tiling};
-use crate::vector::{Binary, Elem, Load, Op, Pattern, Val};
+use crate::vector::{Binary, Elem, Load, Pattern, Val};
 
 /// Elements of what the patches of a block become, and of their sums in a panel: two thirds of a usual second-level cache.
 const BLOCK_ELEMENTS: i64 = 176_000;
@@ -196,7 +196,7 @@ impl<'a> Winograd<'a> {
 
     /// The address of a panel's transformed weights.
     fn packed(&self, cx: &mut Cx<'_>, panel: Val) -> Val {
-        let shared = cx.b.op(Op::Arg(cx.kernel.args.len()));
+        let shared = cx.shared();
         let bytes = cx.b.int(self.panel_bytes());
         let offset = cx.b.mul(panel, bytes);
         cx.b.add(shared, offset)
