@@ -1,6 +1,7 @@
 //! Dense arrays: constants of programs, inputs and outputs of calls, state. Their elements are the host's, or a device's until
 //! somebody reads them.
 
+mod data;
 mod elements;
 mod pages;
 mod position;
@@ -8,10 +9,8 @@ mod storage;
 
 use std::any::Any;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Weak};
 
-use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 
 use crate::base64;
@@ -19,7 +18,8 @@ use crate::dtype::{DType, Scalar};
 use crate::error::Diag;
 use crate::ty::{Shape, Type};
 
-use elements::Elements;
+use data::Data;
+pub use data::Element;
 pub use pages::prefer_large_pages;
 pub use position::unravel;
 pub use storage::Remote;
@@ -76,166 +76,6 @@ impl TryFrom<RawArray> for Array {
     fn try_from(raw: RawArray) -> Result<Self, String> {
         let bytes = base64::decode(&raw.base64).ok_or("no base64 digits")?;
         Self::from_bytes(raw.dtype, raw.shape, &bytes).map_err(|diag| diag.message)
-    }
-}
-
-/// A Rust type that is an element type.
-pub trait Element: Copy + Send + Sync + 'static + private::Sealed + fmt::Debug + PartialEq {
-    /// The element type that it is.
-    const DTYPE: DType;
-    /// The value as a float (exact but for integers beyond 2^53).
-    fn to_f64(self) -> f64;
-    /// The value from a constant of any element type, as [`Scalar`] converts.
-    fn from_scalar(scalar: Scalar) -> Self;
-    /// The value as a constant.
-    fn to_scalar(self) -> Scalar;
-}
-
-use data::Data;
-
-mod private {
-    use super::Data;
-
-    pub trait Sealed: Sized {
-        fn wrap(data: Vec<Self>) -> Data;
-        fn slice(data: &Data) -> Option<&[Self]>;
-        fn slice_mut(data: &mut Data) -> Option<&mut [Self]>;
-    }
-}
-
-macro_rules! elements {
-    ($($variant:ident $ty:ident |$x:ident| $to:expr, |$s:ident| $from:expr;)*) => {
-        mod data {
-            use half::{bf16, f16};
-
-            use super::elements::Elements;
-
-            /// The elements, by type.
-            #[derive(Clone, Debug)]
-            pub enum Data { $(#[doc = stringify!($ty)] $variant(Elements<$ty>)),* }
-        }
-
-        impl Data {
-            fn dtype(&self) -> DType { match self { $(Self::$variant(_) => DType::$variant),* } }
-            fn len(&self) -> usize { match self { $(Self::$variant(data) => data.len()),* } }
-            fn splat(value: Scalar, len: usize) -> Self {
-                match value.dtype() { $(DType::$variant => Self::$variant(Elements::splat(<$ty>::from_scalar(value), len))),* }
-            }
-            fn zeroed(dtype: DType, len: usize) -> Option<Self> {
-                match dtype { $(DType::$variant => Elements::zeroed(len).map(Self::$variant)),* }
-            }
-            fn get(&self, position: usize) -> Scalar {
-                match self { $(Self::$variant(data) => data[position].to_scalar()),* }
-            }
-            fn set(&mut self, position: usize, value: Scalar) {
-                match self { $(Self::$variant(data) => data[position] = <$ty>::from_scalar(value)),* }
-            }
-            fn to_f64(&self) -> Vec<f64> {
-                match self { $(Self::$variant(data) => data.iter().map(|x| x.to_f64()).collect()),* }
-            }
-            fn bytes(&self) -> &[u8] {
-                match self { $(Self::$variant(data) => bytemuck::cast_slice(data)),* }
-            }
-        }
-
-        $(
-            impl private::Sealed for $ty {
-                fn wrap(data: Vec<Self>) -> Data { Data::$variant(data.into()) }
-                fn slice(data: &Data) -> Option<&[Self]> { match data { Data::$variant(data) => Some(data), _ => None } }
-                fn slice_mut(data: &mut Data) -> Option<&mut [Self]> { match data { Data::$variant(data) => Some(data), _ => None } }
-            }
-            impl Element for $ty {
-                const DTYPE: DType = DType::$variant;
-                #[allow(clippy::cast_precision_loss, clippy::cast_lossless, reason = "documented in the trait")]
-                fn to_f64(self) -> f64 { let $x = self; $to }
-                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a Scalar's dtype was saturated to fit")]
-                fn from_scalar($s: Scalar) -> Self { let $s = retype($s, DType::$variant); $from }
-                fn to_scalar(self) -> Scalar { to_scalar!($variant, self) }
-            }
-        )*
-    };
-}
-
-macro_rules! to_scalar {
-    (F64, $x:expr) => {
-        Scalar::float(DType::F64, $x)
-    };
-    (F32, $x:expr) => {
-        Scalar::float(DType::F32, f64::from($x))
-    };
-    (F16, $x:expr) => {
-        Scalar::float(DType::F16, $x.to_f64())
-    };
-    (BF16, $x:expr) => {
-        Scalar::float(DType::BF16, $x.to_f64())
-    };
-    ($variant:ident, $x:expr) => {
-        Scalar::int(DType::$variant, i64::from($x))
-    };
-}
-
-elements! {
-    F64 f64 |x| x, |s| s.as_f64();
-    F32 f32 |x| f64::from(x), |s| s.as_f64() as f32;
-    F16 f16 |x| x.to_f64(), |s| f16::from_f64(s.as_f64());
-    BF16 bf16 |x| x.to_f64(), |s| bf16::from_f64(s.as_f64());
-    I64 i64 |x| x as f64, |s| s.as_i64();
-    I32 i32 |x| f64::from(x), |s| s.as_i64() as i32;
-    I16 i16 |x| f64::from(x), |s| s.as_i64() as i16;
-    I8 i8 |x| f64::from(x), |s| s.as_i64() as i8;
-    U32 u32 |x| f64::from(x), |s| s.as_i64() as u32;
-    U16 u16 |x| f64::from(x), |s| s.as_i64() as u16;
-    U8 u8 |x| f64::from(x), |s| s.as_i64() as u8;
-    Bool bool |x| f64::from(u8::from(x)), |s| s.as_i64() != 0;
-}
-
-fn retype(scalar: Scalar, dtype: DType) -> Scalar {
-    if scalar.dtype() == dtype {
-        scalar
-    } else if scalar.dtype().is_float() {
-        Scalar::float(dtype, scalar.as_f64())
-    } else {
-        Scalar::int(dtype, scalar.as_i64())
-    }
-}
-
-impl Data {
-    /// A `bool` must stay 0 or 1.
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        let len = self.len();
-        let (pointer, size) = match self {
-            Data::F64(x) => (x.as_mut_ptr().cast(), 8),
-            Data::F32(x) => (x.as_mut_ptr().cast(), 4),
-            Data::F16(x) => (x.as_mut_ptr().cast(), 2),
-            Data::BF16(x) => (x.as_mut_ptr().cast(), 2),
-            Data::I64(x) => (x.as_mut_ptr().cast(), 8),
-            Data::I32(x) => (x.as_mut_ptr().cast(), 4),
-            Data::I16(x) => (x.as_mut_ptr().cast(), 2),
-            Data::I8(x) => (x.as_mut_ptr().cast(), 1),
-            Data::U32(x) => (x.as_mut_ptr().cast(), 4),
-            Data::U16(x) => (x.as_mut_ptr().cast(), 2),
-            Data::U8(x) => (x.as_mut_ptr().cast(), 1),
-            Data::Bool(x) => (x.as_mut_ptr().cast::<u8>(), 1),
-        };
-        // SAFETY: the pointer covers `len` elements of `size` bytes, borrowed mutably through `self`; every element type
-        // but bool admits every bit pattern, and for bool the caller's contract keeps 0 and 1.
-        unsafe { std::slice::from_raw_parts_mut(pointer, len * size) }
-    }
-}
-
-impl PartialEq for Data {
-    /// By bits: NaN equals itself.
-    fn eq(&self, other: &Self) -> bool {
-        self.dtype() == other.dtype() && self.bytes() == other.bytes()
-    }
-}
-
-impl Eq for Data {}
-
-impl Hash for Data {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.dtype().hash(state);
-        self.bytes().hash(state);
     }
 }
 

@@ -96,10 +96,13 @@ impl Function {
 
     /// As [`Function::replace`], of many values, none of them by another that is replaced: the results are looked through once.
     pub fn replace_all(&mut self, pairs: &[(Value, Value)]) {
-        let new: BTreeMap<Value, Value> = pairs.iter().copied().collect();
         pairs.iter().for_each(|(old, new)| self.graph.replace_uses(*old, *new));
+        let mut pairs = pairs.to_vec();
+        pairs.sort_unstable();
         for result in &mut self.results {
-            result.value = new.get(&result.value).copied().unwrap_or(result.value);
+            if let Ok(place) = pairs.binary_search_by_key(&result.value, |(old, _)| *old) {
+                result.value = pairs[place].1;
+            }
         }
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use graver::ir::kernel::Program;
 use graver::prelude::*;
-use graver::runtime::{Backend, Invocation};
-use graver_cuda::Cuda;
+use graver::runtime::{Backend, Invocation, Stage};
+use graver_cuda::{Cuda, Nvrtc, check_architecture};
 
 use crate::fake::Live;
 use crate::{Cache, with_driver};
@@ -132,6 +132,18 @@ fn gpus_that_are_not_there_or_too_old() {
         assert!(cuda(1).expect_err("there is one").to_string().contains("there is no GPU 1: the CUDA driver sees 1"));
         driver.capability(7);
         assert!(cuda(0).expect_err("it is too old").to_string().contains("is of compute capability 7.0; 8.0 is the least"));
+    });
+}
+
+#[test]
+fn architectures_that_the_compiler_does_not_know() {
+    with_driver("errors::architectures_that_the_compiler_does_not_know", Cache::Kept, |_| {
+        let nvrtc = Nvrtc::find().expect("there is one");
+        for stage in [Stage::Ptx, Stage::Sass] {
+            check_architecture(stage, &nvrtc, "sm_90a").expect("it is known");
+            let error = check_architecture(stage, &nvrtc, "sm_12").expect_err("there is none").to_string();
+            assert!(error.contains("does not compile kernels for `sm_12` (such as sm_80, sm_90a)"), "{error}");
+        }
     });
 }
 

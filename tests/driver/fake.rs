@@ -11,8 +11,8 @@ use libloading::Library;
 
 /// Says in a test's own process where the fake is.
 const FOLDER: &str = "FAKE_CUDA";
-/// As the shim's, but quickly.
-const FLAGS: &str = "-std=c++17 -O0 -fPIC -w -ffp-contract=off -fno-strict-aliasing";
+/// As the shim's, but for how much is made of the code.
+const FLAGS: &str = "-std=c++17 -fPIC -w -ffp-contract=off -fno-strict-aliasing";
 const TEXTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../backends/cuda/src/text");
 /// What a text for NVRTC begins with, the machine's names being the first of these.
 const PRELUDE: [&str; 5] = ["device.cuh", "types.cuh", "math.cuh", "random.cuh", "reduce.cuh"];
@@ -115,6 +115,15 @@ pub(crate) enum Cache {
     Fresh,
 }
 
+/// What the fake makes of kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kernels {
+    /// Code at once, for tests that have many kernels and few numbers.
+    Quickly,
+    /// Quick code.
+    Quick,
+}
+
 /// Runs a test of this name over the fake driver, in a process of its own; afterwards nothing of the driver's may be left.
 pub(crate) fn with_driver(test: &str, cache: Cache, body: impl FnOnce(&Driver)) {
     in_a_process(test, cache, |driver| {
@@ -128,28 +137,41 @@ pub(crate) fn in_a_process(test: &str, cache: Cache, body: impl FnOnce(&Driver))
     if env::var_os(FOLDER).is_some() {
         return body(&Driver::open());
     }
-    let folder = made();
-    let kept = match cache {
-        Cache::Kept => folder.join("cache"),
-        Cache::Fresh => folder.join(format!("cache_{test}")),
-    };
-    if cache == Cache::Fresh {
-        let _ = fs::remove_dir_all(&kept);
-    }
     let mut child = Command::new(env::current_exe().expect("this test"));
-    child.args(["--exact", test, "--nocapture"]).env(FOLDER, folder).env("LD_LIBRARY_PATH", folder).env("XDG_CACHE_HOME", kept);
-    child.env_remove("GRAVER_NVRTC");
+    child.args(["--exact", test, "--nocapture"]);
+    let folder = equip(&mut child, Kernels::Quickly);
+    if cache == Cache::Fresh {
+        let own = folder.join(format!("cache_{test}"));
+        let _ = fs::remove_dir_all(&own);
+        child.env("XDG_CACHE_HOME", own);
+    }
     let output = child.output().expect("this test runs again");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
+/// Lets a command find the fake driver where it would find NVIDIA's, and keep compiled kernels for the next; gives the fake's folder.
+pub(crate) fn equip(command: &mut Command, kernels: Kernels) -> &'static Path {
+    let folder = made(kernels);
+    command
+        .env(FOLDER, folder)
+        .env("LD_LIBRARY_PATH", folder)
+        .env("XDG_CACHE_HOME", folder.join("cache"))
+        .env_remove("GRAVER_NVRTC");
+    folder
+}
+
 /// The folder of the fake, which is made if it is not there yet.
-pub(crate) fn made() -> &'static Path {
-    static MADE: OnceLock<PathBuf> = OnceLock::new();
-    MADE.get_or_init(|| {
+fn made(kernels: Kernels) -> &'static Path {
+    static QUICKLY: OnceLock<PathBuf> = OnceLock::new();
+    static QUICK: OnceLock<PathBuf> = OnceLock::new();
+    let (made, level) = match kernels {
+        Kernels::Quickly => (&QUICKLY, "-O0"),
+        Kernels::Quick => (&QUICK, "-O2"),
+    };
+    made.get_or_init(|| {
         let compiler = env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
-        let command = format!("{compiler} {FLAGS}{}", if has_fma() { " -mfma" } else { "" });
+        let command = format!("{compiler} {FLAGS} {level}{}", if has_fma() { " -mfma" } else { "" });
         let own = concat!(env!("CARGO_MANIFEST_DIR"), "/driver");
         let text = |folder: &str, name: &str| fs::read_to_string(Path::new(folder).join(name)).expect("a file of the project");
         let [device, common @ ..] = PRELUDE.map(|name| text(TEXTS, name));

@@ -2,6 +2,7 @@
 //! only pretends (`fake.rs`). What a real GPU adds is time, and its own reading of the kernels.
 
 mod calls;
+mod commands;
 mod errors;
 mod fake;
 mod models;

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <set>
 #include <sstream>
 #include <string>
 #include <unistd.h>
@@ -16,6 +17,7 @@ struct Program {
     std::string text, code, log;
 };
 
+static const std::set<std::string> OPTIONS = {"--std=c++17", "--fmad=false", "--ptxas-options=-v", "--diag-suppress=177", "--gpu-architecture=sm_90a"};
 static unsigned long long compilations = 0;
 
 static std::string read(const std::string& path) {
@@ -60,8 +62,7 @@ int nvrtcCompileProgram(Program* program, int count, const char* const* options)
     const std::string folder = getenv("FAKE_CUDA"), prelude = read(folder + "/device.h");
     for (int i = 0; i < count; i++) {
         const std::string option = options[i];
-        const bool known = option == "--std=c++17" || option == "--fmad=false" || option == "--ptxas-options=-v" || option == "--gpu-architecture=sm_90a";
-        if (!known) return program->log = "unrecognized option " + option, INVALID_OPTION;
+        if (!OPTIONS.count(option)) return program->log = "unrecognized option " + option, INVALID_OPTION;
     }
     if (program->text.compare(0, prelude.size(), prelude) != 0) return program->log = "the text does not begin with the prelude", COMPILATION;
     const std::string kernels = program->text.substr(prelude.size());

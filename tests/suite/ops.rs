@@ -1,6 +1,6 @@
 //! The matrix of operations, element types and devices, as the samples ran: `docs/ops.md`. A gap is a failing test.
 //!
-//! To write the page again: `GRAVER_BLESS=1 cargo test -p graver-tests ops`.
+//! To write the page again: `GRAVER_BLESS=1 cargo test -p graver-tests ops`; what NVRTC compiles, where it is there, with `-- --ignored`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -8,10 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use graver_cpu::Cpu;
-use graver_cuda::Shim;
+use graver_cuda::{Nvrtc, Shim};
 use graver_interp::Interp;
 use graver_ir::DType::{self, BF16, Bool, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32};
 use graver_ir::{Op, ScalarFn};
+use graver_passes::{Silent, pipeline};
 use graver_runtime::Backend;
 
 use crate::cases::{Case, cases};
@@ -73,16 +74,21 @@ fn ran(backend: &dyn Backend, cases: &[Case]) -> Ran {
     for (case, executable) in cases.iter().zip(compiled) {
         let right = executable.and_then(|executable| case.run_compiled(&mut case.state.clone(), executable.as_ref()));
         if right.is_ok_and(|got| case.judge(&case.reference(), &got).is_ok()) {
-            case.module.functions.values().for_each(|function| {
-                for id in function.graph.nodes() {
-                    let of = function.graph.args(id).first().copied().unwrap_or_else(|| id.into());
-                    let of = if matches!(function.graph.op(id), Op::Map(ScalarFn::Select) | Op::If(_)) { id.into() } else { of };
-                    ran.entry(function.graph.op(id).name().to_owned()).or_default().insert(function.graph.ty(of).dtype);
-                }
-            });
+            note(&mut ran, case);
         }
     }
     ran
+}
+
+/// Every operation of a case.
+fn note(ran: &mut Ran, case: &Case) {
+    case.module.functions.values().for_each(|function| {
+        for id in function.graph.nodes() {
+            let of = function.graph.args(id).first().copied().unwrap_or_else(|| id.into());
+            let of = if matches!(function.graph.op(id), Op::Map(ScalarFn::Select) | Op::If(_)) { id.into() } else { of };
+            ran.entry(function.graph.op(id).name().to_owned()).or_default().insert(function.graph.ty(of).dtype);
+        }
+    });
 }
 
 fn least() -> Vec<(String, Vec<DType>)> {
@@ -102,8 +108,8 @@ pub(crate) fn shim() -> Shim {
 
 fn page(devices: &[(&str, Ran)]) -> String {
     let mut page = String::from(
-        "# Operations\n\nWhich operation ran with which element type on which device, as the tests found it: `i` the interpreter of kernels, `c` the CPU, `s` CUDA kernels on the CPU through the shim.\n\
-         A dot where the operation does not take the type. This page is written by a test and held by it.\n\n| operation |",
+        "# Operations\n\nWhich operation ran with which element type on which device, as the tests found it: `i` the interpreter of kernels, `c` the CPU, `s` CUDA kernels on the CPU through the shim;\n\
+         and `n` what NVRTC compiled to machine code of a GPU (`sm_90a`). A dot where the operation does not take the type. This page is written by tests and held by them.\n\n| operation |",
     );
     DType::ALL.iter().for_each(|dtype| write!(page, " {dtype} |").expect("memory takes it"));
     page.push_str("\n|---|");
@@ -120,21 +126,52 @@ fn page(devices: &[(&str, Ran)]) -> String {
     page + "\n"
 }
 
-#[test]
-fn every_operation_runs_with_every_type_that_it_takes() {
-    let cases = cases();
-    let devices = [("i", ran(&Interp::default(), &cases)), ("c", ran(&Cpu::new(1), &cases)), ("s", ran(&shim(), &cases))];
-    for (letter, ran) in &devices {
+/// What the page says of a device.
+fn told(letter: &str) -> Ran {
+    let page = std::fs::read_to_string(root().join("docs/ops.md")).unwrap_or_default();
+    let mut told = Ran::new();
+    for line in page.lines() {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let Some(name) = cells.get(1).and_then(|name| name.strip_prefix('`')?.strip_suffix('`')) else { continue };
+        let dtypes = DType::ALL.into_iter().zip(&cells[2..]).filter(|(_, cell)| cell.contains(letter));
+        told.insert(name.to_owned(), dtypes.map(|(dtype, _)| dtype).collect());
+    }
+    told
+}
+
+/// Nothing is missing on any of these devices, and the page says so of all.
+fn hold(found: &[&str], devices: &[(&str, Ran)]) {
+    for (letter, ran) in devices.iter().filter(|(letter, _)| found.contains(letter)) {
         for (name, dtypes) in least() {
             let missing: Vec<&DType> =
                 dtypes.iter().filter(|dtype| !ran.get(&name).is_some_and(|ran| ran.contains(dtype))).collect();
             assert!(missing.is_empty(), "`{name}` did not run on `{letter}` with {missing:?}");
         }
     }
-    let (path, written) = (root().join("docs/ops.md"), page(&devices));
+    let (path, written) = (root().join("docs/ops.md"), page(devices));
     if std::env::var_os("GRAVER_BLESS").is_some() {
         std::fs::write(&path, &written).expect("the project's folder is writable");
     }
     let held = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(held == written, "docs/ops.md is not what ran; write it again with GRAVER_BLESS=1\n{written}");
+}
+
+#[test]
+fn every_operation_runs_with_every_type_that_it_takes() {
+    let cases = cases();
+    let [i, c, s] = [ran(&Interp::default(), &cases), ran(&Cpu::new(1), &cases), ran(&shim(), &cases)];
+    hold(&["i", "c", "s"], &[("i", i), ("c", c), ("s", s), ("n", told("n"))]);
+}
+
+#[test]
+#[ignore = "NVRTC comes from backends/cuda/setup-nvrtc.sh"]
+fn every_operation_is_compiled_by_nvrtc_with_every_type_that_it_takes() {
+    let (nvrtc, target) = (Nvrtc::find().expect("NVRTC"), graver_cuda::describe());
+    let compiled = |case: &Case| pipeline::compile(case.module.clone(), &target, &mut Silent).ok();
+    let (mut made, mut ran, mut programs) = (cases(), Ran::new(), Vec::new());
+    made.retain(|case| compiled(case).map(|program| programs.push(program)).is_some());
+    let usages = nvrtc.usage(&programs, "sm_90a").expect("every kernel compiles");
+    assert!(usages.values().all(|usage| usage.registers > 0), "every kernel is told of");
+    made.iter().for_each(|case| note(&mut ran, case));
+    hold(&["n"], &[("i", told("i")), ("c", told("c")), ("s", told("s")), ("n", ran)]);
 }

@@ -11,6 +11,9 @@ use crate::emit::emit;
 use crate::nvrtc::{Nvrtc, folders};
 use crate::text::device_prelude;
 
+/// The first architecture that has all that kernels use.
+const LEAST: u32 = 80;
+
 /// The CUDA C++ of a kernel, `None` if there is no such kernel. It needs nothing but this crate.
 #[must_use]
 pub fn cuda_text(program: &Program, kernel: usize) -> Option<String> {
@@ -27,13 +30,43 @@ pub fn text(program: &Program, kernel: usize, stage: Stage, nvrtc: &Nvrtc, archi
     match stage {
         Stage::Cuda => Ok(Some(text)),
         Stage::Ptx => Ok(Some(compiled()?.ptx)),
-        // PTX is made for those too, machine code is not.
-        Stage::Sass if architecture.starts_with("compute_") => {
-            Err(Error::new(format!("`{architecture}` is no machine; machine code is made for one such as sm_80 or sm_90a")))
-        }
+        Stage::Sass if is_virtual(architecture) => Err(no_machine(architecture)),
         Stage::Sass => disassemble(&compiled()?.cubin).map(Some),
         Stage::Vector | Stage::Clif | Stage::Asm => Ok(None),
     }
+}
+
+/// That NVRTC makes a stage for an architecture, whatever the kernels: what is wrong with the request is told before what is wrong with one.
+///
+/// ```
+/// use graver_cuda::{Nvrtc, check_architecture};
+/// use graver_runtime::Stage;
+/// // Where there is no NVRTC, that is an error of its own.
+/// if let Ok(nvrtc) = Nvrtc::find() {
+///     assert!(check_architecture(Stage::Sass, &nvrtc, "sm_90a").is_ok());
+///     assert!(check_architecture(Stage::Sass, &nvrtc, "compute_90").is_err());
+///     assert!(check_architecture(Stage::Ptx, &nvrtc, "sm_75").is_err());
+/// }
+/// ```
+///
+/// # Errors
+/// There is no such architecture, this NVRTC does not know it, or it has no machine code.
+pub fn check_architecture(stage: Stage, nvrtc: &Nvrtc, architecture: &str) -> Result<(), Error> {
+    nvrtc.compile(&device_prelude(), architecture)?;
+    let digits: String = architecture.chars().filter(char::is_ascii_digit).collect();
+    if digits.parse().is_ok_and(|number: u32| number < LEAST) {
+        return Err(Error::new(format!("kernels are made for sm_{LEAST} and what came after it, not for `{architecture}`")));
+    }
+    if stage == Stage::Sass && is_virtual(architecture) { Err(no_machine(architecture)) } else { Ok(()) }
+}
+
+/// Whether it is one for which PTX is made, and no machine code.
+fn is_virtual(architecture: &str) -> bool {
+    architecture.starts_with("compute_")
+}
+
+fn no_machine(architecture: &str) -> Error {
+    Error::new(format!("`{architecture}` is no machine; machine code is made for one such as sm_80 or sm_90a"))
 }
 
 fn disassemble(cubin: &[u8]) -> Result<String, Error> {

@@ -41,7 +41,7 @@ impl Usage {
 pub struct KernelName {
     /// In the program, for people.
     pub kernel: String,
-    /// `nest`, `contract` or `scatter`.
+    /// `nest`, `contract`, `scatter`, `sort` or `attend`.
     pub shape: &'static str,
     /// The function, different for different texts.
     pub function: String,

@@ -3,22 +3,44 @@
 use graver_conformance::{contractions, functions, networks, random_programs, samples};
 use graver_cuda::Cuda;
 
-#[test]
-fn the_suite_or_an_error_that_says_what_is_missing() {
-    let cuda = match Cuda::new(0) {
-        Ok(cuda) => cuda,
+/// The GPU, or nothing where there is none, which is said.
+fn gpu() -> Option<Cuda> {
+    match Cuda::new(0) {
+        Ok(cuda) => {
+            println!("on {}", cuda.name());
+            Some(cuda)
+        }
         Err(error) => {
             let said = error.to_string();
             let told = ["libcuda.so.1", "libnvrtc.so.13", "there is no GPU 0", "compute capability", "the CUDA driver"];
             assert!(told.iter().any(|what| said.contains(what)), "{said}");
             println!("not run on a GPU: {said}");
-            return;
+            None
         }
-    };
-    println!("on {}", cuda.name());
-    samples(&cuda);
-    functions(&cuda);
-    networks(&cuda);
-    contractions(&cuda, &[&cuda]);
-    random_programs(&cuda, &cuda, 0..150);
+    }
+}
+
+#[test]
+fn every_operation_at_every_type() {
+    gpu().iter().for_each(|cuda| samples(cuda));
+}
+
+#[test]
+fn random_programs_give_the_same_bits_again() {
+    gpu().iter().for_each(|cuda| random_programs(cuda, cuda, 0..150));
+}
+
+#[test]
+fn functions_within_their_bounds() {
+    gpu().iter().for_each(|cuda| functions(cuda));
+}
+
+#[test]
+fn contractions_of_every_arrangement() {
+    gpu().iter().for_each(|cuda| contractions(cuda, &[cuda]));
+}
+
+#[test]
+fn nets_and_their_training_steps() {
+    gpu().iter().for_each(|cuda| networks(cuda));
 }

@@ -133,6 +133,7 @@ fn cuda_code(program: &Program, stage: graver_runtime::Stage, architecture: &str
         return Ok(kernels.map(|kernel| graver_cuda::cuda_text(program, kernel)).collect());
     }
     let nvrtc = graver_cuda::Nvrtc::find().map_err(|error| Failure::unsupported(&error))?;
+    graver_cuda::check_architecture(stage, &nvrtc, architecture).map_err(|error| Failure::Input(format!("--arch: {error}")))?;
     let text = |kernel| graver_cuda::text(program, kernel, stage, &nvrtc, architecture);
     kernels.map(text).collect::<Result<_, _>>().map_err(|error| Failure::unsupported(&error))
 }

@@ -264,6 +264,21 @@ fn cuda_is_shown_without_a_gpu_and_missed_without_a_panic() {
     }
 }
 
+#[test]
+fn an_architecture_that_there_is_not_is_bad_usage() {
+    let folder = Folder::new("arch");
+    for (stage, architecture) in [("ptx", "sm_12"), ("ptx", "sm_75"), ("ptx", ""), ("sass", "hopper"), ("sass", "compute_90")] {
+        let output = graver(&folder.0, &["dump", "model.gir", "--device", "cuda", "--stage", stage, "--arch", architecture]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(2) => assert!(error.contains("--arch: ") && error.contains(&format!("`{architecture}`")), "{error}"),
+            // Without NVRTC nobody knows.
+            Some(3) => assert!(error.contains("NVRTC, which compiles kernels for GPUs, is not there"), "{error}"),
+            other => panic!("{other:?}: {error}"),
+        }
+    }
+}
+
 const LOGARITHM: &str = "graver 1
 
 func @main(

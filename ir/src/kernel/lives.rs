@@ -27,6 +27,12 @@ impl Life {
         (self.first <= other.last) & (other.first <= self.last)
     }
 
+    /// Whether it is alive wherever the other is.
+    #[must_use]
+    pub const fn covers(self, other: Self) -> bool {
+        (self.first <= other.first) & (other.last <= self.last)
+    }
+
     fn with(self, other: Self) -> Self {
         Self { first: self.first.min(other.first), last: self.last.max(other.last) }
     }

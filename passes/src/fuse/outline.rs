@@ -6,6 +6,8 @@ use graver_ir::op::{Call, Composite};
 use graver_ir::{FuncId, Function, Graph, Module, NodeId, Op, Param, Role, Sink, Value};
 
 use super::partition::Partition;
+use rustc_hash::FxHashMap;
+
 use crate::blocks::{is_block, is_region};
 use crate::lower::name::name;
 
@@ -53,12 +55,13 @@ pub(super) fn outline(module: &mut Module, id: FuncId, partition: &Partition) {
 /// The new body of the entry.
 struct Entry {
     function: Function,
-    values: BTreeMap<Value, Value>,
+    /// What old values are. Looked up, never iterated.
+    values: FxHashMap<Value, Value>,
 }
 
 impl Entry {
     fn of(old: &Function) -> Self {
-        let mut entry = Self { function: Function::new(old.name.clone()), values: BTreeMap::new() };
+        let mut entry = Self { function: Function::new(old.name.clone()), values: FxHashMap::default() };
         for param in &old.params {
             let node = entry.copy(&old.graph, param.node);
             entry.function.params.push(Param { node, role: param.role.clone() });

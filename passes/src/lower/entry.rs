@@ -29,7 +29,7 @@ pub(super) fn lower(module: &Module) -> Program {
         entry: empty_entry(function),
         regions: BTreeMap::new(),
         copies: FxHashMap::default(),
-        states: BTreeMap::new(),
+        states: FxHashMap::default(),
         carried: BTreeSet::new(),
         counters: Counters::of(module),
     };
@@ -58,10 +58,10 @@ fn empty_entry(function: &Function) -> Entry {
 /// A function on its way to steps: the entry, one that control flow applies, or one call of what is kept once.
 pub(super) struct Block<'a> {
     pub(super) function: &'a Function,
-    /// Where values are.
-    pub(super) values: BTreeMap<Value, View>,
-    /// Where values must come to be.
-    pub(super) places: BTreeMap<Value, View>,
+    /// Where values are. Looked up, never iterated.
+    pub(super) values: FxHashMap<Value, View>,
+    /// Where values must come to be. Looked up, never iterated.
+    pub(super) places: FxHashMap<Value, View>,
     pub(super) steps: Vec<Step>,
     /// The call that it is written out for, if it is kept once.
     pub(super) call: Loc,
@@ -69,7 +69,7 @@ pub(super) struct Block<'a> {
 
 impl<'a> Block<'a> {
     pub(super) fn of(function: &'a Function, call: &Loc) -> Self {
-        Self { function, values: BTreeMap::new(), places: BTreeMap::new(), steps: Vec::new(), call: call.clone() }
+        Self { function, values: FxHashMap::default(), places: FxHashMap::default(), steps: Vec::new(), call: call.clone() }
     }
 }
 
@@ -89,7 +89,7 @@ pub(super) struct Lowering<'a> {
     regions: BTreeMap<FuncId, Rc<Lowered>>,
     /// What copies arrays of a type. Looked up, never iterated.
     copies: FxHashMap<Type, KernelId>,
-    states: BTreeMap<StateId, BufferId>,
+    states: FxHashMap<StateId, BufferId>,
     /// Buffers whose memory is exchanged.
     pub(super) carried: BTreeSet<BufferId>,
     pub(super) counters: Counters,

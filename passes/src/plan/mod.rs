@@ -189,7 +189,7 @@ const WORK: usize = 2_000_000;
 fn placed<T: Bytes>(items: &[Item<T>], zero: &T) -> (Vec<Item<T>>, T) {
     let mut placed: Vec<Item<T>> = Vec::with_capacity(items.len());
     let mut top = zero.clone();
-    let mut taken = Taken { ends: Vec::with_capacity(items.len()), spans: Vec::with_capacity(items.len()) };
+    let mut taken = Taken { ends: Vec::with_capacity(items.len()), spans: Vec::with_capacity(items.len()), any_empty: false };
     let mut near = Vec::new();
     for item in items {
         let start = taken.lowest(&mut near, &placed, item.life, zero, &item.size);
@@ -206,6 +206,8 @@ struct Taken<T> {
     ends: Vec<T>,
     /// Ascending.
     spans: Vec<Span>,
+    /// Whether any of them is empty for usual sizes.
+    any_empty: bool,
 }
 
 /// Where a range that is taken lies for usual sizes, and while what lives.
@@ -224,20 +226,21 @@ impl<T: Bytes> Taken<T> {
         let (place, end) = (self.ends.len(), item.start.plus(&item.size));
         let span = Span { low: item.start.nominal(), high: end.nominal(), life: item.life, place };
         let before = |other: &Span| (other.low, other.high) <= (span.low, span.high);
+        self.any_empty |= span.low == span.high;
         self.spans.insert(self.spans.partition_point(before), span);
         self.ends.push(end);
         &self.ends[place]
     }
 
-    /// Those spans that live at the same time: without a branch that nobody could foresee, for every item asks this of all before it.
-    fn meeting<'a>(&'a self, life: Life, near: &'a mut Vec<usize>) -> impl Iterator<Item = &'a Span> + Clone {
+    /// Which spans live at the same time: without a branch that nobody could foresee, for every item asks this of all before it.
+    fn meeting<'a>(&self, life: Life, near: &'a mut Vec<usize>) -> &'a [usize] {
         near.resize(near.len().max(self.spans.len()), 0);
         let mut count = 0;
         for (at, span) in self.spans.iter().enumerate() {
             near[count] = at;
             count += usize::from(span.life.meets(life));
         }
-        near[..count].iter().map(|at| &self.spans[*at])
+        &near[..count]
     }
 
     /// The first gap between what lives at the same time that is proved large enough for all sizes. Where it is not
@@ -245,12 +248,17 @@ impl<T: Bytes> Taken<T> {
     fn lowest(&self, near: &mut Vec<usize>, placed: &[Item<T>], life: Life, zero: &T, size: &T) -> T {
         let needed = size.nominal();
         let others = self.meeting(life, near);
+        let span = |place: usize| &self.spans[others[place]];
         // `below` ends where the gap starts.
-        let free = |cursor: i64, start: &T, below: Option<&Span>| {
+        let free = |cursor: i64, start: &T, below: Option<usize>| {
             if T::IS_NOMINAL {
                 return true;
             }
             let end = start.plus(size);
+            // If `below` is alive throughout, it meets all that this meets: of what is under it that was proved when the later of both was placed.
+            let outlives = |below: &usize| T::FOLLOWS && !self.any_empty && span(*below).life.covers(life);
+            let first = below.filter(outlives).unwrap_or(0);
+            let below = below.map(span);
             // Of what `below` lives with, and which is below it and not empty for usual sizes, that was proved when the later of both was
             // placed.
             let is_known = |other: &Span| {
@@ -265,21 +273,21 @@ impl<T: Bytes> Taken<T> {
                     is_known(other) || start.is_at_least(&self.ends[other.place])
                 }
             };
-            others.clone().all(apart)
+            (first..others.len()).all(|place| apart(span(place)))
         };
         let (mut cursor, mut start, mut below) = (0, zero, None);
-        for other in others.clone() {
+        for (place, other) in others.iter().map(|at| &self.spans[*at]).enumerate() {
             if other.low.saturating_sub(cursor) >= needed && free(cursor, start, below) {
                 return start.clone();
             }
             if other.high >= cursor {
-                (cursor, start, below) = (other.high, &self.ends[other.place], Some(other));
+                (cursor, start, below) = (other.high, &self.ends[other.place], Some(place));
             }
         }
         if free(cursor, start, below) {
             start.clone()
         } else {
-            others.fold(zero.clone(), |top, other| top.greater(&self.ends[other.place]))
+            others.iter().fold(zero.clone(), |top, at| top.greater(&self.ends[self.spans[*at].place]))
         }
     }
 }

@@ -279,20 +279,14 @@ impl<'a> Plan<'a> {
             cx.open(format!("for (i32 k = 0; k < {depth}; k += {chunk})"));
             for (name, count, place) in [("rows", each, "row"), ("columns", across, "column")] {
                 cx.line(format!("gr_pack<{acc}, {chunk}> {name}[{count}];"));
-                cx.line("GR_UNROLL");
                 let at = format!("{name}_piece_ready + (i * {SIDE} + {place}) * {pitch} + k");
-                cx.line(format!(
-                    "for (i32 i = 0; i < {count}; i++) {name}[i] = gr_read_aligned<{acc}, {chunk}>(gr_at({name}_piece, {at}, {chunk}));"
-                ));
+                let read = format!("{name}[i] = gr_read_aligned<{acc}, {chunk}>(gr_at({name}_piece, {at}, {chunk}));");
+                cx.unrolled("i", count, read);
             }
-            cx.line("GR_UNROLL");
-            cx.open(format!("for (i32 e = 0; e < {chunk}; e++)"));
-            cx.line("GR_UNROLL");
-            cx.open(format!("for (i32 i = 0; i < {each}; i++)"));
-            cx.line("GR_UNROLL");
-            cx.line(format!(
-                "for (i32 j = 0; j < {across}; j++) product_{number}[i][j] = gr_mad(rows[i].at[e], columns[j].at[e], product_{number}[i][j]);"
-            ));
+            cx.open_unrolled("e", chunk);
+            cx.open_unrolled("i", each);
+            let term = format!("product_{number}[i][j] = gr_mad(rows[i].at[e], columns[j].at[e], product_{number}[i][j]);");
+            cx.unrolled("j", across, term);
             (0..3).for_each(|_| cx.close());
         });
         cx.sync();
@@ -307,13 +301,11 @@ impl<'a> Plan<'a> {
             None => self.attend.sums.iter().map(|sum| sum.to.value.index()).collect(),
         };
         let nothing = if softmax.is_some() { format!("-gr_infinity<{acc}>()") } else { format!("({acc})0") };
-        cx.line("GR_UNROLL");
-        cx.open(format!("for (i32 i = 0; i < {each}; i++)"));
+        cx.open_unrolled("i", each);
         for number in 0..values.len() {
             cx.line(format!("{acc} weight_{number}[{across}];"));
         }
-        cx.line("GR_UNROLL");
-        cx.open(format!("for (i32 j = 0; j < {across}; j++)"));
+        cx.open_unrolled("j", across);
         (0..values.len()).for_each(|number| cx.line(format!("weight_{number}[j] = {nothing};")));
         let row = cx.define("idx", "a", format!("rows_first + i * {SIDE} + row"));
         let column = cx.define("idx", "a", format!("columns_first + j * {SIDE} + column"));
@@ -334,8 +326,7 @@ impl<'a> Plan<'a> {
         if softmax.is_some() {
             self.shares(cx);
         }
-        cx.line("GR_UNROLL");
-        cx.open(format!("for (i32 j = 0; j < {across}; j++)"));
+        cx.open_unrolled("j", across);
         for number in 0..values.len() {
             cx.line(format!("weights_{number}[(i * {SIDE} + row) * {PITCH} + j * {SIDE} + column] = weight_{number}[j];"));
         }
@@ -361,8 +352,7 @@ impl<'a> Plan<'a> {
         cx.line("most[i] = gr_max(before, greatest);");
         // 0 as long as all scores are minus infinity, whose shares are then 0 and not NaN.
         cx.line(format!("const {acc} shift = most[i] == -gr_infinity<{acc}>() ? ({acc})0 : most[i];"));
-        cx.line("GR_UNROLL");
-        cx.open(format!("for (i32 j = 0; j < {across}; j++)"));
+        cx.open_unrolled("j", across);
         cx.line("weight_0[j] = gr_exp(gr_sub(weight_0[j], shift));");
         cx.line("shared_out = gr_add(shared_out, weight_0[j]);");
         cx.close();
@@ -374,11 +364,7 @@ impl<'a> Plan<'a> {
             return;
         }
         for sum in 0..self.widths.len() {
-            cx.line("GR_UNROLL");
-            cx.line(format!(
-                "for (i32 f = 0; f < {0}; f++) sum_{sum}[i][f] = gr_mul(sum_{sum}[i][f], factor);",
-                self.spread(sum)
-            ));
+            cx.unrolled("f", self.spread(sum), format!("sum_{sum}[i][f] = gr_mul(sum_{sum}[i][f], factor);"));
         }
     }
 
@@ -389,23 +375,14 @@ impl<'a> Plan<'a> {
         let (piece, steps, [_, dtype]) = (self.sum_piece(number), self.steps(cx, None), self.types());
         let (depth, pitch) = (self.depth(dtype), attend_piece::pitch(width, dtype));
         self.through(cx, &[piece], (&steps, depth), |cx| {
-            cx.line("GR_UNROLL");
-            cx.open(format!("for (i32 c = 0; c < {depth}; c++)"));
+            cx.open_unrolled("c", depth);
             cx.line(format!("{acc} weight[{each}], side[{spread}];"));
-            cx.line("GR_UNROLL");
-            cx.line(format!(
-                "for (i32 i = 0; i < {each}; i++) weight[i] = weights_{weights}[(i * {SIDE} + row) * {PITCH} + first + c];"
-            ));
-            cx.line("GR_UNROLL");
+            cx.unrolled("i", each, format!("weight[i] = weights_{weights}[(i * {SIDE} + row) * {PITCH} + first + c];"));
             let inside = if width % SIDE == 0 { String::new() } else { format!("f * {SIDE} + column >= {width} ? ({acc})0 : ") };
             let at = format!("sums_piece_ready + c * {pitch} + f * {SIDE} + column");
-            cx.line(format!("for (i32 f = 0; f < {spread}; f++) side[f] = {inside}sums_piece[{at}];"));
-            cx.line("GR_UNROLL");
-            cx.open(format!("for (i32 i = 0; i < {each}; i++)"));
-            cx.line("GR_UNROLL");
-            cx.line(format!(
-                "for (i32 f = 0; f < {spread}; f++) sum_{number}[i][f] = gr_mad(weight[i], side[f], sum_{number}[i][f]);"
-            ));
+            cx.unrolled("f", spread, format!("side[f] = {inside}sums_piece[{at}];"));
+            cx.open_unrolled("i", each);
+            cx.unrolled("f", spread, format!("sum_{number}[i][f] = gr_mad(weight[i], side[f], sum_{number}[i][f]);"));
             cx.close();
             cx.close();
         });
@@ -420,15 +397,13 @@ impl<'a> Plan<'a> {
         if self.tensor.sums.is_some() {
             self.tensor_end(cx);
         }
-        cx.line("GR_UNROLL");
-        cx.open(format!("for (i32 i = 0; i < {each}; i++)"));
+        cx.open_unrolled("i", each);
         let at = cx.define("idx", "a", format!("rows_first + i * {SIDE} + row"));
         cx.line(format!("if ({at} >= rows_count) continue;"));
         cx.at[rows] = Some(at);
         for (number, sum) in self.attend.sums.iter().enumerate() {
             let (width, spread) = (self.widths[number], self.spread(number));
-            cx.line("GR_UNROLL");
-            cx.open(format!("for (i32 f = 0; f < {spread}; f++)"));
+            cx.open_unrolled("f", spread);
             let free = cx.define("idx", "a", format!("f * {SIDE} + column"));
             if width % SIDE != 0 {
                 cx.line(format!("if ({free} >= {width}) continue;"));

@@ -115,16 +115,14 @@ impl Piece<'_> {
             cx.line(format!("else gr_write16(gr_at({name}, to, {chunk}), gr_quad{{{{0, 0, 0, 0}}}});"));
         } else {
             cx.line(format!("gr_pack<{ty}, {chunk}> piece;"));
-            cx.line("GR_UNROLL");
-            cx.line(format!("for (i32 j = 0; j < {chunk}; j++) piece.at[j] = gr_put<{ty}>(0.0f);"));
+            cx.unrolled("j", chunk, format!("piece.at[j] = gr_put<{ty}>(0.0f);"));
             cx.open(inside);
             let first = self.bind(cx);
             let mut loaded = Loaded::default();
             if self.is_whole(plan) {
                 vector::read(cx, &self.side.body, (along.axis, chunk), &mut loaded);
             }
-            cx.line("GR_UNROLL");
-            cx.open(format!("for (i32 j = 0; j < {chunk}; j++)"));
+            cx.open_unrolled("j", chunk);
             if !self.is_whole(plan) {
                 cx.line(format!("if ({first} + j >= {}) continue;", along.end));
             }

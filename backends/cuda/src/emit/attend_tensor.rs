@@ -89,9 +89,8 @@ impl Plan<'_> {
             cx.line("GR_UNROLL");
             cx.open(format!("for (i32 k = 0; k < {depth}; k += 16)"));
             cx.line("u32 a[4];");
-            cx.line("GR_UNROLL");
-            cx.line(format!(
-                "for (i32 r = 0; r < 4; r++) a[r] = gr_pair_of(&rows_piece[rows_piece_ready + (warp_row + group + r % 2 * 8) * {pitch} + k + pair + r / 2 * 8]);"
+            cx.unrolled("r", 4, format!(
+                "a[r] = gr_pair_of(&rows_piece[rows_piece_ready + (warp_row + group + r % 2 * 8) * {pitch} + k + pair + r / 2 * 8]);"
             ));
             let own = format!("warp_across * {} + j * 8 + group", 8 * fragments);
             let b = format!(
@@ -107,19 +106,16 @@ impl Plan<'_> {
         self.spill(cx, &format!("part_{number}"), fragments, 0);
         cx.sync();
         cx.line(format!("float product_{number}[{each}][{columns}];"));
-        cx.line("GR_UNROLL");
-        cx.line(format!(
-            "for (i32 i = 0; i < {each}; i++) for (i32 j = 0; j < {columns}; j++) product_{number}[i][j] = {}weights_0[(i * {SIDE} + row) * {PITCH} + j * {SIDE} + column];",
+        cx.unrolled("i", each, format!(
+            "for (i32 j = 0; j < {columns}; j++) product_{number}[i][j] = {}weights_0[(i * {SIDE} + row) * {PITCH} + j * {SIDE} + column];",
             factor(&[&product.rows, &product.columns])
         ));
     }
 
     /// Fragments to the weights' memory, those of columns from `first` on that it has room for.
     fn spill(&self, cx: &mut Cx<'_>, part: &str, fragments: i64, first: i64) {
-        cx.line("GR_UNROLL");
-        cx.open(format!("for (i32 j = 0; j < {fragments}; j++)"));
-        cx.line("GR_UNROLL");
-        cx.open("for (i32 e = 0; e < 4; e++)");
+        cx.open_unrolled("j", fragments);
+        cx.open_unrolled("e", 4);
         cx.line(format!("const i32 at = warp_across * {} + j * 8 + pair + e % 2 - {first};", 8 * fragments));
         cx.line(format!(
             "if (at >= 0 && at < {COLUMNS}) weights_0[(warp_row + group + e / 2 * 8) * {PITCH} + at] = {part}[j][e];"
@@ -141,9 +137,8 @@ impl Plan<'_> {
         let weights = if self.weights() == 1 { 0 } else { number };
         if self.attend.softmax.is_some() {
             cx.sync();
-            cx.line("GR_UNROLL");
-            cx.line(format!(
-                "for (i32 j = 0; j < {fragments}; j++) for (i32 e = 0; e < 4; e++) part_sum_{number}[j][e] = gr_mul(part_sum_{number}[j][e], factors[warp_row + group + e / 2 * 8]);"
+            cx.unrolled("j", fragments, format!(
+                "for (i32 e = 0; e < 4; e++) part_sum_{number}[j][e] = gr_mul(part_sum_{number}[j][e], factors[warp_row + group + e / 2 * 8]);"
             ));
         }
         let (piece, steps, depth) = (self.sum_piece(number), self.steps(cx, None), self.depth(dtype));
@@ -152,8 +147,7 @@ impl Plan<'_> {
             cx.line("GR_UNROLL");
             cx.open(format!("for (i32 c = 0; c < {depth}; c += 16)"));
             cx.line("u32 high[4], low[4];");
-            cx.line("GR_UNROLL");
-            cx.open("for (i32 r = 0; r < 4; r++)");
+            cx.open_unrolled("r", 4);
             cx.line(format!("const i32 at = (warp_row + group + r % 2 * 8) * {PITCH} + first + c + pair + r / 2 * 8;"));
             cx.line(format!("gr_split<{ty}>(weights_{weights}[at], weights_{weights}[at + 1], &high[r], &low[r]);"));
             cx.close();
@@ -175,9 +169,8 @@ impl Plan<'_> {
                 self.spill(cx, &format!("part_sum_{number}"), self.fragments(number), first);
                 cx.sync();
                 let count = (width - first).min(COLUMNS) / SIDE;
-                cx.line("GR_UNROLL");
-                cx.line(format!(
-                    "for (i32 i = 0; i < {each}; i++) for (i32 f = 0; f < {count}; f++) sum_{number}[i][{} + f] = {}weights_0[(i * {SIDE} + row) * {PITCH} + f * {SIDE} + column];",
+                cx.unrolled("i", each, format!(
+                    "for (i32 f = 0; f < {count}; f++) sum_{number}[i][{} + f] = {}weights_0[(i * {SIDE} + row) * {PITCH} + f * {SIDE} + column];",
                     first / SIDE,
                     factor(&[&self.attend.sums[number].side])
                 ));
@@ -188,8 +181,7 @@ impl Plan<'_> {
 
 /// Multiplies left fragments by those that a text reads, added to fragments of the result.
 fn multiply(cx: &mut Cx<'_>, read: &str, (fragments, dtype): (i64, DType), pairs: &[(&str, &str)]) {
-    cx.line("GR_UNROLL");
-    cx.open(format!("for (i32 j = 0; j < {fragments}; j++)"));
+    cx.open_unrolled("j", fragments);
     cx.line("u32 b[2];");
     read.lines().for_each(|line| cx.line(line));
     pairs.iter().for_each(|(a, to)| cx.line(format!("gr_mma_{}({to}[j], {a}, b);", dtype.name())));

@@ -191,18 +191,14 @@ impl<'a> Tiling<'a> {
         self.load(cx, &self.rows);
         self.load(cx, &self.columns);
         cx.sync();
-        cx.line("GR_UNROLL");
-        cx.open(format!("for (i32 k = 0; k < {DEPTH}; k++)"));
+        cx.open_unrolled("k", DEPTH);
         for (operand, place) in [(&self.rows, "row"), (&self.columns, "column")] {
             let (name, each, pitch) = (operand.name, operand.each, operand.pitch());
             cx.line(format!("{ty} {name}[{each}];"));
-            cx.line("GR_UNROLL");
-            cx.line(format!("for (i32 i = 0; i < {each}; i++) {name}[i] = {name}_tile[k * {pitch} + i * {SIDE} + {place}];"));
+            cx.unrolled("i", each, format!("{name}[i] = {name}_tile[k * {pitch} + i * {SIDE} + {place}];"));
         }
-        cx.line("GR_UNROLL");
-        cx.open(format!("for (i32 i = 0; i < {rows}; i++)"));
-        cx.line("GR_UNROLL");
-        cx.line(format!("for (i32 j = 0; j < {columns}; j++) sum[i][j] = gr_mad(rows[i], columns[j], sum[i][j]);"));
+        cx.open_unrolled("i", rows);
+        cx.unrolled("j", columns, "sum[i][j] = gr_mad(rows[i], columns[j], sum[i][j]);");
         cx.close();
         cx.close();
         cx.sync();
@@ -213,8 +209,7 @@ impl<'a> Tiling<'a> {
     fn load(&self, cx: &mut Cx<'_>, operand: &Operand<'_>) {
         let (name, extent, pitch) = (operand.name, operand.extent(), operand.pitch());
         let threads = SIDE * SIDE;
-        cx.line("GR_UNROLL");
-        cx.open(format!("for (i32 e = 0; e < {}; e++)", extent * DEPTH / threads));
+        cx.open_unrolled("e", extent * DEPTH / threads);
         // Neighbouring threads read neighbours in memory.
         cx.line(format!("const i32 place = e * {threads} + thread;"));
         let (own, k) = if operand.along_own {
@@ -243,8 +238,7 @@ impl<'a> Tiling<'a> {
         let mut owns = Vec::new();
         for (operand, variable, place) in [(&self.rows, "i", "row"), (&self.columns, "j", "column")] {
             let (name, each) = (operand.name, operand.each);
-            cx.line("GR_UNROLL");
-            cx.open(format!("for (i32 {variable} = 0; {variable} < {each}; {variable}++)"));
+            cx.open_unrolled(variable, each);
             let own = cx.define("idx", "own", format!("{name}_first + {variable} * {SIDE} + {place}"));
             cx.line(format!("if ({own} >= {name}_count) continue;"));
             cx.bind_digits(&operand.axes, &self.contract.axes, &own);

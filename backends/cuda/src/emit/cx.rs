@@ -61,6 +61,18 @@ impl<'a> Cx<'a> {
         self.indent += 1;
     }
 
+    /// A loop over `0..count` that the compiler writes out.
+    pub(super) fn open_unrolled(&mut self, variable: &str, count: i64) {
+        self.line("GR_UNROLL");
+        self.open(format!("for (i32 {variable} = 0; {variable} < {count}; {variable}++)"));
+    }
+
+    /// The same of one line.
+    pub(super) fn unrolled(&mut self, variable: &str, count: i64, line: impl AsRef<str>) {
+        self.line("GR_UNROLL");
+        self.line(format!("for (i32 {variable} = 0; {variable} < {count}; {variable}++) {}", line.as_ref()));
+    }
+
     pub(super) fn close(&mut self) {
         self.indent -= 1;
         self.line("}");

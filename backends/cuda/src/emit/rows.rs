@@ -180,8 +180,7 @@ impl<'a> Rows<'a> {
             return;
         }
         let (turn, group) = (cx.fresh("j"), cx.fresh("turn"));
-        cx.line("GR_UNROLL");
-        cx.open(format!("for (i32 {turn} = 0; {turn} < {}; {turn}++)", self.turns));
+        cx.open_unrolled(&turn, self.turns);
         cx.line(format!("const idx {group} = member + {turn} * {};", plan.members()));
         if !self.full {
             let end = cx.dim(&self.count());

@@ -131,8 +131,7 @@ fn own_chunks<'a>(cx: &Cx<'_>, tiling: &Tiling<'_>, operand: &Operand<'a>) -> Op
 /// `k`, and those of a warp write to different banks, two at a time.
 fn load_turned(cx: &mut Cx<'_>, tiling: &Tiling<'_>, operand: &Operand<'_>, access: &Access, ty: &str) {
     let (name, arg) = (operand.name, access.arg);
-    cx.line("GR_UNROLL");
-    cx.open(format!("for (i32 e = 0; e < {}; e++)", TILE * DEPTH / CHUNK / THREADS));
+    cx.open_unrolled("e", TILE * DEPTH / CHUNK / THREADS);
     cx.line(format!(
         "const i32 place = e * {THREADS} + thread, own = (place % 2 + place / {} * 2) * {CHUNK}, k = place / 2 % {DEPTH};",
         2 * DEPTH
@@ -146,8 +145,7 @@ fn load_turned(cx: &mut Cx<'_>, tiling: &Tiling<'_>, operand: &Operand<'_>, acce
     cx.unbind(&operand.axes);
     cx.unbind(&tiling.k);
     cx.close();
-    cx.line("GR_UNROLL");
-    cx.line(format!("for (i32 j = 0; j < {CHUNK}; j++) {name}_tile[half + (own + j) * {PITCH} + k] = turned.at[j];"));
+    cx.unrolled("j", CHUNK, format!("{name}_tile[half + (own + j) * {PITCH} + k] = turned.at[j];"));
     cx.close();
 }
 
@@ -176,8 +174,7 @@ fn chunks<'a>(cx: &Cx<'_>, tiling: &Tiling<'_>, operand: &Operand<'a>) -> Option
 
 fn load_chunks(cx: &mut Cx<'_>, tiling: &Tiling<'_>, operand: &Operand<'_>, access: &Access) {
     let (name, arg, across) = (operand.name, access.arg, DEPTH / CHUNK);
-    cx.line("GR_UNROLL");
-    cx.open(format!("for (i32 e = 0; e < {}; e++)", TILE * across / THREADS));
+    cx.open_unrolled("e", TILE * across / THREADS);
     cx.line(format!("const i32 place = e * {THREADS} + thread, own = place / {across}, k = place % {across} * {CHUNK};"));
     cx.line(format!("void* const to = &{name}_tile[half + own * {PITCH} + k];"));
     cx.line("bool copied = false;");
@@ -230,26 +227,20 @@ fn multiply(cx: &mut Cx<'_>, dtype: DType) {
     cx.line("GR_UNROLL");
     cx.open(format!("for (i32 k = 0; k < {DEPTH}; k += 16)"));
     cx.line("u32 a[2][4], b[4][2];");
-    cx.line("GR_UNROLL");
-    cx.open("for (i32 i = 0; i < 2; i++)");
-    cx.line("GR_UNROLL");
-    cx.open("for (i32 r = 0; r < 4; r++)");
+    cx.open_unrolled("i", 2);
+    cx.open_unrolled("r", 4);
     cx.line("const i32 row = warp_row + i * 16 + group + r % 2 * 8, at = k + pair + r / 2 * 8;");
     cx.line(format!("a[i][r] = gr_pair_of(&rows_tile[ready + row * {PITCH} + at]);"));
     cx.close();
     cx.close();
-    cx.line("GR_UNROLL");
-    cx.open("for (i32 j = 0; j < 4; j++)");
-    cx.line("GR_UNROLL");
-    cx.open("for (i32 r = 0; r < 2; r++)");
+    cx.open_unrolled("j", 4);
+    cx.open_unrolled("r", 2);
     cx.line("const i32 column = warp_column + j * 8 + group, at = k + pair + r * 8;");
     cx.line(format!("b[j][r] = gr_pair_of(&columns_tile[ready + column * {PITCH} + at]);"));
     cx.close();
     cx.close();
-    cx.line("GR_UNROLL");
-    cx.open("for (i32 i = 0; i < 2; i++)");
-    cx.line("GR_UNROLL");
-    cx.line(format!("for (i32 j = 0; j < 4; j++) gr_mma_{name}(sum[i][j], a[i], b[j]);"));
+    cx.open_unrolled("i", 2);
+    cx.unrolled("j", 4, format!("gr_mma_{name}(sum[i][j], a[i], b[j]);"));
     cx.close();
     cx.close();
 }
@@ -261,11 +252,9 @@ fn epilogue(cx: &mut Cx<'_>, tiling: &Tiling<'_>) {
         (&tiling.columns, "j", 4, "e % 2", "warp_column + j * 8 + pair + e % 2"),
     ];
     for (_, variable, count, ..) in loops {
-        cx.line("GR_UNROLL");
-        cx.open(format!("for (i32 {variable} = 0; {variable} < {count}; {variable}++)"));
+        cx.open_unrolled(variable, count);
     }
-    cx.line("GR_UNROLL");
-    cx.open("for (i32 e = 0; e < 4; e++)");
+    cx.open_unrolled("e", 4);
     let mut owns = Vec::new();
     for (operand, .., place) in loops {
         let own = cx.define("idx", "own", format!("{}_first + {place}", operand.name));

@@ -68,8 +68,7 @@ pub(super) fn emit_flat(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) -> Option<Dim
         loaded.elements.push((id, format!("{vector}.at[j]")));
     }
     let outs: Vec<String> = stage.stores.iter().map(|store| open_out(cx, store, width)).collect();
-    cx.line("GR_UNROLL");
-    cx.open(format!("for (i32 j = 0; j < {width}; j++)"));
+    cx.open_unrolled("j", width);
     cx.line("if (j >= left) continue;");
     cx.bind_digits(&axes, &nest.axes, "(first + j)");
     let values = cx.body_with(&stage.body, Given::Reduced(&Results::default()), &loaded);
@@ -104,8 +103,7 @@ pub(super) fn points(
     let open =
         |cx: &mut Cx<'_>, store: &Store| is_aligned(cx, store.arg, &store.index, lane, width).then(|| open_out(cx, store, width));
     let outs: Vec<Option<String>> = stage.stores.iter().map(|store| open(cx, store)).collect();
-    cx.line("GR_UNROLL");
-    cx.open(format!("for (i32 j = 0; j < {width}; j++)"));
+    cx.open_unrolled("j", width);
     let position = cx.define("idx", "a", format!("{first} + j"));
     cx.at[lane] = Some(position);
     let values = visit(cx, &loaded);

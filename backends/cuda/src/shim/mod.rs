@@ -6,11 +6,11 @@ mod compiler;
 mod faults;
 mod memory;
 #[cfg(test)]
-mod races;
-#[cfg(test)]
 mod rows;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod ways;
 
 use std::fmt;
 use std::path::Path;

@@ -240,6 +240,33 @@ fn a_wrong_wait_count_reads_poison() {
     assert!(got[..32].contains(&u32::MAX), "{got:?}");
 }
 
+#[test]
+fn what_is_read_or_written_at_once_is_aligned() {
+    let compiler = compiler();
+    let body = |access: &str| {
+        format!(
+            "    GR_SHARED(shared, 64);\n    GR_LOCAL(u32) words = gr_local<u32>(shared, 0, 16);\n    GR_LOCAL(u16) halves = \
+             gr_local<u16>(shared, 0, 32);\n    gr_pack<u32, 4> four = {{{{{{1, 2, 3, 4}}}}}};\n    gr_pack<u32, 2> two = {{{{{{1, 2}}}}}};\n    \
+             {access};\n    p1[0] = words[4] + halves[0] + four.at[0] + two.at[0];\n"
+        )
+    };
+    for (access, bytes) in [
+        ("gr_write_aligned<u32, 4>(gr_at(words, PLACE, 4), four)", 16),
+        ("four = gr_read_aligned<u32, 4>(gr_at(words, PLACE, 4))", 16),
+        ("gr_write_aligned<u32, 2>(gr_at(words, PLACE, 2), two)", 8),
+        ("two = gr_read_aligned<u32, 2>(gr_at(words, PLACE, 2))", 8),
+        ("two.word = gr_pair_of(&halves[PLACE])", 4),
+    ] {
+        let run = |place: &str| {
+            let kernel = by_hand("aligned", 32, &body(&access.replace("PLACE", place)));
+            run(&compiler, &kernel, &[numbers(32)], 1, Order::Ascending)
+        };
+        assert!(run("4").is_ok(), "{access}");
+        let message = run("5").expect_err("a GPU faults");
+        assert!(message.contains(&format!("{bytes} bytes at once, ")), "{message}");
+    }
+}
+
 const TENSOR_DOT: &str = "program 1
 
 kernel k0 \"dot\" (

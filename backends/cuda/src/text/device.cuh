@@ -67,6 +67,8 @@ struct __align__(16) gr_quad { u32 word[4]; };
 GR_DEVICE gr_quad gr_read16(const void* from) { return *(const gr_quad*)from; }
 GR_DEVICE void gr_write16(void* to, gr_quad x) { *(gr_quad*)to = x; }
 GR_DEVICE u64 gr_address(const void* pointer) { return (u64)pointer; }
+// The shim looks whether it is.
+#define gr_aligned(at, bytes) (at)
 
 // Part of shared memory, of global memory, and `count` elements of an argument.
 template <class T>

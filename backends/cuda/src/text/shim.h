@@ -403,13 +403,21 @@ GR_DEVICE u16 gr_half_of_float(float x) {
 
 struct gr_quad { u32 word[4]; };
 
+GR_DEVICE u64 gr_address(const void* pointer) { return (u64)pointer; }
+
+// What is read or written at once lies at a multiple of its size, or a GPU faults.
+template <class T>
+static T* gr_aligned(T* at, i64 bytes) {
+    if (gr_address(at) % bytes) gr_report("%lld bytes at once, %lld behind a multiple of that", bytes, gr_address(at) % bytes);
+    return at;
+}
+
 GR_DEVICE gr_quad gr_read16(const void* from) {
     gr_quad x;
-    memcpy(&x, from, 16);
+    memcpy(&x, gr_aligned(from, 16), 16);
     return x;
 }
-GR_DEVICE void gr_write16(void* to, gr_quad x) { memcpy(to, &x, 16); }
-GR_DEVICE u64 gr_address(const void* pointer) { return (u64)pointer; }
+GR_DEVICE void gr_write16(void* to, gr_quad x) { memcpy(gr_aligned(to, 16), &x, 16); }
 
 // ---- asynchronous copies
 

@@ -121,8 +121,8 @@ GR_DEVICE gr_pack<T, count> gr_read_aligned(const T* from) {
     const i32 bytes = count * (i32)sizeof(T);
     gr_pack<T, count> pack;
     if (bytes == 16) pack.quad = gr_read16(from);
-    else if (bytes == 8) pack.pair = *(const u64*)from;
-    else pack.word = *(const u32*)from;
+    else if (bytes == 8) pack.pair = *(const u64*)gr_aligned(from, 8);
+    else pack.word = *(const u32*)gr_aligned(from, 4);
     return pack;
 }
 
@@ -130,8 +130,8 @@ template <class T, i32 count>
 GR_DEVICE void gr_write_aligned(T* to, gr_pack<T, count> pack) {
     const i32 bytes = count * (i32)sizeof(T);
     if (bytes == 16) gr_write16(to, pack.quad);
-    else if (bytes == 8) *(u64*)to = pack.pair;
-    else *(u32*)to = pack.word;
+    else if (bytes == 8) *(u64*)gr_aligned(to, 8) = pack.pair;
+    else *(u32*)gr_aligned(to, 4) = pack.word;
 }
 
 // Whether that is so of an argument's, which may begin anywhere.
@@ -178,7 +178,7 @@ GR_DEVICE void gr_write_some(T* to, gr_pack<T, count> pack, i32 left) {
 
 // Two neighbours of 16 bits.
 template <class T>
-GR_DEVICE u32 gr_pair_of(const T* at) { return *(const u32*)at; }
+GR_DEVICE u32 gr_pair_of(const T* at) { return *(const u32*)gr_aligned(at, 4); }
 
 // ---- bits
 
