@@ -77,6 +77,7 @@ fn is_kept(op: &Op) -> bool {
         Op::If(_) | Op::While(_) | Op::Scan(_) => true,
         Op::Map(_)
         | Op::Cast(_)
+        | Op::Bitcast(_)
         | Op::Gather(_)
         | Op::Scatter(_)
         | Op::DynamicSlice(_)

@@ -96,6 +96,7 @@ fn kind(op: &Op) -> Kind {
         Op::Map(ScalarFn::Div | ScalarFn::Rem) => Kind::Stays,
         Op::Map(_)
         | Op::Cast(_)
+        | Op::Bitcast(_)
         | Op::Reshape(_)
         | Op::Permute(_)
         | Op::Broadcast(_)
@@ -198,7 +199,7 @@ impl Spread<'_> {
         }
         // A slice's own parts: whoever has one of them as large as the result stores no more for the result.
         let slices = args.iter().filter(|arg| self.of[arg.node.index()] == Dependence::Slice);
-        matches!(op, Op::Map(_) | Op::Cast(_)) && slices.into_iter().all(|arg| self.grows(arg.node))
+        matches!(op, Op::Map(_) | Op::Cast(_) | Op::Bitcast(_)) && slices.into_iter().all(|arg| self.grows(arg.node))
     }
 }
 
@@ -306,7 +307,7 @@ impl Outside<'_> {
             }
             Op::Reverse(axes) => Op::Reverse(next(axes)),
             Op::Reduce(reduce) => Op::Reduce(Reduce { kind: reduce.kind, axes: next(&reduce.axes) }),
-            Op::Cast(_) | Op::StopGradient => op.clone(),
+            Op::Cast(_) | Op::Bitcast(_) | Op::StopGradient => op.clone(),
             Op::Const(_)
             | Op::Size(_)
             | Op::Iota(_)

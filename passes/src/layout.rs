@@ -57,7 +57,7 @@ fn is_spatial(op: &Op) -> bool {
 }
 
 fn carries(op: &Op) -> bool {
-    matches!(op, Op::Map(_) | Op::Cast(_) | Op::Pad(_) | Op::Alias | Op::StopGradient)
+    matches!(op, Op::Map(_) | Op::Cast(_) | Op::Bitcast(_) | Op::Pad(_) | Op::Alias | Op::StopGradient)
 }
 
 /// A value of the old graph: `value` permuted by `perm`.
@@ -239,7 +239,7 @@ fn is_free(graph: &Graph, value: Value) -> bool {
 fn permuted(op: &Op, perm: &Perm) -> Option<Op> {
     let windows = |axes: &[WindowAxis]| keeps_windows(axes, perm).then(|| reordered(axes, perm));
     match op {
-        Op::Map(_) | Op::Cast(_) | Op::Alias | Op::StopGradient => Some(op.clone()),
+        Op::Map(_) | Op::Cast(_) | Op::Bitcast(_) | Op::Alias | Op::StopGradient => Some(op.clone()),
         Op::Pad(axes) => Some(Op::Pad(reordered(axes, perm))),
         Op::Slice(axes) => Some(Op::Slice(reordered(axes, perm))),
         Op::Window(window) => Some(Op::Window(Window { kind: window.kind, axes: reordered(&window.axes, perm) })),

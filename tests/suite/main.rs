@@ -6,6 +6,7 @@ mod cache;
 mod cases;
 mod checked;
 mod digits;
+mod failures;
 mod faults;
 mod files;
 #[path = "../../backends/cpu/tests/levels/mod.rs"]

@@ -25,6 +25,7 @@ const ALL: &[DType] = &[F64, F32, F16, BF16, I64, I32, I16, I8, U32, U16, U8, Bo
 /// The least that must run, but for scalar functions, whose type rules say it: the element type of the first operand, or of the result if there is none.
 const LEAST: &[(&str, &[DType])] = &[
     ("cast", ALL),
+    ("bitcast", &[F64, F32, I64, I32, I16, I8, U32, U16, U8, Bool]),
     ("const", ALL),
     ("size", &[I64]),
     ("iota", NUMBERS),

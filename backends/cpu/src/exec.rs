@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use graver_ir::kernel::{Place, Program};
 use graver_ir::{Array, DType, Diag, Error, Sizes, Watch};
-use graver_runtime::{Executable, Invocation, Owner, Profile, Slot, Stage, Working, Workspace, failure};
+use graver_runtime::{Executable, Failed, Invocation, Owner, Profile, Slot, Stage, Working, Workspace, failure};
 
 use crate::bind::{Bound, BoundPhase};
 use crate::codes::Codes;
@@ -315,7 +315,11 @@ impl CpuExecutable {
                 Ok(outputs)
             }
             // Traps are numbered from 1 in a status word.
-            Err(status) => Err(failure(&self.program, usize::try_from(status - 1).unwrap_or(usize::MAX))),
+            Err(status) => {
+                let sizes = &bound.binding.sizes;
+                let call = Failed { program: &self.program, entry: call.entry, sizes, inputs: call.inputs };
+                Err(failure(call, usize::try_from(status - 1).unwrap_or(usize::MAX)).into())
+            }
         }
     }
 }

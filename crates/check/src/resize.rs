@@ -78,6 +78,7 @@ fn of_op(op: &Op, size: &dyn Fn(&Dim) -> Dim) -> Op {
         Op::Scan(scan) => Op::Scan(Scan { trip: size(&scan.trip), results: of_types(&scan.results, size), ..scan.clone() }),
         Op::Map(_)
         | Op::Cast(_)
+        | Op::Bitcast(_)
         | Op::Gather(_)
         | Op::Scatter(_)
         | Op::DynamicUpdate(_)

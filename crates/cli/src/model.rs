@@ -17,9 +17,10 @@ impl Failure {
         match failure {
             graver_onnx::Failure::Invalid(error) => Self::file(path, error),
             graver_onnx::Failure::Unsupported(error) => Self::Unsupported(error.to_string()),
-            graver_onnx::Failure::Undetermined { inputs, error } => {
-                Self::Unsupported(format!("{error}\nthe shapes of this model depend on the values of {}", inputs.join(", ")))
-            }
+            graver_onnx::Failure::Undetermined { inputs, error } => Self::Unsupported(format!(
+                "{error}\nthe shapes of this model depend on the values, or on the sizes, of {}",
+                inputs.join(", ")
+            )),
         }
     }
 }

@@ -85,7 +85,7 @@ struct Sources<'a> {
 impl<'a> Sources<'a> {
     fn of(op: &Op, args: &'a [&'a Dense]) -> Self {
         let any = |bad: fn(&f64) -> bool| args.iter().any(|arg| floats(arg).is_some_and(|values| values.iter().any(bad)));
-        let pointwise = matches!(op, Op::Map(_) | Op::Cast(_));
+        let pointwise = matches!(op, Op::Map(_) | Op::Cast(_) | Op::Bitcast(_));
         Self { args, pointwise, nan: any(|x| x.is_nan()), not_finite: any(|x| !x.is_finite()) }
     }
 

@@ -75,7 +75,8 @@ fn rounds(op: &Op) -> bool {
         Op::Map(function) => function_rounds(*function),
         Op::Cast(_) | Op::Dot(_) | Op::Conv(_) | Op::WindowPut(_) | Op::Scatter(_) => true,
         Op::Reduce(Reduce { kind, .. }) | Op::Window(Window { kind, .. }) => matches!(kind, ReduceKind::Sum | ReduceKind::Prod),
-        Op::Const(_)
+        Op::Bitcast(_)
+        | Op::Const(_)
         | Op::Size(_)
         | Op::Iota(_)
         | Op::Gather(_)

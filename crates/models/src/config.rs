@@ -62,11 +62,30 @@ pub(crate) fn over<T: DeserializeOwned>(defaults: &Map<String, Value>, fields: M
         serde_json::from_value::<T>(Value::Object(defaults.clone().into_iter().chain(fields).collect()))
     };
     with(fields.clone()).map_err(|error| {
-        // The reader stops at the first that is wrong, and does not say which it is: each alone beside the defaults tells.
-        let alone = |(name, value): (String, Value)| Some((with([(name.clone(), value)].into_iter().collect()).err()?, name));
-        let wrong = fields.into_iter().filter_map(alone).map(|(error, name)| Diag::new(format!("`{name}`: {error}")));
-        Error::from_diags(wrong.collect()).unwrap_or_else(|| Error::new(error.to_string()))
+        let read = |fields: Value| if let Value::Object(fields) = fields { with(fields).map(drop) } else { Ok(()) };
+        let mut wrong = Vec::new();
+        each_alone(&read, "", fields, &mut wrong);
+        Error::from_diags(wrong).unwrap_or_else(|| Error::new(error.to_string()))
     })
+}
+
+/// The reader stops at the first field that is wrong, and does not say which it is: each alone beside the defaults tells, and each inside of
+/// it where an object may have none.
+fn each_alone(read: &dyn Fn(Value) -> serde_json::Result<()>, path: &str, fields: Map<String, Value>, wrong: &mut Vec<Diag>) {
+    for (name, value) in fields {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let alone = |value: Value| read(Value::Object([(name.clone(), value)].into_iter().collect()));
+        let Err(error) = alone(value.clone()) else { continue };
+        let known = wrong.len();
+        if let Value::Object(inner) = value
+            && alone(Value::Object(Map::new())).is_ok()
+        {
+            each_alone(&alone, &path, inner, wrong);
+        }
+        if wrong.len() == known {
+            wrong.push(Diag::new(format!("`{path}`: {error}")));
+        }
+    }
 }
 
 /// The error with what it is about.

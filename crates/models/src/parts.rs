@@ -23,11 +23,11 @@ pub(crate) fn table(entries: usize, width: usize, init: &mut Init) -> Embedding 
 }
 
 pub(crate) fn weights(shape: &[usize], init: &mut Init) -> Param {
-    Param::new(init.array(WEIGHTS, shape))
+    init.param(WEIGHTS, shape)
 }
 
 pub(crate) fn zeros(size: usize, init: &mut Init) -> Param {
-    Param::new(init.array(Fill::Constant(0.0), [size]))
+    init.param(Fill::Constant(0.0), [size])
 }
 
 /// That caches are not one for each block.

@@ -4,7 +4,8 @@
 //! one parameter's values do not depend on the sizes of those before it. No tensor of a trace is here.
 
 use graver_ir::philox::philox4x32_10;
-use graver_ir::{Array, DType, Scalar};
+use graver_ir::{Array, DType, Diag, Scalar};
+use graver_trace::Param;
 
 /// How a parameter's elements are drawn.
 ///
@@ -122,13 +123,8 @@ pub struct Init {
     key: [u32; 2],
     next: u32,
     dtype: DType,
-    blank: Option<Blank>,
-}
-
-/// What is left of a [`Init::blank`].
-#[derive(Clone, Debug)]
-struct Blank {
-    elements: usize,
+    /// How many elements a [`Init::blank`] has left.
+    blank: Option<usize>,
     refused: Option<Vec<usize>>,
 }
 
@@ -136,7 +132,7 @@ impl Init {
     /// The stream of a seed, of `f32` arrays.
     #[must_use]
     pub fn seed(seed: u64) -> Self {
-        Self { key: halves(seed), next: 0, dtype: DType::F32, blank: None }
+        Self { key: halves(seed), next: 0, dtype: DType::F32, blank: None, refused: None }
     }
 
     /// Zeros instead of random numbers, for a model that is read from a file; they take no memory before they are touched. Of
@@ -152,13 +148,13 @@ impl Init {
     /// ```
     #[must_use]
     pub fn blank(elements: usize) -> Self {
-        Self { blank: Some(Blank { elements, refused: None }), ..Self::seed(0) }
+        Self { blank: Some(elements), ..Self::seed(0) }
     }
 
-    /// The first shape for which a [`Init::blank`] had not enough elements.
+    /// The first shape for which a [`Init::blank`] had not enough elements, or any stream not enough memory.
     #[must_use]
     pub fn refused(&self) -> Option<&[usize]> {
-        self.blank.as_ref().and_then(|blank| blank.refused.as_deref())
+        self.refused.as_deref()
     }
 
     /// The stream in another float type: every layer made from it has parameters of that type.
@@ -182,12 +178,37 @@ impl Init {
         Self { key: [words[0], words[1]], next: 0, ..self.clone() }
     }
 
-    /// The next array of the stream.
+    /// A parameter of the next array of the stream; where there is no memory for it, one that programs cannot read: the error names the
+    /// line that does.
+    ///
+    /// ```
+    /// use graver_nn::{Init, Linear};
+    /// use graver_trace::{spec, trace};
+    /// let layer = Linear::new(1 << 40, 1 << 20).init(&mut Init::seed(0));
+    /// let error = trace(|x| layer.forward(x), spec::<f32>((1, 1usize << 40))).expect_err("too large").to_string();
+    /// assert!(error.contains("there is no memory for a parameter f32[1048576, 1099511627776]"), "{error}");
+    /// ```
+    #[must_use]
+    pub fn param(&mut self, fill: Fill, shape: impl Into<Vec<usize>>) -> Param {
+        let shape = shape.into();
+        let array = self.array(fill, shape.clone());
+        // Of a file's model, whoever reads it tells what was refused.
+        if array.shape() == shape || self.blank.is_some() {
+            return Param::new(array);
+        }
+        let message = format!("there is no memory for a parameter {}{shape:?}", self.dtype);
+        Param::refused(self.dtype, Diag::new(message).op("init"))
+    }
+
+    /// The next array of the stream; where there is no memory for it, an empty one, and [`Init::refused`] says so.
     #[must_use]
     pub fn array(&mut self, fill: Fill, shape: impl Into<Vec<usize>>) -> Array {
         let shape = shape.into();
-        if let Some(blank) = &mut self.blank {
-            return blank.array(self.dtype, shape);
+        if let Some(left) = self.blank {
+            return self.zeros(left, shape);
+        }
+        if !is_possible(self.dtype, &shape) {
+            return self.refuse(shape);
         }
         let stream = self.next;
         self.next = self.next.wrapping_add(1);
@@ -200,6 +221,20 @@ impl Init {
                 self.blocks(shape, |block| self.normal(block, stream, bound).map(|x| mean + std * x))
             }
         }
+    }
+
+    /// Zeros, while there are elements for them.
+    fn zeros(&mut self, left: usize, shape: Vec<usize>) -> Array {
+        let left = elements(&shape).and_then(|elements| left.checked_sub(elements));
+        let Some((left, array)) = left.zip(Array::zeroed(self.dtype, shape.clone()).ok()) else { return self.refuse(shape) };
+        self.blank = Some(left);
+        array
+    }
+
+    fn refuse(&mut self, shape: Vec<usize>) -> Array {
+        let empty = Array::full(vec![0; shape.len()], Scalar::zero(self.dtype));
+        self.refused.get_or_insert(shape);
+        empty
     }
 
     fn words(&self, block: u32, attempt: u32, stream: u32) -> [u32; 4] {
@@ -234,21 +269,17 @@ impl Init {
     }
 }
 
-impl Blank {
-    fn array(&mut self, dtype: DType, shape: Vec<usize>) -> Array {
-        let numel = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
-        let left = numel.and_then(|numel| self.elements.checked_sub(numel));
-        match left.and_then(|left| Array::zeroed(dtype, shape.clone()).ok().map(|array| (left, array))) {
-            Some((left, array)) => {
-                self.elements = left;
-                array
-            }
-            None => {
-                self.refused.get_or_insert_with(|| shape.clone());
-                Array::full(vec![0; shape.len()], Scalar::zero(dtype))
-            }
-        }
-    }
+/// How many elements arrays of this shape have, if that is a number.
+fn elements(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size))
+}
+
+/// Whether there is memory for an array, and its elements can be counted by a stream.
+fn is_possible(dtype: DType, shape: &[usize]) -> bool {
+    /// Below, memory is not asked for: it is there, or nothing is.
+    const SMALL: usize = 1 << 24;
+    let possible = |elements: usize| elements < SMALL || (elements < 1 << 34 && Array::zeroed(dtype, shape).is_ok());
+    elements(shape).is_some_and(possible)
 }
 
 fn within(bound: f64) -> Fill {
@@ -278,8 +309,8 @@ fn fans(shape: &[usize]) -> [f64; 2] {
         [] => (1, 1),
         [size] => (*size, *size),
         [out, inner @ ..] => {
-            let kernel: usize = inner[1..].iter().product();
-            (inner[0] * kernel, out * kernel)
+            let kernel = inner[1..].iter().copied().fold(1, usize::saturating_mul);
+            (inner[0].saturating_mul(kernel), out.saturating_mul(kernel))
         }
     };
     [size(fan_in.max(1)), size(fan_out.max(1))]

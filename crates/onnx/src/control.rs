@@ -221,7 +221,8 @@ impl Importer<'_> {
         }
         let ((then, results), (otherwise, others)) = (branches[0].clone(), branches[1].clone());
         if results != others {
-            let what = format!("branches of different types, {results:?} and {others:?}, chosen at run time");
+            let list = |types: &[Type]| types.iter().map(Type::to_string).collect::<Vec<_>>().join(", ");
+            let what = format!("branches of different types, ({}) and ({}), chosen at run time", list(&results), list(&others));
             return Err(Problem::Unsupported(Diag::new(what)).into());
         }
         let operands: Vec<Value> = std::iter::once(condition).chain(values(&captured)).collect();

@@ -132,6 +132,11 @@ impl Frame {
         self.scopes.iter().rev().find_map(|scope| scope.get(name).copied())
     }
 
+    /// Whether the innermost scope has the name: there, every name is given once.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.scopes.last().is_some_and(|scope| scope.contains_key(name))
+    }
+
     pub(crate) fn define(&mut self, name: &str, slot: Slot) {
         if let Some(scope) = self.scopes.last_mut() {
             scope.insert(name.to_owned(), slot);
@@ -233,6 +238,7 @@ impl<'a> Importer<'a> {
     pub(crate) fn initializers(&mut self, graph: &GraphProto, frame: &mut Frame) {
         for tensor in &graph.initializer {
             let value = tensor::coded(tensor, &self.external).and_then(|(array, format)| self.builder.stored(array, format));
+            let value = if frame.has(&tensor.name) { wrong("it is there twice") } else { value };
             let slot = self.slot(value, &format!("the initializer `{}`", tensor.name));
             frame.define(&tensor.name, slot);
         }
@@ -244,7 +250,10 @@ impl<'a> Importer<'a> {
     }
 
     fn results(&mut self, graph: &GraphProto, frame: &Frame) {
-        for output in &graph.output {
+        for (place, output) in graph.output.iter().enumerate() {
+            if graph.output[..place].iter().any(|before| before.name == output.name) {
+                self.slot(wrong("it is there twice"), &format!("the output `{}`", output.name));
+            }
             match frame.find(&output.name) {
                 Some(Slot::Value(value)) => {
                     self.builder.function.add_result(value, Sink::Out);
@@ -287,9 +296,22 @@ impl<'a> Importer<'a> {
                 Vec::new()
             });
             for (place, name) in proto.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+                if frame.has(name) {
+                    self.problems.push(self.twice(name, &nodes[..position], frame, &loc));
+                }
                 frame.define(name, slots.get(place).copied().unwrap_or(Slot::Broken));
             }
         }
+    }
+
+    /// What is said of a value that has a node, or is given, before.
+    fn twice(&self, name: &str, before: &[NodeProto], frame: &Frame, loc: &Loc) -> Problem {
+        let first = before.iter().position(|node| node.output.iter().any(|output| output == name));
+        let first = first.map_or_else(
+            || "it is given, or another output of this node".to_owned(),
+            |position| format!("one at {}", self.place(&before[position], position, frame)),
+        );
+        Problem::Wrong(Diag::new(format!("`{name}` has two values: {first}, and here")).at(loc))
     }
 
     /// `model.onnx:7:1 (Gather /embeddings/Gather)`: the node's number, its operation and its name.

@@ -60,6 +60,7 @@ impl Importer<'_> {
         let inputs: Vec<&ValueInfoProto> = graph.input.iter().filter(open).collect();
         for (place, input) in inputs.into_iter().enumerate() {
             let slot = match self.input(input, place) {
+                Ok(_) if frame.has(&input.name) => self.slot(wrong("it is there twice"), &format!("the input `{}`", input.name)),
                 Ok(slot) => slot,
                 Err(problem) => self.slot(Err(problem), &format!("the input `{}`", input.name)),
             };

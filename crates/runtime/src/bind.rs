@@ -145,13 +145,3 @@ pub const fn writes(mode: Mode) -> bool {
         Mode::Write | Mode::Update => true,
     }
 }
-
-/// What the user is told of a data-dependent failure.
-///
-/// # Panics
-/// If the program has no such trap.
-#[must_use]
-pub fn failure(program: &Program, trap: usize) -> Error {
-    let trap = program.traps.get(trap).expect("K22: a kernel reports traps of its program");
-    Error::from(Diag::new(trap.message.clone()).at(&trap.loc))
-}

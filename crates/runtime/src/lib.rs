@@ -3,6 +3,7 @@
 
 mod bind;
 mod checkpoint;
+mod failure;
 mod resident;
 mod working;
 
@@ -14,8 +15,9 @@ use std::time::Duration;
 use graver_ir::kernel::Program;
 use graver_ir::{Array, Diag, Error, Sizes, Target};
 
-pub use bind::{Binding, failure, writes, written_state};
+pub use bind::{Binding, writes, written_state};
 pub use checkpoint::{Checkpoint, write_whole};
+pub use failure::{Failed, failure};
 pub use resident::{Device, Held, readable, resident, writable, written};
 pub use working::{Layout, Working, evaluated};
 

@@ -56,7 +56,7 @@ pub use ops::reduce::{Pair, Pool2d};
 pub use param::{Buffer, Param, ParamId};
 pub use scope::{Scoped, enter, on_behalf_of, scope, training, with_mode};
 pub use size::{DimArg, Dims, Extent, Size};
-pub use spec::{Spec, TensorSpec, join_path, spec, spec_of, symbol};
+pub use spec::{Spec, SymbolSpec, TensorSpec, join_path, spec, spec_of, symbol};
 pub use state::{StateCell, StateEntry, StateKey, TrainState, named_slot, slot};
 pub use step::{Step, StepBuilder, StepFn, step};
 pub use tap::Taps;

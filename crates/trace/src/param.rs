@@ -6,9 +6,9 @@ use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use graver_ir::{Array, Diag, StateDecl, StateKind};
+use graver_ir::{Array, DType, Diag, Scalar, StateDecl, StateKind};
 
-use crate::context::{Trace, Traced, report, with};
+use crate::context::{Trace, Traced, fail, report, with};
 use crate::state::{Origin, StateCell, StateKey};
 use crate::tensor::{Operand, Tensor};
 
@@ -21,6 +21,8 @@ struct Cell {
     id: ParamId,
     value: RwLock<Array>,
     frozen: AtomicBool,
+    /// Why there is no value, which is then an empty array.
+    refused: Option<Diag>,
 }
 
 /// What parameters and buffers share.
@@ -28,10 +30,10 @@ struct Cell {
 pub(crate) struct Shared(Arc<Cell>);
 
 impl Shared {
-    fn new(value: Array) -> Self {
+    fn new(value: Array, refused: Option<Diag>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = ParamId(NEXT.fetch_add(1, Ordering::Relaxed));
-        Self(Arc::new(Cell { id, value: RwLock::new(value), frozen: AtomicBool::new(false) }))
+        Self(Arc::new(Cell { id, value: RwLock::new(value), frozen: AtomicBool::new(false), refused }))
     }
 
     pub(crate) fn id(&self) -> ParamId {
@@ -98,7 +100,20 @@ impl Param {
     /// A parameter of its own identity.
     #[must_use]
     pub fn new(value: Array) -> Self {
-        Self(Shared::new(value))
+        Self(Shared::new(value, None))
+    }
+
+    /// A parameter that cannot be: programs that read it do not compile, for this reason, at the line that does. Its value is empty.
+    ///
+    /// ```
+    /// use graver_trace::{DType, Diag, Param, spec, trace};
+    /// let weight = Param::refused(DType::F32, Diag::new("the layer has no features"));
+    /// let error = trace(|x| x * weight.get(), spec::<f32>(["n"])).expect_err("it has no value");
+    /// assert!(error.to_string().ends_with("the layer has no features"), "{error}");
+    /// ```
+    #[must_use]
+    pub fn refused(dtype: DType, why: Diag) -> Self {
+        Self(Shared::new(Array::full([0], Scalar::zero(dtype)), Some(why)))
     }
 
     /// The same parameter in another place of a model: one identity, one value, one summed gradient.
@@ -123,6 +138,9 @@ impl Param {
     #[must_use]
     #[track_caller]
     pub fn get(&self) -> Tensor {
+        if let Some(why) = &self.0.0.refused {
+            return fail(why.clone());
+        }
         let bound = with(|trace| trace.bindings.iter().rev().find_map(|bound| bound.get(&self.id()).copied()));
         match bound {
             Some(tensor) => tensor,
@@ -203,7 +221,7 @@ impl Buffer {
     /// A buffer of its own identity.
     #[must_use]
     pub fn new(value: Array) -> Self {
-        Self(Shared::new(value))
+        Self(Shared::new(value, None))
     }
 
     /// The same buffer in another place of a model.

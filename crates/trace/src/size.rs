@@ -7,6 +7,7 @@ use graver_ir::{Diag, Dim, Shape, Symbol};
 
 use crate::context::{Traced, done, give_up, with, wrong};
 use crate::ops::index::size_like;
+use crate::spec::SymbolSpec;
 use crate::tensor::{Operand, Tensor};
 
 /// The size of an axis: a number, or an expression in symbols that calls will give values. Copied freely inside its trace.
@@ -205,7 +206,7 @@ pub enum Extent {
     /// A declared symbol by name, or a new one of any size.
     Name(String),
     /// A symbol with what is declared about it.
-    Symbol(Symbol),
+    Symbol(SymbolSpec),
 }
 
 impl Extent {
@@ -226,7 +227,7 @@ impl Extent {
                 Some(symbol) => Ok(Some(Dim::sym(&symbol))),
                 None => wrong(format!("no input declares the size `{name}`")),
             },
-            Self::Symbol(symbol) => Ok(Some(Dim::sym(symbol))),
+            Self::Symbol(symbol) => Ok(Some(symbol.dim())),
         }
     }
 }
@@ -250,6 +251,12 @@ impl DimArg for str {
 }
 
 impl DimArg for Symbol {
+    fn dim_arg(&self) -> Extent {
+        Extent::Symbol(self.clone().into())
+    }
+}
+
+impl DimArg for SymbolSpec {
     fn dim_arg(&self) -> Extent {
         Extent::Symbol(self.clone())
     }

@@ -40,11 +40,46 @@ pub fn spec_of(dtype: DType, shape: impl Dims) -> TensorSpec {
     TensorSpec { dtype, shape: shape.dims(), name: None, line: Location::caller() }
 }
 
-/// A symbolic size with the range of its values, both ends included. The same name is the same size in all arguments.
+/// A symbolic size with the range of its values, both ends included. The same name is the same size in all arguments. A range without a value
+/// is an error of the trace.
 #[must_use]
-pub fn symbol(name: &str, range: std::ops::RangeInclusive<usize>) -> Symbol {
+pub fn symbol(name: &str, range: std::ops::RangeInclusive<usize>) -> SymbolSpec {
     let number = |size: &usize| i64::try_from(*size).unwrap_or(i64::MAX);
-    Symbol::ranged(name, number(range.start()), number(range.end()), 1)
+    let symbol = Symbol::ranged(name, number(range.start()), number(range.end()), 1);
+    SymbolSpec { symbol, empty: range.is_empty().then_some(range) }
+}
+
+/// A symbolic size as it is declared: see [`symbol`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SymbolSpec {
+    symbol: Symbol,
+    /// The range, if no size is in it.
+    empty: Option<std::ops::RangeInclusive<usize>>,
+}
+
+impl SymbolSpec {
+    /// The size.
+    pub(crate) fn dim(&self) -> Dim {
+        Dim::sym(&self.symbol)
+    }
+
+    fn check(&self) -> Result<(), Diag> {
+        let Some(range) = &self.empty else { return Ok(()) };
+        let name = self.symbol.name();
+        let turned = symbol(name, *range.end()..=*range.start());
+        let message = format!("the size `{name}` is declared as {range:?}, in which there is no size");
+        Err(Diag::new(message).help(format!("the least comes first: {}", turned.range())))
+    }
+
+    fn range(&self) -> String {
+        format!("{}..={}", self.symbol.decl().lo, self.symbol.decl().hi)
+    }
+}
+
+impl From<Symbol> for SymbolSpec {
+    fn from(symbol: Symbol) -> Self {
+        Self { symbol, empty: None }
+    }
 }
 
 impl TensorSpec {
@@ -58,11 +93,15 @@ impl TensorSpec {
     /// Declares the symbols that say more than a name.
     fn declare(&self, trace: &mut Trace) {
         for extent in &self.shape {
-            let Extent::Symbol(symbol) = extent else { continue };
+            let Extent::Symbol(spec) = extent else { continue };
+            if let Err(diag) = spec.check() {
+                trace.record(diag.op("symbol"), self.line);
+                continue;
+            }
+            let symbol = &spec.symbol;
             match trace.symbols.get(symbol.name()) {
                 Some(known) if known != symbol => {
-                    let range = |symbol: &Symbol| format!("{}..={}", symbol.decl().lo, symbol.decl().hi);
-                    let (this, that) = (range(symbol), range(known));
+                    let (this, that) = (spec.range(), SymbolSpec::from(known.clone()).range());
                     let diag =
                         Diag::new(format!("the size `{}` is declared as {this} here, and as {that} before", symbol.name()));
                     trace.record(diag.op("spec"), self.line);
@@ -81,7 +120,7 @@ impl TensorSpec {
                 let symbol = trace.symbols.entry(name.clone()).or_insert_with(|| Symbol::new(name.clone()));
                 Dim::sym(symbol)
             }
-            Extent::Symbol(symbol) => Dim::sym(symbol),
+            Extent::Symbol(symbol) => symbol.dim(),
             Extent::Rest | Extent::Size(_) => {
                 let known = if let Extent::Size(size) = extent { size.known() } else { None };
                 known.map_or_else(

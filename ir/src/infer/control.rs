@@ -43,7 +43,8 @@ pub(super) fn scan(op: &Scan, args: &[&Type]) -> Inferred {
     }
     let own = carried(op.carried, args)?;
     if !op.results.starts_with(&own) {
-        return Err(Diag::new(format!("carries {own:?}, its results are {:?}", op.results)));
+        let list = |types: &[Type]| types.iter().map(Type::to_string).collect::<Vec<_>>().join(", ");
+        return Err(Diag::new(format!("carries ({}), its results are ({})", list(&own), list(&op.results))));
     }
     let sliced = |ty: &&Type| ty.shape.first() != Some(&op.trip);
     match scanned.iter().copied().chain(&op.results[own.len()..]).find(sliced) {

@@ -22,3 +22,19 @@ pub(super) fn cast(dtype: DType, args: &[&Type]) -> Inferred {
     let [x] = operands(args)?;
     Ok(vec![x.with_dtype(dtype)])
 }
+
+/// An element type to another of the same size. Bits of 16-bit floats are not at hand, which are computed in wider ones; a bool has no other
+/// bits than 0 and 1.
+pub(super) fn bitcast(dtype: DType, args: &[&Type]) -> Inferred {
+    let [x] = operands(args)?;
+    let from = x.dtype;
+    let is_float = [from.is_float(), dtype.is_float()];
+    let help = match () {
+        () if from.size() != dtype.size() => format!("{from} has {} bytes and {dtype} {}", from.size(), dtype.size()),
+        () if is_float == [true; 2] => "cast it".to_owned(),
+        () if is_float != [false; 2] && from.size() == 2 => "16-bit floats are computed in wider ones".to_owned(),
+        () if dtype == DType::Bool && from != dtype => "compare it with 0".to_owned(),
+        () => return Ok(vec![x.with_dtype(dtype)]),
+    };
+    Err(Diag::new(format!("the bits of {x} as {dtype}")).help(help))
+}

@@ -21,6 +21,7 @@ pub fn infer(op: &Op, args: &[&Type]) -> Inferred {
     let outs = match op {
         Op::Map(function) => map::function(*function, args),
         Op::Cast(dtype) => map::cast(*dtype, args),
+        Op::Bitcast(dtype) => map::bitcast(*dtype, args),
         Op::Const(array) => operands(args).map(|[]| vec![array.ty()]),
         Op::Size(_) => operands(args).map(|[]| vec![Type::scalar(crate::DType::I64)]),
         Op::Iota(iota) => index::iota(iota, args),

@@ -66,6 +66,7 @@ impl Op {
             Self::Scan(op) => vec![op.body],
             Self::Map(_)
             | Self::Cast(_)
+            | Self::Bitcast(_)
             | Self::Const(_)
             | Self::Size(_)
             | Self::Iota(_)

@@ -37,6 +37,9 @@ pub enum Op {
     /// `(x) -> y`: every element converted; floats to integers truncate and saturate, NaN gives 0; integers to narrower ones keep
     /// their low bits; bool is whether `x != 0`.
     Cast(DType),
+    /// `(x) -> y`: the bits of every element as another type of the same size, float and integer of 4 or 8 bytes, or two integers; bool gives 0
+    /// and 1.
+    Bitcast(DType),
 
     // ---- index: values that come from positions, and positions that come from values
     /// `() -> y`: a constant array.
@@ -146,6 +149,7 @@ impl Op {
         match self {
             Self::Map(function) => function.name(),
             Self::Cast(_) => "cast",
+            Self::Bitcast(_) => "bitcast",
             Self::Const(_) => "const",
             Self::Size(_) => "size",
             Self::Iota(_) => "iota",
@@ -186,7 +190,7 @@ impl Op {
     #[must_use]
     pub const fn family(&self) -> Family {
         match self {
-            Self::Map(_) | Self::Cast(_) => Family::Map,
+            Self::Map(_) | Self::Cast(_) | Self::Bitcast(_) => Family::Map,
             Self::Const(_)
             | Self::Size(_)
             | Self::Iota(_)

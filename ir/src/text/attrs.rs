@@ -156,6 +156,7 @@ fn blank(name: &str) -> Option<Op> {
 /// One of each operation but the maps.
 pub(super) const BLANKS: &[fn() -> Op] = &[
     || Op::Cast(DType::F32),
+    || Op::Bitcast(DType::I32),
     || Op::Const(Array::full([], Scalar::zero(DType::F32))),
     || Op::Size(Dim::ZERO),
     || Op::Iota(Iota { dtype: DType::F32, shape: Shape::SCALAR, axis: 0 }),
@@ -213,7 +214,7 @@ const fn scatter(kind: ScatterKind) -> Op {
 fn fields(op: &mut Op, c: &mut Codec<'_, '_>) -> Parsed<()> {
     match op {
         Op::Map(_) | Op::Param(_) | Op::Alias | Op::StopGradient => Ok(()),
-        Op::Cast(dtype) => c.field("to", dtype),
+        Op::Cast(dtype) | Op::Bitcast(dtype) => c.field("to", dtype),
         Op::Const(array) => c.field("value", array),
         Op::Size(dim) => c.field("of", dim),
         Op::Iota(iota) => {

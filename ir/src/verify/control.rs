@@ -39,6 +39,7 @@ pub(super) fn signature(module: &Module, caller: &Function, id: NodeId, found: &
         }
         Op::Map(_)
         | Op::Cast(_)
+        | Op::Bitcast(_)
         | Op::Const(_)
         | Op::Size(_)
         | Op::Iota(_)

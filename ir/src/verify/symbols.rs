@@ -79,6 +79,7 @@ fn dims(op: &Op) -> Vec<&Dim> {
         Op::Scan(op) => sizes(&op.results).into_iter().chain([&op.trip]).collect(),
         Op::Map(_)
         | Op::Cast(_)
+        | Op::Bitcast(_)
         | Op::Const(_)
         | Op::Gather(_)
         | Op::Scatter(_)

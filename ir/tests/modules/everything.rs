@@ -102,6 +102,7 @@ fn index(f: &mut Function) {
     let slice = DynamicSlice { axes: vec![1, 2], sizes: vec![3.into(), 4.into()] };
     let block = add(f, Op::DynamicSlice(slice), &[x, starts[0], starts[1]]);
     add(f, Op::Sort(Sort { axis: 1, descending: true }), &[x]);
+    add(f, Op::Bitcast(DType::I32), &[x]);
     add(f, Op::DynamicUpdate(vec![1, 2]), &[x, block, starts[0], starts[1]]);
 }
 
@@ -243,6 +244,7 @@ pub(crate) fn number(op: &Op) -> usize {
         Op::DynamicSlice(_) => 32,
         Op::DynamicUpdate(_) => 33,
         Op::Sort(_) => 34,
+        Op::Bitcast(_) => 35,
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) fn class(graph: &Graph, id: NodeId) -> Class {
             }
         }
         Op::Concat(_) if is_wide(graph, id) => Class::Scatter,
-        Op::Map(_) | Op::Cast(_) | Op::Concat(_) | Op::Gather(_) | Op::DynamicSlice(_) => Class::Map,
+        Op::Map(_) | Op::Cast(_) | Op::Bitcast(_) | Op::Concat(_) | Op::Gather(_) | Op::DynamicSlice(_) => Class::Map,
         Op::DynamicUpdate(_) => Class::Scatter,
         Op::Sort(_) => Class::Sort,
         Op::Scatter(of) => {
@@ -98,7 +98,7 @@ fn is_cheap_map(op: &Op) -> bool {
     if let Op::Map(function) = op {
         return !is_notable_function(*function) || *function == ScalarFn::Relu;
     }
-    matches!(op, Op::Cast(_))
+    matches!(op, Op::Cast(_) | Op::Bitcast(_))
 }
 
 /// The sizes that are not one: a region's index space. Axes of size one come and go without cost.

@@ -13,7 +13,9 @@ pub(super) fn reaches(graph: &Graph, value: Value, random: &[bool], stored: &dyn
     let into = |arg: Value, random: Vec<bool>| reaches(graph, arg, &random, stored);
     match graph.op(value.node) {
         Op::Param(_) | Op::Const(_) | Op::Size(_) | Op::Iota(_) => true,
-        Op::Map(_) | Op::Cast(_) | Op::Alias | Op::StopGradient => args.iter().all(|arg| into(*arg, random.to_vec())),
+        Op::Map(_) | Op::Cast(_) | Op::Bitcast(_) | Op::Alias | Op::StopGradient => {
+            args.iter().all(|arg| into(*arg, random.to_vec()))
+        }
         Op::Permute(perm) => into(args[0], perm.inverse().axes().iter().map(|place| random[*place]).collect()),
         Op::Broadcast(broadcast) => into(args[0], broadcast.axes.iter().map(|axis| random[*axis]).collect()),
         Op::Slice(_) | Op::Reverse(_) => into(args[0], random.to_vec()),

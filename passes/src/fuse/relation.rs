@@ -89,6 +89,7 @@ pub(super) fn of_operand(graph: &Graph, id: NodeId, args: &[Value], slot: usize)
         // A convolution's kernel, or everything else that is read at the point of the reader's space.
         Op::Map(_)
         | Op::Cast(_)
+        | Op::Bitcast(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)
         // The operand of an update, and starts, which are scalars.
@@ -183,6 +184,7 @@ pub(super) fn through(graph: &Graph, id: NodeId, relation: &Relation) -> Relatio
         Op::Alias | Op::StopGradient => relation.clone(),
         Op::Map(_)
         | Op::Cast(_)
+        | Op::Bitcast(_)
         | Op::Const(_)
         | Op::Size(_)
         | Op::Iota(_)

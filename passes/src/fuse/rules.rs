@@ -137,7 +137,7 @@ fn epilogue(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read]) -> Result<G
 
 /// Whether a node computes at one point of its space what it needs at the same point.
 fn is_pointwise(graph: &Graph, id: NodeId) -> bool {
-    matches!(graph.op(id), Op::Map(_) | Op::Cast(_))
+    matches!(graph.op(id), Op::Map(_) | Op::Cast(_) | Op::Bitcast(_))
 }
 
 /// A permutation or reshape of a value over the sum's space: an index of its store.

@@ -129,7 +129,8 @@ fn transpose_step(b: &mut Build<'_>, step: &Step, x: &Type, g: Value) -> Result<
         Op::DynamicUpdate(axes) => index::transpose_dynamic_update(b, axes, step, x, g),
         Op::Dot(axes) => contract::transpose_dot(b, axes, step, x, g),
         Op::Conv(conv) => contract::transpose_conv(b, conv, step, x, g),
-        Op::Const(_)
+        Op::Bitcast(_)
+        | Op::Const(_)
         | Op::Size(_)
         | Op::Iota(_)
         | Op::ArgReduce(_)

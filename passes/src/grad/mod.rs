@@ -141,7 +141,9 @@ fn rule(b: &mut Build<'_>, op: &Op, args: &[Value], out: Value, slot: usize) -> 
         Op::Alias => Ok(Derivative::same()),
         Op::If(_) | Op::While(_) | Op::Scan(_) => panic!("G4: control flow is differentiated whole"),
         Op::Call(_) => panic!("G2: a call brings its own derivative, or is written out"),
-        Op::Const(_)
+        // Bits are no numbers.
+        Op::Bitcast(_)
+        | Op::Const(_)
         | Op::Size(_)
         | Op::Iota(_)
         | Op::ArgReduce(_)

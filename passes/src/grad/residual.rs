@@ -118,6 +118,7 @@ fn is_cheap(op: &Op) -> bool {
     match op {
         Op::Map(function) => !is_notable_function(*function) || *function == ScalarFn::Relu,
         Op::Cast(_)
+        | Op::Bitcast(_)
         | Op::Iota(_)
         | Op::Reshape(_)
         | Op::Permute(_)

@@ -108,6 +108,7 @@ fn role(graph: &Graph, value: Value) -> Role {
         | Op::Pad(_)
         | Op::Reduce(_)
         | Op::Cast(_)
+        | Op::Bitcast(_)
         | Op::Const(_)
         | Op::Size(_)
         | Op::Iota(_)

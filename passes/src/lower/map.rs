@@ -59,3 +59,13 @@ pub(super) fn cast(region: &mut Region<'_>, at: &mut Point, x: Value, dtype: DTy
     let value = region.pull(at, x, index);
     at.cast(value, dtype)
 }
+
+/// The element's bits as another type of the same size; of two integers, the same number but for wrapping.
+pub(super) fn bitcast(region: &mut Region<'_>, at: &mut Point, x: Value, dtype: DType, index: &[Index]) -> ValueId {
+    let value = region.pull(at, x, index);
+    if region.graph().ty(x).dtype.is_float() || dtype.is_float() {
+        at.body.push(InstKind::Bitcast(value), dtype)
+    } else {
+        at.cast(value, dtype)
+    }
+}

@@ -20,7 +20,7 @@ pub(crate) fn name(graph: &Graph) -> String {
         names.truncate(LONGEST);
         names.join("_")
     };
-    let candidates = [ops(is_notable), ops(|op| matches!(op, Op::Map(_) | Op::Cast(_))), ops(is_movement)];
+    let candidates = [ops(is_notable), ops(|op| matches!(op, Op::Map(_) | Op::Cast(_) | Op::Bitcast(_))), ops(is_movement)];
     candidates.into_iter().find(|name| !name.is_empty()).unwrap_or_else(|| "copy".to_owned())
 }
 
@@ -50,6 +50,7 @@ fn is_notable(op: &Op) -> bool {
         | Op::Conv(_)
         | Op::Philox(_) => true,
         Op::Cast(_)
+        | Op::Bitcast(_)
         | Op::Const(_)
         | Op::Size(_)
         | Op::Iota(_)

@@ -26,6 +26,7 @@ impl Region<'_> {
         match graph.op(value.node) {
             Op::Map(function) => map::function(self, at, *function, value, index),
             Op::Cast(dtype) => map::cast(self, at, args[0], *dtype, index),
+            Op::Bitcast(dtype) => map::bitcast(self, at, args[0], *dtype, index),
             Op::Const(array) => index::constant(at, array),
             Op::Size(size) => at.position(&Index::At(size.clone())),
             Op::Iota(iota) => index::iota(at, iota, index),
@@ -109,6 +110,7 @@ impl Region<'_> {
             Op::Alias | Op::StopGradient => self.direct(self.graph().args(value.node)[0], index),
             Op::Map(_)
             | Op::Cast(_)
+            | Op::Bitcast(_)
             | Op::Const(_)
             | Op::Size(_)
             | Op::Iota(_)

@@ -43,7 +43,11 @@ fn indices(graph: &Graph, contraction: Value, index: &[Index]) -> BTreeMap<Value
         } else if let Op::Reshape(to) = op {
             reshaped(&graph.ty(arg).shape, to, &index)
         } else {
-            assert!(matches!(op, Op::Map(_) | Op::Cast(_) | Op::Alias | Op::StopGradient), "L9: {} after a sum", op.name());
+            assert!(
+                matches!(op, Op::Map(_) | Op::Cast(_) | Op::Bitcast(_) | Op::Alias | Op::StopGradient),
+                "L9: {} after a sum",
+                op.name()
+            );
             index
         };
         known.insert(id.into(), index);
@@ -56,14 +60,14 @@ fn indices(graph: &Graph, contraction: Value, index: &[Index]) -> BTreeMap<Value
 /// is that of a map of such values, which the region gives because it has computed what the map needs.
 fn beside(graph: &Graph, known: &mut BTreeMap<Value, Vec<Index>>) {
     for id in graph.topo().into_iter().rev() {
-        let (Op::Map(_) | Op::Cast(_)) = graph.op(id) else { continue };
+        let (Op::Map(_) | Op::Cast(_) | Op::Bitcast(_)) = graph.op(id) else { continue };
         let Some(index) = known.get(&id.into()).cloned() else { continue };
         for arg in graph.args(id) {
             known.entry(arg).or_insert_with(|| index.clone());
         }
     }
     for id in graph.topo() {
-        let (Op::Map(_) | Op::Cast(_)) = graph.op(id) else { continue };
+        let (Op::Map(_) | Op::Cast(_) | Op::Bitcast(_)) = graph.op(id) else { continue };
         if let Some(index) = graph.args(id).iter().find_map(|arg| known.get(arg)).cloned() {
             known.entry(id.into()).or_insert(index);
         }

@@ -164,6 +164,7 @@ fn rewrite(b: &mut Build<'_>, site: &Site<'_>, names: Names) -> Option<Value> {
         Op::Alias | Op::StopGradient if names == Names::Removed => control::NAMES,
         Op::Alias
         | Op::StopGradient
+        | Op::Bitcast(_)
         | Op::Const(_)
         | Op::Size(_)
         | Op::Scatter(_)

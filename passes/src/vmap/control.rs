@@ -199,6 +199,7 @@ fn may_fail(module: &Module, func: FuncId) -> bool {
             }
             Op::Map(_)
             | Op::Cast(_)
+            | Op::Bitcast(_)
             | Op::Const(_)
             | Op::Size(_)
             | Op::Iota(_)

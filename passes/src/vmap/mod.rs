@@ -141,6 +141,7 @@ impl Batch<'_> {
         match op {
             Op::Map(_)
             | Op::Cast(_)
+            | Op::Bitcast(_)
             | Op::Sort(_)
             | Op::Reshape(_)
             | Op::Permute(_)

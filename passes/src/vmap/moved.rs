@@ -12,7 +12,7 @@ pub(super) fn op(op: &Op, size: &Dim) -> Op {
     let next = |axes: &[usize]| axes.iter().map(|axis| axis + 1).collect::<Vec<_>>();
     let with_first = |axes: &[usize]| std::iter::once(0).chain(next(axes)).collect::<Vec<_>>();
     match op {
-        Op::Map(_) | Op::Cast(_) | Op::Alias | Op::StopGradient => op.clone(),
+        Op::Map(_) | Op::Cast(_) | Op::Bitcast(_) | Op::Alias | Op::StopGradient => op.clone(),
         Op::Sort(sort) => Op::Sort(Sort { axis: sort.axis + 1, ..*sort }),
         Op::Reshape(shape) => Op::Reshape(stacked(size, shape)),
         Op::Permute(perm) => {

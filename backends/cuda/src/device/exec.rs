@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use graver_ir::kernel::Program;
 use graver_ir::{Array, DType, Error, Sizes};
-use graver_runtime::{Device, Executable, Invocation, Owner, Stage, Working, Workspace, failure, resident, written};
+use graver_runtime::{Device, Executable, Failed, Invocation, Owner, Stage, Working, Workspace, failure, resident, written};
 
 use super::Context;
 use super::compile::{Function, Module, compile};
@@ -79,7 +79,8 @@ impl Executable for CudaExecutable {
         let held = resident(self, &binding, call.state)?;
         let outcome = parts.run(self, call.inputs, held.iter().map(|memory| memory.pointer).collect());
         drop(held);
-        let results = outcome?.map_err(|status| failure(&self.program, crate::trap_of(status)))?;
+        let failed = Failed { program: &self.program, entry: call.entry, sizes: &binding.sizes, inputs: call.inputs };
+        let results = outcome?.map_err(|status| failure(failed, crate::trap_of(status)))?;
         written(&binding, call.state);
         let array = |((dtype, shape), memory): (&(DType, Vec<usize>), DeviceMemory)| {
             Array::from_remote(*dtype, shape.clone(), Box::new(memory))

@@ -19,7 +19,9 @@ use std::time::Duration;
 
 use graver_ir::kernel::{Launch, Place, Program};
 use graver_ir::{Array, DType, Diag, Error, Loc, Sizes, Target};
-use graver_runtime::{Backend, Binding, Executable, Held, Invocation, Stage, Working, Workspace, failure, resident, written};
+use graver_runtime::{
+    Backend, Binding, Executable, Failed, Held, Invocation, Stage, Working, Workspace, failure, resident, written,
+};
 
 use crate::emit::{Emitted, emit};
 use crate::steps::{self, At, Machine};
@@ -219,7 +221,8 @@ impl Executable for ShimExecutable {
         self.shim.copies.count_read(read);
         drop(state);
         if status != u64::MAX {
-            return Err(failure(&self.program, crate::trap_of(status)));
+            let call = Failed { program: &self.program, entry: call.entry, sizes: &binding.sizes, inputs: call.inputs };
+            return Err(failure(call, crate::trap_of(status)).into());
         }
         written(&binding, call.state);
         Ok(outputs)

@@ -1,7 +1,7 @@
 //! Values from positions, and positions from values.
 
-use graver_ir::Diag;
 use graver_ir::op::{GatherAxes, Scatter, ScatterKind, Sort};
+use graver_ir::{Diag, unravel};
 
 use super::Out;
 use super::map::collect;
@@ -131,9 +131,12 @@ fn sources(axes: GatherAxes, x: &Dense, index: &Dense) -> Result<Vec<usize>, Dia
 /// The positions, each of which must be in range.
 fn positions(axis: usize, x: &Dense, index: &Dense) -> Result<Vec<usize>, Diag> {
     let size = x.shape[axis];
-    let check = |position: &i64| {
+    let check = |(place, position): (usize, &i64)| {
         let inside = usize::try_from(*position).ok().filter(|position| *position < size);
-        inside.ok_or_else(|| Diag::new(format!("position {position} is out of range for axis {axis} of {}", x.ty())))
+        inside.ok_or_else(|| {
+            let place = unravel(place, &index.shape);
+            Diag::new(format!("position {position} is out of range for axis {axis} of {}: it stands at {place:?}", x.ty()))
+        })
     };
-    index.data.ints().iter().map(check).collect()
+    index.data.ints().iter().enumerate().map(check).collect()
 }

@@ -4,6 +4,7 @@ use graver_ir::{DTypeKind, Diag, ScalarFn};
 
 use super::Out;
 use crate::dense::{Data, Dense};
+use crate::kernel::{decode, encode};
 use crate::scalar::{Num, Precision, cast_num, on_floats, on_ints};
 
 /// The function at every element.
@@ -21,6 +22,13 @@ pub(super) fn function(function: ScalarFn, args: &[&Dense], out: Out) -> Result<
 /// Every element converted.
 pub(super) fn cast(x: &Dense, out: Out, precision: Precision) -> Dense {
     let values = (0..x.data.len()).map(|position| cast_num(x.data.get(position), out.dtype, precision));
+    let data = collect(values, &out);
+    out.of(data)
+}
+
+/// The bits of every element as the result's type.
+pub(super) fn bitcast(x: &Dense, out: Out) -> Dense {
+    let values = (0..x.data.len()).map(|position| decode(out.dtype, &encode(x.dtype, x.data.get(position))));
     let data = collect(values, &out);
     out.of(data)
 }

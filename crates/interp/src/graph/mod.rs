@@ -152,6 +152,7 @@ fn dispatch(op: &Op, args: &[&Dense], out: Out, precision: Precision) -> Result<
     Ok(match op {
         Op::Map(function) => map::function(*function, args, out)?,
         Op::Cast(_) => map::cast(args[0], out, precision),
+        Op::Bitcast(_) => map::bitcast(args[0], out),
         Op::Const(array) => Dense::from_array(array),
         Op::Size(dim) => index::size(sizes::number(dim), out),
         Op::Iota(iota) => index::iota(iota.axis, out, precision),

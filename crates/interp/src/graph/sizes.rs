@@ -26,6 +26,7 @@ pub(super) fn bound(op: &Op, sizes: &Sizes) -> Result<Op, Diag> {
         Op::Philox(philox) => Op::Philox(Philox { shape: shape(&philox.shape, sizes)?, stream: philox.stream }),
         Op::Map(_)
         | Op::Cast(_)
+        | Op::Bitcast(_)
         | Op::Const(_)
         | Op::Gather(_)
         | Op::Scatter(_)

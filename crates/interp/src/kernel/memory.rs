@@ -213,7 +213,7 @@ fn bytes_of(size: i64) -> Result<usize, Diag> {
 }
 
 /// The element that bytes hold.
-pub(super) fn decode(dtype: DType, bytes: &[u8]) -> Num {
+pub(crate) fn decode(dtype: DType, bytes: &[u8]) -> Num {
     match dtype {
         DType::F64 => Num::Float(f64::from_le_bytes(first(bytes))),
         DType::F32 => Num::Float(f64::from(f32::from_le_bytes(first(bytes)))),
@@ -231,7 +231,7 @@ pub(super) fn decode(dtype: DType, bytes: &[u8]) -> Num {
 }
 
 /// The bytes of an element, the rest zero.
-pub(super) fn encode(dtype: DType, value: Num) -> [u8; 8] {
+pub(crate) fn encode(dtype: DType, value: Num) -> [u8; 8] {
     let mut bytes = [0; 8];
     let mut put = |of: &[u8]| bytes[..of.len()].copy_from_slice(of);
     match dtype {

@@ -23,6 +23,7 @@ use graver_runtime::{Backend, Executable, Invocation, Slot, Stage, Working, Work
 
 use launch::Running;
 use memory::{Given, Memory};
+pub(crate) use memory::{decode, encode};
 use steps::Walk;
 
 /// How much a run checks beyond what the program's own checks say.
@@ -138,15 +139,23 @@ impl Interpreted {
         let state: Vec<&Array> = call.state.iter().map(Slot::array).collect();
         let given = Given { consts: &self.program.consts, inputs: call.inputs, state: &state };
         let mut memory = Memory::new(&given, entry, &sizes)?;
-        let mut walk = Walk { of: self, memory: &mut memory, sizes, progress: Progress::Checking, watch };
+        let (entry_id, inputs) = (call.entry, call.inputs);
+        let mut walk =
+            Walk { of: self, entry: entry_id, inputs, memory: &mut memory, sizes, progress: Progress::Checking, watch };
         walk.all(&entry.steps)?;
         let outputs = self.outputs(entry, &memory)?;
         commit(&self.program, call.state, &memory)?;
         Ok(outputs)
     }
 
-    /// Runs a launch. A check that failed is told in its own words, a fault with the kernel's name and the user's first line.
-    fn launch(&self, launch: &Launch, memory: &mut Memory, sizes: &Sizes, progress: &mut Progress) -> Result<(), Diag> {
+    /// Runs a launch; the check that failed, if one did. A fault is told with the kernel's name and the user's first line.
+    fn launch(
+        &self,
+        launch: &Launch,
+        memory: &mut Memory,
+        sizes: &Sizes,
+        progress: &mut Progress,
+    ) -> Result<Option<TrapId>, Diag> {
         let kernel = self.program.kernel(launch.kernel);
         let fault = |diag: Diag| diag.op(format!("kernel {}", kernel.name)).at(launch.locs.first().unwrap_or(&Loc::UNKNOWN));
         let mut running = Running::new(kernel, launch, memory, sizes, self.checks, self.noise).map_err(fault)?;
@@ -161,14 +170,9 @@ impl Interpreted {
             KernelBody::Attend(attend) => nest::run(&attend.as_nest(), &mut running),
         };
         match running.trapped {
-            Some(trap) => Err(self.trap(trap)),
-            None => outcome.map_err(fault),
+            Some(trap) => Ok(Some(trap)),
+            None => outcome.map(|_| None).map_err(fault),
         }
-    }
-
-    fn trap(&self, trap: TrapId) -> Diag {
-        let trap = self.program.traps.get(trap.0 as usize).expect("a check names a trap of its program");
-        Diag::new(trap.message.clone()).at(&trap.loc)
     }
 
     fn outputs(&self, entry: &Entry, memory: &Memory) -> Result<Vec<Array>, Diag> {

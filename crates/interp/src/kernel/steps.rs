@@ -1,7 +1,8 @@
 //! Steps in order: launches, one of two lists, and lists again and again.
 
 use graver_ir::kernel::{Branch, Launch, Loop, Step, Trip, View};
-use graver_ir::{Diag, Sizes};
+use graver_ir::{Array, Diag, Sizes};
+use graver_runtime::{Failed, failure};
 
 use super::expr::size_of;
 use super::memory::Memory;
@@ -11,6 +12,8 @@ use crate::scalar::Num;
 /// A run on its way through the steps.
 pub(super) struct Walk<'a, 'w> {
     pub(super) of: &'a Interpreted,
+    pub(super) entry: usize,
+    pub(super) inputs: &'a [&'a Array],
     pub(super) memory: &'a mut Memory,
     /// Symbols, and the counters of the loops around.
     pub(super) sizes: Sizes,
@@ -33,7 +36,10 @@ impl Walk<'_, '_> {
             launch.args.iter().map(|view| memory.snapshot(view.buffer.0 as usize)).collect::<Result<Vec<_>, _>>()
         };
         let before = if self.watch.is_some() { arrays(self.memory)? } else { Vec::new() };
-        self.of.launch(launch, self.memory, &self.sizes, &mut self.progress)?;
+        if let Some(trap) = self.of.launch(launch, self.memory, &self.sizes, &mut self.progress)? {
+            let call = Failed { program: &self.of.program, entry: self.entry, sizes: &self.sizes, inputs: self.inputs };
+            return Err(failure(call, trap.0 as usize));
+        }
         match &mut self.watch {
             Some(watch) => watch(&Launched { launch, sizes: &self.sizes, before: &before, after: &arrays(self.memory)? }),
             None => Ok(()),

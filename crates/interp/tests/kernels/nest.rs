@@ -203,6 +203,6 @@ fn a_check_that_fails_is_told_in_the_users_words() {
     build.launch("pick", &[(x, Mode::Read), (index, Mode::Read), (y, Mode::Write)], nest(&axes, vec![stage]));
     let x = array(&[2], &[1f32, 2.0]);
     build.check(&[&x, &array(&[3], &[1i64, 0, 1])], &[array(&[3], &[2f32, 1.0, 2.0])]);
-    build.check_error(&[&x, &array(&[3], &[1i64, 2, -1])], "model.rs:4:1: gather: above");
-    build.check_error(&[&x, &array(&[3], &[1i64, -1, 2])], "gather: below");
+    build.check_error(&[&x, &array(&[3], &[1i64, 2, -1])], "model.rs:4:1: gather: above: `index` has 2 at [1]");
+    build.check_error(&[&x, &array(&[3], &[1i64, -1, 2])], "gather: below: `index` has -1 at [1]");
 }

@@ -117,7 +117,8 @@ fn calls_apply_functions() {
 fn a_failure_in_a_call_says_both_lines() {
     let x = array(&[1, 2], &[1f32, 2.0]);
     let found = run(&calls(), &[&x, &array(&[1], &[7i64])], &[]);
-    let expected = "model.rs:5:1, called from model.rs:11:1: gather: position 7 is out of range for axis 0 of f32[1, 2]";
+    let expected =
+        "model.rs:5:1, called from model.rs:11:1: gather: position 7 is out of range for axis 0 of f32[1, 2]: it stands at [0]";
     assert_eq!(found, Err(expected.to_owned()));
 }
 

@@ -53,11 +53,15 @@ fn gather_with_axes_between_batch_and_axis() {
 fn positions_out_of_range_are_errors() {
     let x = array(&[3], &[1f32, 2.0, 3.0]);
     let op = Op::Gather(GatherAxes { axis: 0, batch: 0 });
-    check_error(&op, &[&x, &array(&[1], &[3i64])], "gather: position 3 is out of range for axis 0 of f32[3]");
-    check_error(&op, &[&x, &array(&[2], &[0i64, -1])], "gather: position -1 is out of range for axis 0 of f32[3]");
+    check_error(&op, &[&x, &array(&[1], &[3i64])], "gather: position 3 is out of range for axis 0 of f32[3]: it stands at [0]");
+    check_error(
+        &op,
+        &[&x, &array(&[2], &[0i64, -1])],
+        "gather: position -1 is out of range for axis 0 of f32[3]: it stands at [1]",
+    );
     let op = scatter(ScatterKind::Add, 0, 0);
     let (index, update) = (array(&[1], &[9i64]), array(&[1], &[1f32]));
-    check_error(&op, &[&x, &index, &update], "scatter_add: position 9 is out of range for axis 0 of f32[3]");
+    check_error(&op, &[&x, &index, &update], "scatter_add: position 9 is out of range for axis 0 of f32[3]: it stands at [0]");
 }
 
 #[test]

@@ -50,6 +50,20 @@ fn casts() {
     check(&Op::Cast(DType::Bool), &[&x], &array(&[4], &[true, true, true, false]));
     check(&Op::Cast(DType::U8), &[&array(&[2], &[257i64, -1])], &array(&[2], &[1u8, 255]));
     check(&Op::Cast(DType::F32), &[&array(&[2], &[true, false])], &array(&[2], &[1f32, 0.0]));
+    check(&Op::Bitcast(DType::I32), &[&array(&[2], &[1f32, -0.0])], &array(&[2], &[0x3F80_0000i32, i32::MIN]));
+    check(&Op::Bitcast(DType::F64), &[&array(&[2], &[0i64, 1])], &array(&[2], &[0f64, 5e-324]));
+    check(&Op::Bitcast(DType::I16), &[&array(&[1], &[0xFFFFu16])], &array(&[1], &[-1i16]));
+    check_error(
+        &Op::Bitcast(DType::I32),
+        &[&array(&[1], &[1f64])],
+        "bitcast: the bits of f64[1] as i32; f64 has 8 bytes and i32 4",
+    );
+    check_error(&Op::Bitcast(DType::Bool), &[&array(&[1], &[2u8])], "bitcast: the bits of u8[1] as bool; compare it with 0");
+    check_error(
+        &Op::Bitcast(DType::BF16),
+        &[&array(&[1], &[2i16])],
+        "bitcast: the bits of i16[1] as bf16; 16-bit floats are computed in wider ones",
+    );
 }
 
 #[test]

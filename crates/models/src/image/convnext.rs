@@ -101,7 +101,7 @@ impl Block {
             layernorm: norm(size, EPS, init),
             pwconv1: linear(size, inner, init),
             pwconv2: linear(inner, size, init),
-            layer_scale_parameter: (scale > 0.0).then(|| Param::new(init.array(Fill::Constant(scale), [size]))),
+            layer_scale_parameter: (scale > 0.0).then(|| init.param(Fill::Constant(scale), [size])),
             activation: config.hidden_act,
             dropped,
         }

@@ -1,5 +1,7 @@
 //! Pictures as the input of a model: `preprocessor_config.json`.
 
+use std::collections::BTreeSet;
+
 use graver_hub::Folder;
 use graver_ir::{Array, Diag, Error};
 use serde::{Deserialize, Deserializer};
@@ -7,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::picture::{MAX_BYTES, MAX_SIDE, Picture};
 use super::resample::Filter;
-use crate::config::require;
+use crate::config::{over, require};
 
 /// What is done to a picture before a model sees it. Fields have the names of transformers' image processors.
 ///
@@ -229,30 +231,30 @@ fn of_fields(mut fields: Map<String, Value>, family: &str) -> Result<ImageProces
     let parse = |text: &str| serde_json::from_str::<Map<String, Value>>(text).expect("defaults are JSON objects");
     let mut all = parse(USUAL);
     all.extend(parse(defaults));
-    all.extend(fields.into_iter().filter(|(_, value)| !value.is_null()));
+    fields.retain(|_, value| !value.is_null());
     for (name, is_square) in [("size", is_square), ("crop_size", true)] {
-        if let Some(side) = all.get(name).and_then(Value::as_u64) {
+        if let Some(side) = fields.get(name).and_then(Value::as_u64) {
             let sides: &[&str] = if is_square { &["height", "width"] } else { &["shortest_edge"] };
-            all.insert(name.to_owned(), sides.iter().map(|part| (part.to_string(), Value::from(side))).collect());
+            fields.insert(name.to_owned(), sides.iter().map(|part| (part.to_string(), Value::from(side))).collect());
         }
     }
-    let processor: ImageProcessor = serde_json::from_value(Value::Object(all)).map_err(|error| Error::new(error.to_string()))?;
+    let processor: ImageProcessor = over(&all, fields)?;
     processor.check().map(|()| processor)
 }
 
 impl<'de> Deserialize<'de> for ImageSize {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, deny_unknown_fields)]
-        enum Size {
-            Of { height: usize, width: usize },
-            Shortest { shortest_edge: usize },
+        let fields = if let Value::Object(fields) = Value::deserialize(from)? { fields } else { Map::new() };
+        let side = |name: &str| {
+            let side = fields[name].as_u64().and_then(|side| usize::try_from(side).ok());
+            side.ok_or_else(|| serde::de::Error::custom(format!("`{name}` is {}, and no size", fields[name])))
+        };
+        let names: BTreeSet<&str> = fields.keys().map(String::as_str).collect();
+        match names.into_iter().collect::<Vec<_>>()[..] {
+            ["height", "width"] => Ok(Self::Of([side("height")?, side("width")?])),
+            ["shortest_edge"] => Ok(Self::Shortest(side("shortest_edge")?)),
+            _ => Err(serde::de::Error::custom("a size is `height` and `width`, or `shortest_edge`")),
         }
-        let wrong = |_| serde::de::Error::custom("a size is `height` and `width`, or `shortest_edge`");
-        Ok(match Size::deserialize(from).map_err(wrong)? {
-            Size::Of { height, width } => Self::Of([height, width]),
-            Size::Shortest { shortest_edge } => Self::Shortest(shortest_edge),
-        })
     }
 }
 
@@ -262,8 +264,6 @@ fn filter<'de, D: Deserializer<'de>>(from: D) -> Result<Filter, D::Error> {
         2 => Ok(Filter::Bilinear),
         3 => Ok(Filter::Bicubic),
         4 => Ok(Filter::Box),
-        other => Err(serde::de::Error::custom(format!(
-            "`resample` is {other}; known: 1 (Lanczos), 2 (bilinear), 3 (bicubic), 4 (box)"
-        ))),
+        other => Err(serde::de::Error::custom(format!("is {other}; known: 1 (Lanczos), 2 (bilinear), 3 (bicubic), 4 (box)"))),
     }
 }

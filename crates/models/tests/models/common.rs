@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use graver_models::hub::Folder;
 use graver_runtime::Checkpoint;
-use graver_trace::{Array, Device};
+use graver_trace::{Array, Device, Error};
 use serde_json::Value;
+
+use crate::page::Page;
 
 /// What transformers was given and gave, by `<call>.<name>`.
 pub(crate) struct Reference {
@@ -35,9 +37,14 @@ impl Reference {
         self.expected.arrays.get(&name).unwrap_or_else(|| panic!("no `{name}` among the expected arrays"))
     }
 
-    /// Whether this is what transformers gave, within 1e-5, relative beyond 1.
+    /// Whether a call has such an array.
+    pub(crate) fn has(&self, call: &str, name: &str) -> bool {
+        self.expected.arrays.contains_key(&format!("{call}.{name}"))
+    }
+
+    /// How far this is from what transformers gave, relatively beyond 1: within 1e-5.
     #[track_caller]
-    pub(crate) fn check(&self, call: &str, name: &str, got: &Array) {
+    pub(crate) fn check(&self, call: &str, name: &str, got: &Array) -> f64 {
         let expected = self.array(call, name);
         assert_eq!(got.shape(), expected.shape(), "{call}.{name}");
         let (got, expected) = (got.to_f64(), expected.to_f64());
@@ -45,7 +52,28 @@ impl Reference {
         let worst =
             got.iter().zip(&expected).map(error).fold(0.0, |worst: f64, error| if error <= worst { worst } else { error });
         assert!(worst <= 1e-5, "{call}.{name} is off by {worst}: {got:?} is not {expected:?}");
+        worst
     }
+}
+
+/// A reference that is run, and the row of the page of errors that it is a part of.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    /// The type of this library.
+    pub(crate) model: &'static str,
+    /// Runs all of its calls: how far the results are from transformers' at most.
+    pub(crate) run: fn(&Reference, &Device) -> Result<f64, Error>,
+}
+
+/// Runs these, each within the error that the page states.
+#[track_caller]
+pub(crate) fn check(cases: &[Case]) -> Result<(), Error> {
+    let page = Page::read();
+    for case in cases {
+        let worst = (case.run)(&Reference::of(case.name), &cpu())?;
+        page.check(case, worst);
+    }
+    Ok(())
 }
 
 pub(crate) fn cpu() -> Device {

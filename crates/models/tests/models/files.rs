@@ -198,6 +198,20 @@ fn every_field_that_cannot_be_read_is_told_by_its_name() {
     assert!(error.contains("config.json: `vocab_size`: invalid type: sequence"), "{error}");
     assert!(error.contains("config.json: `hidden_act`: there is no activation `gulu`"), "{error}");
     assert!(error.contains("config.json: `layer_norm_eps`: ") && error.lines().count() == 3, "{error}");
+    // Of objects inside, too.
+    let copy = Copy::of("yarn", "inside");
+    copy.edit("config.json", |config| {
+        config["rope_parameters"]["factor"] = json!("four");
+        config["rope_parameters"]["beta_fast"] = json!([2.0]);
+    });
+    let error =
+        CausalLm::<Llama>::of_folder(&copy.folder()).err().map_or_else(|| "no error".to_owned(), |error| error.to_string());
+    assert!(error.contains("config.json: `rope_parameters.factor`: invalid type: string"), "{error}");
+    assert!(error.contains("config.json: `rope_parameters.beta_fast`: invalid type: ") && error.lines().count() == 2, "{error}");
+    copy.edit("config.json", |config| config["rope_parameters"] = json!(5));
+    let error =
+        CausalLm::<Llama>::of_folder(&copy.folder()).err().map_or_else(|| "no error".to_owned(), |error| error.to_string());
+    assert!(error.contains("config.json: `rope_parameters`: invalid type: integer"), "{error}");
     let copy = Copy::of("classify", "eps");
     copy.edit("config.json", |config| {
         config["layer_norm_eps"] = json!(-1.0);

@@ -1,50 +1,68 @@
-//! Classifiers of images.
+//! Models of images.
 
 use graver_models::{ConvNext, ConvNextClassifier, Pretrained, ResNetClassifier, Vit, VitClassifier};
-use graver_trace::{Array, Error, Tensor, Tree, compile, spec};
+use graver_trace::{Array, Device, Error, Tensor, Tree, compile, spec};
 
-use crate::common::{CALLS, Reference, cpu};
+use crate::common::{CALLS, Case, Reference, check};
 
-fn check<M: Pretrained, Y: Tree<Arrays = Vec<Array>>>(
-    case: &str,
-    side: usize,
+/// What is run of a reference: how far its results are from the reference's.
+fn run<M: Pretrained, Y: Tree<Arrays = Vec<Array>>>(
+    (reference, device): (&Reference, &Device),
     names: &[&str],
     forward: impl Fn(&M, Tensor) -> Y,
-) -> Result<(), Error> {
-    let reference = Reference::of(case);
+) -> Result<f64, Error> {
     let model = M::of_folder(&reference.folder)?;
-    let compiled = compile(|images| forward(&model, images), spec::<f32>(("batch", 3, side, side)), &cpu())?;
+    let side = reference.array(CALLS[0], "images").shape()[2];
+    let compiled = compile(|images| forward(&model, images), spec::<f32>(("batch", 3, side, side)), device)?;
+    let mut worst = 0.0f64;
     for call in CALLS {
         let results = compiled.call(reference.array(call, "images"))?;
         assert_eq!(results.len(), names.len());
         for (name, result) in names.iter().zip(&results) {
-            reference.check(call, name, result);
+            worst = worst.max(reference.check(call, name, result));
         }
     }
-    Ok(())
+    Ok(worst)
 }
 
-#[test]
-fn vit() -> Result<(), Error> {
-    check("vit", 8, &["last_hidden_state", "pooler_output"], |model: &Vit, images| {
+const BODY: &[&str] = &["last_hidden_state", "pooler_output"];
+
+fn vit(reference: &Reference, device: &Device) -> Result<f64, Error> {
+    run((reference, device), BODY, |model: &Vit, images| {
         let hidden = model.forward(images);
         std::iter::once(hidden).chain(model.pooled(hidden)).collect::<Vec<_>>()
-    })?;
-    check("vit_class", 8, &["logits"], |model: &VitClassifier, images| vec![model.forward(images)])
+    })
 }
 
-#[test]
-fn resnet() -> Result<(), Error> {
-    let forward = |model: &ResNetClassifier, images| vec![model.forward(images)];
-    check("resnet", 32, &["logits"], forward)?;
-    check("resnet_basic", 32, &["logits"], forward)
+fn vit_class(reference: &Reference, device: &Device) -> Result<f64, Error> {
+    run((reference, device), &["logits"], |model: &VitClassifier, images| vec![model.forward(images)])
 }
 
-#[test]
-fn convnext() -> Result<(), Error> {
-    check("convnext", 16, &["last_hidden_state", "pooler_output"], |model: &ConvNext, images| {
+fn resnet(reference: &Reference, device: &Device) -> Result<f64, Error> {
+    run((reference, device), &["logits"], |model: &ResNetClassifier, images| vec![model.forward(images)])
+}
+
+fn convnext(reference: &Reference, device: &Device) -> Result<f64, Error> {
+    run((reference, device), BODY, |model: &ConvNext, images| {
         let features = model.forward(images);
         vec![features, model.pooled(features)]
-    })?;
-    check("convnext_class", 16, &["logits"], |model: &ConvNextClassifier, images| vec![model.forward(images)])
+    })
+}
+
+fn convnext_class(reference: &Reference, device: &Device) -> Result<f64, Error> {
+    run((reference, device), &["logits"], |model: &ConvNextClassifier, images| vec![model.forward(images)])
+}
+
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "vit", model: "Vit", run: vit },
+    Case { name: "vit_class", model: "VitClassifier", run: vit_class },
+    Case { name: "resnet", model: "ResNetClassifier", run: resnet },
+    Case { name: "resnet_basic", model: "ResNetClassifier", run: resnet },
+    Case { name: "convnext", model: "ConvNext", run: convnext },
+    Case { name: "convnext_class", model: "ConvNextClassifier", run: convnext_class },
+];
+
+#[test]
+fn each_gives_what_transformers_gives() -> Result<(), Error> {
+    check(CASES)
 }

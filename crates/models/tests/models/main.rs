@@ -7,6 +7,7 @@ mod files;
 mod generate;
 mod generator;
 mod image;
+mod page;
 mod pictures;
 mod pipeline;
 mod text;

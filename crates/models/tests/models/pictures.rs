@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use graver_models::hub::Folder;
-use graver_models::{Filter, ImageClassifier, ImageProcessor, ImageSize, Picture};
+use graver_models::{ConvNextClassifier, Filter, ImageClassifier, ImageProcessor, ImageSize, Picture, Pretrained};
 use graver_runtime::Checkpoint;
-use graver_trace::Error;
+use graver_trace::{Error, compile, spec};
 use serde_json::{Value, json};
 
 use crate::common::{Copy, cpu, path};
@@ -86,6 +86,39 @@ fn classes_of_pictures() -> Result<(), Error> {
     Ok(())
 }
 
+/// Of ConvNeXt, whose middle is cut out of what is larger by a share: the model's scores of what its processor makes of pictures.
+#[test]
+fn classes_of_pictures_by_convnext() -> Result<(), Error> {
+    let copy = Copy::of("convnext_class", "classes");
+    let said = json!({"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 16}, "crop_pct": 0.875});
+    std::fs::write(copy.file("preprocessor_config.json"), said.to_string()).expect("writable");
+    let classifier = ImageClassifier::of_folder(&copy.folder(), &cpu())?;
+    let (model, processor) =
+        (ConvNextClassifier::of_folder(&copy.folder())?, ImageProcessor::of_folder(&copy.folder(), "convnext")?);
+    assert_eq!((processor.size(), processor.resample), (Some([16, 16]), Filter::Bicubic));
+    let shares = compile(|images| model.forward(images).softmax(-1), spec::<f32>(("batch", 3, 16, 16)), &cpu())?;
+    let pictures: Vec<Picture> = ["colours.png", "grey.png", "turned.jpg"].into_iter().map(picture).collect();
+    let expected = shares.call(&processor.batch(&pictures)?)?;
+    let classes = expected.shape()[1];
+    for count in [3, 1] {
+        let found = classifier.classify(&pictures[..count])?;
+        assert_eq!(found.len(), count);
+        for (row, expected) in found.iter().zip(expected.to_f64().chunks(classes)) {
+            assert!(row.len() == classes && row.is_sorted_by(|x, y| x.score >= y.score), "{row:?}");
+            let mut expected = expected.to_vec();
+            expected.sort_by(|x, y| y.total_cmp(x));
+            assert!(
+                row.iter().zip(&expected).all(|(scored, share)| (scored.score - share).abs() < 1e-6),
+                "{row:?}: {expected:?}"
+            );
+        }
+    }
+    // Pictures differ, and so do their classes' shares.
+    let rows: Vec<f64> = expected.to_f64();
+    assert!((rows[0] - rows[classes]).abs() > 1e-6, "{rows:?}");
+    Ok(())
+}
+
 /// From 384 on the whole picture is seen.
 #[test]
 fn large_sizes_are_not_cropped() -> Result<(), Error> {
@@ -101,8 +134,13 @@ fn large_sizes_are_not_cropped() -> Result<(), Error> {
 fn what_processors_cannot_do_is_told() {
     let cases = [
         (json!({"image_processor_type": "SamImageProcessor"}), "prepared by `Sam`, which is not supported; known: ViT, DeiT"),
-        (json!({"resample": 0}), "`resample` is 0; known: 1 (Lanczos)"),
-        (json!({"size": {"longest_edge": 5}}), "a size is `height` and `width`, or `shortest_edge`"),
+        (json!({"resample": 0}), "`resample`: is 0; known: 1 (Lanczos)"),
+        (json!({"size": {"longest_edge": 5}}), "`size`: a size is `height` and `width`, or `shortest_edge`"),
+        (json!({"size": [5, 5]}), "`size`: a size is `height` and `width`, or `shortest_edge`"),
+        (json!({"crop_size": {"height": "7", "width": 5}}), "`crop_size`: `height` is \"7\", and no size"),
+        (json!({"size": {"shortest_edge": -1}}), "`size`: `shortest_edge` is -1, and no size"),
+        (json!({"image_mean": [0.5, "a"]}), "`image_mean`: invalid type: string"),
+        (json!({"do_resize": 1}), "`do_resize`: invalid type: integer"),
         (json!({"size": {"height": 0, "width": 5}, "image_std": [1.0, 0.0]}), "`size` is [0, 5]: a side is 1 to 65536"),
         (json!({"image_std": [1.0, 0.0]}), "`image_mean` has 3 numbers and `image_std` 2"),
         (json!({"image_std": [1.0, 0.0, 1.0]}), "`image_std` has a 0"),

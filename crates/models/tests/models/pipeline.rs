@@ -2,9 +2,9 @@
 
 use graver_models::hub::Folder;
 use graver_models::{Classifier, Embedder};
-use graver_trace::Error;
+use graver_trace::{Device, Error};
 
-use crate::common::{Reference, cpu, path};
+use crate::common::{Case, Reference, check, cpu, path};
 
 /// What the references were made of.
 const TEXTS: [&str; 3] = [
@@ -13,26 +13,27 @@ const TEXTS: [&str; 3] = [
     "the press, the paper and the ink make the print: one by one, again and again",
 ];
 
-/// WordPiece, cut to ten tokens; the first row and the mean beside each other, of length 1.
+fn embeddings(reference: &Reference, device: &Device) -> Result<f64, Error> {
+    let embedder = Embedder::of_folder(&reference.folder, device)?;
+    Ok(reference.check("one", "embeddings", &embedder.embed(&TEXTS)?))
+}
+
+pub(crate) const CASES: &[Case] = &[
+    // WordPiece, cut to ten tokens; the first row and the mean beside each other, of length 1.
+    Case { name: "sentence", model: "SentenceEncoder", run: embeddings },
+    // The last token, the greatest, and the mean that counts later tokens more; two dense layers behind them.
+    Case { name: "sentence_dense", model: "SentenceEncoder", run: embeddings },
+];
+
 #[test]
 fn embeddings_of_sentences() -> Result<(), Error> {
-    let reference = Reference::of("sentence");
-    let embedder = Embedder::of_folder(&reference.folder, &cpu())?;
-    reference.check("one", "embeddings", &embedder.embed(&TEXTS)?);
+    check(CASES)?;
+    let embedder = Embedder::of_folder(&Reference::of("sentence").folder, &cpu())?;
     // A text's embedding does not depend on what is beside it.
     let alone = embedder.embed(&TEXTS[1..2])?.to_f64();
     let beside = embedder.embed(&TEXTS)?.to_f64()[32..64].to_vec();
     assert!(alone.iter().zip(&beside).all(|(x, y)| (x - y).abs() < 1e-6));
     assert_eq!(embedder.embed::<&str>(&[]).expect_err("nothing").to_string(), "there is no text to encode");
-    Ok(())
-}
-
-/// The last token, the greatest, and the mean that counts later tokens more; two dense layers behind them.
-#[test]
-fn embeddings_behind_dense_layers() -> Result<(), Error> {
-    let reference = Reference::of("sentence_dense");
-    let embedder = Embedder::of_folder(&reference.folder, &cpu())?;
-    reference.check("one", "embeddings", &embedder.embed(&TEXTS)?);
     Ok(())
 }
 

@@ -1,77 +1,84 @@
 //! Encoders of text and their heads.
 
 use graver_models::{MaskedLm, Pretrained, QuestionAnswering, SequenceClassifier, TextEncoder, TextInput, TokenClassifier};
-use graver_trace::{Array, Error, Tensor, Tree, compile, spec};
+use graver_trace::{Array, Device, Error, Tree, compile, spec};
 
-use crate::common::{CALLS, Reference, cpu};
+use crate::common::{CALLS, Case, Reference, check};
 
-/// Compares each of a model's results with the reference's, over ids, a mask and perhaps types.
-fn check<M: Pretrained, Y: Tree<Arrays = Vec<Array>>>(
-    case: &str,
+/// What is run of a reference, over ids, a mask and types of tokens where it has some: how far its results are from the reference's.
+fn run<M: Pretrained, Y: Tree<Arrays = Vec<Array>>>(
+    (reference, device): (&Reference, &Device),
     names: &[&str],
-    types: bool,
     forward: impl Fn(&M, TextInput) -> Y,
-) -> Result<(), Error> {
-    let reference = Reference::of(case);
+) -> Result<f64, Error> {
     let model = M::of_folder(&reference.folder)?;
+    let types = reference.has(CALLS[0], "types");
     let tokens = || spec::<i64>(("batch", "length"));
     let specs = (tokens(), tokens(), types.then(tokens));
-    let compiled = compile(|(ids, mask, types)| forward(&model, TextInput { ids, mask, types }), specs, &cpu())?;
+    let compiled = compile(|(ids, mask, types)| forward(&model, TextInput { ids, mask, types }), specs, device)?;
+    let mut worst = 0.0f64;
     for call in CALLS {
         let given = |name: &str| reference.array(call, name);
         let results = compiled.call((given("ids"), given("mask"), types.then(|| given("types"))))?;
         assert_eq!(results.len(), names.len());
         for (name, result) in names.iter().zip(&results) {
-            reference.check(call, name, result);
+            worst = worst.max(reference.check(call, name, result));
         }
     }
-    Ok(())
+    Ok(worst)
 }
 
-fn body(model: &TextEncoder, input: TextInput) -> Vec<Tensor> {
-    let hidden = model.forward(input);
-    std::iter::once(hidden).chain(model.pooled(hidden)).collect()
+fn body(reference: &Reference, device: &Device) -> Result<f64, Error> {
+    // DistilBERT has no pooler.
+    let names = if reference.has(CALLS[0], "pooler_output") {
+        &["last_hidden_state", "pooler_output"][..]
+    } else {
+        &["last_hidden_state"]
+    };
+    run((reference, device), names, |model: &TextEncoder, input| {
+        let hidden = model.forward(input);
+        std::iter::once(hidden).chain(model.pooled(hidden)).collect::<Vec<_>>()
+    })
 }
 
-const BODY: &[&str] = &["last_hidden_state", "pooler_output"];
-
-#[test]
-fn bodies() -> Result<(), Error> {
-    check("bert", BODY, true, body)?;
-    check("roberta", BODY, false, body)?;
-    check("distilbert", &BODY[..1], false, body)
+fn masked(reference: &Reference, device: &Device) -> Result<f64, Error> {
+    run((reference, device), &["logits"], |model: &MaskedLm, input| vec![model.forward(input)])
 }
 
-#[test]
-fn language_models() -> Result<(), Error> {
-    let forward = |model: &MaskedLm, input| vec![model.forward(input)];
-    check("bert_mlm", &["logits"], true, forward)?;
-    // A last layer of its own, weight and bias.
-    check("bert_untied", &["logits"], true, forward)?;
-    check("roberta_mlm", &["logits"], false, forward)?;
-    check("distilbert_mlm", &["logits"], false, forward)
+fn sequences(reference: &Reference, device: &Device) -> Result<f64, Error> {
+    run((reference, device), &["logits"], |model: &SequenceClassifier, input| vec![model.forward(input)])
 }
 
-#[test]
-fn classifiers_of_texts() -> Result<(), Error> {
-    let forward = |model: &SequenceClassifier, input| vec![model.forward(input)];
-    // In six shards.
-    check("bert_class", &["logits"], true, forward)?;
-    check("roberta_class", &["logits"], false, forward)?;
-    check("distilbert_class", &["logits"], false, forward)
+fn tokens(reference: &Reference, device: &Device) -> Result<f64, Error> {
+    run((reference, device), &["logits"], |model: &TokenClassifier, input| vec![model.forward(input)])
 }
 
-#[test]
-fn classifiers_of_tokens() -> Result<(), Error> {
-    check("bert_token", &["logits"], true, |model: &TokenClassifier, input| vec![model.forward(input)])
-}
-
-#[test]
-fn answers_to_questions() -> Result<(), Error> {
-    let forward = |model: &QuestionAnswering, input| {
+fn answers(reference: &Reference, device: &Device) -> Result<f64, Error> {
+    run((reference, device), &["start_logits", "end_logits"], |model: &QuestionAnswering, input| {
         let (start, end) = model.forward(input);
         vec![start, end]
-    };
-    check("bert_qa", &["start_logits", "end_logits"], true, forward)?;
-    check("distilbert_qa", &["start_logits", "end_logits"], false, forward)
+    })
+}
+
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "bert", model: "TextEncoder", run: body },
+    Case { name: "roberta", model: "TextEncoder", run: body },
+    Case { name: "distilbert", model: "TextEncoder", run: body },
+    Case { name: "bert_mlm", model: "MaskedLm", run: masked },
+    // A last layer of its own, weight and bias.
+    Case { name: "bert_untied", model: "MaskedLm", run: masked },
+    Case { name: "roberta_mlm", model: "MaskedLm", run: masked },
+    Case { name: "distilbert_mlm", model: "MaskedLm", run: masked },
+    // In six shards.
+    Case { name: "bert_class", model: "SequenceClassifier", run: sequences },
+    Case { name: "roberta_class", model: "SequenceClassifier", run: sequences },
+    Case { name: "distilbert_class", model: "SequenceClassifier", run: sequences },
+    Case { name: "bert_token", model: "TokenClassifier", run: tokens },
+    Case { name: "bert_qa", model: "QuestionAnswering", run: answers },
+    Case { name: "distilbert_qa", model: "QuestionAnswering", run: answers },
+];
+
+#[test]
+fn each_gives_what_transformers_gives() -> Result<(), Error> {
+    check(CASES)
 }

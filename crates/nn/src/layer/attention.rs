@@ -294,14 +294,15 @@ impl MultiHeadAttentionOptions {
     ///
     /// # Panics
     /// If the width does not split into the heads, or the heads into those of keys.
+    #[track_caller]
     pub fn init(self, init: &mut Init) -> MultiHeadAttention {
         let Self { width, heads, bias } = self;
         let (queries, keys) = (heads.queries, heads.keys);
         assert!(queries > 0 && width % queries == 0, "a width of {width} does not split into {queries} heads");
         assert!(keys > 0 && queries % keys == 0, "{queries} heads do not share {keys} heads of keys");
         let rows = width / queries * (queries + 2 * keys);
-        let in_proj_weight = Param::new(init.array(Fill::XavierUniform { gain: 1.0 }, [rows, width]));
-        let mut zeros = |size: usize| Param::new(init.array(Fill::Constant(0.0), [size]));
+        let in_proj_weight = init.param(Fill::XavierUniform { gain: 1.0 }, [rows, width]);
+        let mut zeros = |size: usize| init.param(Fill::Constant(0.0), [size]);
         let (in_proj_bias, out_bias) = (bias.then(|| zeros(rows)), bias.then(|| zeros(width)));
         let out_proj = Linear { bias: out_bias, ..Linear::new(width, width).bias(false).init(init) };
         MultiHeadAttention { in_proj_weight, in_proj_bias, out_proj, heads }

@@ -67,12 +67,14 @@ macro_rules! batch_norms {
         impl BatchNormOptions<$name> {
             /// The layer with weights 1, biases 0, and running statistics of mean 0 and variance 1.
             pub fn init(self, init: &mut Init) -> $name {
-                let mut vector = |value| init.array(Fill::Constant(value), [self.features]);
+                let [weight, bias] = [1.0, 0.0].map(|value| init.param(Fill::Constant(value), [self.features]));
+                let [running_mean, running_var] =
+                    [0.0, 1.0].map(|value| Buffer::new(init.array(Fill::Constant(value), [self.features])));
                 $name {
-                    weight: Param::new(vector(1.0)),
-                    bias: Param::new(vector(0.0)),
-                    running_mean: Buffer::new(vector(0.0)),
-                    running_var: Buffer::new(vector(1.0)),
+                    weight,
+                    bias,
+                    running_mean,
+                    running_var,
                     num_batches_tracked: Buffer::new(Array::scalar(0i64)),
                     momentum: self.momentum,
                     eps: self.eps,

@@ -95,6 +95,7 @@ impl Conv2dOptions {
     ///
     /// # Panics
     /// If the numbers of features are no multiples of the groups.
+    #[track_caller]
     pub fn init(self, init: &mut Init) -> Conv2d {
         self.init_with(init, Fill::default_weight())
     }
@@ -103,13 +104,15 @@ impl Conv2dOptions {
     ///
     /// # Panics
     /// If the numbers of features are no multiples of the groups.
+    #[track_caller]
     pub fn init_with(self, init: &mut Init, weight: Fill) -> Conv2d {
         let Self { inputs, outputs, kernel: [height, width], groups, bias, conv } = self;
         let divides = groups > 0 && inputs % groups == 0 && outputs % groups == 0;
         assert!(divides, "a convolution of {inputs} to {outputs} features does not split into {groups} groups");
         let inner = inputs / groups;
-        let weight = Param::new(init.array(weight, [outputs, inner, height, width]));
-        let bias = bias.then(|| Param::new(init.array(Fill::default_bias(inner * height * width), [outputs])));
+        let fan_in = [height, width].into_iter().fold(inner, usize::saturating_mul);
+        let weight = init.param(weight, [outputs, inner, height, width]);
+        let bias = bias.then(|| init.param(Fill::default_bias(fan_in), [outputs]));
         Conv2d { weight, bias, conv }
     }
 }

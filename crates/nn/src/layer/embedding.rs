@@ -90,6 +90,7 @@ impl EmbeddingOptions {
     ///
     /// # Panics
     /// If the padding's id is not an entry.
+    #[track_caller]
     pub fn init(self, init: &mut Init) -> Embedding {
         self.init_with(init, Fill::Normal { mean: 0.0, std: 1.0 })
     }
@@ -98,14 +99,17 @@ impl EmbeddingOptions {
     ///
     /// # Panics
     /// If the padding's id is not an entry.
+    #[track_caller]
     pub fn init_with(self, init: &mut Init, weight: Fill) -> Embedding {
-        let mut table = init.array(weight, [self.entries, self.width]);
+        let mut weight = init.param(weight, [self.entries, self.width]);
+        let table = weight.value();
         if let Some(row) = self.padding {
             assert!(row < self.entries, "the padding's id {row} is not among {} entries", self.entries);
-            table = without_row(&table, row * self.width..(row + 1) * self.width);
+            if table.shape() == [self.entries, self.width] {
+                weight = Param::new(without_row(&table, row * self.width..(row + 1) * self.width));
+            }
         }
-        let (dtype, padding) = (table.dtype(), self.padding.and_then(|id| i64::try_from(id).ok()));
-        Embedding { weight: Param::new(table), scale: None, padding, dtype }
+        Embedding { weight, scale: None, padding: self.padding.and_then(|id| i64::try_from(id).ok()), dtype: table.dtype() }
     }
 }
 

@@ -84,8 +84,8 @@ impl LinearOptions {
 
     /// The layer with weights of this distribution.
     pub fn init_with(self, init: &mut Init, weight: Fill) -> Linear {
-        let weight = Param::new(init.array(weight, [self.outputs, self.inputs]));
-        let bias = || Param::new(init.array(Fill::default_bias(self.inputs), [self.outputs]));
+        let weight = init.param(weight, [self.outputs, self.inputs]);
+        let bias = || init.param(Fill::default_bias(self.inputs), [self.outputs]);
         Linear { weight, bias: self.bias.then(bias), scale: None }
     }
 }

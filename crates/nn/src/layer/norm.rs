@@ -105,7 +105,7 @@ impl LayerNormOptions {
 
     /// The layer with weights 1 and biases 0.
     pub fn init(self, init: &mut Init) -> LayerNorm {
-        let mut filled = |value| Param::new(init.array(Fill::Constant(value), self.shape.clone()));
+        let mut filled = |value| init.param(Fill::Constant(value), self.shape.clone());
         LayerNorm { weight: filled(1.0), bias: self.bias.then(|| filled(0.0)), eps: self.eps }
     }
 }
@@ -166,7 +166,7 @@ impl RmsNormOptions {
 
     /// The layer with weights 1.
     pub fn init(self, init: &mut Init) -> RmsNorm {
-        RmsNorm { weight: Param::new(init.array(Fill::Constant(1.0), [self.width])), eps: self.eps }
+        RmsNorm { weight: init.param(Fill::Constant(1.0), [self.width]), eps: self.eps }
     }
 }
 
@@ -245,10 +245,11 @@ impl GroupNormOptions {
     ///
     /// # Panics
     /// If the features do not split into the groups.
+    #[track_caller]
     pub fn init(self, init: &mut Init) -> GroupNorm {
         let Self { groups, features, eps } = self;
         assert!(groups > 0 && features % groups == 0, "{features} features do not split into {groups} groups");
-        let mut vector = |value| Param::new(init.array(Fill::Constant(value), [features]));
+        let mut vector = |value| init.param(Fill::Constant(value), [features]);
         GroupNorm { weight: vector(1.0), bias: vector(0.0), groups, eps }
     }
 }

@@ -4,7 +4,7 @@
 //! hidden]`, `bias_ih_l0`, `bias_hh_l0`, then `_l1`, and `_reverse` for the other direction. Time is the first axis unless
 //! `batch_first` says otherwise. A layer is one scan, whatever the length; sequences of a batch are equally long.
 
-use graver_trace::{Module, Param, Tensor, Walk, concat, enter, scan, scan_back, stack, zeros};
+use graver_trace::{Diag, Module, Param, Tensor, Walk, concat, enter, fail, scan, scan_back, stack, zeros};
 
 use crate::init::{Fill, Init};
 
@@ -51,7 +51,7 @@ impl<L> RecurrentOptions<L> {
         Self { inputs, hidden, layers: 1, bias: true, bidirectional: false, batch_first: false, dropout: 0.0, make, gates }
     }
 
-    /// How many layers, each over the results of the one before; one by default.
+    /// How many layers, each over the results of the one before; one by default. Programs with none do not compile.
     pub const fn layers(mut self, layers: usize) -> Self {
         self.layers = layers;
         self
@@ -84,11 +84,11 @@ impl<L> RecurrentOptions<L> {
     /// The layer with PyTorch's default values: uniform within `1 / sqrt(hidden)` of 0.
     pub fn init(self, init: &mut Init) -> L {
         let directions = if self.bidirectional { 2 } else { 1 };
-        let rows = self.gates * self.hidden;
-        let mut param = |shape: &[usize]| Param::new(init.array(Fill::default_bias(self.hidden), shape));
+        let rows = self.gates.saturating_mul(self.hidden);
+        let mut param = |shape: &[usize]| init.param(Fill::default_bias(self.hidden), shape);
         let mut weights = Vec::new();
         for layer in 0..self.layers {
-            let inputs = if layer == 0 { self.inputs } else { self.hidden * directions };
+            let inputs = if layer == 0 { self.inputs } else { self.hidden.saturating_mul(directions) };
             for _ in 0..directions {
                 let (weight_ih, weight_hh) = (param(&[rows, inputs]), param(&[rows, self.hidden]));
                 let bias = self.bias.then(|| [param(&[rows]), param(&[rows])]);
@@ -126,6 +126,14 @@ impl Stack {
                 walk.field(&name(what), bias);
             }
         }
+    }
+
+    /// What a layer gives that has no layers inside.
+    #[track_caller]
+    fn refused(&self) -> Option<Tensor> {
+        let none =
+            || fail(Diag::new("there are 0 layers, and nothing to give back").op("recurrent").help("`.layers(1)` or more"));
+        self.weights.is_empty().then(none)
     }
 
     /// The input with time first.
@@ -208,6 +216,9 @@ impl Lstm {
     #[track_caller]
     pub fn forward_from(&self, x: Tensor, (h, c): (Tensor, Tensor)) -> (Tensor, (Tensor, Tensor)) {
         let _scope = enter(self, crate::SOURCES);
+        if let Some(refused) = self.stack.refused() {
+            return (refused, (refused, refused));
+        }
         let (mut hidden, mut cells) = (Vec::new(), Vec::new());
         let y = self.stack.run(x, |place, backwards, x| {
             let weights = &self.stack.weights[place];
@@ -271,6 +282,9 @@ impl Gru {
     #[track_caller]
     pub fn forward_from(&self, x: Tensor, h: Tensor) -> (Tensor, Tensor) {
         let _scope = enter(self, crate::SOURCES);
+        if let Some(refused) = self.stack.refused() {
+            return (refused, refused);
+        }
         let mut hidden = Vec::new();
         let y = self.stack.run(x, |place, backwards, x| {
             let weights = &self.stack.weights[place];

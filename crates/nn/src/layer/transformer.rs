@@ -187,6 +187,7 @@ impl<L> TransformerOptions<L> {
     ///
     /// # Panics
     /// If the width does not split into the heads.
+    #[track_caller]
     pub fn init(self, init: &mut Init) -> L {
         (self.make)(self, init)
     }

@@ -1,8 +1,8 @@
 //! Adam, and Adam with decoupled weight decay.
 
-use graver_trace::Tensor;
+use graver_trace::{Diag, Tensor};
 
-use super::common::{Common, common_methods};
+use super::common::{Common, common_methods, is_size, refused};
 use super::{Optimizer, Schedule, Update};
 
 /// The moments' part of both.
@@ -14,6 +14,13 @@ struct Moments {
 
 impl Moments {
     const DEFAULT: Self = Self { betas: [0.9, 0.999], eps: 1e-8 };
+
+    fn check(self) -> Vec<Diag> {
+        let [first, second] = self.betas;
+        let beta = |what: &str, beta: f64| refused(what, beta, (0.0..1.0).contains(&beta), "at least 0 and below 1");
+        let eps = refused("`eps`", self.eps, is_size(self.eps), "a finite number of 0 or more");
+        [beta("the first beta", first), beta("the second beta", second), eps].into_iter().flatten().collect()
+    }
 
     /// `rate * m' / (sqrt(v') + eps)`, with the bias of both moments corrected in PyTorch's order of operations.
     #[track_caller]
@@ -94,6 +101,10 @@ impl Optimizer for Adam {
     fn patterns(&self) -> Vec<String> {
         self.common.patterns()
     }
+
+    fn check(&self) -> Vec<Diag> {
+        self.common.check().into_iter().chain(self.moments.check()).collect()
+    }
 }
 
 impl Optimizer for AdamW {
@@ -107,5 +118,9 @@ impl Optimizer for AdamW {
 
     fn patterns(&self) -> Vec<String> {
         self.common.patterns()
+    }
+
+    fn check(&self) -> Vec<Diag> {
+        self.common.check().into_iter().chain(self.moments.check()).collect()
     }
 }

@@ -1,7 +1,8 @@
 //! Derivatives made smaller before an optimiser sees them.
 
-use graver_trace::{Grads, Tensor};
+use graver_trace::{Diag, Grads, Tensor};
 
+use super::common::refused;
 use super::{Optimizer, Update};
 
 /// An optimiser whose derivatives are scaled down together where their common norm exceeds a limit: `g * min(1, max / (norm + 1e-6))`,
@@ -43,6 +44,11 @@ macro_rules! clips {
 
             fn patterns(&self) -> Vec<String> {
                 self.optimizer.patterns()
+            }
+
+            fn check(&self) -> Vec<Diag> {
+                let own = refused("the greatest that clipping leaves", self.max, self.max > 0.0, "above 0");
+                self.optimizer.check().into_iter().chain(own).collect()
             }
         }
     )*};

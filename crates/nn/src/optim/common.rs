@@ -3,7 +3,7 @@
 use std::fmt;
 use std::rc::Rc;
 
-use graver_trace::Tensor;
+use graver_trace::{Diag, Tensor};
 
 use super::{Rules, Schedule, Update};
 
@@ -81,9 +81,28 @@ impl Common {
         format!("rate * {}, decay {}", self.scale.at(path), self.decay.at(path))
     }
 
+    /// What is wrong with the numbers.
+    pub(super) fn check(&self) -> Vec<Diag> {
+        let positive =
+            |what: &'static str| move |value: f64| refused(what, value, is_size(value), "a finite number of 0 or more");
+        let scales = self.scale.values().filter_map(positive("a factor on the learning rate"));
+        let decays = self.decay.values().filter_map(positive("a weight decay"));
+        self.rate.check().into_iter().chain(scales).chain(decays).collect()
+    }
+
     pub(super) fn patterns(&self) -> Vec<String> {
         self.scale.patterns().chain(self.decay.patterns()).map(str::to_owned).collect()
     }
+}
+
+/// What is said of a number that is not as it must be.
+pub(super) fn refused(what: &str, value: f64, is_right: bool, must: &str) -> Option<Diag> {
+    (!is_right).then(|| Diag::new(format!("{what} is {value}, and must be {must}")))
+}
+
+/// Whether it is finite and not negative.
+pub(super) fn is_size(value: f64) -> bool {
+    value.is_finite() && value >= 0.0
 }
 
 /// The methods that every optimiser with a [`Common`] has.

@@ -71,6 +71,11 @@ pub trait Optimizer {
         Vec::new()
     }
 
+    /// What is wrong with the rule's numbers: a program that it is a part of does not compile.
+    fn check(&self) -> Vec<Diag> {
+        Vec::new()
+    }
+
     /// Updates parameters from their derivatives, once in a step: what [`train_step`] does, for steps of one's own.
     ///
     /// `name` tells this optimiser's count of steps (`<name>.step`) from those of others over the same state; it may be empty.
@@ -94,6 +99,9 @@ pub trait Optimizer {
     #[track_caller]
     fn update(&self, name: &str, grads: Grads) {
         let _lines = on_behalf_of(Location::caller(), crate::SOURCES);
+        for diag in self.check() {
+            fail(diag.op("optimizer"));
+        }
         let count = named_slot(&if name.is_empty() { "step".to_owned() } else { format!("{name}.step") }, || Array::scalar(0i64));
         if count.is_set() {
             let diag = Diag::new(format!("two optimisers in one step count their steps under the name `{name}`"));

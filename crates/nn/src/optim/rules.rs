@@ -37,6 +37,11 @@ impl Rules {
         self.rules.iter().rev().find(|(pattern, _)| matches(pattern, path)).map_or(self.otherwise, |(_, value)| *value)
     }
 
+    /// The numbers: the one for all paths first.
+    pub fn values(&self) -> impl Iterator<Item = f64> {
+        std::iter::once(self.otherwise).chain(self.rules.iter().map(|(_, value)| *value))
+    }
+
     /// The patterns.
     pub fn patterns(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().map(|(pattern, _)| pattern.as_str())

@@ -2,7 +2,9 @@
 
 use std::f64::consts::PI;
 
-use graver_trace::Tensor;
+use graver_trace::{Diag, Tensor};
+
+use super::common::{is_size, refused};
 
 /// A learning rate: a number, a closure over the number of steps done (a float scalar, 0 in the first step), or a schedule below.
 ///
@@ -17,11 +19,26 @@ use graver_trace::Tensor;
 pub trait Schedule {
     /// The rate after so many steps, both float scalars of one type.
     fn rate(&self, done: Tensor) -> Tensor;
+
+    /// What is wrong with the numbers that it is made of: a program that it is a part of does not compile.
+    fn check(&self) -> Vec<Diag> {
+        Vec::new()
+    }
+}
+
+/// What is said of rates that are negative, infinite or no numbers.
+fn check_rates<const N: usize>(rates: [f64; N]) -> Vec<Diag> {
+    let check = |rate| refused("a learning rate", rate, is_size(rate), "a finite number of 0 or more");
+    rates.into_iter().filter_map(check).collect()
 }
 
 impl Schedule for f64 {
     fn rate(&self, done: Tensor) -> Tensor {
         done.full_like(*self)
+    }
+
+    fn check(&self) -> Vec<Diag> {
+        check_rates([*self])
     }
 }
 
@@ -59,6 +76,10 @@ impl Schedule for Cosine {
         let share = (done / f64::from(self.steps.max(1))).minimum(1.0);
         ((share * PI).cos() + 1.0) * (0.5 * (self.peak - self.floor)) + self.floor
     }
+
+    fn check(&self) -> Vec<Diag> {
+        check_rates([self.peak, self.floor])
+    }
 }
 
 /// A rate that is multiplied by a factor every so many steps.
@@ -82,6 +103,10 @@ impl Schedule for StepDecay {
         let times = (done / f64::from(self.every.max(1))).floor();
         done.full_like(self.factor).pow(times) * self.rate
     }
+
+    fn check(&self) -> Vec<Diag> {
+        check_rates([self.rate, self.rate * self.factor])
+    }
 }
 
 /// A rate that grows from almost 0 in equal steps to another schedule's first rate, and then follows it from its beginning.
@@ -104,5 +129,9 @@ impl<S: Schedule> Schedule for Warmup<S> {
         let steps = f64::from(self.steps.max(1));
         let share = ((done + 1.0) / steps).minimum(1.0);
         self.then.rate((done - f64::from(self.steps)).maximum(0.0)) * share
+    }
+
+    fn check(&self) -> Vec<Diag> {
+        self.then.check()
     }
 }

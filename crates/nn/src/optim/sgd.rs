@@ -1,8 +1,8 @@
 //! Stochastic gradient descent.
 
-use graver_trace::Tensor;
+use graver_trace::{Diag, Tensor};
 
-use super::common::{Common, common_methods};
+use super::common::{Common, common_methods, is_size, refused};
 use super::{Optimizer, Schedule, Update};
 
 /// Stochastic gradient descent with momentum, as PyTorch's `SGD`: `b = momentum * b + (1 - dampening) * g` (the first step:
@@ -84,6 +84,14 @@ impl Optimizer for Sgd {
 
     fn patterns(&self) -> Vec<String> {
         self.common.patterns()
+    }
+
+    fn check(&self) -> Vec<Diag> {
+        let own = [
+            refused("the momentum", self.momentum, is_size(self.momentum), "a finite number of 0 or more"),
+            refused("the dampening", self.dampening, self.dampening.is_finite(), "finite"),
+        ];
+        self.common.check().into_iter().chain(own.into_iter().flatten()).collect()
     }
 }
 

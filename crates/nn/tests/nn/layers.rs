@@ -26,6 +26,33 @@ fn linear_is_x_w_transposed_plus_b() -> Result<(), Error> {
     Ok(())
 }
 
+#[test]
+fn a_layer_beyond_memory_is_an_error_where_it_is_used() {
+    let mut init = init();
+    let large = Linear::new(1 << 40, 1 << 20).init(&mut init);
+    assert_eq!(init.refused(), Some([1 << 20, 1 << 40].as_slice()));
+    let found = error(|x| large.forward(x), spec::<f32>(("n", 1usize << 40)));
+    assert!(
+        found.contains("tests/nn/layers.rs:")
+            && found.contains("init: there is no memory for a parameter f32[1048576, 1099511627776]"),
+        "{found}"
+    );
+    // The same of every layer, numbers of elements that no machine counts to among them.
+    let most = usize::MAX / 2;
+    let table = Embedding::new(most, 8).padding(3).init(&mut init);
+    let found = error(|x| table.forward(x), spec::<i64>(["n"]));
+    assert!(found.contains("there is no memory for a parameter f32[9223372036854775807, 8]"), "{found}");
+    let conv = Conv2d::new(most, 8, 5).init(&mut init);
+    let found = error(|x| conv.forward(x), spec::<f32>(("n", 1, 8, 8)));
+    assert!(found.contains("there is no memory for a parameter f32[8, 9223372036854775807, 5, 5]"), "{found}");
+    let norm = BatchNorm1d::new(most).init(&mut init);
+    let found = error(|x| norm.forward(x), spec::<f32>(("n", 8)));
+    assert!(found.contains("there is no memory for a parameter f32[9223372036854775807]"), "{found}");
+    // Training is refused, too.
+    let found = train_step(&large, AdamW::new(0.1), spec::<f32>(("n", 3)), |layer, x| layer.forward(x).sum(..)).trace();
+    assert!(found.expect_err("no memory").to_string().contains("there is no memory"));
+}
+
 /// Half of the last place of the storage, or of the row's greatest over 127.
 #[test]
 fn stored_weights_are_rounded_and_nothing_else() -> Result<(), Error> {

@@ -105,6 +105,38 @@ fn a_rule_that_matches_nothing_is_an_error() {
 }
 
 #[test]
+fn numbers_that_no_rule_can_use_are_errors() {
+    fn told(optimizer: impl Optimizer) -> String {
+        steps(optimizer, 1).err().map_or_else(|| "no error".to_owned(), |error| error.to_string())
+    }
+    let size = "and must be a finite number of 0 or more";
+    for (found, said) in [
+        (told(Sgd::new(f64::NAN)), format!("a learning rate is NaN, {size}")),
+        (told(Sgd::new(-0.1)), format!("a learning rate is -0.1, {size}")),
+        (told(Sgd::new(Warmup::new(3, Cosine::new(0.1, 5).floor(f64::INFINITY)))), format!("a learning rate is inf, {size}")),
+        (told(Sgd::new(StepDecay::new(0.1, 5, -1.0))), format!("a learning rate is -0.1, {size}")),
+        (told(Sgd::new(0.1).momentum(-0.9)), format!("the momentum is -0.9, {size}")),
+        (told(Sgd::new(0.1).momentum(0.9).dampening(f64::NAN)), "the dampening is NaN, and must be finite".to_owned()),
+        (told(Sgd::new(0.1).weight_decay("*", -1.0)), format!("a weight decay is -1, {size}")),
+        (told(Sgd::new(0.1).rate_scale("*", f64::NAN)), format!("a factor on the learning rate is NaN, {size}")),
+        (told(Adam::new(0.1).betas(1.0, 0.9)), "the first beta is 1, and must be at least 0 and below 1".to_owned()),
+        (told(AdamW::new(0.1).betas(0.9, -0.5)), "the second beta is -0.5, and must be at least 0 and below 1".to_owned()),
+        (told(Adam::new(0.1).eps(-1.0)), format!("`eps` is -1, {size}")),
+        (told(AdamW::new(0.1).clip_norm(0.0)), "the greatest that clipping leaves is 0, and must be above 0".to_owned()),
+        (told(AdamW::new(0.1).clip_value(f64::NAN)), "the greatest that clipping leaves is NaN, and must be above 0".to_owned()),
+    ] {
+        assert!(found.ends_with(&format!("optimizer: {said}")) && found.contains("tests/nn/optim.rs:"), "{said}: {found}");
+    }
+    // All at once, and what is at the edge.
+    assert_eq!(told(Adam::new(-1.0).betas(2.0, 2.0).clip_norm(-1.0)).lines().count(), 4);
+    for found in
+        [told(Sgd::new(0.0)), told(Adam::new(0.1).betas(0.0, 0.0).eps(0.0)), told(Sgd::new(0.1).clip_norm(f64::INFINITY))]
+    {
+        assert_eq!(found, "no error");
+    }
+}
+
+#[test]
 fn clipping_by_norm_and_value() -> Result<(), Error> {
     let grads: [f64; 3] = std::array::from_fn(|i| A[i] * START[i]);
     let norm = (2.0 * grads.iter().map(|g| g * g).sum::<f64>()).sqrt();

@@ -154,3 +154,15 @@ fn names_shapes_and_layouts_are_the_usual_ones() {
     let wrong = error(|x| lstm.forward(x).0, spec::<f64>((BATCH, "t", 7)));
     assert!(wrong.contains("matmul"), "{wrong}");
 }
+
+#[test]
+fn no_layers_are_an_error() {
+    let input = || spec::<f64>(("time", "batch", INPUTS));
+    let (lstm, gru) = (Lstm::new(INPUTS, HIDDEN).layers(0), Gru::new(INPUTS, HIDDEN).layers(0));
+    let (lstm, gru) = (lstm.init(&mut Init::seed(0)), gru.init(&mut Init::seed(0)));
+    for found in [error(|x| lstm.forward(x).0, input()), error(|x| gru.forward(x).1, input())] {
+        assert!(found.contains("tests/nn/recurrent.rs:"), "{found}");
+        assert!(found.ends_with("recurrent: there are 0 layers, and nothing to give back; `.layers(1)` or more"), "{found}");
+        assert_eq!(found.lines().count(), 1, "{found}");
+    }
+}

@@ -114,7 +114,7 @@ impl Builder {
 
     pub(crate) fn param(&mut self, ty: Type, name: &str) -> Result<Value> {
         if !ty.shape.is_valid() {
-            return wrong(format!("the input `{name}`: {ty} has a negative size or more than 2^48 elements"));
+            return wrong(format!("{ty} has a negative size or more than 2^48 elements"));
         }
         Ok(self.function.add_param(ty, Role::Arg(name.to_owned()), self.loc.clone()).into())
     }

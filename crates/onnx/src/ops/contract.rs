@@ -51,13 +51,17 @@ pub(super) fn biased(b: &mut Builder, y: Value, bias: Option<Value>) -> Result<V
     b.add(y, bias)
 }
 
-/// The kernel's spatial sizes, which must be numbers.
-fn kernel_sizes(n: &Node<'_>, kernel: Value) -> Result<Vec<i64>> {
+/// The kernel's spatial sizes, which must be numbers, and those of the attribute `kernel_shape` where it is there.
+pub(super) fn kernel_sizes(n: &Node<'_>, kernel: Value) -> Result<Vec<i64>> {
     let shape = n.b.shape(kernel);
     let sizes: Option<Vec<i64>> = shape.iter().skip(2).map(Dim::as_const).collect();
-    match sizes {
-        Some(sizes) if shape.rank() >= 2 => Ok(sizes),
-        Some(_) | None => wrong(format!("the kernel {} is not [out, in, numbers ..]", n.b.ty(kernel))),
+    let asked = n.ints("kernel_shape").filter(|asked| !asked.is_empty());
+    match (sizes, asked) {
+        (Some(sizes), Some(asked)) if shape.rank() >= 2 && sizes != asked => {
+            wrong(format!("`kernel_shape` is {asked:?}, and the kernel is {}: {sizes:?}", n.b.ty(kernel)))
+        }
+        (Some(sizes), _) if shape.rank() >= 2 => Ok(sizes),
+        (Some(_) | None, _) => wrong(format!("the kernel {} is not [out, in, numbers ..]", n.b.ty(kernel))),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Operations element by element.
 
-use graver_ir::{Array, DType, DTypeKind, Scalar, ScalarFn, Value};
+use graver_ir::{Array, DType, DTypeKind, Op, Scalar, ScalarFn, Value};
 
 use super::Values;
-use crate::format::{Rounding, Way};
+use crate::format::{Element, Rounding, Way};
 use crate::node::Node;
 use crate::problem::{Result, unsupported, wrong};
 
@@ -58,6 +58,20 @@ pub(super) fn cast(n: &mut Node<'_>) -> Values {
     let Some(to) = n.element("to")? else { return wrong("it has no `to`") };
     let rounding = rounding(n)?;
     Ok(vec![n.b.converted(x, to, rounding)?])
+}
+
+/// The bits as another type of the same size.
+pub(super) fn bit_cast(n: &mut Node<'_>) -> Values {
+    let x = n.arg(0)?;
+    let Some(to) = n.element("to")? else { return wrong("it has no `to`") };
+    let (from, Element::Plain(dtype)) = (n.b.dtype(x), to) else { return unsupported("the bits of what is stored as codes") };
+    if from == dtype {
+        return Ok(vec![x]);
+    }
+    if from.size() == 2 && from.is_float() != dtype.is_float() {
+        return unsupported(format!("the bits of {} as {dtype}: 16-bit floats are computed in wider ones", n.b.ty(x)));
+    }
+    Ok(vec![n.b.emit(Op::Bitcast(dtype), &[x])?])
 }
 
 pub(super) fn cast_like(n: &mut Node<'_>) -> Values {

@@ -116,6 +116,7 @@ const ROWS: &[Row] = rows![
     ("Attention", 23, Whole(attention::attention)),
     ("AveragePool", 1, Whole(window::average_pool)),
     ("BatchNormalization", 1, Whole(norm::batch)),
+    ("BitCast", 26, Whole(map::bit_cast)),
     ("BitShift", 11, Whole(map::bit_shift)),
     ("BitwiseAnd", 18, Binary(ScalarFn::And)),
     ("BitwiseNot", 18, Unary(ScalarFn::Not)),

@@ -2,7 +2,7 @@
 
 use graver_ir::dim::SymbolDecl;
 use graver_ir::op::{Broadcast, SliceAxis};
-use graver_ir::{DType, Dim, Op, ScalarFn, Shape, Symbol, Value};
+use graver_ir::{DType, Diag, Dim, Op, ScalarFn, Shape, Symbol, Value};
 
 use super::Values;
 use crate::build::{Builder, common, unified};
@@ -34,11 +34,24 @@ pub(super) fn reshape(n: &mut Node<'_>) -> Values {
             let rest: Dim = dims.iter().product();
             divisible(&from.numel(), &rest)?;
             dims[*axis] = quotient(&from, &rest)?;
+            if &rest * &dims[*axis] != from.numel() && is_guess(&from, &dims) {
+                let message = format!(
+                    "a size of -1 beside {rest} elements, of {}: whether they divide is known only where sizes are",
+                    n.b.ty(x)
+                );
+                return Err(Problem::Unknown(x, Diag::new(message)));
+            }
         }
         _ => return wrong("more than one size is -1"),
     }
     same_elements(&from, &dims)?;
     Ok(vec![n.b.reshape(x, dims)?])
+}
+
+/// Whether only a symbol and a number could be taken as equal, where a size of -1 has any number of elements: a symbol of many values would have one.
+fn is_guess(from: &Shape, to: &[Dim]) -> bool {
+    let pair = from.iter().zip(to).find(|(x, y)| x != y);
+    pair.is_some_and(|(x, y)| x.symbols().is_empty() != y.symbols().is_empty())
 }
 
 /// Takes sizes of one axis as equal where else there would be other elements than there are: an axis that a reshape keeps, or regroups with

@@ -295,8 +295,8 @@ pub(super) fn affine_grid(n: &mut Node<'_>) -> Values {
 pub(super) fn deform_conv(n: &mut Node<'_>) -> Values {
     let (x, kernel, offset) = (n.arg(0)?, n.arg(1)?, n.arg(2)?);
     let (shape, weights, places) = (n.b.shape(x), n.b.shape(kernel), n.b.shape(offset));
-    let taps: Option<Vec<i64>> = weights[2..].iter().map(Dim::as_const).collect();
-    let (Some(taps), 4, 4) = (taps, shape.rank(), places.rank()) else {
+    let taps = super::contract::kernel_sizes(n, kernel)?;
+    let (2, 4, 4) = (taps.len(), shape.rank(), places.rank()) else {
         return unsupported(format!("a deformed convolution of {} by {}", n.b.ty(x), n.b.ty(kernel)));
     };
     let spatial = super::window::spatial(n, x, &taps)?;

@@ -4,7 +4,7 @@ use graver_onnx::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, O
 use graver_onnx::{Failure, decode};
 use prost::Message;
 
-use crate::common::{FLOAT, Size, failure, floats, graph, input, int, integers, ints, model, node};
+use crate::common::{FLOAT, Size, failure, floats, graph, imported, input, int, integers, ints, model, node};
 
 fn check(graph: GraphProto, said: &str) {
     let failure = failure(&model(graph, 17));
@@ -24,8 +24,44 @@ fn an_output_that_nobody_computes() {
 }
 
 #[test]
+fn names_that_are_given_twice() {
+    let x = || vec![floats("x", &[2])];
+    let relu = |to: &[&str]| node("Relu", &["x"], to, Vec::new());
+    let exp = |to: &[&str]| node("Exp", &["x"], to, Vec::new());
+    let said = "model.onnx:2:1 (Exp the_Exp): `y` has two values: one at model.onnx:1:1 (Relu the_Relu), and here";
+    check(graph(vec![relu(&["y"]), exp(&["y"])], x(), Vec::new(), &["y"]), said);
+    check(graph(vec![relu(&["x"])], x(), Vec::new(), &["x"]), "`x` has two values: it is given, or another output of this node");
+    let halves = node("Split", &["x"], &["y", "y"], Vec::new());
+    check(graph(vec![halves], x(), Vec::new(), &["y"]), "`y` has two values");
+    check(graph(vec![relu(&["y"])], x(), Vec::new(), &["y", "y"]), "the output `y`: it is there twice");
+    check(graph(vec![relu(&["y"])], [x(), x()].concat(), Vec::new(), &["y"]), "the input `x`: it is there twice");
+    let weights = vec![integers("w", &[1]), integers("w", &[2])];
+    check(graph(vec![relu(&["y"])], x(), weights, &["y"]), "the initializer `w`: it is there twice");
+    // A body's names are its own, and an input may have its value with it.
+    let inner = || graph(vec![relu(&["y"])], Vec::new(), Vec::new(), &["y"]);
+    let branch = |name: &str| AttributeProto { name: name.to_owned(), r#type: 5, g: Some(inner()), ..AttributeProto::default() };
+    let flow = node("If", &["c"], &["y"], vec![branch("then_branch"), branch("else_branch")]);
+    let inputs = [x(), vec![input("c", 9, &[]), input("w", 7, &[Size::Is(1)])]].concat();
+    imported(&model(graph(vec![flow], inputs, vec![integers("w", &[1])], &["y"]), 17));
+}
+
+#[test]
+fn a_kernel_that_is_not_of_the_shape_that_is_said() {
+    let inputs = || vec![floats("x", &[1, 1, 8, 8]), floats("w", &[1, 1, 3, 3])];
+    for op in ["Conv", "ConvTranspose"] {
+        let of = |shape: &[i64]| {
+            graph(vec![node(op, &["x", "w"], &["y"], vec![ints("kernel_shape", shape)])], inputs(), Vec::new(), &["y"])
+        };
+        check(of(&[5, 3]), "`kernel_shape` is [5, 3], and the kernel is f32[1, 1, 3, 3]: [3, 3]");
+        imported(&model(of(&[3, 3]), 17));
+    }
+}
+
+#[test]
 fn absurd_sizes() {
-    check(graph(Vec::new(), vec![floats("x", &[1 << 40, 1 << 40])], Vec::new(), &["x"]), "more than 2^48 elements");
+    let large = graph(Vec::new(), vec![floats("x", &[1 << 40, 1 << 40])], Vec::new(), &["x"]);
+    assert_eq!(failure(&model(large.clone(), 17)).to_string().matches("the input `x`").count(), 1);
+    check(large, "more than 2^48 elements");
     let huge = TensorProto { dims: vec![i64::MAX, i64::MAX], ..integers("x", &[1]) };
     check(graph(Vec::new(), Vec::new(), vec![huge], &["x"]), "larger than memory");
     let negative = TensorProto { dims: vec![-1], ..integers("x", &[1]) };

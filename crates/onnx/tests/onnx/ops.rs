@@ -1,6 +1,6 @@
 //! What single operations mean, and what changed between their versions.
 
-use crate::common::{check, int, ints, text};
+use crate::common::{array, check, failure, floats, graph, int, ints, model, node, run, text};
 
 #[test]
 fn softmax_is_over_one_axis_from_version_13_and_over_all_from_one_on_before() {
@@ -21,6 +21,24 @@ fn the_remainder_has_the_sign_that_is_asked_for() {
     let (x, y): (&[f32], &[f32]) = (&[-3.0, 3.0], &[2.0, -2.0]);
     check("Mod", 13, Vec::new(), &[(&[2], x), (&[2], y)], (&[2], &[1.0, -1.0]));
     check("Mod", 13, vec![int("fmod", 1)], &[(&[2], x), (&[2], y)], (&[2], &[-1.0, 1.0]));
+}
+
+#[test]
+fn bits_are_taken_as_another_type_of_the_same_size() {
+    let inner = node("BitCast", &["x"], &["bits"], vec![int("to", 6)]);
+    let back = node("BitCast", &["bits"], &["y"], vec![int("to", 1)]);
+    let model_of = |nodes| model(graph(nodes, vec![floats("x", &[3])], Vec::new(), &["bits"]), 26);
+    let x = array(&[3], &[1.0, -2.5, 1e-45]);
+    let bits = &run(&model_of(vec![inner.clone()]), &[&x])[0];
+    assert_eq!(bits.as_slice::<i32>(), Some([0x3F80_0000, 0xC020_0000_u32.cast_signed(), 1].as_slice()));
+    let both = model(graph(vec![inner, back], vec![floats("x", &[3])], Vec::new(), &["y"]), 26);
+    assert_eq!(run(&both, &[&x])[0], x);
+    let wide = model_of(vec![node("BitCast", &["x"], &["bits"], vec![int("to", 7)])]);
+    assert!(
+        failure(&wide).to_string().contains("bitcast: the bits of f32[3] as i64; f32 has 4 bytes and i64 8"),
+        "{}",
+        failure(&wide)
+    );
 }
 
 #[test]

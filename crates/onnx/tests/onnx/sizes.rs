@@ -106,11 +106,31 @@ fn an_axis_that_a_reshape_keeps_has_one_size() {
     let of = |rows| model(graph(nodes.clone(), vec![tokens(), sized(rows)], given(), &["y"]), 17);
     let shown = text::print(&imported(&of(Size::Named("rows"))).module);
     assert!(shown.contains("%1: f32[batch, length, 3] = arg \"mask\"") && shown.contains("shape = [batch, 3*length]"), "{shown}");
-    let shown = text::print(&imported(&of(Size::Is(2))).module);
-    assert!(shown.contains("%0: i64[2, length] = arg \"tokens\""), "{shown}");
     // Where they are not kept, a call of other sizes is what it was: only those are imported.
     let tokens = Array::from_vec([1, 2], vec![0i64; 2]).expect("sizes agree");
     assert_eq!(run(&of(Size::Named("rows")), &[&tokens, &array(&[2, 2, 3], &[0.0; 12])])[0].shape(), [1, 12]);
+}
+
+/// Two rows as rows of the batch: elements of two may be any batch's, so that it is not taken as 2.
+#[test]
+fn a_number_that_a_reshape_does_not_keep_is_no_size_of_a_symbol() {
+    let nodes = vec![
+        node("Shape", &["tokens"], &["shape"], Vec::new()),
+        node("Gather", &["shape", "zero"], &["batch"], vec![int("axis", 0)]),
+        node("Concat", &["batch", "rest"], &["target"], vec![int("axis", 0)]),
+        node("Reshape", &["x", "target"], &["y"], Vec::new()),
+    ];
+    let tokens = input("tokens", INT64, &[Size::Named("batch"), Size::Named("length")]);
+    let x = input("x", FLOAT, &[Size::Is(2), Size::Named("n"), Size::Is(3)]);
+    let model = model(graph(nodes, vec![tokens, x], vec![integers("zero", &[0]), integers("rest", &[-1])], &["y"]), 17);
+    let Failure::Undetermined { inputs, error } = failure(&model) else { panic!("the batch is open") };
+    assert_eq!(inputs, ["x"]);
+    let said = "a size of -1 beside batch elements, of f32[2, n, 3]: whether they divide is known only where sizes are";
+    assert!(error.to_string().contains(said), "{error}");
+    for (batch, width) in [(1usize, 30), (2, 15), (3, 10), (6, 5)] {
+        let tokens = Array::from_vec([batch, 1], vec![0i64; batch]).expect("sizes agree");
+        assert_eq!(run(&model, &[&tokens, &array(&[2, 5, 3], &[0.0; 30])])[0].shape(), [batch, width]);
+    }
 }
 
 /// What is split into parts of a number has a size that divides by it, whatever that size is; if it is a number in the end, it is that one.

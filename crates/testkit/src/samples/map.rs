@@ -17,6 +17,7 @@ pub(super) fn add(cases: &mut Cases) {
         every_shape(cases, function);
     }
     casts(cases);
+    bitcasts(cases);
     one_operand_twice(cases);
 }
 
@@ -90,6 +91,22 @@ fn casts(cases: &mut Cases) {
             }
             if from.is_float() || from.size() == 8 {
                 cases.add(format!("cast/{from}/{to}/special"), |c| cast(c, &graver_ir::Shape::new([17]), Fill::Special));
+            }
+        }
+    }
+}
+
+/// Of floats with whole numbers, of integers with any bits but those of no number.
+fn bitcasts(cases: &mut Cases) {
+    for (row, from) in DType::ALL.into_iter().enumerate() {
+        for (column, to) in DType::ALL.into_iter().enumerate() {
+            let (_, shape) = shapes().swap_remove((row + 3 * column) % NONEMPTY);
+            let bits = graver_ir::Op::Bitcast(to);
+            if graver_ir::infer(&bits, &[&graver_ir::Type::new(from, shape.clone())]).is_ok() {
+                cases.add(format!("bitcast/{from}/{to}"), |c| {
+                    let x = c.arg(from, &shape, Fill::Any);
+                    [c.b.add(bits, &[x])]
+                });
             }
         }
     }

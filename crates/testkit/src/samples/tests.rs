@@ -14,7 +14,10 @@ fn required() -> BTreeSet<String> {
         .iter()
         .flat_map(|function| map::admitted(*function).into_iter().map(move |dtype| format!("{function} {dtype}")));
     let casts = DType::ALL.into_iter().flat_map(|from| DType::ALL.map(|to| format!("cast {from} {to}")));
-    maps.chain(casts).chain(structural()).collect()
+    let bits = |from: DType, to: DType| graver_ir::infer(&Op::Bitcast(to), &[&graver_ir::Type::scalar(from)]).is_ok();
+    let pairs = DType::ALL.into_iter().flat_map(|from| DType::ALL.map(|to| (from, to)));
+    let bitcasts = pairs.filter(|(from, to)| bits(*from, *to)).map(|(from, to)| format!("bitcast {from} {to}"));
+    maps.chain(casts).chain(bitcasts).chain(structural()).collect()
 }
 
 fn structural() -> Vec<String> {
@@ -69,7 +72,7 @@ fn kind_of(op: &Op, operands: &[DType], result: DType) -> String {
     let dtype = operands.first().copied().unwrap_or(result);
     match op {
         Op::Map(function) => format!("{function} {}", operands[operands.len() - 1]),
-        Op::Cast(to) => format!("cast {dtype} {to}"),
+        Op::Cast(to) | Op::Bitcast(to) => format!("{} {dtype} {to}", op.name()),
         Op::Size(_) | Op::Philox(_) => op.name().to_owned(),
         Op::Reduce(reduce) => format!("reduce {} {dtype}", reduce.kind.name()),
         Op::Window(window) | Op::WindowArg(window) => format!("{} {} {dtype}", op.name(), window.kind.name()),

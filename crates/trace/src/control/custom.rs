@@ -11,6 +11,7 @@ use graver_ir::{Diag, FuncId, Op, Type, Value};
 
 use super::body::{self, Body, arrange};
 use super::build::Hidden;
+use super::linear::{Degree, Degrees};
 use super::{settle, types_of};
 use crate::context::{Failed, Traced, emit, emit_all, give_up, with, wrong};
 use crate::grad::{Wrt, pull_back};
@@ -57,8 +58,8 @@ pub fn custom_vjp<W: Wrt, Y: Tree, R: Tree>(
 
 /// A function whose derivative is the user's own, as a rule for forward mode: `forward` gives the value; `tangent` takes the arguments, the
 /// value, and tangents in the form of a gradient with respect to `args`, and gives the value's tangents. It must be linear in tangents: reverse
-/// mode is its transpose, which is made of it. Whether it is, is not checked: of another rule the slope where tangents are zero is what counts. A
-/// tangent of an integer is 0, and what is given as one is not looked at.
+/// mode is its transpose, which is made of it. So it multiplies tangents by what does not depend on them, adds up what it gets, and moves elements:
+/// loops, branches, [`jvp`](crate::jvp) and [`grad`](crate::grad) may do that too. A tangent of an integer is 0, and what is given as one is not looked at.
 ///
 /// What the closures use beside `args` is constant, as in [`custom_vjp`]. A derivative of the derivative is that of `tangent`, and goes on by
 /// this rule where that uses the value.
@@ -75,8 +76,8 @@ pub fn custom_vjp<W: Wrt, Y: Tree, R: Tree>(
 /// ```
 ///
 /// # Errors
-/// The trace fails, naming the line of this call, if `tangent` gives another number or other types of tangents than the value has, if state
-/// is set inside, or random numbers are drawn by `tangent`.
+/// The trace fails, naming the line of this call, if `tangent` gives another number or other types of tangents than the value has, is not linear (the
+/// operation by which it is not is named, with its line), if state is set inside, or random numbers are drawn by `tangent`.
 #[track_caller]
 pub fn custom_jvp<W: Wrt, Y: Tree>(
     args: W,
@@ -125,6 +126,7 @@ fn transposed(
             let message = format!("the rule gives {ty} as the tangent of value {place}, which is {wanted}");
             return Err(Diag::new(message).help("a tangent has its value's type: broadcast, cast").into());
         }
+        check_linear(place, *given, &tangents)?;
         y.push(*given);
         g.push(*cotangent);
     }
@@ -143,6 +145,28 @@ fn transposed(
         all.push(found.unwrap_or(tangent));
     }
     Ok(all)
+}
+
+/// Refuses a value's tangent that is not linear in these, which are names of the function under construction.
+fn check_linear(place: usize, given: Tensor, tangents: &[Tensor]) -> Traced<()> {
+    with(|trace| {
+        let (given, tangents) = (trace.value(given)?, trace.values(tangents)?);
+        let function = trace.module.function(trace.frame().func);
+        // The tangent of an integer is zero.
+        let degree = |tangent: &Value| if function.graph.ty(*tangent).dtype.is_float() { Degree::Linear } else { Degree::Zero };
+        let known = tangents.iter().map(|tangent| (*tangent, degree(tangent))).collect();
+        let degrees = Degrees::of(&trace.module, function, &known);
+        let message = match degrees.get(given) {
+            Degree::Zero | Degree::Linear => return Ok(()),
+            Degree::Constant => format!("the rule gives a tangent of value {place} that depends on no tangent, and is not zero"),
+            Degree::Other => {
+                let culprit = degrees.culprit(given).expect("it is not linear");
+                let (op, loc) = (function.graph.op(culprit).name(), function.graph.loc(culprit));
+                format!("the rule gives a tangent of value {place} that is not linear in tangents: not so is `{op}` at {loc}")
+            }
+        };
+        Err(Diag::new(message).help("multiply tangents by what does not depend on them, and add up").into())
+    })
 }
 
 /// A call of a function that is recorded here, with the derivative that `rule` gives from names of the operands, residuals and cotangents.

@@ -7,6 +7,7 @@ mod again;
 mod body;
 mod build;
 mod custom;
+mod linear;
 
 use graver_ir::op::Composite;
 use graver_ir::{DType, Dim, Shape, Type};

@@ -189,6 +189,20 @@ impl Tensor {
         done("cast", cast(self, dtype))
     }
 
+    /// The bits of every element as another type of the same size: float and integer of 4 or 8 bytes, or two integers. It has no derivative.
+    ///
+    /// ```
+    /// use graver_trace::{DType, spec, trace};
+    /// let traced = trace(|x| x.bitcast(DType::I32), spec::<f32>(["n"]))?;
+    /// # drop(traced);
+    /// # Ok::<(), graver_trace::Error>(())
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn bitcast(self, dtype: DType) -> Self {
+        done("bitcast", emit(Op::Bitcast(dtype), &[self]))
+    }
+
     /// `x` squared.
     #[must_use]
     #[track_caller]

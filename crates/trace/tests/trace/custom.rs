@@ -2,8 +2,8 @@
 
 use graver_passes::{Silent, pipeline, runner};
 use graver_trace::{
-    DType, Error, Param, Tensor, checkpoint, custom_jvp, custom_vjp, grad, hvp, jvp, scan, spec, trace, uniform, value_and_grad,
-    vjp, vmap,
+    DType, Error, Param, Tensor, checkpoint, cond, custom_jvp, custom_vjp, grad, hvp, jvp, scan, spec, trace, uniform,
+    value_and_grad, vjp, vmap,
 };
 
 use crate::common::{close, error, floats, run};
@@ -153,6 +153,55 @@ fn a_rule_for_forward_mode_takes_several_arguments_integers_and_parameters() -> 
     close(&dx, &[1.0, -2.0, 0.5], 1e-6);
     close(&dy, &[3.0, -6.0, 1.5], 1e-6);
     Ok(())
+}
+
+/// What is said of `exp` with this rule.
+#[track_caller]
+fn of_rule(rule: impl FnOnce(Tensor, Tensor) -> Tensor) -> String {
+    let found = trace(|x| custom_jvp(x, |x| x.exp(), |x, _, dx| rule(x, dx)), spec::<f32>([3]));
+    found.err().map_or_else(|| "no error".to_owned(), |error| error.to_string())
+}
+
+#[test]
+fn a_rule_that_is_not_linear_is_refused() {
+    for (said, found) in [
+        ("`mul`", of_rule(|_, dx| dx * dx)),
+        ("`add`", of_rule(|_, dx| dx + 1.0)),
+        ("`relu`", of_rule(|_, dx| dx.relu())),
+        ("`stop_gradient`", of_rule(|_, dx| dx.stop_gradient())),
+        ("`gt`", of_rule(|x, dx| dx.gt(0.0).where_(x, dx))),
+        ("`div`", of_rule(|x, dx| x / dx)),
+        ("`cast`", of_rule(|_, dx| dx.cast(DType::I32).cast(DType::F32))),
+        ("`reduce`", of_rule(|_, dx| dx.max(..).broadcast_to([3]))),
+        ("`if`", of_rule(|x, dx| cond(x.sum(..).gt(0.0), || dx, || x))),
+        ("`scan`", of_rule(|x, dx| scan(x.sum(..), dx, |y, dx| (y + dx, ())).0.broadcast_to([3]))),
+        ("`jvp`", of_rule(|x, dx| jvp(dx, &x, |dx| dx * x).1)),
+        // The first by which it is not, of several.
+        ("`exp`", of_rule(|x, dx| (dx * x).exp().sin() * x)),
+    ] {
+        assert!(found.contains(&format!("that is not linear in tangents: not so is {said} at ")), "{said}: {found}");
+        assert_eq!(found.matches("tests/trace/custom.rs").count(), 2, "of the call, and of the operation: {found}");
+    }
+    for found in [of_rule(|x, _| x), of_rule(|_, dx| dx.ones_like())] {
+        assert!(found.contains("that depends on no tangent, and is not zero"), "{found}");
+    }
+}
+
+#[test]
+fn a_rule_that_is_linear_is_taken() {
+    for found in [
+        of_rule(|_, dx| dx.zeros_like()),
+        of_rule(|x, _| x * 0.0),
+        of_rule(|x, dx| -dx / x + dx * x.exp() - dx.flip(0)),
+        of_rule(|x, dx| x.gt(0.0).where_(dx, dx.zeros_like()).sum(..).broadcast_to([3])),
+        of_rule(|x, dx| cond(x.sum(..).gt(0.0), || dx, || dx * x)),
+        of_rule(|x, dx| scan(dx.sum(..) * 0.0, (x, dx), |y, (x, dx)| (y * x + dx, ())).0.broadcast_to([3])),
+        of_rule(|x, dx| jvp(x, &dx, |x| grad(x, |x| (x * x).sum(..))).1),
+        of_rule(|x, dx| grad(x, |x| (x.exp() * dx).sum(..))),
+        of_rule(|x, dx| custom_vjp(dx, |dx| (dx * x, ()), |(), g| g * x)),
+    ] {
+        assert_eq!(found, "no error");
+    }
 }
 
 #[test]

@@ -66,6 +66,11 @@ fn symbols_never_stretch_and_are_no_numbers() {
     );
     let found = error(|(x, _)| x, (spec::<f32>([symbol("n", 1..=4)]), spec::<f32>([symbol("n", 1..=8)])));
     assert!(found.ends_with("spec: the size `n` is declared as 1..=8 here, and as 1..=4 before"), "{found}");
+    #[expect(clippy::reversed_empty_ranges, reason = "the mistake")]
+    let found = error(|x| x, spec::<f32>([symbol("n", 5..=1)]));
+    assert!(found.contains("tests/trace/errors.rs:"), "{found}");
+    let said = "symbol: the size `n` is declared as 5..=1, in which there is no size; the least comes first: 1..=5";
+    assert!(found.ends_with(said), "{found}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use graver_interp::Interp;
 use graver_trace::{
     Array, Checked, Device, Error, Module, Param, Suspect, Tensor, checkpoint, compile, cond, custom_vjp, grad, scan, scope,
-    spec, step, value_and_grad, vmap, while_loop,
+    spec, step, trace, value_and_grad, vmap, while_loop,
 };
 
 use crate::common::{close, floats, ramp};
@@ -238,6 +238,56 @@ fn what_flows_back_into_bodies_is_stacked() -> Result<(), Error> {
     close(taps.gradient("product")?, &[81.0, 162.0, -54.0], 1e-3);
     close(taps.gradient("checked")?, &[-18.0], 1e-4);
     assert!(taps.gradient("outside").expect_err("not differentiated").to_string().contains("no derivative passes through it"));
+    Ok(())
+}
+
+/// Layers that the compiler keeps once, as a function that it calls: what flows back to each is its own.
+#[test]
+fn what_flows_back_to_layers_that_are_kept_once() -> Result<(), Error> {
+    const WIDTH: usize = 3;
+    const LAYERS: usize = 10;
+    let weight = |layer: usize| (0..WIDTH * WIDTH).map(move |place| ((place * 5 + layer * 7) % 11) as f64 / 8.0 - 0.5);
+    let weights: Vec<Param> =
+        (0..LAYERS).map(|layer| Param::new(floats([WIDTH, WIDTH], weight(layer).map(|w| w as f32)))).collect();
+    let net = |x: Tensor| {
+        grad(x, |x| {
+            // Large enough that keeping it once is worth a call.
+            let wave = |x: Tensor| (x * 0.9 + 0.05).sin();
+            let layer = |x: Tensor, w: &Param| wave(wave(x.matmul(w.get()) * 0.5 + x)).tap("layer");
+            weights.iter().fold(x, layer).square().sum(..)
+        })
+    };
+    let mut module = trace(net, spec::<f32>(("n", WIDTH)))?.module().clone();
+    let target = graver_ir::Target::generic();
+    let mut cx = graver_passes::Cx { target: &target, remarks: Vec::new() };
+    graver_passes::runner::run(&mut module, graver_passes::pipeline::GRAPH, &mut cx, &mut graver_passes::Silent, None)?;
+    let text = graver_ir::text::print(&module);
+    assert!(text.contains("tag = block"), "the layers are kept once: {text}");
+
+    let x = [0.25f64, -1.0, 0.5];
+    let f = compile(net, spec::<f32>(("n", WIDTH)), &device())?;
+    let (own, taps) = f.call_tapped(&floats([1, WIDTH], x.map(|x| x as f32)))?;
+    assert_eq!(own, f.call(&floats([1, WIDTH], x.map(|x| x as f32)))?);
+    let wave = |y: f64| (y * 0.9 + 0.05).sin();
+    let slope = |y: f64| 0.9 * (y * 0.9 + 0.05).cos();
+    // What each layer is given, and what its waves are given.
+    let (mut given, mut inner) = (vec![x.to_vec()], Vec::new());
+    for layer in 0..LAYERS {
+        let (w, x): (Vec<f64>, &[f64]) = (weight(layer).collect(), &given[layer]);
+        let row = |to: usize| (0..WIDTH).map(|from| x[from] * w[from * WIDTH + to]).sum::<f64>() * 0.5 + x[to];
+        inner.push((0..WIDTH).map(row).collect::<Vec<f64>>());
+        given.push(inner[layer].iter().map(|y| wave(wave(*y))).collect());
+    }
+    let mut g: Vec<f64> = given[LAYERS].iter().map(|y| 2.0 * y).collect();
+    for layer in (0..LAYERS).rev() {
+        let name = if layer == 0 { "layer".to_owned() } else { format!("layer.{}", layer + 1) };
+        close(taps.get(&name)?, &given[layer + 1], 1e-5);
+        close(taps.gradient(&name)?, &g, 1e-4);
+        let w: Vec<f64> = weight(layer).collect();
+        let back: Vec<f64> = g.iter().zip(&inner[layer]).map(|(g, y)| g * slope(wave(*y)) * slope(*y)).collect();
+        g = (0..WIDTH).map(|from| (0..WIDTH).map(|to| back[to] * w[from * WIDTH + to]).sum::<f64>() * 0.5 + back[from]).collect();
+    }
+    close(&own, &g, 1e-4);
     Ok(())
 }
 
