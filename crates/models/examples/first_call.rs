@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use graver::cpu_with_threads;
 use graver::prelude::*;
-use graver::trace::Module;
 use graver_models::hub::Folder;
 use graver_models::{
     CausalLm, Configuration, ConvNextClassifier, Gpt2, Llama, MaskedLm, Pretrained, ResNetClassifier, T5, TextInput,
