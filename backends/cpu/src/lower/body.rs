@@ -80,7 +80,7 @@ impl Cx<'_> {
         match dtype {
             DType::F16 | DType::BF16 => self.b.op(Op::Round(value, dtype)),
             DType::F64 | DType::F32 | DType::Bool => value,
-            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => value,
+            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 => value,
         }
     }
 
@@ -90,7 +90,7 @@ impl Cx<'_> {
             DType::I16 | DType::U16 => (Elem::of(dtype), 16),
             DType::I8 => (Elem::I32, 24),
             DType::F64 | DType::F32 | DType::F16 | DType::BF16 | DType::Bool => return value,
-            DType::I64 | DType::I32 | DType::U32 | DType::U8 => return value,
+            DType::I64 | DType::I32 | DType::U64 | DType::U32 | DType::U8 => return value,
         };
         if from.is_float() {
             let limit = |limit: Scalar| Scalar::int(dtype.compute(), limit.as_i64());
