@@ -129,12 +129,16 @@ fn page(devices: &[(&str, Ran)]) -> String {
 /// What the page says of a device.
 fn told(letter: &str) -> Ran {
     let page = std::fs::read_to_string(root().join("docs/ops.md")).unwrap_or_default();
-    let mut told = Ran::new();
+    let (mut told, mut columns) = (Ran::new(), Vec::<DType>::new());
     for line in page.lines() {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        if cells.get(1) == Some(&"operation") {
+            // By name: the page may be older than an element type.
+            columns = cells[2..].iter().filter_map(|cell| cell.parse().ok()).collect();
+        }
         let Some(name) = cells.get(1).and_then(|name| name.strip_prefix('`')?.strip_suffix('`')) else { continue };
-        let dtypes = DType::ALL.into_iter().zip(&cells[2..]).filter(|(_, cell)| cell.contains(letter));
-        told.insert(name.to_owned(), dtypes.map(|(dtype, _)| dtype).collect());
+        let dtypes = columns.iter().zip(&cells[2..]).filter(|(_, cell)| cell.contains(letter));
+        told.insert(name.to_owned(), dtypes.map(|(dtype, _)| *dtype).collect());
     }
     told
 }
