@@ -28,8 +28,8 @@ pub(super) struct Cx<'a> {
     pub(super) at: Vec<At>,
     /// The position of the first lane, where a sweep is one vector from a known one on.
     pub(super) first: Option<Val>,
-    /// The axis of rows of which the next one's elements are fetched while those of this one are read ([`Cx::prefetch`]).
-    pub(super) ahead: Option<usize>,
+    /// An axis, and how many positions further along it elements are fetched while those here are read ([`Cx::prefetch`]).
+    pub(super) ahead: Option<(usize, i64)>,
     /// Bytes of the scratch memory that is given out.
     pub(super) scratch: Dim,
     /// The argument that is the memory which all threads share, and where what is asked for by [`Cx::shared`] begins in it.

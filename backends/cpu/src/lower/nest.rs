@@ -205,7 +205,7 @@ fn stages(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) {
     let mut results = Results::new(memos);
     let ahead = plan.ahead(nest);
     for (number, (stage, lane)) in nest.stages.iter().zip(&plan.inner_lanes).enumerate() {
-        cx.ahead = ahead.filter(|(stage, _)| *stage == number).map(|(_, row)| row);
+        cx.ahead = ahead.filter(|(stage, _)| *stage == number).map(|(_, row)| (row, 1));
         let inner = stage.over.minus(plan.outer);
         if stage.reductions.is_empty() {
             let serial: Vec<usize> = inner.iter().filter(|axis| Some(*axis) != *lane).collect();
