@@ -278,6 +278,8 @@ pub(crate) enum Stmt {
         ok: Val,
         trap: u32,
     },
+    /// What lies at this address, which need not be anything, will be read soon.
+    Prefetch(Val),
     /// Only of emitters whose vectors have [`TABLE_LANES`].
     Transpose(Transpose),
     If {
@@ -414,7 +416,7 @@ impl Func {
 fn uses_dims(block: &Block) -> bool {
     block.iter().any(|stmt| match stmt {
         Stmt::Let(_, op) => matches!(op, Op::Dim(_)),
-        Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Transpose(_) => false,
+        Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Prefetch(_) | Stmt::Transpose(_) => false,
         Stmt::If { then, .. } => uses_dims(then),
         Stmt::Loop(inner) => uses_dims(&inner.body),
         Stmt::Sweep(sweep) => uses_dims(&sweep.body),

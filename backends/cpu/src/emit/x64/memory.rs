@@ -7,7 +7,7 @@ use regalloc2::VReg;
 use super::inst::{Cond, Mem, Src, View};
 use super::table::{self, sized};
 use super::{Emitter, Parts, Wide};
-use crate::vector::{Binary, Caches, Elem, Load, Pattern, Shift, Store};
+use crate::vector::{Binary, Caches, Elem, Load, Pattern, Shift, Store, Val};
 
 impl Emitter<'_> {
     pub(super) fn load(&mut self, load: &Load) -> Parts {
@@ -39,6 +39,12 @@ impl Emitter<'_> {
                 self.load_apart(mem, load.dtype, load.pattern, mask)
             }
         }
+    }
+
+    /// To the second-level cache: the first has no room to spare.
+    pub(super) fn prefetch(&mut self, ptr: Val) {
+        let mem = self.place(ptr);
+        self.asm.inst(Code::Prefetcht1_m8).mem(mem).done();
     }
 
     /// A mask, and the lanes that exist.

@@ -1,11 +1,11 @@
 //! Tiles: sums in registers over packed panels, and the epilogue while they are hot.
 
 use graver_ir::Dim;
-use graver_ir::kernel::{Body, Contract, Inst, InstKind};
+use graver_ir::kernel::{Body, Contract};
 
 use super::super::body::{Given, Nothing};
 use super::super::cx::{At, Cx};
-use super::super::memo::is_slow;
+use super::super::memo::has_slow;
 use super::Tiling;
 use super::pack::{Run, Span};
 use super::plan::{Plan, UNROLL};
@@ -177,8 +177,7 @@ impl Plan {
 }
 
 fn is_small(epilogue: &Body) -> bool {
-    let slow = |inst: &Inst| matches!(inst.kind, InstKind::Map(function, _) if is_slow(function));
-    epilogue.insts.len() <= SMALL_EPILOGUE && !epilogue.insts.iter().any(slow)
+    epilogue.insts.len() <= SMALL_EPILOGUE && !has_slow(epilogue)
 }
 
 /// The place of a sum among those of its tile.
