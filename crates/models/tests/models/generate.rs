@@ -191,7 +191,10 @@ fn a_room_beyond_all_bounds_is_an_error() {
     let t5 = T5::of_folder(&Reference::of("t5").folder).expect("the reference is whole");
     for (texts, tokens) in [(1, usize::MAX), (usize::MAX, 2), (1 << 14, 1 << 14)] {
         let error = Decoder::of_t5(&t5, Room { texts, tokens }, &cpu()).expect_err("there is no such room").to_string();
-        assert_eq!(error, format!("generate: room for {texts} texts of {tokens} tokens each: more than 16777216 tokens are asked for"));
+        assert_eq!(
+            error,
+            format!("generate: room for {texts} texts of {tokens} tokens each: more than 16777216 tokens are asked for")
+        );
     }
     let error = Decoder::new(&model::<Gpt2>("gpt2"), Room { texts: usize::MAX, tokens: 4 }, &cpu()).expect_err("nor this one");
     assert!(error.to_string().contains("more than 16777216 tokens"), "{error}");

@@ -97,8 +97,10 @@ pub(super) fn wrong_store(scope: &Scope<'_>, body: &Body, store: &Store, modes: 
         return Some(format!("K13: p{} is used as {:?}", store.arg, arg.mode));
     }
     let value = missing(body, store.value).map(|value| format!("K1: stores {value}"));
-    let dtype = || body.insts.get(store.value.index()).map(|inst| inst.dtype).filter(|dtype| converts_unsigned(*dtype, arg.dtype));
-    let value = value.or_else(|| dtype().map(|dtype| format!("K13: stores {dtype} as {}, of which one is only stored", arg.dtype)));
+    let dtype =
+        || body.insts.get(store.value.index()).map(|inst| inst.dtype).filter(|dtype| converts_unsigned(*dtype, arg.dtype));
+    let value =
+        value.or_else(|| dtype().map(|dtype| format!("K13: stores {dtype} as {}, of which one is only stored", arg.dtype)));
     value.or_else(|| scope.wrong_index(body, arg, &store.index, bounds))
 }
 

@@ -191,7 +191,9 @@ impl Emitter<'_, '_> {
             DType::F16 => (self.each(&[value], &mut |emitter, part| emitter.rounded_f16(part[0])), Elem::U32, DType::F16),
             DType::BF16 => (self.each(&[value], &mut |emitter, part| emitter.rounded_bf16(part[0])), Elem::U32, DType::BF16),
             DType::F64 | DType::F32 | DType::Bool => (value, elem, store.dtype),
-            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 => (value, elem, store.dtype),
+            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 => {
+                (value, elem, store.dtype)
+            }
         };
         for lane in 0..value.lanes {
             let address = self.lane_address(ptr, store.pattern, lane);
