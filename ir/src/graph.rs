@@ -162,21 +162,19 @@ impl Graph {
     /// The operands in slot order.
     #[must_use]
     pub fn args(&self, id: NodeId) -> Args {
-        let edges = || self.dag.edges_directed(id.raw(), Direction::Incoming);
-        // Edges come the last first, so that the slots of a node whose operands are as they were added descend.
-        let (mut args, mut above, mut descends) = (Args::new(), usize::MAX, true);
-        for edge in edges() {
+        let mut edges = self.dag.edges_directed(id.raw(), Direction::Incoming);
+        let Some(last) = edges.next() else { return Args::new() };
+        let of = |edge: &petgraph::stable_graph::EdgeReference<'_, Edge>| NodeId::of(edge.source()).out(edge.weight().out);
+        // Edges come the last first, so that most often this is all the room that is needed.
+        let mut args = Args::from_elem(of(&last), usize::from(last.weight().slot) + 1);
+        for edge in edges {
             let slot = usize::from(edge.weight().slot);
-            descends &= slot < std::mem::replace(&mut above, slot);
-            args.push(NodeId::of(edge.source()).out(edge.weight().out));
+            if slot >= args.len() {
+                args.resize(slot + 1, of(&edge));
+            }
+            args[slot] = of(&edge);
         }
-        if descends {
-            args.reverse();
-            return args;
-        }
-        let mut slots: Vec<(u16, Value)> = edges().map(|edge| edge.weight().slot).zip(args).collect();
-        slots.sort_unstable_by_key(|(slot, _)| *slot);
-        slots.into_iter().map(|(_, value)| value).collect()
+        args
     }
 
     /// The operand edges as they are, in slot order: what a verifier must see, because slots may be wrong.
@@ -240,8 +238,12 @@ impl Graph {
     /// If the types differ, which would change a program's meaning.
     pub fn replace_uses(&mut self, old: Value, new: Value) {
         assert_eq!(self.ty(old), self.ty(new), "I4: a value is replaced by one of its type");
-        for user in self.uses(old) {
-            self.set_arg(user, new);
+        let edges = self.dag.edges_directed(old.node.raw(), Direction::Outgoing).filter(|edge| edge.weight().out == old.out);
+        let mut users: Vec<_> = edges.map(|edge| (edge.target(), edge.weight().slot, edge.id())).collect();
+        users.sort_unstable();
+        for (user, slot, edge) in users {
+            self.dag.remove_edge(edge);
+            self.dag.add_edge(new.node.raw(), user, Edge { out: new.out, slot });
         }
     }
 
@@ -302,21 +304,34 @@ impl Graph {
             return Some(self.nodes().collect());
         }
         let mut missing = vec![0usize; self.bound()];
-        let mut ready = std::collections::BinaryHeap::new();
         for id in self.nodes() {
             missing[id.index()] = self.dag.edges_directed(id.raw(), Direction::Incoming).count();
-            if missing[id.index()] == 0 {
-                ready.push(std::cmp::Reverse(id));
-            }
         }
+        // Ready, and less than all that follow.
+        let mut passed = std::collections::BinaryHeap::new();
         let mut order = Vec::with_capacity(self.len());
-        while let Some(std::cmp::Reverse(id)) = ready.pop() {
+        let mut rest = self.nodes();
+        let mut at = rest.next();
+        loop {
+            let id = match (passed.pop(), at) {
+                (Some(std::cmp::Reverse(id)), _) => id,
+                (None, Some(id)) => {
+                    at = rest.next();
+                    // Comes when what it waits for has come.
+                    if missing[id.index()] > 0 {
+                        continue;
+                    }
+                    id
+                }
+                (None, None) => break,
+            };
             order.push(id);
             for edge in self.dag.edges_directed(id.raw(), Direction::Outgoing) {
                 let user = NodeId::of(edge.target());
                 missing[user.index()] -= 1;
-                if missing[user.index()] == 0 {
-                    ready.push(std::cmp::Reverse(user));
+                // Others are met further on.
+                if missing[user.index()] == 0 && at.is_none_or(|at| user < at) {
+                    passed.push(std::cmp::Reverse(user));
                 }
             }
         }
@@ -330,6 +345,18 @@ impl Graph {
     #[must_use]
     pub fn topo(&self) -> Vec<NodeId> {
         self.try_topo().expect("I5: a graph has no cycle")
+    }
+
+    /// Those nodes that are wanted, each after its operands. Most often there are none, and then no order is looked for.
+    ///
+    /// # Panics
+    /// If there is a cycle.
+    #[must_use]
+    pub fn topo_of(&self, wanted: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
+        if !self.nodes().any(&wanted) {
+            return Vec::new();
+        }
+        self.topo().into_iter().filter(|id| wanted(*id)).collect()
     }
 }
 

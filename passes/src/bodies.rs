@@ -1,6 +1,33 @@
 //! Functions that control flow applies, while passes make them anew: parameters, results and names.
 
 use graver_ir::{FuncId, Function, Module, NodeId, Param, Role, Sink, Value};
+use rustc_hash::FxHashMap;
+
+/// Which values are results of a function, and which results: for those who replace many, one by one.
+pub(crate) struct Given(FxHashMap<Value, Vec<usize>>);
+
+impl Given {
+    pub(crate) fn of(function: &Function) -> Self {
+        let mut given = Self(FxHashMap::default());
+        for (place, result) in function.results.iter().enumerate() {
+            given.0.entry(result.value).or_default().push(place);
+        }
+        given
+    }
+
+    pub(crate) fn has(&self, value: Value) -> bool {
+        self.0.contains_key(&value)
+    }
+
+    /// Makes every user of `old`, the results among them, use `new`: [`Function::replace`].
+    pub(crate) fn replace(&mut self, function: &mut Function, old: Value, new: Value) {
+        function.graph.replace_uses(old, new);
+        if let Some(places) = self.0.remove(&old) {
+            places.iter().for_each(|place| function.results[*place].value = new);
+            self.0.entry(new).or_default().extend(places);
+        }
+    }
+}
 
 /// A function of the module under a name that no other has.
 pub(crate) fn add(module: &mut Module, mut function: Function, base: &str, what: &str) -> FuncId {

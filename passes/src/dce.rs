@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use graver_ir::{Error, FuncId, Function, Module, NodeId};
 
+use crate::blocks::block_of;
 use crate::inline::callees_first;
 use crate::{Changed, Cx, Pass, narrow};
 
@@ -15,9 +16,15 @@ pub(crate) const PASS: Pass = Pass { name: "dce", about: "Removes what no result
 fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
     let mut changed = remove_dead_functions(module);
     let mut order = callees_first(module)?;
+    // No other becomes one.
+    let called =
+        |function: &Function| function.graph.nodes().filter_map(|node| block_of(function.graph.op(node))).collect::<Vec<_>>();
+    let blocks: BTreeSet<FuncId> = module.functions.values().flat_map(called).collect();
     // Callers first: what they do not need of a loop, its body need not compute.
     while let Some(id) = order.pop() {
-        changed = changed.or(narrow::block(module, id));
+        if blocks.contains(&id) {
+            changed = changed.or(narrow::block(module, id));
+        }
         let mut function = std::mem::take(module.function_mut(id));
         changed = changed.or(remove_dead_nodes(&mut function));
         let before: BTreeSet<FuncId> = module.functions.keys().copied().collect();
@@ -35,7 +42,7 @@ fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
 /// Removes the nodes that neither a result nor a parameter needs.
 pub(crate) fn remove_dead_nodes(function: &mut Function) -> Changed {
     let live = live_nodes(function);
-    let dead: Vec<NodeId> = function.graph.topo().into_iter().filter(|node| !live[node.index()]).collect();
+    let dead: Vec<NodeId> = function.graph.topo_of(|node| !live[node.index()]);
     // Reversed: a user goes before its operands.
     for node in dead.iter().rev() {
         function.graph.remove(*node);

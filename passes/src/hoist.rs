@@ -34,7 +34,8 @@ fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
 
 fn in_function(module: &mut Module, function: &mut Function) -> Result<Changed, Diag> {
     let mut changed = Changed::No;
-    for node in function.graph.topo() {
+    let graph = &function.graph;
+    for node in graph.topo_of(|node| matches!(graph.op(node), Op::Scan(_))) {
         let Op::Scan(op) = function.graph.op(node).clone() else { continue };
         let body = module.function(op.body).clone();
         let of = dependences(&body, &op);

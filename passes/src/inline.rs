@@ -123,7 +123,8 @@ pub(crate) fn has_transform(function: &Function) -> bool {
 fn inline_calls(function: &mut Function, module: &Module, keep: Keep) -> Changed {
     let graph = &function.graph;
     let inlined = |node| keep.inlined(graph, node).map(|call| (node, call.func, call.tag));
-    let calls: Vec<(NodeId, FuncId, Option<Composite>)> = graph.topo().into_iter().filter_map(inlined).collect();
+    let order = graph.topo_of(|node| keep.inlined(graph, node).is_some());
+    let calls: Vec<(NodeId, FuncId, Option<Composite>)> = order.into_iter().filter_map(inlined).collect();
     for (node, callee, tag) in &calls {
         let (args, mut loc) = (function.graph.args(*node), function.graph.loc(*node).clone());
         if let Some(tag) = tag {

@@ -10,7 +10,7 @@ use graver_ir::op::{Call, Composite};
 use graver_ir::{Error, FuncId, Function, Graph, Loc, Module, NodeId, Op, Role, Value};
 
 use crate::blocks::{block_of, is_block};
-use crate::bodies::{add, outs, param_values, set_results};
+use crate::bodies::{Given, add, outs, param_values, set_results};
 use crate::inline::splice;
 use crate::{Changed, Cx, Pass};
 
@@ -21,16 +21,19 @@ fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
     let ids: Vec<FuncId> = module.functions.keys().copied().collect();
     let mut changed = Changed::No;
     for id in ids {
-        let mut known = BTreeMap::new();
         let graph = &module.function(id).graph;
-        let calls: Vec<NodeId> = graph.topo().into_iter().filter(|node| is_block(graph.op(*node))).collect();
+        let calls = graph.topo_of(|node| is_block(graph.op(node)));
         let seconds = seconds(graph, &calls);
+        if seconds.is_empty() {
+            continue;
+        }
+        let (mut known, mut given) = (BTreeMap::new(), Given::of(module.function(id)));
         for call in calls {
             let graph = &module.function(id).graph;
             if seconds.contains(&callee(graph, call))
                 && let Some(pair) = pair(graph, call)
             {
-                join(module, id, &pair, &mut known);
+                join(module, id, &pair, &mut known, &mut given);
                 changed = Changed::Yes;
             }
         }
@@ -105,7 +108,7 @@ fn callee(graph: &Graph, node: NodeId) -> FuncId {
 }
 
 /// Puts one call in the place of two.
-fn join(module: &mut Module, id: FuncId, pair: &Pair, known: &mut Known) {
+fn join(module: &mut Module, id: FuncId, pair: &Pair, known: &mut Known, given: &mut Given) {
     let graph = &module.function(id).graph;
     let key = (callee(graph, pair.first), callee(graph, pair.second), pair.wires.clone());
     let func = match known.get(&key) {
@@ -125,8 +128,9 @@ fn join(module: &mut Module, id: FuncId, pair: &Pair, known: &mut Known) {
     let node = function.graph.add(op, &args, loc).expect("J1: a pair takes what its calls took");
     let counts = [pair.first, pair.second].map(|old| function.graph.node(old).outs.len());
     let old = [outs(pair.first, 0..counts[0]), outs(pair.second, 0..counts[1])].concat();
-    let pairs: Vec<(Value, Value)> = old.into_iter().zip(outs(node, 0..counts[0] + counts[1])).collect();
-    function.replace_all(&pairs);
+    for (old, new) in old.into_iter().zip(outs(node, 0..counts[0] + counts[1])) {
+        given.replace(function, old, new);
+    }
     [pair.second, pair.first].into_iter().for_each(|old| function.graph.remove(old));
 }
 

@@ -37,6 +37,9 @@ fn run(module: &mut Module, cx: &mut Cx<'_>) -> Result<Changed, Error> {
 /// The convolutions whose results other convolutions or windows read, perhaps through maps, in another order than channels-last.
 fn wanted(graph: &Graph) -> Vec<bool> {
     let (mut spatial, mut wanted) = (vec![false; graph.bound()], vec![false; graph.bound()]);
+    if !graph.nodes().any(|id| matches!(graph.op(id), Op::Conv(_))) {
+        return wanted;
+    }
     for id in graph.topo().into_iter().rev() {
         let read = graph
             .users(id)

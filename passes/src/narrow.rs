@@ -17,11 +17,9 @@ use crate::dce::remove_dead_nodes;
 pub(crate) fn run(module: &mut Module, function: &mut Function) -> Changed {
     let mut changed = Changed::No;
     // Reversed: what a later loop gives up, an earlier one need not compute.
-    for node in function.graph.topo().into_iter().rev() {
+    let graph = &function.graph;
+    for node in graph.topo_of(|node| matches!(graph.op(node), Op::If(_) | Op::While(_) | Op::Scan(_))).into_iter().rev() {
         let op = function.graph.op(node);
-        if !matches!(op, Op::If(_) | Op::While(_) | Op::Scan(_)) {
-            continue;
-        }
         let (op, used) = (op.clone(), used_results(function, node));
         if let Op::Scan(op) = &op
             && op.trip.is(0)

@@ -84,7 +84,7 @@ impl Merge<'_> {
                 let first = life(&self.lives, from).map(|life| life.first);
                 let own = life(&self.lives, heir);
                 self.lives[heir.0 as usize] = own.map(|life| Life { first: first.unwrap_or(life.first), ..life });
-                *launch = merged;
+                merged.apply(launch);
             }
         }
     }
@@ -135,7 +135,8 @@ fn used(program: &Program, launch: &Launch, mode: Mode) -> impl Iterator<Item = 
 
 /// Whether one buffer may hold either value, for all sizes.
 pub(crate) fn are_alike(x: &Buffer, y: &Buffer) -> bool {
-    x.dtype == y.dtype && x.bytes() == y.bytes()
+    // Most that are alike have one shape, and most that are not differ for usual sizes.
+    x.dtype == y.dtype && (x.shape == y.shape || (x.usual_bytes() == y.usual_bytes() && x.bytes() == y.bytes()))
 }
 
 /// Every step names the last heir of what it named.

@@ -227,12 +227,14 @@ impl Schedule {
             return false;
         }
         let mut redirect = |place: &usize| match self.steps[*place].as_ref().expect("S1: a step that is named is there") {
-            Step::Launch(launch) => self.redirect.launch(program, launch, from, to).map(Step::Launch),
+            Step::Launch(launch) => self.redirect.launch(program, launch, from, to),
             Step::If(_) | Step::Loop(_) => None,
         };
-        let Some(steps) = writers.iter().map(&mut redirect).collect::<Option<Vec<_>>>() else { return false };
-        for (place, step) in writers.iter().zip(steps) {
-            self.steps[*place] = Some(step);
+        let Some(redirected) = writers.iter().map(&mut redirect).collect::<Option<Vec<_>>>() else { return false };
+        for (place, redirected) in writers.iter().zip(redirected) {
+            if let Some(Step::Launch(launch)) = &mut self.steps[*place] {
+                redirected.apply(launch);
+            }
         }
         first.into_iter().for_each(|first| self.edge(first, writer));
         if let Some(start) = start {

@@ -10,6 +10,10 @@ use graver_ir::kernel::{Body, Index, InstKind, Kernel, KernelBody, Program, Step
 pub(crate) fn of(program: &Program) -> Vec<Symbol> {
     let mut found = BTreeMap::new();
     let mut note = |dim: &Dim| {
+        // Most are numbers.
+        if dim.as_const().is_some() {
+            return;
+        }
         for symbol in dim.symbols() {
             if !found.contains_key(symbol.name()) {
                 found.insert(symbol.name().to_owned(), symbol);

@@ -19,28 +19,40 @@ pub(crate) struct Redirect {
     known: BTreeMap<(KernelId, Vec<usize>, usize), Option<KernelId>>,
 }
 
+/// What makes a launch write elsewhere.
+pub(crate) struct Redirected {
+    to: BufferId,
+    written: usize,
+    read: Vec<usize>,
+    /// If another than before.
+    kernel: Option<KernelId>,
+}
+
+impl Redirected {
+    pub(crate) fn apply(self, launch: &mut Launch) {
+        launch.args[self.written].buffer = self.to;
+        launch.kernel = self.kernel.unwrap_or(launch.kernel);
+        let mut arg = 0;
+        launch.args.retain(|_| {
+            arg += 1;
+            !self.read.contains(&(arg - 1))
+        });
+    }
+}
+
 impl Redirect {
-    /// The launch with `to` written instead of `from`; if the kernel reads `to`, only at the element that it writes.
+    /// How the launch comes to write `to` instead of `from`; if the kernel reads `to`, only at the element that it writes.
     ///
     /// `None` if the kernel reads more of `to`, or it cannot be told.
-    pub(crate) fn launch(&mut self, program: &mut Program, launch: &Launch, from: BufferId, to: BufferId) -> Option<Launch> {
+    pub(crate) fn launch(&mut self, program: &mut Program, launch: &Launch, from: BufferId, to: BufferId) -> Option<Redirected> {
         let written = launch.args.iter().position(|view| view.buffer == from)?;
         let read: Vec<usize> = (0..launch.args.len()).filter(|arg| launch.args[*arg].buffer == to).collect();
         let aligned = |arg: &usize| launch.args[*arg].offset == launch.args[written].offset;
         if !read.iter().all(aligned) {
             return None;
         }
-        let mut launch = launch.clone();
-        launch.args[written].buffer = to;
-        if !read.is_empty() {
-            launch.kernel = self.kernel(program, launch.kernel, &read, written)?;
-            let mut arg = 0;
-            launch.args.retain(|_| {
-                arg += 1;
-                !read.contains(&(arg - 1))
-            });
-        }
-        Some(launch)
+        let kernel = if read.is_empty() { None } else { Some(self.kernel(program, launch.kernel, &read, written)?) };
+        Some(Redirected { to, written, read, kernel })
     }
 
     fn kernel(&mut self, program: &mut Program, kernel: KernelId, read: &[usize], written: usize) -> Option<KernelId> {

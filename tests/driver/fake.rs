@@ -7,12 +7,11 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::{env, fs};
 
+use graver_cuda::Cxx;
 use libloading::Library;
 
 /// Says in a test's own process where the fake is.
 const FOLDER: &str = "FAKE_CUDA";
-/// As the shim's, but for how much is made of the code.
-const FLAGS: &str = "-std=c++17 -fPIC -w -ffp-contract=off -fno-strict-aliasing";
 const TEXTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../backends/cuda/src/text");
 /// What a text for NVRTC begins with, the machine's names being the first of these.
 const PRELUDE: [&str; 5] = ["device.cuh", "types.cuh", "math.cuh", "random.cuh", "reduce.cuh"];
@@ -170,8 +169,8 @@ fn made(kernels: Kernels) -> &'static Path {
         Kernels::Quick => (&QUICK, "-O2"),
     };
     made.get_or_init(|| {
-        let compiler = env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
-        let command = format!("{compiler} {FLAGS} {level}{}", if has_fma() { " -mfma" } else { "" });
+        let cxx = Cxx::find().expect("there is a C++ compiler");
+        let command = format!("{} {} {level}", cxx.command().display(), cxx.flags().join(" "));
         let own = concat!(env!("CARGO_MANIFEST_DIR"), "/driver");
         let text = |folder: &str, name: &str| fs::read_to_string(Path::new(folder).join(name)).expect("a file of the project");
         let [device, common @ ..] = PRELUDE.map(|name| text(TEXTS, name));
@@ -182,6 +181,7 @@ fn made(kernels: Kernels) -> &'static Path {
             ("cuda.cpp", text(own, "cuda.cpp")),
             ("nvrtc.cpp", text(own, "nvrtc.cpp")),
             ("command", command.clone()),
+            ("compiler", cxx.identity()),
         ];
         let key = files.iter().fold(0u64, |key, (_, text)| {
             text.bytes().fold(key, |key, byte| (key ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
@@ -205,14 +205,4 @@ fn made(kernels: Kernels) -> &'static Path {
         }
         folder
     })
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_fma() -> bool {
-    std::arch::is_x86_feature_detected!("fma")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn has_fma() -> bool {
-    false
 }

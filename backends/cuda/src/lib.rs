@@ -24,7 +24,7 @@ pub use device::{Ceilings, Cuda};
 pub use dump::{check_architecture, cuda_text, text};
 pub use nvrtc::Nvrtc;
 pub use report::{KernelName, Usage};
-pub use shim::{Copies, Order, Shim};
+pub use shim::{Copies, Cxx, Order, Shim};
 
 /// The alignment of buffers in the arena, in bytes: what `cuMemAlloc` gives.
 const ALIGNMENT: usize = 256;

@@ -12,6 +12,7 @@ use crate::{Dump, Format, Maker, Opt, Stage, load};
 
 /// `graver dump`
 pub(crate) fn dump(args: &Dump) -> Result<(), Failure> {
+    check_arch(args)?;
     let module = load::module(&args.file)?;
     if let Some(pass) = &args.after {
         known_pass(pass)?;
@@ -26,6 +27,21 @@ pub(crate) fn dump(args: &Dump) -> Result<(), Failure> {
         Stage::Cuda => code(module, graver_runtime::Stage::Cuda, args),
         Stage::Ptx => code(module, graver_runtime::Stage::Ptx, args),
         Stage::Sass => code(module, graver_runtime::Stage::Sass, args),
+    }
+}
+
+/// The architecture of machine code, where none is said.
+const ARCHITECTURE: &str = "sm_90a";
+
+/// Refuses an architecture that nothing would be made for.
+fn check_arch(args: &Dump) -> Result<(), Failure> {
+    let is_asked_for = args.after.is_none() && args.device == Maker::Cuda && matches!(args.stage, Stage::Ptx | Stage::Sass);
+    match &args.arch {
+        Some(arch) if !is_asked_for => Err(Failure::Input(format!(
+            "--arch {arch} says for which GPU `ptx` and `sass` are made, and nothing else is; add --device cuda --stage ptx or sass, or \
+             leave --arch out"
+        ))),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -104,7 +120,7 @@ fn code(module: Module, stage: graver_runtime::Stage, args: &Dump) -> Result<(),
     let program = Arc::new(compile(module, &target(args.device))?);
     let texts = match args.device {
         Maker::Cpu => cpu_code(&program, stage)?,
-        Maker::Cuda => cuda_code(&program, stage, &args.arch)?,
+        Maker::Cuda => cuda_code(&program, stage, args.arch.as_deref().unwrap_or(ARCHITECTURE))?,
     };
     let mut shown = String::new();
     for (position, (kernel, text)) in program.kernels.iter().zip(texts).enumerate() {

@@ -66,9 +66,9 @@ struct Dump {
     /// For which machine kernels are made. No GPU has to be there: `ptx` and `sass` need NVRTC alone, `cuda` nothing.
     #[arg(long, value_enum, default_value_t = Maker::Cpu)]
     device: Maker,
-    /// The GPU's architecture of `ptx` and `sass`.
-    #[arg(long, default_value = "sm_90a")]
-    arch: String,
+    /// The GPU's architecture of `ptx` and `sass`: `sm_90a` if it is not said.
+    #[arg(long)]
+    arch: Option<String>,
     /// How to write it; `dot` for graphs alone, `json` for graphs and kernels.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,

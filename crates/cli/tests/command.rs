@@ -279,6 +279,22 @@ fn an_architecture_that_there_is_not_is_bad_usage() {
     }
 }
 
+#[test]
+fn an_architecture_of_nothing_is_bad_usage() {
+    let folder = Folder::new("arch-of-nothing");
+    for of in [
+        &[][..],
+        &["--stage", "asm"],
+        &["--device", "cuda", "--stage", "cuda"],
+        &["--stage", "ptx"],
+        &["--device", "cuda", "--after", "fuse"],
+    ] {
+        let output = graver(&folder.0, &[&["dump", "model.gir", "--arch", "sm_90a"], of].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && error.contains("--arch sm_90a says for which GPU"), "{of:?}: {error}");
+    }
+}
+
 const LOGARITHM: &str = "graver 1
 
 func @main(

@@ -102,11 +102,11 @@ fn operands(function: &Function, id: NodeId) -> Vec<Limit> {
     for (axis, range) in ranges.iter().enumerate() {
         let last = &range.start + (&range.size - Dim::ONE) * Dim::from(range.step);
         let message =
-            format!("axis {axis} of {x}: {} elements from {} by {} do not lie inside", range.size, range.start, range.step);
+            || format!("axis {axis} of {x}: {} elements from {} by {} do not lie inside", range.size, range.start, range.step);
         for slack in [range.start.clone(), &x.shape[axis] - Dim::ONE - last] {
             // `size - 1 - (size - 1)`: the whole axis is always inside.
             if !slack.is_nonneg() {
-                limits.push(limit(slack, Some(range.size.clone()), message.clone()));
+                limits.push(limit(slack, Some(range.size.clone()), message()));
             }
         }
     }

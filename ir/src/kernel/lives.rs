@@ -33,7 +33,9 @@ impl Life {
         (self.first <= other.first) & (other.last <= self.last)
     }
 
-    fn with(self, other: Self) -> Self {
+    /// The least that covers both.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
         Self { first: self.first.min(other.first), last: self.last.max(other.last) }
     }
 }

@@ -52,7 +52,8 @@ fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
 fn expand_all(module: &mut Module, function: &mut Function) -> Result<Changed, Error> {
     let mut changed = Changed::No;
     // In order: an inner derivative precedes the outer one that differentiates it.
-    for node in function.graph.topo() {
+    let graph = &function.graph;
+    for node in graph.topo_of(|node| matches!(graph.op(node), Op::Transform(_))) {
         if let Op::Transform(transform) = *function.graph.op(node) {
             expand(module, function, node, transform)?;
             changed = Changed::Yes;

@@ -25,7 +25,8 @@ impl Counters {
         let mut taken = BTreeSet::new();
         for function in module.functions.values() {
             for node in nodes(function) {
-                let sizes = function.graph.node(node).outs.iter().flat_map(|ty| ty.shape.iter());
+                let sizes =
+                    function.graph.node(node).outs.iter().flat_map(|ty| ty.shape.iter()).filter(|size| size.as_const().is_none());
                 taken.extend(sizes.flat_map(Dim::symbols).map(|symbol| symbol.name().to_owned()));
             }
         }

@@ -7,7 +7,7 @@ use graver_ir::dim::{Atom, Bounds, Dim};
 use smallvec::SmallVec;
 
 /// A number of bytes as the plan computes with it.
-pub(super) trait Bytes: Clone {
+pub(super) trait Bytes: Clone + PartialEq {
     /// Whether what holds for usual sizes is all that there is to prove.
     const IS_NOMINAL: bool = false;
 
@@ -181,6 +181,12 @@ impl<'a> Plain<'a> {
     pub(super) fn dim(&self) -> Dim {
         let terms = self.basis.products.iter().zip(&self.coeffs).filter(|(_, coeff)| **coeff != 0);
         terms.map(|(product, coeff)| product * Dim::from(*coeff)).sum()
+    }
+}
+
+impl PartialEq for Plain<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.coeffs == other.coeffs
     }
 }
 

@@ -5,6 +5,7 @@
 //! lives at the same time. Never changes steps or kernels.
 
 mod bytes;
+mod taken;
 
 use graver_ir::Target;
 use graver_ir::dim::{Atom, Dim, Term};
@@ -12,20 +13,23 @@ use graver_ir::kernel::{Entry, Life, Place, Program, lives};
 use rustc_hash::FxHashMap;
 
 use bytes::{Basis, Bytes, Plain};
+use taken::Taken;
 
-/// A buffer to be placed, or with its place.
+/// A buffer to be placed.
 #[derive(Clone)]
 struct Item<T> {
     buffer: usize,
     life: Life,
     size: T,
-    start: T,
 }
 
-impl<T> Item<T> {
-    fn map<U>(&self, of: impl Fn(&T) -> U) -> Item<U> {
-        Item { buffer: self.buffer, life: self.life, size: of(&self.size), start: of(&self.start) }
-    }
+/// What was placed.
+struct Placed<T> {
+    taken: Taken<T>,
+    /// Of every buffer, its slot there.
+    slots: Vec<(usize, usize)>,
+    /// Where all of it ends.
+    top: T,
 }
 
 /// A size of bytes, and how many buffers have it.
@@ -55,16 +59,21 @@ fn plan(entry: &mut Entry, alignment: i64) {
     let usual: Vec<i64> = sizes.iter().map(|size| size.bytes.nominal()).collect();
     unplaced.sort_by_key(|of| (std::cmp::Reverse(usual[of.size]), of.buffer));
     // Every pair of buffers that live at once is proved apart: of many, only what coefficients prove.
-    let (places, arena) = if unplaced.len() > MANY {
+    if unplaced.len() > MANY {
         let basis = Basis::of(sizes.iter().map(|size| &size.bytes));
-        let (places, top) = best(&items(&unplaced, &sizes, &basis.zero(), |bytes| basis.plain(bytes)), &basis.zero());
-        (places.iter().map(|item| item.map(Plain::dim)).collect(), top.dim())
+        let zero = basis.zero();
+        put(entry, &best(&items(&unplaced, &sizes, |bytes| basis.plain(bytes)), &zero), Plain::dim);
     } else {
-        best(&items(&unplaced, &sizes, &Dim::ZERO, Dim::clone), &Dim::ZERO)
-    };
-    entry.arena = arena;
-    for item in places {
-        entry.buffers[item.buffer].place = Place::Arena(item.start);
+        put(entry, &best(&items(&unplaced, &sizes, Dim::clone), &Dim::ZERO), Dim::clone);
+    }
+}
+
+/// Writes places down.
+fn put<T: Bytes>(entry: &mut Entry, placed: &Placed<T>, of: impl Fn(&T) -> Dim) {
+    entry.arena = of(&placed.top);
+    let starts: Vec<Dim> = placed.taken.starts().map(of).collect();
+    for (buffer, slot) in &placed.slots {
+        entry.buffers[*buffer].place = Place::Arena(starts[*slot].clone());
     }
 }
 
@@ -89,11 +98,10 @@ fn unplaced(entry: &Entry) -> (Vec<Size>, Vec<Unplaced>) {
     (sizes, found)
 }
 
-/// What is to be placed, at 0, with sizes as a plan computes with them.
-fn items<T: Clone>(unplaced: &[Unplaced], sizes: &[Size], zero: &T, of: impl Fn(&Dim) -> T) -> Vec<Item<T>> {
+/// What is to be placed, with sizes as a plan computes with them.
+fn items<T: Clone>(unplaced: &[Unplaced], sizes: &[Size], of: impl Fn(&Dim) -> T) -> Vec<Item<T>> {
     let sizes: Vec<T> = sizes.iter().map(|size| of(&size.bytes)).collect();
-    let item = |of: &Unplaced| Item { buffer: of.buffer, life: of.life, size: sizes[of.size].clone(), start: zero.clone() };
-    unplaced.iter().map(item).collect()
+    unplaced.iter().map(|of| Item { buffer: of.buffer, life: of.life, size: sizes[of.size].clone() }).collect()
 }
 
 /// Rounds sizes up: every coefficient, which keeps them polynomials that proofs are easy of, where that wastes little of a buffer or
@@ -136,15 +144,15 @@ const WASTE: i64 = 24;
 /// Or one part in so many of a buffer's own.
 const OWN_WASTE: i64 = 16;
 
-/// The lower of two plans, with its height: by size, and in an order that is better for usual sizes, where there is one.
-fn best<T: Bytes>(items: &[Item<T>], zero: &T) -> (Vec<Item<T>>, T) {
+/// The lower of two plans: by size, and in an order that is better for usual sizes, where there is one.
+fn best<T: Bytes>(items: &[Item<T>], zero: &T) -> Placed<T> {
     let Some(found) = better_order(items) else { return placed(items, zero) };
     let searched = placed(&found.order, zero);
-    if searched.1.nominal() <= found.by_size {
+    if searched.top.nominal() <= found.by_size {
         return searched;
     }
     let by_size = placed(items, zero);
-    if by_size.1.nominal() < searched.1.nominal() { by_size } else { searched }
+    if by_size.top.nominal() < searched.top.nominal() { by_size } else { searched }
 }
 
 /// An order whose plan is lower for usual sizes than that by size, and the height of that one.
@@ -160,20 +168,20 @@ fn better_order<T: Bytes>(items: &[Item<T>]) -> Option<Found<T>> {
         return None;
     }
     let mut order: Vec<usize> = (0..items.len()).collect();
-    let sizes: Vec<Item<i64>> =
-        items.iter().enumerate().map(|(place, item)| Item { buffer: place, ..item.map(T::nominal) }).collect();
+    let usual = |(place, item): (usize, &Item<T>)| Item { buffer: place, life: item.life, size: item.size.nominal() };
+    let sizes: Vec<Item<i64>> = items.iter().enumerate().map(usual).collect();
     let (mut by_size, mut best) = (i64::MAX, None);
     for round in 0..rounds {
         let ordered: Vec<Item<i64>> = order.iter().map(|place| sizes[*place].clone()).collect();
-        let (placed, height) = placed(&ordered, &0);
+        let Placed { taken, slots, top } = placed(&ordered, &0);
         if round == 0 {
-            by_size = height;
-        } else if best.as_ref().map_or(by_size, |(lowest, _)| *lowest) > height {
-            best = Some((height, order.clone()));
+            by_size = top;
+        } else if best.as_ref().map_or(by_size, |(lowest, _)| *lowest) > top {
+            best = Some((top, order.clone()));
         }
-        let highest = placed.iter().max_by_key(|item| (item.start + item.size, item.buffer))?;
-        order.retain(|place| *place != highest.buffer);
-        order.insert(0, highest.buffer);
+        let (highest, _) = *slots.iter().max_by_key(|(place, slot)| (*taken.end(*slot), *place))?;
+        order.retain(|place| *place != highest);
+        order.insert(0, highest);
     }
     best.map(|(_, order)| Found { order: order.into_iter().map(|place| items[place].clone()).collect(), by_size })
 }
@@ -185,109 +193,13 @@ const ROUNDS: usize = 32;
 /// Pairs of buffers that all tries together look at.
 const WORK: usize = 2_000_000;
 
-/// Every item at the lowest place where it is proved to meet none of those before it, and the height of all.
-fn placed<T: Bytes>(items: &[Item<T>], zero: &T) -> (Vec<Item<T>>, T) {
-    let mut placed: Vec<Item<T>> = Vec::with_capacity(items.len());
-    let mut top = zero.clone();
-    let mut taken = Taken { ends: Vec::with_capacity(items.len()), spans: Vec::with_capacity(items.len()), any_empty: false };
-    let mut near = Vec::new();
+/// Every item at the lowest place where it is proved to meet none of those before it.
+fn placed<T: Bytes>(items: &[Item<T>], zero: &T) -> Placed<T> {
+    let mut placed = Placed { taken: Taken::nothing(), slots: Vec::with_capacity(items.len()), top: zero.clone() };
     for item in items {
-        let start = taken.lowest(&mut near, &placed, item.life, zero, &item.size);
-        let item = Item { start, ..item.clone() };
-        top = top.greater(taken.add(&item));
-        placed.push(item);
+        let slot = placed.taken.take(item.life, zero, &item.size);
+        placed.top = placed.top.greater(placed.taken.end(slot));
+        placed.slots.push((item.buffer, slot));
     }
-    (placed, top)
-}
-
-/// What is taken.
-struct Taken<T> {
-    /// By place in the order of placing.
-    ends: Vec<T>,
-    /// Ascending.
-    spans: Vec<Span>,
-    /// Whether any of them is empty for usual sizes.
-    any_empty: bool,
-}
-
-/// Where a range that is taken lies for usual sizes, and while what lives.
-#[derive(Clone, Copy)]
-struct Span {
-    low: i64,
-    high: i64,
-    life: Life,
-    /// In the order of placing.
-    place: usize,
-}
-
-impl<T: Bytes> Taken<T> {
-    /// Takes what an item covers, and gives its end.
-    fn add(&mut self, item: &Item<T>) -> &T {
-        let (place, end) = (self.ends.len(), item.start.plus(&item.size));
-        let span = Span { low: item.start.nominal(), high: end.nominal(), life: item.life, place };
-        let before = |other: &Span| (other.low, other.high) <= (span.low, span.high);
-        self.any_empty |= span.low == span.high;
-        self.spans.insert(self.spans.partition_point(before), span);
-        self.ends.push(end);
-        &self.ends[place]
-    }
-
-    /// Which spans live at the same time: without a branch that nobody could foresee, for every item asks this of all before it.
-    fn meeting<'a>(&self, life: Life, near: &'a mut Vec<usize>) -> &'a [usize] {
-        near.resize(near.len().max(self.spans.len()), 0);
-        let mut count = 0;
-        for (at, span) in self.spans.iter().enumerate() {
-            near[count] = at;
-            count += usize::from(span.life.meets(life));
-        }
-        &near[..count]
-    }
-
-    /// The first gap between what lives at the same time that is proved large enough for all sizes. Where it is not
-    /// even for usual sizes, nothing is tried. Where none is proved, the place is above all of them.
-    fn lowest(&self, near: &mut Vec<usize>, placed: &[Item<T>], life: Life, zero: &T, size: &T) -> T {
-        let needed = size.nominal();
-        let others = self.meeting(life, near);
-        let span = |place: usize| &self.spans[others[place]];
-        // `below` ends where the gap starts.
-        let free = |cursor: i64, start: &T, below: Option<usize>| {
-            if T::IS_NOMINAL {
-                return true;
-            }
-            let end = start.plus(size);
-            // If `below` is alive throughout, it meets all that this meets: of what is under it that was proved when the later of both was placed.
-            let outlives = |below: &usize| T::FOLLOWS && !self.any_empty && span(*below).life.covers(life);
-            let first = below.filter(outlives).unwrap_or(0);
-            let below = below.map(span);
-            // Of what `below` lives with, and which is below it and not empty for usual sizes, that was proved when the later of both was
-            // placed.
-            let is_known = |other: &Span| {
-                let lies_below = |below: &Span| other.low < other.high && other.high <= below.low;
-                T::FOLLOWS && below.is_some_and(|below| lies_below(below) && other.life.meets(below.life))
-            };
-            let apart = |other: &Span| {
-                let is_above = other.low >= cursor.saturating_add(needed);
-                if is_above {
-                    placed[other.place].start.is_at_least(&end)
-                } else {
-                    is_known(other) || start.is_at_least(&self.ends[other.place])
-                }
-            };
-            (first..others.len()).all(|place| apart(span(place)))
-        };
-        let (mut cursor, mut start, mut below) = (0, zero, None);
-        for (place, other) in others.iter().map(|at| &self.spans[*at]).enumerate() {
-            if other.low.saturating_sub(cursor) >= needed && free(cursor, start, below) {
-                return start.clone();
-            }
-            if other.high >= cursor {
-                (cursor, start, below) = (other.high, &self.ends[other.place], Some(place));
-            }
-        }
-        if free(cursor, start, below) {
-            start.clone()
-        } else {
-            others.iter().fold(zero.clone(), |top, at| top.greater(&self.ends[self.spans[*at].place]))
-        }
-    }
+    placed
 }

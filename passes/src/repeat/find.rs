@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use graver_ir::{DType, FuncId, Function, Graph, Loc, Module, NodeId, Op, Place, Role, StateKind, Type};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 /// The operations of a function that may go to blocks, operands before users, and what they look like from outside.
 pub(super) struct Sequence {
@@ -31,7 +32,7 @@ pub(super) struct Run {
 }
 
 /// What makes two operations look alike, lines by number. Never iterated over, so a hash map's order is not seen.
-type Key<'a> = (What<'a>, &'a [Type], usize, Vec<Option<&'a str>>);
+type Key<'a> = (What<'a>, &'a [Type], usize, SmallVec<[Option<u32>; 4]>);
 
 #[derive(PartialEq, Eq, Hash)]
 enum What<'a> {
@@ -54,7 +55,7 @@ pub(super) fn sequence(module: &Module, id: FuncId) -> Sequence {
     let (mut known, mut lines): (FxHashMap<Key<'_>, u32>, Lines<'_>) = (FxHashMap::default(), Lines::default());
     let mut label = |node: &NodeId| {
         let what = what(graph.op(*node))?;
-        let slots = graph.args(*node).iter().map(|arg| slots.get(&arg.node).map(String::as_str)).collect();
+        let slots = graph.args(*node).iter().map(|arg| slots[arg.node.index()]).collect();
         let next = u32::try_from(known.len()).expect("fewer than 2^32 operations");
         Some(*known.entry((what, &graph.node(*node).outs, lines.number(graph.loc(*node)), slots)).or_insert(next))
     };
@@ -113,15 +114,17 @@ fn what(op: &Op) -> Option<What<'_>> {
     (!stays).then_some(What::Op(op))
 }
 
-/// The paths of state without numbers, of parameters and of their other names: they tell where a layer of the model begins.
-fn slots(module: &Module, function: &Function) -> BTreeMap<NodeId, String> {
-    let mut slots = BTreeMap::new();
+/// By node, the paths of state without numbers, each a number of its own, of parameters and of their other names: they tell where a layer of
+/// the model begins.
+fn slots(module: &Module, function: &Function) -> Vec<Option<u32>> {
+    let (mut slots, mut known) = (vec![None; function.graph.bound()], FxHashMap::default());
     for param in &function.params {
         if let Role::State(id) = param.role {
-            let path = without_numbers(&module.state_decl(id).path);
+            let next = u32::try_from(known.len()).expect("fewer than 2^32 parameters");
+            let number = *known.entry(without_numbers(&module.state_decl(id).path)).or_insert(next);
             let users = function.graph.users(param.node).into_iter().map(|user| user.node);
             let names = users.filter(|user| matches!(function.graph.op(*user), Op::Alias));
-            slots.extend(names.chain([param.node]).map(|node| (node, path.clone())));
+            names.chain([param.node]).for_each(|node| slots[node.index()] = Some(number));
         }
     }
     slots

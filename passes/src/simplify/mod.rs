@@ -12,8 +12,9 @@ mod reduce;
 
 use std::collections::VecDeque;
 
-use graver_ir::{Args, Error, FuncResult, Function, Graph, Module, NodeId, Op, Scalar, Type, Value};
+use graver_ir::{Args, Error, Function, Graph, Module, NodeId, Op, Scalar, Type, Value};
 
+use crate::bodies::Given;
 use crate::build::Build;
 use crate::inline::has_transform;
 use crate::{Changed, Cx, Pass};
@@ -44,20 +45,23 @@ struct Site<'a> {
     op: Op,
     args: Args,
     ty: Type,
-    results: &'a [FuncResult],
+    given: &'a Given,
 }
 
 impl<'a> Site<'a> {
-    fn of(graph: &Graph, results: &'a [FuncResult], node: NodeId) -> Option<Self> {
+    /// The node, if any rewrite is of such.
+    fn of(graph: &Graph, given: &'a Given, names: Names, node: NodeId) -> Option<(Self, &'static [Rewrite])> {
         let body = graph.node(node);
         let [ty] = body.outs.as_slice() else { return None };
-        Some(Self { op: body.op.clone(), args: graph.args(node), ty: ty.clone(), results })
+        let rules = rules(&body.op, names);
+        let site = || Self { op: body.op.clone(), args: graph.args(node), ty: ty.clone(), given };
+        (!rules.is_empty()).then(|| (site(), rules))
     }
 
     /// Whether nobody else uses an operand: what makes it can then be replaced instead of repeated.
     fn owns(&self, graph: &Graph, slot: usize) -> bool {
         let value = self.args[slot];
-        graph.has_one_use(value) && self.results.iter().all(|result| result.value != value)
+        graph.has_one_use(value) && !self.given.has(value)
     }
 }
 
@@ -66,6 +70,7 @@ type Rewrite = fn(&mut Build<'_>, &Site<'_>) -> Option<Value>;
 
 struct Worklist<'a> {
     function: &'a mut Function,
+    given: Given,
     names: Names,
     queue: VecDeque<NodeId>,
     steps_left: usize,
@@ -78,7 +83,8 @@ impl<'a> Worklist<'a> {
     fn new(function: &'a mut Function, names: Names) -> Self {
         let queue: VecDeque<NodeId> = function.graph.topo().into();
         let steps_left = (queue.len() + 1) * Self::STEPS_A_NODE;
-        Self { function, names, queue, steps_left }
+        let given = Given::of(function);
+        Self { function, given, names, queue, steps_left }
     }
 
     fn run(mut self) -> Changed {
@@ -92,14 +98,14 @@ impl<'a> Worklist<'a> {
     }
 
     fn visit(&mut self, node: NodeId) -> bool {
-        let Function { graph, results, .. } = &mut *self.function;
+        let graph = &mut self.function.graph;
         if !graph.contains(node) {
             return false;
         }
-        let Some(site) = Site::of(graph, results, node) else { return false };
+        let Some((site, rules)) = Site::of(graph, &self.given, self.names, node) else { return false };
         let loc = graph.loc(node).clone();
         let mut b = Build::at(graph, &loc);
-        let rewritten = rewrite(&mut b, &site, self.names);
+        let rewritten = rules.iter().find_map(|rule| rule(&mut b, &site));
         let added = std::mem::take(&mut b.added);
         self.queue.extend(added.iter().copied());
         let Some(new) = rewritten else {
@@ -114,7 +120,7 @@ impl<'a> Worklist<'a> {
 
     fn replace(&mut self, old: NodeId, new: Value) {
         let users = self.function.graph.users(old);
-        self.function.replace(old.out(0), new);
+        self.given.replace(self.function, old.out(0), new);
         self.queue.push_back(new.node);
         self.queue.extend(users.into_iter().map(|user| user.node));
         self.remove_if_dead(old);
@@ -136,15 +142,15 @@ impl<'a> Worklist<'a> {
     }
 
     fn is_live(&self, node: NodeId) -> bool {
-        matches!(self.function.graph.op(node), Op::Param(_))
-            || self.function.graph.has_users(node)
-            || self.function.results.iter().any(|result| result.value.node == node)
+        let graph = &self.function.graph;
+        let is_given = || (0u16..).zip(&graph.node(node).outs).any(|(out, _)| self.given.has(node.out(out)));
+        matches!(graph.op(node), Op::Param(_)) || graph.has_users(node) || is_given()
     }
 }
 
 /// Dispatch by family.
-fn rewrite(b: &mut Build<'_>, site: &Site<'_>, names: Names) -> Option<Value> {
-    let rules: &[Rewrite] = match &site.op {
+fn rules(op: &Op, names: Names) -> &'static [Rewrite] {
+    match op {
         Op::Map(_) => map::MAPS,
         Op::Cast(_) => map::CASTS,
         Op::Reshape(_) => movement::RESHAPES,
@@ -181,8 +187,7 @@ fn rewrite(b: &mut Build<'_>, site: &Site<'_>, names: Names) -> Option<Value> {
         | Op::While(_)
         | Op::Scan(_)
         | Op::Transform(_) => &[],
-    };
-    rules.iter().find_map(|rule| rule(b, site))
+    }
 }
 
 /// The one value of all elements, where it is a constant: a scalar constant or a repetition of one.

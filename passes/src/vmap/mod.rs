@@ -40,7 +40,8 @@ fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
 /// Takes at once every map of the function whose body holds no derivative.
 pub(crate) fn in_function(module: &mut Module, function: &mut Function) -> Result<Changed, Diag> {
     let mut changed = Changed::No;
-    for node in function.graph.topo() {
+    let graph = &function.graph;
+    for node in graph.topo_of(|node| matches!(graph.op(node), Op::Scan(_))) {
         let Op::Scan(op) = function.graph.op(node).clone() else { continue };
         if op.at_once && !holds_transform(module, op.body) {
             at_once(module, function, node, &op)?;

@@ -48,7 +48,7 @@ pub(crate) enum Made {
 impl Made {
     pub(crate) fn of(func: Func, isa: Isa) -> Self {
         if cfg!(debug_assertions) {
-            let verdict = vector::verify(&func);
+            let verdict = vector::verify(&func, isa.lanes());
             assert!(verdict.is_ok(), "vector IR keeps its invariants: {verdict:?} in\n{func}");
         }
         match isa.wide() {

@@ -9,7 +9,8 @@
 //! - V1: a value is defined once, before its uses, in a block that encloses them.
 //! - V2: operands have the types that their operation asks for.
 //! - V3: a sweep holds no sweep.
-//! - V4: a value of [`Width::Lanes`] that is used inside of a sweep and defined outside is alike in every lane, unless all of the
+//! - V4: a value of [`Width::Lanes`] that is used inside of a sweep and defined outside is alike in every lane or made of the lanes' numbers
+//!   (of [`Op::Iota`], 0 where an emitter visits lanes one at a time), and of nothing that was loaded a lane each; unless all of the
 //!   sweep's points are lanes of one vector: those of a vector that is whole, or whose tail is under a mask ([`ALONE_LANES`]).
 
 mod build;

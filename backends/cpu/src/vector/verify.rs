@@ -1,17 +1,63 @@
 //! Checks the invariants of the vector IR. A failure is a bug of a lowering, never of a user.
 
-use super::{Block, Elem, Func, INDEX, Op, Pattern, Stmt, Ty, Val, Width};
+use std::collections::BTreeMap;
 
-/// The first invariant that does not hold, as a sentence.
-pub(crate) fn verify(func: &Func) -> Result<(), String> {
-    let mut scope = Scope { func, defined: vec![false; func.types.len()], swept: false };
+use super::{ALONE_LANES, Block, Elem, Func, INDEX, Op, Pattern, Stmt, Sweep, Ty, Val, Width};
+
+/// The first invariant that does not hold, as a sentence; for vectors of so many 4-byte lanes.
+pub(crate) fn verify(func: &Func, lanes: usize) -> Result<(), String> {
+    let (defined, ints) = (vec![false; func.types.len()], BTreeMap::new());
+    let mut scope = Scope { func, lanes, picked: picked(func), defined, ints, swept: None };
     scope.block(&func.body).map_err(|what| format!("{}: {what}", func.name))
+}
+
+/// Which values were loaded a lane each, or are made of such.
+fn picked(func: &Func) -> Vec<bool> {
+    let mut picked = vec![false; func.types.len()];
+    // Again while a loop carries what was found to be so at its end.
+    while pick(&func.body, &mut picked) {}
+    picked
+}
+
+/// Marks what the block makes; whether that was anything new of a loop's start.
+fn pick(block: &Block, picked: &mut [bool]) -> bool {
+    let mut again = false;
+    for stmt in block {
+        match stmt {
+            Stmt::Let(value, op) => {
+                let is_load = matches!(op, Op::Load(load) if load.pattern.width() == Width::Lanes);
+                picked[value.index()] = is_load || op.operands().iter().any(|operand| picked[operand.index()]);
+            }
+            Stmt::If { then, .. } => again |= pick(then, picked),
+            Stmt::Loop(inner) => {
+                for carried in &inner.carried {
+                    picked[carried.param.index()] |= picked[carried.init.index()];
+                }
+                again |= pick(&inner.body, picked);
+                for carried in &inner.carried {
+                    let next = picked[carried.next.index()];
+                    again |= next && !picked[carried.param.index()];
+                    picked[carried.param.index()] |= next;
+                    picked[carried.result.index()] = picked[carried.param.index()];
+                }
+            }
+            // What is left of a sweep is one element.
+            Stmt::Sweep(sweep) => again |= pick(&sweep.body, picked),
+            Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Transpose(_) => {}
+        }
+    }
+    again
 }
 
 struct Scope<'a> {
     func: &'a Func,
+    lanes: usize,
+    picked: Vec<bool>,
     defined: Vec<bool>,
-    swept: bool,
+    /// Constants.
+    ints: BTreeMap<Val, i64>,
+    /// In a sweep, what was defined outside of it, if lanes have other points there.
+    swept: Option<Vec<bool>>,
 }
 
 impl Scope<'_> {
@@ -32,6 +78,9 @@ impl Scope<'_> {
             Stmt::Let(value, op) => {
                 self.used(&op.operands())?;
                 self.operation(op).map_err(|what| format!("V2: {value} = {op}: {what}"))?;
+                if let Op::Const(number) = op {
+                    self.ints.insert(*value, number.bits.cast_signed());
+                }
                 self.define(*value)
             }
             Stmt::Store(store) => {
@@ -50,7 +99,7 @@ impl Scope<'_> {
                 self.expect(*ptr, INDEX)
             }
             Stmt::Transpose(square) => {
-                if self.swept {
+                if self.swept.is_some() {
                     return Err("a square is transposed in a sweep".to_owned());
                 }
                 self.used(&square.operands())?;
@@ -80,10 +129,11 @@ impl Scope<'_> {
             }
             Stmt::Sweep(sweep) => {
                 self.used(&[sweep.begin, sweep.end])?;
-                if std::mem::replace(&mut self.swept, true) {
+                if self.swept.is_some() {
                     return Err("V3: a sweep in a sweep".to_owned());
                 }
                 let before = self.defined.clone();
+                self.swept = Some(if self.is_one_vector(sweep) { Vec::new() } else { before.clone() });
                 self.define(sweep.var)?;
                 self.visible(&sweep.body)?;
                 for fold in &sweep.reductions {
@@ -91,7 +141,7 @@ impl Scope<'_> {
                     self.used(&fold.position.into_iter().collect::<Vec<_>>())?;
                 }
                 self.defined = before;
-                self.swept = false;
+                self.swept = None;
                 let results = sweep.reductions.iter().flat_map(|fold| [Some(fold.result), fold.result_position]).flatten();
                 results.into_iter().try_for_each(|result| self.define(result))
             }
@@ -106,9 +156,20 @@ impl Scope<'_> {
         }
     }
 
+    /// Whether every point has the lane that it has when all lanes are points of the sweep.
+    fn is_one_vector(&self, sweep: &Sweep) -> bool {
+        let ends = self.ints.get(&sweep.begin).zip(self.ints.get(&sweep.end));
+        let points = ends.and_then(|(begin, end)| usize::try_from(end - begin).ok());
+        points.is_some_and(|points| points == self.lanes || points < self.lanes && self.lanes > ALONE_LANES)
+    }
+
     fn used(&self, values: &[Val]) -> Result<(), String> {
-        match values.iter().find(|value| !self.defined[value.index()]) {
-            Some(value) => Err(format!("V1: {value} is used where it is not defined")),
+        if let Some(value) = values.iter().find(|value| !self.defined[value.index()]) {
+            return Err(format!("V1: {value} is used where it is not defined"));
+        }
+        let outside = |value: &&Val| self.swept.as_ref().is_some_and(|outside| outside.get(value.index()) == Some(&true));
+        match values.iter().find(|value| outside(value) && self.picked[value.index()]) {
+            Some(value) => Err(format!("V4: {value} was loaded a lane each outside of the sweep that uses it")),
             None => Ok(()),
         }
     }
@@ -154,6 +215,54 @@ impl Scope<'_> {
                 self.expect(*arg, ty(value))?;
                 self.expect(*mask, Ty { elem: Elem::Bool, ..ty(value) })
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use graver_ir::DType;
+
+    use super::verify;
+    use crate::vector::{Binary, Builder, Func, Load, Op, Pattern, Val};
+
+    /// Adds what is loaded before a sweep of so many points to what is computed in it, through a loop if `carried`.
+    fn loads_before(points: i64, carried: bool) -> Func {
+        let mut b = Builder::new("test");
+        let (ptr, zero, end) = (b.op(Op::Arg(0)), b.int(0), b.int(points));
+        let load =
+            |b: &mut Builder, ptr: Val| b.op(Op::Load(Load { ptr, dtype: DType::F32, pattern: Pattern::Contiguous, mask: None }));
+        let number = b.f32(0.0);
+        let mut outside = if carried { b.lanes(number) } else { load(&mut b, ptr) };
+        if carried {
+            let four = b.int(4);
+            let open = b.open_loop(zero, four, 1, vec![outside]);
+            let at = b.add(ptr, open.var);
+            let (sum, next) = (open.params[0], load(&mut b, at));
+            let next = b.binary(Binary::Add, sum, next);
+            outside = b.close_loop(open, vec![next])[0];
+        }
+        let open = b.open_sweep(zero, end, 1);
+        let at = b.add(ptr, open.var);
+        let inside = load(&mut b, at);
+        let value = b.binary(Binary::Add, inside, outside);
+        b.store(at, DType::F32, Pattern::Contiguous, value);
+        b.close_sweep(open, Vec::new());
+        b.finish()
+    }
+
+    #[test]
+    fn what_lanes_loaded_stays_with_their_points() {
+        let verdict = |points, carried, lanes| verify(&loads_before(points, carried), lanes);
+        for carried in [false, true] {
+            let error = verdict(64, carried, 16).expect_err("points of other vectors see it too");
+            assert!(error.starts_with("test: V4: "), "{error}");
+            // One vector, whole or, under a mask, not.
+            assert_eq!(verdict(16, carried, 16), Ok(()));
+            assert_eq!(verdict(15, carried, 16), Ok(()));
+            assert_eq!(verdict(4, carried, 4), Ok(()));
+            // What is left is visited one lane at a time.
+            assert!(verdict(3, carried, 4).is_err());
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Kernels to shared libraries: many in one invocation of the compiler, cached by their text.
+//! Kernels to shared libraries: many in one invocation of the compiler, cached by their text and their compiler.
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, OsString, c_char, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,13 +11,14 @@ use graver_ir::Error;
 use graver_ir::kernel::Mode;
 use libloading::Library;
 
+use super::Cxx;
 use crate::emit::{Emitted, Grid, Phase, hash, stored};
 use crate::text::shim_prelude;
 
 /// Kernels in one library.
 const BATCH: usize = 40;
-/// The flags of every compilation. Products and sums are fused only where the text says so.
-const FLAGS: &[&str] = &["-std=c++17", "-O1", "-fPIC", "-w", "-ffp-contract=off", "-fno-strict-aliasing"];
+/// How much is made of the code.
+const LEVEL: &str = "-O1";
 
 /// In which order a block's threads run between barriers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,9 +79,8 @@ type Function = unsafe extern "C" fn(*const RawLaunch, u32);
 /// A C++ compiler and what it has compiled.
 #[derive(Debug)]
 pub(super) struct Compiler {
-    command: OsString,
+    cxx: Cxx,
     folder: PathBuf,
-    flags: Vec<&'static str>,
     kernels: Mutex<Kernels>,
 }
 
@@ -94,20 +94,9 @@ struct Kernels {
 }
 
 impl Compiler {
-    pub(super) fn new(folder: &Path) -> Result<Self, Error> {
-        let command = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
-        let version = Command::new(&command).arg("--version").output();
-        if !version.as_ref().is_ok_and(|output| output.status.success()) {
-            let name = command.display();
-            return Err(Error::new(format!("there is no C++ compiler `{name}`: install g++ or clang, or set CXX to one")));
-        }
+    pub(super) fn new(cxx: Cxx, folder: &Path) -> Result<Self, Error> {
         fs::create_dir_all(folder).map_err(|error| file_error(folder, &error))?;
-        let mut flags = FLAGS.to_vec();
-        // Else every fused multiplication is a call.
-        if cfg!(target_arch = "x86_64") && has_fma() {
-            flags.push("-mfma");
-        }
-        Ok(Self { command, folder: folder.to_owned(), flags, kernels: Mutex::default() })
+        Ok(Self { cxx, folder: folder.to_owned(), kernels: Mutex::default() })
     }
 
     fn kernels(&self) -> MutexGuard<'_, Kernels> {
@@ -215,7 +204,7 @@ impl Compiler {
     pub(super) fn racing(&self, kernels: &[Racing<'_>]) -> Result<PathBuf, Error> {
         let texts = kernels.iter().map(|racing| racing.kernel.text.clone() + &entry(racing.kernel));
         let text = shim_prelude() + &texts.collect::<String>() + &racing_main(kernels);
-        let base = self.folder.join(format!("race_{:016x}", hash(&text)));
+        let base = self.named("race", &text);
         let (source, program) = (base.with_extension("cpp"), base);
         if !program.exists() {
             write(&source, &text)?;
@@ -226,14 +215,23 @@ impl Compiler {
 
     /// The prelude, compiled ahead.
     fn header(&self) -> Result<PathBuf, Error> {
-        let text = shim_prelude();
-        let path = self.folder.join(format!("prelude_{:016x}.h", hash(&(text.clone() + &self.flags.join(" ")))));
+        let (text, path) = (shim_prelude(), self.header_path());
         let compiled = path.with_extension("h.gch");
         if !compiled.exists() {
             write(&path, &text)?;
             self.compile(&["-x", "c++-header"], &path, &compiled)?;
         }
         Ok(path)
+    }
+
+    /// Where the prelude is, by whose name everything begins that is compiled after it.
+    pub(super) fn header_path(&self) -> PathBuf {
+        self.named("prelude", &shim_prelude()).with_extension("h")
+    }
+
+    /// A file's name for what this compiler makes of a text.
+    fn named(&self, what: &str, text: &str) -> PathBuf {
+        self.folder.join(format!("{what}_{:016x}", hash(&format!("{text}\n{LEVEL} {}", self.cxx.identity()))))
     }
 
     /// The library of some kernels.
@@ -254,8 +252,9 @@ impl Compiler {
     /// Compiles one file; the result appears whole or not at all.
     fn compile(&self, how: &[&str], source: &Path, result: &Path) -> Result<(), Error> {
         let unfinished = crate::unfinished(result);
-        let output = Command::new(&self.command).args(&self.flags).args(how).arg(source).arg("-o").arg(&unfinished).output();
-        let output = output.map_err(|error| file_error(source, &error))?;
+        let mut command = Command::new(self.cxx.command());
+        command.args(self.cxx.flags()).arg(LEVEL).args(how).arg(source).arg("-o").arg(&unfinished);
+        let output = command.output().map_err(|error| file_error(source, &error))?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             let first: Vec<&str> = said.lines().take(40).collect();
@@ -341,16 +340,6 @@ fn racing_main(kernels: &[Racing<'_>]) -> String {
     }
     main += "    fputs(message, stderr);\n    return message[0] ? 1 : 0;\n}\n";
     main
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_fma() -> bool {
-    std::arch::is_x86_feature_detected!("fma")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn has_fma() -> bool {
-    false
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {

@@ -2,6 +2,7 @@
 //! threads run one after the other; what is wrong with a kernel (an access outside, a barrier that not all reach) is an error.
 
 mod compiler;
+mod cxx;
 #[cfg(test)]
 mod faults;
 mod memory;
@@ -29,6 +30,7 @@ use compiler::{Compiler, Order as ThreadOrder, Run, Told};
 use memory::Piece;
 
 pub use compiler::Order;
+pub use cxx::Cxx;
 pub use memory::Copies;
 
 /// A GPU of fibers.
@@ -44,13 +46,13 @@ pub struct Shim {
 }
 
 impl Shim {
-    /// With compiled kernels kept in a folder, which is made. The compiler is `$CXX`, or else `c++`.
+    /// With compiled kernels kept in a folder, which is made. The compiler is [`Cxx::find`]'s.
     ///
     /// # Errors
     /// There is no C++ compiler, or the folder cannot be written.
     pub fn new(folder: &Path) -> Result<Self, Error> {
         Ok(Self {
-            compiler: Arc::new(Compiler::new(folder)?),
+            compiler: Arc::new(Compiler::new(Cxx::find()?, folder)?),
             order: Order::Ascending,
             most_blocks: MOST_BLOCKS,
             most_shared: MOST_SHARED,

@@ -5,12 +5,27 @@ use std::path::Path;
 use graver_ir::kernel::{Mode, text};
 use graver_ir::{DType, Dim, Sizes};
 
+use super::Cxx;
 use super::compiler::{Compiler, Order, Racing, Run, Told};
 use crate::emit::{Emitted, Phase, emit, hash};
 
 pub(super) fn compiler() -> Compiler {
     let folder = std::env::temp_dir().join("graver-shim-tests");
-    Compiler::new(Path::new(&folder)).expect("a C++ compiler")
+    Compiler::new(cxx(), Path::new(&folder)).expect("a folder")
+}
+
+fn cxx() -> Cxx {
+    Cxx::find().expect("a C++ compiler")
+}
+
+#[test]
+fn another_compiler_finds_nothing_of_this_ones() {
+    let folder = std::env::temp_dir().join("graver-shim-tests");
+    let header = |cxx| Compiler::new(cxx, &folder).expect("a folder").header_path();
+    let mut newer = cxx();
+    newer.version += ", patched";
+    assert_eq!(header(cxx()), header(cxx()));
+    assert_ne!(header(newer), header(cxx()));
 }
 
 /// The outcome of a kernel: what the shim says, or what is in the last argument, in bits.

@@ -48,6 +48,8 @@ struct Known {
     ty: Type,
     numel: Dim,
     bytes: Dim,
+    /// For usual sizes.
+    usual_bytes: i64,
     wrong: Option<String>,
 }
 
@@ -58,7 +60,7 @@ impl Known {
         let wrong = dims.or_else(|| (!shape.is_valid()).then(|| format!("K18: no array has the shape {shape}")));
         // Computed with only where sizes are simple.
         let [numel, bytes] = if wrong.is_some() { [Dim::ZERO, Dim::ZERO] } else { [shape.iter().product(), buffer.bytes()] };
-        Self { ty: Type { dtype: buffer.dtype, shape }, numel, bytes, wrong }
+        Self { ty: Type { dtype: buffer.dtype, shape }, numel, usual_bytes: bytes.nominal(), bytes, wrong }
     }
 }
 
@@ -77,18 +79,23 @@ fn wrong_buffer(program: &Program, entry: &Entry, id: usize, buffer: &Buffer, kn
         Place::Output(at) => named(entry.outputs.get(*at).is_some_and(|of| of.0 as usize == id)),
         Place::State(slot) => declared(program.state.get(slot.0 as usize).map(|decl| decl.ty.clone())),
         Place::Const(at) => declared(program.consts.get(*at).map(crate::Array::ty)),
-        Place::Arena(offset) => wrong_dim(program, offset, &no_axes).or_else(|| wrong_arena(entry, buffer, offset, &known.bytes)),
+        Place::Arena(offset) => wrong_dim(program, offset, &no_axes).or_else(|| wrong_arena(entry, buffer, offset, known)),
         Place::Unplaced => None,
     }
 }
 
-fn wrong_arena(entry: &Entry, buffer: &Buffer, offset: &Dim, bytes: &Dim) -> Option<String> {
+fn wrong_arena(entry: &Entry, buffer: &Buffer, offset: &Dim, known: &Known) -> Option<String> {
     let size = i64::try_from(buffer.dtype.size()).unwrap_or(i64::MAX);
     if offset.known_multiple() % size != 0 {
         return Some(format!("K19: the offset {offset} is not known to be aligned to {size} bytes"));
     }
-    let end = offset + bytes;
-    let outside = is_negative(offset) || is_negative(&(&entry.arena - end));
+    // Most lie inside for usual sizes, and what does so is not outside for all: see `is_negative`.
+    let (start, bytes) = (offset.nominal(), &known.bytes);
+    let end = start.checked_add(known.usual_bytes).filter(|end| *end < i64::MAX);
+    if start >= 0 && end.is_some_and(|end| end <= entry.arena.nominal()) {
+        return None;
+    }
+    let outside = is_negative(offset) || is_negative(&(&entry.arena - offset - bytes));
     outside.then(|| format!("K19: {bytes} bytes from {offset} on do not lie in {}", entry.arena))
 }
 
