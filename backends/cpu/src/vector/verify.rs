@@ -43,7 +43,7 @@ fn pick(block: &Block, picked: &mut [bool]) -> bool {
             }
             // What is left of a sweep is one element.
             Stmt::Sweep(sweep) => again |= pick(&sweep.body, picked),
-            Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Transpose(_) => {}
+            Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Prefetch(_) | Stmt::Transpose(_) => {}
         }
     }
     again
