@@ -25,6 +25,8 @@ pub enum DType {
     I16,
     /// Signed 8-bit integer, as `i16`.
     I8,
+    /// Unsigned 64-bit integer: hashes and counters; computed in `i64`, whose sums and products have the same bits.
+    U64,
     /// Unsigned 32-bit integer: random bits.
     U32,
     /// Unsigned 16-bit integer; computed in `u32`, wrapped after every operation.
@@ -42,7 +44,7 @@ pub enum DTypeKind {
     Float,
     /// `i64 i32 i16 i8`
     Signed,
-    /// `u32 u16 u8`
+    /// `u64 u32 u16 u8`
     Unsigned,
     /// `bool`
     Bool,
@@ -50,7 +52,7 @@ pub enum DTypeKind {
 
 impl DType {
     /// Every element type, in order of precedence in tables.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::F64,
         Self::F32,
         Self::F16,
@@ -59,6 +61,7 @@ impl DType {
         Self::I32,
         Self::I16,
         Self::I8,
+        Self::U64,
         Self::U32,
         Self::U16,
         Self::U8,
@@ -77,6 +80,7 @@ impl DType {
             Self::I32 => "i32",
             Self::I16 => "i16",
             Self::I8 => "i8",
+            Self::U64 => "u64",
             Self::U32 => "u32",
             Self::U16 => "u16",
             Self::U8 => "u8",
@@ -88,7 +92,7 @@ impl DType {
     #[must_use]
     pub const fn size(self) -> usize {
         match self {
-            Self::F64 | Self::I64 => 8,
+            Self::F64 | Self::I64 | Self::U64 => 8,
             Self::F32 | Self::I32 | Self::U32 => 4,
             Self::F16 | Self::BF16 | Self::I16 | Self::U16 => 2,
             Self::I8 | Self::U8 | Self::Bool => 1,
@@ -101,7 +105,7 @@ impl DType {
         match self {
             Self::F64 | Self::F32 | Self::F16 | Self::BF16 => DTypeKind::Float,
             Self::I64 | Self::I32 | Self::I16 | Self::I8 => DTypeKind::Signed,
-            Self::U32 | Self::U16 | Self::U8 => DTypeKind::Unsigned,
+            Self::U64 | Self::U32 | Self::U16 | Self::U8 => DTypeKind::Unsigned,
             Self::Bool => DTypeKind::Bool,
         }
     }
@@ -118,15 +122,22 @@ impl DType {
         matches!(self.kind(), DTypeKind::Signed | DTypeKind::Unsigned)
     }
 
-    /// The type that kernels compute in: `f32` for the 16-bit floats, 32 bits for `i16`, `i8` and `u16`, else itself.
+    /// The type that kernels compute in: `f32` for the 16-bit floats, 32 bits for `i16`, `i8` and `u16`, `i64` for `u64`, else itself.
     #[must_use]
     pub const fn compute(self) -> Self {
         match self {
             Self::F16 | Self::BF16 => Self::F32,
             Self::I16 | Self::I8 => Self::I32,
             Self::U16 => Self::U32,
+            Self::U64 => Self::I64,
             Self::F64 | Self::F32 | Self::I64 | Self::I32 | Self::U32 | Self::U8 | Self::Bool => self,
         }
+    }
+
+    /// Whether it is an integer that kernels compute in more bits than it has, and wrap.
+    #[must_use]
+    pub const fn is_narrow(self) -> bool {
+        self.is_int() && self.size() < self.compute().size()
     }
 }
 
@@ -144,7 +155,7 @@ impl FromStr for DType {
     }
 }
 
-/// One constant element. Floats hold the value already rounded to `dtype`; integers are held as `i64`.
+/// One constant element. Floats hold the value already rounded to `dtype`; integers are held in 64 bits.
 ///
 /// Equality and hashing go by bits, so that NaN equals itself and `0.0` differs from `-0.0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -184,8 +195,8 @@ impl Scalar {
             #[expect(clippy::cast_possible_truncation, reason = "16-bit floats are rounded from f32 on every machine")]
             DType::BF16 => bf16::from_f32(x as f32).to_f64(),
             #[expect(clippy::cast_possible_truncation, reason = "saturates, NaN to 0: the numerics contract")]
-            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => {
-                return Self::int(dtype, x as i64);
+            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 => {
+                return Self::from_i128(dtype, x as i128);
             }
             DType::Bool => return Self::int(dtype, i64::from(x != 0.0)),
         };
@@ -195,19 +206,28 @@ impl Scalar {
     /// The value `x` in `dtype`: saturated to the integer types' ranges, rounded to nearest for floats.
     #[must_use]
     pub fn int(dtype: DType, x: i64) -> Self {
-        let clamped = match dtype {
+        Self::from_i128(dtype, i128::from(x))
+    }
+
+    /// As [`Scalar::int`], for what may be a `u64`.
+    #[must_use]
+    pub fn from_i128(dtype: DType, x: i128) -> Self {
+        let (least, most) = match dtype {
             #[expect(clippy::cast_precision_loss, reason = "rounds to nearest")]
             DType::F64 | DType::F32 | DType::F16 | DType::BF16 => return Self::float(dtype, x as f64),
-            DType::I64 => x,
-            DType::I32 => x.clamp(i64::from(i32::MIN), i64::from(i32::MAX)),
-            DType::I16 => x.clamp(i64::from(i16::MIN), i64::from(i16::MAX)),
-            DType::I8 => x.clamp(i64::from(i8::MIN), i64::from(i8::MAX)),
-            DType::U32 => x.clamp(0, i64::from(u32::MAX)),
-            DType::U16 => x.clamp(0, i64::from(u16::MAX)),
-            DType::U8 => x.clamp(0, 255),
-            DType::Bool => i64::from(x != 0),
+            DType::I64 => (i128::from(i64::MIN), i128::from(i64::MAX)),
+            DType::I32 => (i128::from(i32::MIN), i128::from(i32::MAX)),
+            DType::I16 => (i128::from(i16::MIN), i128::from(i16::MAX)),
+            DType::I8 => (i128::from(i8::MIN), i128::from(i8::MAX)),
+            DType::U64 => (0, i128::from(u64::MAX)),
+            DType::U32 => (0, i128::from(u32::MAX)),
+            DType::U16 => (0, i128::from(u16::MAX)),
+            DType::U8 => (0, i128::from(u8::MAX)),
+            DType::Bool => return Self { dtype, bits: u64::from(x != 0) },
         };
-        Self { dtype, bits: clamped.cast_unsigned() }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "two's complement of what fits in 64 bits")]
+        let bits = x.clamp(least, most) as u64;
+        Self { dtype, bits }
     }
 
     /// A truth value.
@@ -233,7 +253,7 @@ impl Scalar {
     pub fn lowest(dtype: DType) -> Self {
         match dtype.kind() {
             DTypeKind::Float => Self::float(dtype, f64::NEG_INFINITY),
-            DTypeKind::Signed | DTypeKind::Unsigned => Self::int(dtype, i64::MIN),
+            DTypeKind::Signed | DTypeKind::Unsigned => Self::from_i128(dtype, i128::MIN),
             DTypeKind::Bool => Self::bool(false),
         }
     }
@@ -243,7 +263,7 @@ impl Scalar {
     pub fn highest(dtype: DType) -> Self {
         match dtype.kind() {
             DTypeKind::Float => Self::float(dtype, f64::INFINITY),
-            DTypeKind::Signed | DTypeKind::Unsigned => Self::int(dtype, i64::MAX),
+            DTypeKind::Signed | DTypeKind::Unsigned => Self::from_i128(dtype, i128::MAX),
             DTypeKind::Bool => Self::bool(true),
         }
     }
@@ -258,14 +278,25 @@ impl Scalar {
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "documented")]
     pub fn as_f64(self) -> f64 {
-        if self.dtype.is_float() { f64::from_bits(self.bits) } else { self.bits.cast_signed() as f64 }
+        if self.dtype.is_float() { f64::from_bits(self.bits) } else { self.as_i128() as f64 }
     }
 
-    /// The value as an integer: floats truncate and saturate, NaN is 0.
+    /// The value as an integer: floats truncate and saturate, as does a `u64` beyond `i64`; NaN is 0.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "in range")]
+    pub fn as_i64(self) -> i64 {
+        self.as_i128().clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+    }
+
+    /// As [`Scalar::as_i64`], which holds a `u64` too.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "saturates: the numerics contract")]
-    pub fn as_i64(self) -> i64 {
-        if self.dtype.is_float() { f64::from_bits(self.bits) as i64 } else { self.bits.cast_signed() }
+    pub fn as_i128(self) -> i128 {
+        match self.dtype.kind() {
+            DTypeKind::Float => f64::from_bits(self.bits) as i128,
+            DTypeKind::Signed => i128::from(self.bits.cast_signed()),
+            DTypeKind::Unsigned | DTypeKind::Bool => i128::from(self.bits),
+        }
     }
 
     /// The representation: `f64::to_bits` of a float, the two's complement of an integer, 0 or 1 of a bool.
@@ -278,8 +309,10 @@ impl Scalar {
     #[must_use]
     pub fn from_bits(dtype: DType, bits: u64) -> Option<Self> {
         let value = f64::from_bits(bits);
-        let same = if !dtype.is_float() {
+        let same = if dtype.kind() == DTypeKind::Signed {
             Self::int(dtype, bits.cast_signed())
+        } else if !dtype.is_float() {
+            Self::from_i128(dtype, i128::from(bits))
         } else if value.is_nan() {
             Self { dtype, bits }
         } else {
@@ -319,7 +352,7 @@ impl fmt::Display for Scalar {
                     write!(f, "{x:?}")
                 }
             }
-            DTypeKind::Signed | DTypeKind::Unsigned => write!(f, "{}", self.as_i64()),
+            DTypeKind::Signed | DTypeKind::Unsigned => write!(f, "{}", self.as_i128()),
             DTypeKind::Bool => write!(f, "{}", self.as_i64() != 0),
         }
     }
@@ -334,6 +367,11 @@ mod tests {
         assert_eq!(Scalar::int(DType::U8, 300).as_i64(), 255);
         assert_eq!(Scalar::float(DType::I32, f64::NAN).as_i64(), 0);
         assert_eq!((Scalar::int(DType::I8, -300).as_i64(), Scalar::int(DType::U16, -1).as_i64()), (-128, 0));
+        assert_eq!(Scalar::float(DType::U64, f64::INFINITY), Scalar::highest(DType::U64));
+        assert_eq!(Scalar::highest(DType::U64).to_string(), u64::MAX.to_string());
+        assert_eq!((Scalar::highest(DType::U64).as_i64(), Scalar::int(DType::U64, -1).as_i64()), (i64::MAX, 0));
+        assert_eq!(Scalar::from_i128(DType::U64, 1 << 63).as_f64(), 2f64.powi(63));
+        assert_eq!(Scalar::from_bits(DType::U64, u64::MAX), Some(Scalar::highest(DType::U64)));
         assert_eq!(Scalar::float(DType::BF16, 1.001).as_f64(), 1.0);
         // Just above half way between 1 and the next f16, which f32 does not see: ties go to even.
         assert_eq!(Scalar::float(DType::F16, 1.0 + 2f64.powi(-11) + 2f64.powi(-40)).as_f64(), 1.0);

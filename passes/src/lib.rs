@@ -16,6 +16,7 @@ mod hoist;
 mod inline;
 mod join;
 mod layout;
+mod legalize;
 mod lower;
 mod narrow;
 mod pass;

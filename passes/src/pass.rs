@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{cse, dce, fold, fuse, grad, hoist, inline, join, layout, raise, repeat, simplify, vmap};
+use crate::{cse, dce, fold, fuse, grad, hoist, inline, join, layout, legalize, raise, repeat, simplify, vmap};
 use graver_ir::{Error, Module, Target};
 
 /// A pass over the graph IR.
@@ -87,6 +87,7 @@ pub const PASSES: &[Pass] = &[
     raise::PASS,
     simplify::PASS,
     fold::PASS,
+    legalize::PASS,
     cse::PASS,
     dce::PASS,
     layout::PASS,

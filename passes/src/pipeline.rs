@@ -6,7 +6,7 @@ use graver_ir::kernel::{self, Program};
 use graver_ir::{Error, Module, Target};
 
 use crate::{Cx, Observer, Pass, layout, lower, plan, reuse, runner, schedule};
-use crate::{cse, dce, fold, fuse, grad, hoist, inline, join, raise, repeat, simplify, vmap};
+use crate::{cse, dce, fold, fuse, grad, hoist, inline, join, legalize, raise, repeat, simplify, vmap};
 
 /// From a traced module to one without derivatives, and without calls but those of what is repeated, simplified.
 pub const GRAPH: &[Pass] = &[
@@ -24,6 +24,7 @@ pub const GRAPH: &[Pass] = &[
     simplify::PASS, // names and stops have no meaning any more
     fold::PASS,
     simplify::PASS, // folded constants are ones and zeros
+    legalize::PASS, // others know u64 as it is; before cse: equal steps of it are one
     cse::PASS,      // a derivative repeats parts of what it differentiates
     dce::PASS,
 ];

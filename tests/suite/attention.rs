@@ -206,6 +206,7 @@ fn bound(dtype: DType) -> Bound {
         | DType::I32
         | DType::I16
         | DType::I8
+        | DType::U64
         | DType::U32
         | DType::U16
         | DType::U8

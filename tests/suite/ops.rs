@@ -10,7 +10,7 @@ use std::sync::Arc;
 use graver_cpu::Cpu;
 use graver_cuda::{Nvrtc, Shim};
 use graver_interp::Interp;
-use graver_ir::DType::{self, BF16, Bool, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32};
+use graver_ir::DType::{self, BF16, Bool, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
 use graver_ir::{Op, ScalarFn};
 use graver_passes::{Silent, pipeline};
 use graver_runtime::Backend;
@@ -19,13 +19,13 @@ use crate::cases::{Case, cases};
 use crate::tidy::root;
 
 const FLOATS: &[DType] = &[F64, F32, F16, BF16];
-const NUMBERS: &[DType] = &[F64, F32, F16, BF16, I64, I32, I16, I8, U32, U16, U8];
-const ALL: &[DType] = &[F64, F32, F16, BF16, I64, I32, I16, I8, U32, U16, U8, Bool];
+const NUMBERS: &[DType] = &[F64, F32, F16, BF16, I64, I32, I16, I8, U64, U32, U16, U8];
+const ALL: &[DType] = &[F64, F32, F16, BF16, I64, I32, I16, I8, U64, U32, U16, U8, Bool];
 
 /// The least that must run, but for scalar functions, whose type rules say it: the element type of the first operand, or of the result if there is none.
 const LEAST: &[(&str, &[DType])] = &[
     ("cast", ALL),
-    ("bitcast", &[F64, F32, I64, I32, I16, I8, U32, U16, U8, Bool]),
+    ("bitcast", &[F64, F32, I64, I32, I16, I8, U64, U32, U16, U8, Bool]),
     ("const", ALL),
     ("size", &[I64]),
     ("iota", NUMBERS),
@@ -129,12 +129,16 @@ fn page(devices: &[(&str, Ran)]) -> String {
 /// What the page says of a device.
 fn told(letter: &str) -> Ran {
     let page = std::fs::read_to_string(root().join("docs/ops.md")).unwrap_or_default();
-    let mut told = Ran::new();
+    let (mut told, mut columns) = (Ran::new(), Vec::<DType>::new());
     for line in page.lines() {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        if cells.get(1) == Some(&"operation") {
+            // By name: the page may be older than an element type.
+            columns = cells[2..].iter().filter_map(|cell| cell.parse().ok()).collect();
+        }
         let Some(name) = cells.get(1).and_then(|name| name.strip_prefix('`')?.strip_suffix('`')) else { continue };
-        let dtypes = DType::ALL.into_iter().zip(&cells[2..]).filter(|(_, cell)| cell.contains(letter));
-        told.insert(name.to_owned(), dtypes.map(|(dtype, _)| dtype).collect());
+        let dtypes = columns.iter().zip(&cells[2..]).filter(|(_, cell)| cell.contains(letter));
+        told.insert(name.to_owned(), dtypes.map(|(dtype, _)| *dtype).collect());
     }
     told
 }

@@ -4,8 +4,8 @@ mod levels;
 
 use std::sync::Arc;
 
-use graver_ir::op::{Conv, ConvAxis, DotAxes};
-use graver_ir::{DType, Dim, Module, Op, ScalarFn};
+use graver_ir::op::{Conv, ConvAxis, DotAxes, ReduceKind};
+use graver_ir::{DType, Dim, Module, Op, ScalarFn, Value};
 use graver_runtime::{Backend, Stage};
 use graver_testkit::Build;
 
@@ -75,5 +75,54 @@ fn padding_of_a_short_axis_is_found_once() {
         let compared = deepest(&|line| line.contains("<bool> = Ge") || line.contains("<bool> = Lt")).expect("padding is masked");
         let loaded = deepest(&|line| line.contains(" where ")).expect("under a mask");
         assert!(compared + 6 <= loaded, "the loops over channels and rows, and the sweep, are between them:\n{text}");
+    }
+}
+
+/// The next row is fetched while functions of a row are computed, the next tile while one is transposed, columns of a product in several
+/// chunks while they are multiplied; what is one stream is left to the machine.
+#[test]
+fn what_comes_next_is_fetched_where_the_machine_would_not() {
+    type Made = fn(&mut Build) -> Value;
+    let softmax: Made = |b| {
+        let x = b.arg("x", DType::F32, [8, 4096]);
+        let along = |b: &mut Build, kind, x| {
+            let row = b.reduce(kind, x, [1]);
+            b.broadcast(row, [8, 4096], [0])
+        };
+        let most = along(b, ReduceKind::Max, x);
+        let below = b.map(ScalarFn::Sub, [x, most]);
+        let exp = b.map(ScalarFn::Exp, [below]);
+        let all = along(b, ReduceKind::Sum, exp);
+        b.map(ScalarFn::Div, [exp, all])
+    };
+    let across: Made = |b| {
+        let (x, y) = (b.arg("x", DType::F32, [512, 512]), b.arg("y", DType::F32, [512, 512]));
+        let across = b.permute(x, [1, 0]);
+        b.map(ScalarFn::Add, [across, y])
+    };
+    let product = |b: &mut Build, k: i32| {
+        let (x, y) = (b.arg("x", DType::F32, [96, k]), b.arg("y", DType::F32, [k, 192]));
+        let axes = DotAxes { lhs_batch: vec![], rhs_batch: vec![], lhs_contract: vec![1], rhs_contract: vec![0] };
+        b.dot(x, y, axes)
+    };
+    let exp: Made = |b| {
+        let x = b.arg("x", DType::F32, [512, 512]);
+        b.map(ScalarFn::Exp, [x])
+    };
+    let fetches = |cpu: &graver_cpu::Cpu, make: &dyn Fn(&mut Build) -> Value| {
+        let mut b = Build::new("next");
+        let result = make(&mut b);
+        let program = graver_passes::pipeline::compile(b.finish([result]), &cpu.describe(), &mut graver_passes::Silent);
+        let executable = cpu.compile(Arc::new(program.expect("it compiles"))).expect("it compiles");
+        assert_eq!(executable.program().kernels.len(), 1);
+        executable.dump(0, Stage::Asm).expect("there is a kernel").contains("prefetcht1")
+    };
+    for cpu in levels::cpus(1).into_iter().filter(|cpu| cpu.isa() != graver_cpu::Isa::Baseline) {
+        let in_squares = cpu.isa() == graver_cpu::Isa::V4;
+        assert!(fetches(&cpu, &softmax), "{}", cpu.isa());
+        assert_eq!(fetches(&cpu, &across), in_squares, "{}", cpu.isa());
+        assert!(fetches(&cpu, &|b| product(b, 1536)), "{}", cpu.isa());
+        assert!(!fetches(&cpu, &|b| product(b, 256)), "{}", cpu.isa());
+        assert!(!fetches(&cpu, &exp), "{}", cpu.isa());
     }
 }

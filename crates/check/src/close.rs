@@ -54,7 +54,9 @@ fn precision(dtype: DType) -> (f64, f64) {
         DType::F32 => (f64::from(f32::EPSILON), f64::from(f32::MIN_POSITIVE)),
         DType::F16 => (1.0 / 1024.0, 1.0 / 16_384.0),
         DType::BF16 => (1.0 / 128.0, f64::from(f32::MIN_POSITIVE)),
-        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 | DType::Bool => (0.0, 0.0),
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 | DType::Bool => {
+            (0.0, 0.0)
+        }
     }
 }
 

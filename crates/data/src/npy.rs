@@ -1,7 +1,7 @@
 //! Arrays as NumPy files (`.npy`), read and written.
 //!
-//! The format is that of NumPy's `numpy.lib.format`, versions 1 to 3. Element types: floats of 2, 4 and 8 bytes, `i8` and `i4`
-//! (64 and 32 bits), `u4`, `u1` and `b1`, of either byte order; C or Fortran order. Anything else, pickled objects among it, is refused.
+//! The format is that of NumPy's `numpy.lib.format`, versions 1 to 3. Element types: floats of 2, 4 and 8 bytes, integers of 1 to 8 bytes with a
+//! sign and without, and `b1`, of either byte order; C or Fortran order. Anything else, pickled objects among it, is refused.
 //! A file is believed in nothing: its header is bounded, and its sizes are held against the bytes that there are.
 
 use std::fs::File;
@@ -91,6 +91,7 @@ const fn descr(dtype: DType) -> Option<&'static str> {
         DType::I32 => Some("<i4"),
         DType::I16 => Some("<i2"),
         DType::I8 => Some("|i1"),
+        DType::U64 => Some("<u8"),
         DType::U32 => Some("<u4"),
         DType::U16 => Some("<u2"),
         DType::U8 => Some("|u1"),

@@ -2,8 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use graver_ir::{Array, Error};
-use tokenizers::{Encoding, TruncationParams};
+use graver_ir::{Array, Diag, Error};
+use tokenizers::{Encoding, PostProcessor, TruncationParams};
 
 /// Texts cut into tokens, and numbered.
 #[derive(Clone, Debug)]
@@ -53,6 +53,12 @@ impl Tokenizer {
     /// # Errors
     /// If that is not even enough for the special ones.
     pub fn max_length(mut self, max_length: usize) -> Result<Self, Error> {
+        // The crate subtracts them unasked.
+        let special = self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
+        if max_length < special {
+            let message = format!("texts of at most {max_length} tokens leave no place for the {special} special ones");
+            return Err(Diag::new(message).op("tokenizer").into());
+        }
         let truncation = TruncationParams { max_length, ..TruncationParams::default() };
         self.inner.with_truncation(Some(truncation)).map_err(|error| Error::new(error.to_string()))?;
         Ok(self)

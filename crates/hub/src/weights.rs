@@ -197,7 +197,7 @@ fn is_plain(file: &str) -> bool {
 }
 
 fn dtype(found: Dtype) -> Option<DType> {
-    const KNOWN: [(Dtype, DType); 12] = [
+    const KNOWN: [(Dtype, DType); 13] = [
         (Dtype::F64, DType::F64),
         (Dtype::F32, DType::F32),
         (Dtype::F16, DType::F16),
@@ -206,6 +206,7 @@ fn dtype(found: Dtype) -> Option<DType> {
         (Dtype::I32, DType::I32),
         (Dtype::I16, DType::I16),
         (Dtype::I8, DType::I8),
+        (Dtype::U64, DType::U64),
         (Dtype::U32, DType::U32),
         (Dtype::U16, DType::U16),
         (Dtype::U8, DType::U8),

@@ -4,7 +4,7 @@ use graver_ir::{Array, DType, Element, Scalar, Shape, Type, bf16, f16};
 
 use crate::scalar::{Num, Precision, round, wrap};
 
-/// A row-major array. Floats of every type are `f64`; integers and bool are `i64`.
+/// A row-major array. Floats of every type are `f64`; integers and bool are `i64`, a `u64` by its bits.
 #[derive(Clone, Debug)]
 pub(crate) struct Dense {
     pub(crate) dtype: DType,
@@ -60,7 +60,7 @@ impl Dense {
     pub(crate) fn finished(mut self, precision: Precision) -> Self {
         match &mut self.data {
             Data::Float(data) => data.iter_mut().for_each(|x| *x = round(self.dtype, precision, *x)),
-            Data::Int(data) => data.iter_mut().for_each(|x| *x = wrap(self.dtype, *x)),
+            Data::Int(data) => data.iter_mut().for_each(|x| *x = wrap(self.dtype, i128::from(*x))),
         }
         self
     }
@@ -74,6 +74,7 @@ impl Data {
             DType::I32 => Self::Int(typed::<i32>(array).iter().map(|x| i64::from(*x)).collect()),
             DType::I16 => Self::Int(typed::<i16>(array).iter().map(|x| i64::from(*x)).collect()),
             DType::I8 => Self::Int(typed::<i8>(array).iter().map(|x| i64::from(*x)).collect()),
+            DType::U64 => Self::Int(typed::<u64>(array).iter().map(|x| x.cast_signed()).collect()),
             DType::U32 => Self::Int(typed::<u32>(array).iter().map(|x| i64::from(*x)).collect()),
             DType::U16 => Self::Int(typed::<u16>(array).iter().map(|x| i64::from(*x)).collect()),
             DType::U8 => Self::Int(typed::<u8>(array).iter().map(|x| i64::from(*x)).collect()),
@@ -135,7 +136,7 @@ fn float_array(dtype: DType, shape: &[usize], data: &[f64], precision: Precision
         (Precision::Typed, DType::F16) => array_of(shape, data.map(|x| f16::from_f32(x as f32))),
         (Precision::Typed, DType::BF16) => array_of(shape, data.map(|x| bf16::from_f32(x as f32))),
         (Precision::Typed, DType::I64 | DType::I32 | DType::I16 | DType::I8)
-        | (Precision::Typed, DType::U32 | DType::U16 | DType::U8 | DType::Bool) => {
+        | (Precision::Typed, DType::U64 | DType::U32 | DType::U16 | DType::U8 | DType::Bool) => {
             unreachable!("typed: float elements of type {dtype}")
         }
     }
@@ -148,6 +149,7 @@ fn int_array(dtype: DType, shape: &[usize], data: &[i64]) -> Array {
         DType::I32 => array_of(shape, data.map(|x| x as i32)),
         DType::I16 => array_of(shape, data.map(|x| x as i16)),
         DType::I8 => array_of(shape, data.map(|x| x as i8)),
+        DType::U64 => array_of(shape, data.map(|x| x as u64)),
         DType::U32 => array_of(shape, data.map(|x| x as u32)),
         DType::U16 => array_of(shape, data.map(|x| x as u16)),
         DType::U8 => array_of(shape, data.map(|x| x as u8)),

@@ -53,7 +53,7 @@ fn unit(dtype: DType) -> f64 {
         DType::F32 => f64::from(f32::EPSILON),
         DType::F16 => 1.0 / 1024.0,
         DType::BF16 => 1.0 / 128.0,
-        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 | DType::Bool => 0.0,
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 | DType::Bool => 0.0,
     }
 }
 

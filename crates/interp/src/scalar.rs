@@ -2,7 +2,7 @@
 //!
 //! Floats are computed in `f64` and rounded once to their type, which is exact for the arithmetic of `f32`: `f64` has more
 //! than twice its digits. The 16-bit floats are rounded to `f32` first, as the machines do that compute in it. Integers
-//! are held as `i64` and wrap to their width. NaN results are one positive quiet NaN, so that answers do not depend on
+//! are held as `i64` (a `u64` by its bits), computed in `i128` and wrap to their width. NaN results are one positive quiet NaN, so that answers do not depend on
 //! the machine. Everything is total: what is an error of a call gives a defined value here, and is reported by whoever calls.
 
 use std::cmp::Ordering;
@@ -20,7 +20,7 @@ pub enum Precision {
     Reference,
 }
 
-/// A value without its type: floats as `f64`; integers and bool as `i64`.
+/// A value without its type: floats as `f64`; integers and bool as `i64`, a `u64` by its bits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Num {
     Float(f64),
@@ -43,13 +43,13 @@ impl Num {
     }
 
     pub(crate) fn of(scalar: Scalar) -> Self {
-        if scalar.dtype().is_float() { Self::Float(scalar.as_f64()) } else { Self::Int(scalar.as_i64()) }
+        if scalar.dtype().is_float() { Self::Float(scalar.as_f64()) } else { Self::Int(scalar.bits().cast_signed()) }
     }
 
     pub(crate) fn scalar(self, dtype: DType) -> Scalar {
         match self {
             Self::Float(x) => Scalar::float(dtype, x),
-            Self::Int(x) => Scalar::int(dtype, x),
+            Self::Int(x) => Scalar::from_i128(dtype, exact(dtype, x)),
         }
     }
 }
@@ -81,7 +81,7 @@ pub fn apply(function: ScalarFn, operands: &[Scalar]) -> Scalar {
 /// integers to narrower integers keep their low bits; anything but zero, NaN too, is true.
 #[must_use]
 pub fn cast(x: Scalar, dtype: DType) -> Scalar {
-    cast_num(Num::of(x), dtype, Precision::Typed).scalar(dtype)
+    cast_num(Num::of(x), x.dtype(), dtype, Precision::Typed).scalar(dtype)
 }
 
 /// The function, neither rounded nor wrapped for floats; `dtype` is the type of the last operand.
@@ -149,6 +149,7 @@ pub(crate) fn on_floats(function: ScalarFn, x: f64, y: f64) -> Num {
 
 /// A function of one or two integers or truth values of `dtype`. A function of one ignores `y`.
 pub(crate) fn on_ints(function: ScalarFn, dtype: DType, x: i64, y: i64) -> i64 {
+    let (x, y) = (exact(dtype, x), exact(dtype, y));
     let wide = match function {
         ScalarFn::Neg => x.wrapping_neg(),
         ScalarFn::Abs => x.wrapping_abs(),
@@ -170,12 +171,12 @@ pub(crate) fn on_ints(function: ScalarFn, dtype: DType, x: i64, y: i64) -> i64 {
         ScalarFn::Xor => x ^ y,
         ScalarFn::Shl => shift_left(dtype, x, y),
         ScalarFn::Shr => shift_right(dtype, x, y),
-        ScalarFn::Eq => i64::from(x == y),
-        ScalarFn::Ne => i64::from(x != y),
-        ScalarFn::Lt => i64::from(x < y),
-        ScalarFn::Le => i64::from(x <= y),
-        ScalarFn::Gt => i64::from(x > y),
-        ScalarFn::Ge => i64::from(x >= y),
+        ScalarFn::Eq => return i64::from(x == y),
+        ScalarFn::Ne => return i64::from(x != y),
+        ScalarFn::Lt => return i64::from(x < y),
+        ScalarFn::Le => return i64::from(x <= y),
+        ScalarFn::Gt => return i64::from(x > y),
+        ScalarFn::Ge => return i64::from(x >= y),
         ScalarFn::Floor
         | ScalarFn::Ceil
         | ScalarFn::Trunc
@@ -223,17 +224,17 @@ fn truth(x: bool) -> Num {
     Num::Int(i64::from(x))
 }
 
-fn width(dtype: DType) -> i64 {
-    i64::try_from(dtype.size() * 8).expect("element types have at most 64 bits")
+fn width(dtype: DType) -> i128 {
+    i128::try_from(dtype.size() * 8).expect("element types have at most 64 bits")
 }
 
-fn shift_left(dtype: DType, x: i64, by: i64) -> i64 {
+fn shift_left(dtype: DType, x: i128, by: i128) -> i128 {
     if (0..width(dtype)).contains(&by) { x << by } else { 0 }
 }
 
 /// Arithmetic for signed types; unsigned values are held without a sign, so that it is logical for them.
-fn shift_right(dtype: DType, x: i64, by: i64) -> i64 {
-    let by = if (0..width(dtype)).contains(&by) { by } else { 63 };
+fn shift_right(dtype: DType, x: i128, by: i128) -> i128 {
+    let by = if (0..width(dtype)).contains(&by) { by } else { 127 };
     x >> by
 }
 
@@ -241,7 +242,7 @@ fn shift_right(dtype: DType, x: i64, by: i64) -> i64 {
 pub(crate) fn finish(dtype: DType, precision: Precision, x: Num) -> Num {
     match x {
         Num::Float(x) => Num::Float(round(dtype, precision, x)),
-        Num::Int(x) => Num::Int(wrap(dtype, x)),
+        Num::Int(x) => Num::Int(wrap(dtype, i128::from(x))),
     }
 }
 
@@ -256,15 +257,15 @@ pub(crate) fn round(dtype: DType, precision: Precision, x: f64) -> f64 {
         (Precision::Typed, DType::BF16) => bf16::from_f32(x as f32).to_f64(),
         (Precision::Typed, DType::F64)
         | (Precision::Typed, DType::I64 | DType::I32 | DType::I16 | DType::I8)
-        | (Precision::Typed, DType::U32 | DType::U16 | DType::U8 | DType::Bool)
+        | (Precision::Typed, DType::U64 | DType::U32 | DType::U16 | DType::U8 | DType::Bool)
         | (Precision::Reference, _) => x,
     }
 }
 
 /// The low bits of an integer as a value of `dtype`; for bool, whether it is not 0.
-pub(crate) fn wrap(dtype: DType, x: i64) -> i64 {
+pub(crate) fn wrap(dtype: DType, x: i128) -> i64 {
     match dtype {
-        DType::I64 => x,
+        DType::I64 | DType::U64 => x as i64,
         DType::I32 => i64::from(x as i32),
         DType::I16 => i64::from(x as i16),
         DType::I8 => i64::from(x as i8),
@@ -276,19 +277,24 @@ pub(crate) fn wrap(dtype: DType, x: i64) -> i64 {
     }
 }
 
-/// A value of any type converted to `dtype`.
-pub(crate) fn cast_num(x: Num, dtype: DType, precision: Precision) -> Num {
+/// The number that an integer or bool of `dtype` is.
+fn exact(dtype: DType, x: i64) -> i128 {
+    if dtype == DType::U64 { i128::from(x.cast_unsigned()) } else { i128::from(x) }
+}
+
+/// A value of `from` converted to `dtype`.
+pub(crate) fn cast_num(x: Num, from: DType, dtype: DType, precision: Precision) -> Num {
     match (x, dtype.kind()) {
         (Num::Float(x), DTypeKind::Float) => Num::Float(round(dtype, precision, x)),
         (Num::Float(x), DTypeKind::Bool) => Num::Int(i64::from(x != 0.0)),
-        (Num::Float(x), DTypeKind::Signed | DTypeKind::Unsigned) => Num::Int(Scalar::float(dtype, x).as_i64()),
-        (Num::Int(x), DTypeKind::Float) => Num::Float(int_to_float(x, dtype, precision)),
-        (Num::Int(x), DTypeKind::Signed | DTypeKind::Unsigned | DTypeKind::Bool) => Num::Int(wrap(dtype, x)),
+        (Num::Float(x), DTypeKind::Signed | DTypeKind::Unsigned) => Num::of(Scalar::float(dtype, x)),
+        (Num::Int(x), DTypeKind::Float) => Num::Float(int_to_float(exact(from, x), dtype, precision)),
+        (Num::Int(x), DTypeKind::Signed | DTypeKind::Unsigned | DTypeKind::Bool) => Num::Int(wrap(dtype, exact(from, x))),
     }
 }
 
 /// Not by way of `f64` where that would round twice.
-fn int_to_float(x: i64, dtype: DType, precision: Precision) -> f64 {
+fn int_to_float(x: i128, dtype: DType, precision: Precision) -> f64 {
     match (precision, dtype) {
         (Precision::Reference, _) | (Precision::Typed, DType::F64) => x as f64,
         (Precision::Typed, _) => round(dtype, precision, f64::from(x as f32)),
@@ -312,9 +318,9 @@ pub(crate) fn compare(x: Num, y: Num, descending: bool) -> Ordering {
 mod tests {
     use super::*;
 
-    fn int(function: ScalarFn, dtype: DType, operands: &[i64]) -> i64 {
-        let operands: Vec<Scalar> = operands.iter().map(|x| Scalar::int(dtype, *x)).collect();
-        apply(function, &operands).as_i64()
+    fn int(function: ScalarFn, dtype: DType, operands: &[i128]) -> i128 {
+        let operands: Vec<Scalar> = operands.iter().map(|x| Scalar::from_i128(dtype, *x)).collect();
+        apply(function, &operands).as_i128()
     }
 
     fn float(function: ScalarFn, dtype: DType, operands: &[f64]) -> f64 {
@@ -340,19 +346,21 @@ mod tests {
 
     #[test]
     fn integers_wrap_and_are_total() {
-        use DType::{Bool, I8, I16, I32, I64, U8, U16, U32};
-        let rows: [(ScalarFn, DType, &[i64], i64); 32] = [
-            (ScalarFn::Add, I32, &[i64::from(i32::MAX), 1], i64::from(i32::MIN)),
+        use DType::{Bool, I8, I16, I32, I64, U8, U16, U32, U64};
+        const TOP: i128 = 1 << 63;
+        const ALL_ONES: i128 = u64::MAX as i128;
+        let rows: [(ScalarFn, DType, &[i128], i128); 49] = [
+            (ScalarFn::Add, I32, &[i128::from(i32::MAX), 1], i128::from(i32::MIN)),
             (ScalarFn::Sub, U8, &[3, 5], 254),
             (ScalarFn::Mul, U32, &[1 << 31, 3], 1 << 31),
-            (ScalarFn::Mul, I64, &[i64::MAX, 2], -2),
+            (ScalarFn::Mul, I64, &[i128::from(i64::MAX), 2], -2),
             (ScalarFn::Neg, U32, &[1], 0xffff_ffff),
-            (ScalarFn::Neg, I64, &[i64::MIN], i64::MIN),
-            (ScalarFn::Abs, I32, &[i64::from(i32::MIN)], i64::from(i32::MIN)),
+            (ScalarFn::Neg, I64, &[-TOP], -TOP),
+            (ScalarFn::Abs, I32, &[i128::from(i32::MIN)], i128::from(i32::MIN)),
             (ScalarFn::Div, I32, &[-7, 2], -3),
             (ScalarFn::Rem, I32, &[-7, 2], -1),
-            (ScalarFn::Div, I64, &[i64::MIN, -1], i64::MIN),
-            (ScalarFn::Rem, I64, &[i64::MIN, -1], 0),
+            (ScalarFn::Div, I64, &[-TOP, -1], -TOP),
+            (ScalarFn::Rem, I64, &[-TOP, -1], 0),
             (ScalarFn::Div, I32, &[5, 0], 0),
             (ScalarFn::Rem, U8, &[5, 0], 0),
             (ScalarFn::Not, U8, &[1], 254),
@@ -360,7 +368,7 @@ mod tests {
             (ScalarFn::Not, I32, &[0], -1),
             (ScalarFn::Xor, Bool, &[1, 1], 0),
             (ScalarFn::Shl, U8, &[1, 7], 128),
-            (ScalarFn::Shl, I32, &[1, 31], i64::from(i32::MIN)),
+            (ScalarFn::Shl, I32, &[1, 31], i128::from(i32::MIN)),
             (ScalarFn::Shl, I32, &[1, 32], 0),
             (ScalarFn::Shl, I32, &[1, -1], 0),
             (ScalarFn::Shr, I32, &[-8, 1], -4),
@@ -374,6 +382,23 @@ mod tests {
             (ScalarFn::Mul, I16, &[256, 128], -32_768),
             (ScalarFn::Sub, U16, &[0, 1], 65_535),
             (ScalarFn::Not, U16, &[1], 65_534),
+            (ScalarFn::Add, U64, &[ALL_ONES, 2], 1),
+            (ScalarFn::Sub, U64, &[0, 1], ALL_ONES),
+            (ScalarFn::Mul, U64, &[ALL_ONES, ALL_ONES], 1),
+            (ScalarFn::Neg, U64, &[1], ALL_ONES),
+            (ScalarFn::Abs, U64, &[TOP], TOP),
+            (ScalarFn::Sign, U64, &[TOP], 1),
+            (ScalarFn::Relu, U64, &[TOP], TOP),
+            (ScalarFn::Div, U64, &[ALL_ONES, 10], 1_844_674_407_370_955_161),
+            (ScalarFn::Div, U64, &[ALL_ONES, TOP], 1),
+            (ScalarFn::Rem, U64, &[ALL_ONES, 10], 5),
+            (ScalarFn::Rem, U64, &[TOP, ALL_ONES], TOP),
+            (ScalarFn::Max, U64, &[1, TOP], TOP),
+            (ScalarFn::Min, U64, &[1, TOP], 1),
+            (ScalarFn::Shr, U64, &[ALL_ONES, 63], 1),
+            (ScalarFn::Shr, U64, &[ALL_ONES, 64], 0),
+            (ScalarFn::Shl, U64, &[1, 63], TOP),
+            (ScalarFn::Not, U64, &[0], ALL_ONES),
         ];
         for (function, dtype, operands, expected) in rows {
             assert_eq!(int(function, dtype, operands), expected, "{function} {dtype} {operands:?}");
@@ -451,6 +476,11 @@ mod tests {
             (Scalar::int(DType::I64, (1 << 60) + (1 << 36) + 1), DType::F32, ((1i64 << 60) + (1 << 37)) as f64),
             (Scalar::float(DType::F32, 65_520.0), DType::F16, f64::INFINITY),
             (Scalar::bool(true), DType::F16, 1.0),
+            (Scalar::int(DType::I32, -1), DType::U64, 2f64.powi(64)),
+            (Scalar::highest(DType::U64), DType::I32, -1.0),
+            (Scalar::highest(DType::U64), DType::F32, 2f64.powi(64)),
+            (Scalar::float(DType::F32, 1e30), DType::U64, 2f64.powi(64)),
+            (Scalar::float(DType::F64, 2f64.powi(63)), DType::U64, 2f64.powi(63)),
         ];
         for (x, dtype, expected) in rows {
             assert_eq!(cast(x, dtype), Scalar::float(dtype, expected), "{x} to {dtype}");

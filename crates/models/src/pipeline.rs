@@ -6,7 +6,7 @@ use graver_trace::{Array, Compiled, Device, Tensor, TensorSpec, compile, spec, s
 
 use crate::config::Labels;
 use crate::image::{ConvNextClassifier, ImageProcessor, Picture, ResNetClassifier, VitClassifier};
-use crate::pretrained::{Pretrained, model_type};
+use crate::pretrained::{Pretrained, knows, model_type};
 use crate::text::{SentenceEncoder, SequenceClassifier, TextConfig, TextInput};
 
 /// A function of ids, mask and types.
@@ -17,6 +17,7 @@ type OfTokens = Compiled<(TensorSpec, TensorSpec, TensorSpec), Tensor>;
 pub struct Embedder {
     tokenizer: Tokenizer,
     compiled: OfTokens,
+    vocabulary: usize,
 }
 
 impl Embedder {
@@ -28,15 +29,16 @@ impl Embedder {
         let model = SentenceEncoder::of_folder(folder)?;
         let length = model.max_length();
         let tokenizer = tokenizer(folder, model.body().config(), length)?;
-        Ok(Self { tokenizer, compiled: compiled(length, device, |input| model.forward(input))? })
+        let vocabulary = model.body().config().vocab_size;
+        Ok(Self { tokenizer, compiled: compiled(length, device, |input| model.forward(input))?, vocabulary })
     }
 
     /// The embeddings, `f32[texts, width]`. Longer texts than the model reads are cut.
     ///
     /// # Errors
-    /// If there is no text, or a call fails.
+    /// If there is no text, one has tokens that the model does not know, or a call fails.
     pub fn embed<T: AsRef<str>>(&self, texts: &[T]) -> Result<Array, Error> {
-        run(&self.tokenizer, &self.compiled, texts)
+        run(&self.tokenizer, &self.compiled, self.vocabulary, texts)
     }
 }
 
@@ -45,6 +47,7 @@ impl Embedder {
 pub struct Classifier {
     tokenizer: Tokenizer,
     compiled: OfTokens,
+    vocabulary: usize,
     labels: Labels,
 }
 
@@ -75,15 +78,15 @@ impl Classifier {
         let config = model.config();
         let probabilities = |input| config.id2label.probabilities(model.forward(input), config.problem_type.as_deref());
         let compiled = compiled(config.max_length(), device, probabilities)?;
-        Ok(Self { tokenizer, compiled, labels: config.id2label.clone() })
+        Ok(Self { tokenizer, compiled, vocabulary: config.vocab_size, labels: config.id2label.clone() })
     }
 
     /// Every class of each text, the likeliest first.
     ///
     /// # Errors
-    /// If there is no text, or a call fails.
+    /// If there is no text, one has tokens that the model does not know, or a call fails.
     pub fn classify<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Vec<Scored>>, Error> {
-        let scores = run(&self.tokenizer, &self.compiled, texts)?.to_f64();
+        let scores = run(&self.tokenizer, &self.compiled, self.vocabulary, texts)?.to_f64();
         Ok(self.labels.ranked(&scores))
     }
 }
@@ -216,7 +219,8 @@ fn compiled(length: usize, device: &Device, forward: impl FnOnce(TextInput) -> T
     compile(of, (tokens("ids"), tokens("mask"), tokens("types")), device)
 }
 
-fn run<T: AsRef<str>>(tokenizer: &Tokenizer, compiled: &OfTokens, texts: &[T]) -> Result<Array, Error> {
+fn run<T: AsRef<str>>(tokenizer: &Tokenizer, compiled: &OfTokens, vocabulary: usize, texts: &[T]) -> Result<Array, Error> {
     let tokens = tokenizer.encode(texts)?;
+    knows(vocabulary, tokens.ids.as_slice::<i64>().unwrap_or_default().iter().copied())?;
     compiled.call((&tokens.ids, &tokens.mask, &tokens.types))
 }

@@ -48,12 +48,27 @@ pub trait Pretrained: Module + Sized {
 /// What a folder's configuration calls its model: `bert`, and the classes of it that were saved: `BertForMaskedLM`.
 ///
 /// # Errors
-/// If it has no readable configuration.
+/// If it has no readable configuration, or that does not say.
 pub fn model_type(folder: &Folder) -> Result<(String, Vec<String>), Error> {
     let config: Map<String, Value> = folder.config()?;
-    let family = config.get("model_type").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let Some(family) = config.get("model_type").and_then(Value::as_str).map(str::to_owned) else {
+        let diag = Diag::new("has no `model_type`, by which its family is known");
+        return Err(diag.op(folder.path().join("config.json").display().to_string()).into());
+    };
     let classes = config.get("architectures").and_then(Value::as_array);
     Ok((family, classes.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()))
+}
+
+/// That a model of so many tokens knows all of these.
+pub(crate) fn knows(vocabulary: usize, tokens: impl IntoIterator<Item = i64>) -> Result<(), Error> {
+    let is_beyond = |token: &i64| usize::try_from(*token).is_ok_and(|token| token >= vocabulary);
+    match tokens.into_iter().find(is_beyond) {
+        None => Ok(()),
+        Some(token) => {
+            let diag = Diag::new(format!("a text has the token {token}, and the model has {vocabulary} of them"));
+            Err(diag.help("is tokenizer.json that of another model?").into())
+        }
+    }
 }
 
 /// So many equal parts, while there are elements for them.

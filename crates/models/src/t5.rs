@@ -74,6 +74,10 @@ impl Configuration for T5Config {
         let activation = self.dense();
         let further = [
             (distances, format!("{buckets} numbers for distances up to {farthest} (at most {MAX_DISTANCE}) are not told apart")),
+            (
+                self.vocab_size == 0 || (self.decoder_start_token_id as usize) < self.vocab_size,
+                format!("`decoder_start_token_id` is {}, and there are {} tokens", self.decoder_start_token_id, self.vocab_size),
+            ),
             added("layer_norm_epsilon", self.layer_norm_epsilon),
             probability("dropout_rate", self.dropout_rate),
             (activation.is_ok(), activation.err().map(|diag| diag.to_string()).unwrap_or_default()),

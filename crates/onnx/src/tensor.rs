@@ -55,6 +55,7 @@ pub(crate) fn dtype(number: i64) -> Result<DType> {
         10 => DType::F16,
         11 => DType::F64,
         12 => DType::U32,
+        13 => DType::U64,
         16 => DType::BF16,
         _ => {
             let known = usize::try_from(number).ok().and_then(|place| NAMES.get(place)).filter(|_| number != 0);
@@ -132,6 +133,7 @@ fn listed(dtype: DType, shape: Vec<usize>, tensor: &TensorProto) -> Result<Array
         DType::I16 | DType::I8 | DType::U16 | DType::U8 => {
             scalars(dtype, shape, tensor.int32_data.iter().map(|x| i64::from(*x)))?
         }
+        DType::U64 => Array::from_vec(shape, tensor.uint64_data.clone())?,
         DType::U32 => scalars(dtype, shape, tensor.uint64_data.iter().map(|x| i64::try_from(*x).unwrap_or(i64::MAX)))?,
     })
 }

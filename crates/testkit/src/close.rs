@@ -48,7 +48,7 @@ pub const fn eps(dtype: DType) -> f64 {
         DType::F32 => 1.0 / (1u64 << 23) as f64,
         DType::F16 => 1.0 / (1u64 << 10) as f64,
         DType::BF16 => 1.0 / (1u64 << 7) as f64,
-        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 | DType::Bool => 0.0,
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 | DType::Bool => 0.0,
     }
 }
 
@@ -58,7 +58,7 @@ fn min_normal(dtype: DType) -> f64 {
         DType::F64 => f64::MIN_POSITIVE,
         DType::F32 | DType::BF16 => f64::from(f32::MIN_POSITIVE),
         DType::F16 => 1.0 / f64::from(1 << 14),
-        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 | DType::Bool => 0.0,
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 | DType::Bool => 0.0,
     }
 }
 
@@ -101,7 +101,7 @@ fn is_integer(kind: DTypeKind) -> bool {
 
 fn is_close(expected: Scalar, got: Scalar, bound: Bound) -> bool {
     if !got.dtype().is_float() {
-        return expected.as_i64() == got.as_i64();
+        return expected.as_i128() == got.as_i128();
     }
     let (x, y) = (expected.as_f64(), got.as_f64());
     let rounded = Scalar::float(got.dtype(), x).as_f64();

@@ -5,7 +5,10 @@ use graver_ir::{Array, DType, DTypeKind, Scalar, Shape};
 
 use crate::rng::Rng;
 
-/// Which values an input holds.
+/// Half of what a `u64` may be, beyond which `i64` has other values.
+const HALF: i128 = 1 << 63;
+
+/// Which values an input holds. A `u64` may be as far above half of its range as above zero.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fill {
     /// Floats of magnitude 0.1 to 2, integers within 5 (unsigned: to 9), either truth value.
@@ -58,7 +61,7 @@ impl Fill {
         match dtype.kind() {
             DTypeKind::Float => Scalar::float(dtype, self.float(rng)),
             DTypeKind::Signed => Scalar::int(dtype, self.int(-5, rng)),
-            DTypeKind::Unsigned => Scalar::int(dtype, self.int(0, rng)),
+            DTypeKind::Unsigned => Scalar::from_i128(dtype, i128::from(self.int(0, rng)) + self.half(dtype, rng)),
             DTypeKind::Bool => Scalar::bool(rng.once_in(2)),
         }
     }
@@ -81,6 +84,12 @@ impl Fill {
         }
     }
 
+    /// What is added to an element: [`HALF`] now and then.
+    fn half(self, dtype: DType, rng: &mut Rng) -> i128 {
+        let any = matches!(self, Self::Any | Self::Positive | Self::NonZero | Self::Whole | Self::Quarters | Self::Bits);
+        if dtype == DType::U64 && any && rng.once_in(3) { HALF } else { 0 }
+    }
+
     fn int(self, least: i64, rng: &mut Rng) -> i64 {
         match self {
             Self::Any => rng.int(least, if least < 0 { 5 } else { 9 }),
@@ -100,12 +109,14 @@ impl Fill {
 
 fn distinct(dtype: DType, shape: &[usize], rng: &mut Rng) -> Array {
     let numel = i64::try_from(shape.iter().product::<usize>()).expect("a small test array");
-    let mut values: Vec<i64> = (0..numel).map(|x| if dtype.kind() == DTypeKind::Unsigned { x } else { x - numel / 2 }).collect();
+    let least = if dtype.kind() == DTypeKind::Unsigned { 0 } else { -numel / 2 };
+    let mut values: Vec<i64> = (least..least + numel).collect();
     rng.shuffle(&mut values);
     Array::from_fn(dtype, shape, |position| match dtype.kind() {
         // Off zero, where some functions have a kink.
         #[expect(clippy::cast_precision_loss, reason = "small")]
         DTypeKind::Float => Scalar::float(dtype, values[position] as f64 * 0.25 + 0.125),
+        DTypeKind::Unsigned if dtype == DType::U64 => Scalar::from_i128(dtype, HALF + i128::from(values[position] - numel / 2)),
         DTypeKind::Signed | DTypeKind::Unsigned | DTypeKind::Bool => Scalar::int(dtype, values[position]),
     })
 }
@@ -113,12 +124,13 @@ fn distinct(dtype: DType, shape: &[usize], rng: &mut Rng) -> Array {
 fn special(dtype: DType, shape: &[usize], rng: &mut Rng) -> Array {
     const FLOATS: [f64; 16] =
         [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 1e-40, 6e-8, 60.0, -90.0, 12.25, -3.0, 1.5];
-    const INTS: [i64; 8] = [i64::MIN, i64::MAX, 0, 1, -1, i64::MAX, 7, i64::MIN];
+    const LEAST: i128 = i64::MIN as i128;
+    const INTS: [i128; 10] = [LEAST, HALF - 1, 0, 1, -1, HALF - 1, 7, LEAST, u64::MAX as i128, HALF];
     // From a random place on, so that operands do not meet in step.
     let (float_start, int_start) = (rng.below(FLOATS.len()), rng.below(INTS.len()));
     Array::from_fn(dtype, shape, |position| match dtype.kind() {
         DTypeKind::Float => Scalar::float(dtype, FLOATS[(position + float_start) % FLOATS.len()]),
-        DTypeKind::Signed | DTypeKind::Unsigned => Scalar::int(dtype, INTS[(position + int_start) % INTS.len()]),
+        DTypeKind::Signed | DTypeKind::Unsigned => Scalar::from_i128(dtype, INTS[(position + int_start) % INTS.len()]),
         DTypeKind::Bool => Scalar::bool(rng.once_in(2)),
     })
 }

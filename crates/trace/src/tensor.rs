@@ -211,7 +211,7 @@ fn number(value: Scalar, other: Tensor) -> Traced {
 /// The number in another element type: floats round, everything else must be exact.
 pub(crate) fn convert(value: Scalar, dtype: DType) -> Traced<Scalar> {
     let converted =
-        if value.dtype().is_float() { Scalar::float(dtype, value.as_f64()) } else { Scalar::int(dtype, value.as_i64()) };
+        if value.dtype().is_float() { Scalar::float(dtype, value.as_f64()) } else { Scalar::from_i128(dtype, value.as_i128()) };
     if dtype.is_float() || (dtype != DType::Bool && converted.as_f64() == value.as_f64()) {
         Ok(converted)
     } else {

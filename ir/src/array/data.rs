@@ -91,7 +91,7 @@ macro_rules! to_scalar {
         Scalar::float(DType::BF16, $x.to_f64())
     };
     ($variant:ident, $x:expr) => {
-        Scalar::int(DType::$variant, i64::from($x))
+        Scalar::from_i128(DType::$variant, i128::from($x))
     };
 }
 
@@ -104,6 +104,7 @@ elements! {
     I32 i32 |x| f64::from(x), |s| s.as_i64() as i32;
     I16 i16 |x| f64::from(x), |s| s.as_i64() as i16;
     I8 i8 |x| f64::from(x), |s| s.as_i64() as i8;
+    U64 u64 |x| x as f64, |s| s.bits();
     U32 u32 |x| f64::from(x), |s| s.as_i64() as u32;
     U16 u16 |x| f64::from(x), |s| s.as_i64() as u16;
     U8 u8 |x| f64::from(x), |s| s.as_i64() as u8;
@@ -116,7 +117,7 @@ fn retype(scalar: Scalar, dtype: DType) -> Scalar {
     } else if scalar.dtype().is_float() {
         Scalar::float(dtype, scalar.as_f64())
     } else {
-        Scalar::int(dtype, scalar.as_i64())
+        Scalar::from_i128(dtype, scalar.as_i128())
     }
 }
 
@@ -133,6 +134,7 @@ impl Data {
             Data::I32(x) => (x.as_mut_ptr().cast(), 4),
             Data::I16(x) => (x.as_mut_ptr().cast(), 2),
             Data::I8(x) => (x.as_mut_ptr().cast(), 1),
+            Data::U64(x) => (x.as_mut_ptr().cast(), 8),
             Data::U32(x) => (x.as_mut_ptr().cast(), 4),
             Data::U16(x) => (x.as_mut_ptr().cast(), 2),
             Data::U8(x) => (x.as_mut_ptr().cast(), 1),

@@ -186,6 +186,53 @@ impl Op {
         }
     }
 
+    /// Whether the result depends on which of two elements is the greater, and on nothing else of their order.
+    #[must_use]
+    pub const fn compares(&self) -> bool {
+        use ScalarFn::{Ge, Gt, Le, Lt, Max, Min};
+        match self {
+            Self::Map(function) => matches!(function, Max | Min | Lt | Le | Gt | Ge),
+            Self::Reduce(reduce) => matches!(reduce.kind, ReduceKind::Max | ReduceKind::Min),
+            Self::Window(window) => matches!(window.kind, ReduceKind::Max | ReduceKind::Min),
+            Self::Scatter(scatter) => matches!(scatter.kind, ScatterKind::Max | ScatterKind::Min),
+            Self::ArgReduce(_) | Self::WindowArg(_) | Self::Sort(_) => true,
+            Self::Cast(_)
+            | Self::Bitcast(_)
+            | Self::Const(_)
+            | Self::Size(_)
+            | Self::Iota(_)
+            | Self::Gather(_)
+            | Self::DynamicSlice(_)
+            | Self::DynamicUpdate(_)
+            | Self::Reshape(_)
+            | Self::Permute(_)
+            | Self::Broadcast(_)
+            | Self::Slice(_)
+            | Self::Pad(_)
+            | Self::Concat(_)
+            | Self::Reverse(_)
+            | Self::WindowTake(_)
+            | Self::WindowPut(_)
+            | Self::Dot(_)
+            | Self::Conv(_)
+            | Self::Philox(_)
+            | Self::Param(_)
+            | Self::Alias
+            | Self::StopGradient
+            | Self::Call(_)
+            | Self::If(_)
+            | Self::While(_)
+            | Self::Scan(_)
+            | Self::Transform(_) => false,
+        }
+    }
+
+    /// Whether the operand in a slot has elements that are compared, which the positions of a scatter are not.
+    #[must_use]
+    pub const fn is_compared(&self, slot: usize) -> bool {
+        self.compares() && !(matches!(self, Self::Scatter(_)) && slot == 1)
+    }
+
     /// The family.
     #[must_use]
     pub const fn family(&self) -> Family {

@@ -63,9 +63,9 @@ pub(crate) fn scalar(input: &mut Parser<'_>, dtype: DType) -> Parsed<Scalar> {
         DTypeKind::Float => float(input, dtype),
         DTypeKind::Signed | DTypeKind::Unsigned => {
             let at = input.place();
-            let value = i64::parse(input)?;
-            let scalar = Scalar::int(dtype, value);
-            if scalar.as_i64() == value { Ok(scalar) } else { Err(input.fail(at, format!("{value} is no {dtype}"))) }
+            let value = i128::parse(input)?;
+            let scalar = Scalar::from_i128(dtype, value);
+            if scalar.as_i128() == value { Ok(scalar) } else { Err(input.fail(at, format!("{value} is no {dtype}"))) }
         }
         DTypeKind::Bool if input.eat_word("true") => Ok(Scalar::bool(true)),
         DTypeKind::Bool if input.eat_word("false") => Ok(Scalar::bool(false)),

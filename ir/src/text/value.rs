@@ -177,7 +177,7 @@ macro_rules! integers {
     )*};
 }
 
-integers!(i64 u64 u32 u16 usize);
+integers!(i128 i64 u64 u32 u16 usize);
 
 /// A closed set of words.
 pub(crate) trait Words: Copy + 'static {

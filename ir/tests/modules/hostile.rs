@@ -79,6 +79,8 @@ fn absurd_numbers_are_errors() {
         ("%2 = const() {value = f32[1] base64 \"AAAAA=\"} : f32[1]", "expected base64 digits"),
         ("%2 = const() {value = f32[] [1e39]} : f32[]", "out of the range of f32"),
         ("%2 = const() {value = u8[] [256]} : u8[]", "256 is no u8"),
+        ("%2 = const() {value = u64[] [-1]} : u64[]", "-1 is no u64"),
+        ("%2 = const() {value = u64[] [18446744073709551616]} : u64[]", "18446744073709551616 is no u64"),
         ("%2 = const() {value = bool[] [1]} : bool[]", "`true` or `false`"),
         (
             "%2 = window(%0) {kind = max, axes = [{size = 9223372036854775807, dilation = 9223372036854775807}]} : f32[]",

@@ -228,3 +228,35 @@ fn broken_sorts_are_found() {
     plant("K13", "write p2", "read p2");
     plant("K7", "load p0[%0 + a0, a1]", "load p0[%0 + a0]");
 }
+
+/// Positions and numbers of 64 bits without a sign, of which kernels know the bits alone.
+const UNSIGNED: &str = "program 1
+
+sym n: 0..=7
+
+kernel k0 \"scatter_add\" (
+  read p0: u64[n],
+  update p1: u64[8],
+) scatter [n] free [] {
+    %0: u64 = load p0[a0]
+    %1: i64 = cast(%0)
+    %2: i64 = const -1
+    add p1[%1] = %2
+}
+
+";
+
+#[test]
+fn kernels_do_not_see_the_sign_of_u64() {
+    let program = parse(UNSIGNED).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(print(&program).trim(), UNSIGNED.trim());
+    let plant = |invariant: &str, from: &str, to: &str| {
+        assert!(UNSIGNED.contains(from), "{from}");
+        let error = parse(&UNSIGNED.replacen(from, to, 1)).expect_err(invariant).to_string();
+        assert!(error.contains(&format!("{invariant}: ")), "{invariant}: {error}");
+    };
+    plant("K15", "add p1", "max p1");
+    plant("K5", "%2: i64 = const -1", "%2: f32 = cast(%0)");
+    plant("K5", "%2: i64 = const -1", "%2: u64 = add(%0, %0)");
+    plant("K13", "%2: i64 = const -1", "%2: f32 = const 1.0");
+}

@@ -30,6 +30,7 @@ pub(super) fn constant(at: &mut Point, array: &Array) -> ValueId {
     at.constant(match value.dtype() {
         DType::F16 | DType::BF16 => Scalar::float(DType::F32, value.as_f64()),
         DType::I16 | DType::I8 | DType::U16 => Scalar::int(value.dtype().compute(), value.as_i64()),
+        DType::U64 => Scalar::int(DType::I64, value.bits().cast_signed()),
         DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => value,
     })
 }

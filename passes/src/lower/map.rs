@@ -50,8 +50,7 @@ const fn may_leave(function: ScalarFn) -> bool {
 
 /// A value as `dtype` holds it, where that is an integer that is computed in a wider one.
 pub(super) fn wrapped(at: &mut Point, value: ValueId, dtype: DType) -> ValueId {
-    let narrow = dtype.is_int() && dtype.compute() != dtype && at.body.dtype(value) == dtype.compute();
-    if narrow { at.cast(value, dtype) } else { value }
+    if dtype.is_narrow() && at.body.dtype(value) == dtype.compute() { at.cast(value, dtype) } else { value }
 }
 
 /// The element converted: rounded to a 16-bit float, or wrapped to a narrow integer, where it becomes one.
@@ -64,7 +63,7 @@ pub(super) fn cast(region: &mut Region<'_>, at: &mut Point, x: Value, dtype: DTy
 pub(super) fn bitcast(region: &mut Region<'_>, at: &mut Point, x: Value, dtype: DType, index: &[Index]) -> ValueId {
     let value = region.pull(at, x, index);
     if region.graph().ty(x).dtype.is_float() || dtype.is_float() {
-        at.body.push(InstKind::Bitcast(value), dtype)
+        at.body.push(InstKind::Bitcast(value), dtype.compute())
     } else {
         at.cast(value, dtype)
     }

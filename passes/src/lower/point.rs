@@ -65,10 +65,12 @@ impl Point {
         self.body.push(InstKind::Map(function, operands.to_vec()), dtype)
     }
 
-    /// The value in another type; rounded to it where it is a 16-bit float, and then in the type that it is computed in.
+    /// The value in another type; rounded or wrapped to it where it is computed in a wider one, and then in that one.
     pub(super) fn cast(&mut self, value: ValueId, dtype: DType) -> ValueId {
-        let stored = self.retype(value, dtype);
-        self.retype(stored, dtype.compute())
+        let computed = dtype.compute();
+        let fits = dtype.size() == computed.size();
+        let stored = if fits { value } else { self.retype(value, dtype) };
+        self.retype(stored, computed)
     }
 
     fn retype(&mut self, value: ValueId, dtype: DType) -> ValueId {

@@ -98,7 +98,7 @@ pub(super) fn stage(
 
 /// What came of elements of a narrow integer: a sum wraps, and the extreme of nothing is the least or greatest that there is.
 fn settled(at: &mut Point, result: ValueId, combine: Combine, dtype: DType) -> ValueId {
-    let narrow = dtype.is_int() && dtype.compute() != dtype && at.body.dtype(result) == dtype.compute();
+    let narrow = dtype.is_narrow() && at.body.dtype(result) == dtype.compute();
     let mut limited = |function: ScalarFn, limit: Scalar| {
         let limit = at.constant(Scalar::int(dtype.compute(), limit.as_i64()));
         at.map(function, &[result, limit])

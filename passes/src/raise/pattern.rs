@@ -212,7 +212,7 @@ pub(super) fn near(constant: f64, number: f64, dtype: DType) -> bool {
         DType::F16 => 1e-3,
         DType::BF16 => 1e-2,
         DType::F32 | DType::Bool => 2.5e-7,
-        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => 0.0,
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 => 0.0,
     };
     (constant - number).abs() <= rounding * number.abs()
 }

@@ -73,7 +73,7 @@ fn divided_by_power_of_two(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> 
         DType::F64 => exponent.abs() <= 1022,
         DType::F32 => exponent.abs() <= 126,
         DType::F16 | DType::BF16 | DType::Bool => false,
-        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => false,
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 => false,
     };
     normal.then(|| {
         let factor = b.full(&site.ty.shape, Scalar::float(site.ty.dtype, divisor.as_f64().recip()));
@@ -240,9 +240,10 @@ fn keeps_every_value(from: DType, to: DType) -> bool {
         D::I32 => &[D::I64, D::I32, D::F64],
         D::I16 => &[D::I64, D::I32, D::I16, D::F64, D::F32],
         D::I8 => &[D::I64, D::I32, D::I16, D::I8, D::F64, D::F32, D::F16, D::BF16],
-        D::U32 => &[D::I64, D::U32, D::F64],
-        D::U16 => &[D::I64, D::I32, D::U32, D::U16, D::F64, D::F32],
-        D::U8 => &[D::I64, D::I32, D::I16, D::U32, D::U16, D::U8, D::F64, D::F32, D::F16, D::BF16],
+        D::U64 => &[D::U64],
+        D::U32 => &[D::I64, D::U64, D::U32, D::F64],
+        D::U16 => &[D::I64, D::I32, D::U64, D::U32, D::U16, D::F64, D::F32],
+        D::U8 => &[D::I64, D::I32, D::I16, D::U64, D::U32, D::U16, D::U8, D::F64, D::F32, D::F16, D::BF16],
         D::Bool => return true,
     };
     holders.contains(&to)

@@ -80,7 +80,7 @@ impl Cx<'_> {
         match dtype {
             DType::F16 | DType::BF16 => self.b.op(Op::Round(value, dtype)),
             DType::F64 | DType::F32 | DType::Bool => value,
-            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => value,
+            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 => value,
         }
     }
 
@@ -90,7 +90,7 @@ impl Cx<'_> {
             DType::I16 | DType::U16 => (Elem::of(dtype), 16),
             DType::I8 => (Elem::I32, 24),
             DType::F64 | DType::F32 | DType::F16 | DType::BF16 | DType::Bool => return value,
-            DType::I64 | DType::I32 | DType::U32 | DType::U8 => return value,
+            DType::I64 | DType::I32 | DType::U64 | DType::U32 | DType::U8 => return value,
         };
         if from.is_float() {
             let limit = |limit: Scalar| Scalar::int(dtype.compute(), limit.as_i64());
@@ -118,10 +118,23 @@ impl Cx<'_> {
             Bounds::Proven | Bounds::Fill(_) => self.offset(access.arg, &access.index, values),
         };
         let (arg, base) = (self.arg(access.arg), self.b.op(Op::Arg(access.arg)));
+        if access.bounds == Bounds::Proven && extra.is_none() {
+            self.prefetch(base, &offset, arg.dtype);
+        }
         let (ptr, pattern) = self.place(base, &offset, extra, arg.dtype);
         match inside.zip(fill) {
             None => self.load_from(arg.mode, Load { ptr, dtype: arg.dtype, pattern, mask: None }),
             Some((inside, fill)) => self.load_inside(access.arg, ptr, pattern, inside, fill),
+        }
+    }
+
+    /// Has what is [ahead](Cx::ahead) be fetched, if it is something else, and neighbours over lanes.
+    fn prefetch(&mut self, base: Val, offset: &Dim, dtype: DType) {
+        let Some((axis, distance)) = self.ahead else { return };
+        let Some((stride, _)) = offset.along(axis).filter(|(stride, _)| !stride.is(0)) else { return };
+        let (ptr, pattern) = self.place(base, &(offset + &stride * Dim::from(distance)), None, dtype);
+        if pattern == Pattern::Contiguous {
+            self.b.prefetch(ptr);
         }
     }
 

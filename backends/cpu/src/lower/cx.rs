@@ -28,6 +28,8 @@ pub(super) struct Cx<'a> {
     pub(super) at: Vec<At>,
     /// The position of the first lane, where a sweep is one vector from a known one on.
     pub(super) first: Option<Val>,
+    /// An axis, and how many positions further along it elements are fetched while those here are read ([`Cx::prefetch`]).
+    pub(super) ahead: Option<(usize, i64)>,
     /// Bytes of the scratch memory that is given out.
     pub(super) scratch: Dim,
     /// The argument that is the memory which all threads share, and where what is asked for by [`Cx::shared`] begins in it.
@@ -47,6 +49,7 @@ impl<'a> Cx<'a> {
             lanes,
             at: vec![At::Unbound; graver_ir::kernel::AxisSet::MAX],
             first: None,
+            ahead: None,
             scratch: Dim::from(GUARD_BYTES),
             shared: (kernel.args.len(), Dim::ZERO),
             passing: None,

@@ -112,8 +112,13 @@ fn is_dear(body: &Body, value: usize) -> bool {
         && !has(|kind| matches!(kind, InstKind::Check { .. }))
 }
 
+/// Whether some function of a body is many instructions.
+pub(super) fn has_slow(body: &Body) -> bool {
+    body.insts.iter().any(|inst| matches!(inst.kind, InstKind::Map(function, _) if is_slow(function)))
+}
+
 /// Functions that are many instructions.
-pub(super) fn is_slow(function: ScalarFn) -> bool {
+fn is_slow(function: ScalarFn) -> bool {
     use ScalarFn::{Cos, Erf, Exp, Expm1, Log, Log1p, Pow, Sigmoid, Sin, Tanh};
     matches!(function, Cos | Erf | Exp | Expm1 | Log | Log1p | Pow | Sigmoid | Sin | Tanh)
 }

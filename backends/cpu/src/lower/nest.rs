@@ -6,7 +6,7 @@ use graver_ir::kernel::{AxisSet, Body, Index, Mode, Nest, Stage};
 
 use super::cx::{At, Cx};
 use super::loops::{BLOCK, GRAIN, NARROW};
-use super::memo::Memos;
+use super::memo::{Memos, has_slow};
 use super::reduce::Results;
 use super::tiles::Across;
 use super::{Lowered, Passing, Phase, columns, tiles};
@@ -14,6 +14,8 @@ use crate::vector::{Binary, Op, Val};
 
 /// Bodies up to this many instructions are unrolled over lanes: their loops would cost as much as they do.
 const SMALL_BODY: usize = 12;
+/// Elements of a row at most for the next one to be fetched meanwhile: the second-level cache holds both.
+const LONGEST_AHEAD: i64 = 1 << 15;
 /// As many visits as any more.
 const MANY: i64 = 256;
 
@@ -106,6 +108,15 @@ impl Plan {
         })
     }
 
+    /// The stage in which a row's elements are in a cache and worked on for so long that the next row's can be fetched meanwhile; the axis of rows.
+    fn ahead(&self, nest: &Nest) -> Option<(usize, usize)> {
+        let row = *self.rows.last().filter(|_| self.outer_lane.is_none())?;
+        let later = nest.stages.iter().zip(&self.inner_lanes).enumerate().skip(1);
+        let mut dear = later.filter(|(_, (stage, _))| has_slow(&stage.body));
+        let (number, (_, lane)) = dear.next()?;
+        lane.filter(|lane| nest.axes[*lane].nominal() <= LONGEST_AHEAD).map(|_| (number, row))
+    }
+
     /// The sizes that a parallel point is made of.
     fn points(&self, nest: &Nest) -> Vec<Dim> {
         let mut points: Vec<Dim> = self.rows.iter().map(|axis| nest.axes[*axis].clone()).collect();
@@ -192,7 +203,9 @@ pub(super) fn block(cx: &mut Cx<'_>, begin: Val, end: Val, grain: i64, size: &Di
 fn stages(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) {
     let memos = if plan.outer_lane.is_none() { Memos::find(nest, plan.outer, &plan.inner_lanes) } else { Memos::default() };
     let mut results = Results::new(memos);
-    for (stage, lane) in nest.stages.iter().zip(&plan.inner_lanes) {
+    let ahead = plan.ahead(nest);
+    for (number, (stage, lane)) in nest.stages.iter().zip(&plan.inner_lanes).enumerate() {
+        cx.ahead = ahead.filter(|(stage, _)| *stage == number).map(|(_, row)| (row, 1));
         let inner = stage.over.minus(plan.outer);
         if stage.reductions.is_empty() {
             let serial: Vec<usize> = inner.iter().filter(|axis| Some(*axis) != *lane).collect();
@@ -206,6 +219,7 @@ fn stages(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) {
         } else {
             results.push_stage(cx, nest, stage, plan.outer, *lane);
         }
+        cx.ahead = None;
     }
 }
 

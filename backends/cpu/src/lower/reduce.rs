@@ -11,7 +11,7 @@ use super::memo::Memos;
 use crate::vector::{Binary, Combine, Compare, Elem, Load, Val, Width};
 
 /// Vectors that a sum over lanes has accumulators for.
-const ACCUMULATORS: usize = 4;
+pub(super) const ACCUMULATORS: usize = 4;
 /// Positions of an axis that one chunk holds.
 const CHUNK: i64 = 2048;
 /// An axis of at most so many positions is written out.

@@ -75,6 +75,7 @@ pub(super) fn lower(mut cx: Cx<'_>, nest: &Nest, across: &Across, [lane, row]: [
         let tile = Tile { nest, across, axes: [lane, row], lanes, rows };
         for (value, to) in across.loads.iter().zip(&loaded) {
             let InstKind::Load(access) = &stage.body.insts[*value].kind else { unreachable!("a load was found") };
+            tile.fetch_next(cx, access);
             tile.squares(cx, (access.arg, &access.index), *to, Way::In);
         }
         tile.visit(cx, &loaded, &stored);
@@ -107,6 +108,20 @@ struct Tile<'a> {
 }
 
 impl Tile<'_> {
+    /// Has what lies across in the next tile be fetched: a cache line a lane, which are more places than the machine would follow.
+    fn fetch_next(&self, cx: &mut Cx<'_>, access: &Access) {
+        let [lane, row] = self.axes;
+        let open = cx.b.open_loop(self.lanes.0, self.lanes.1, 1, Vec::new());
+        let high = cx.b.int(HIGH);
+        (cx.at[lane], cx.at[row]) = (At::One(open.var), At::One(cx.b.add(self.rows.0, high)));
+        let (offset, _) = cx.offset(access.arg, &access.index, &[]);
+        let base = cx.b.op(Op::Arg(access.arg));
+        let (ptr, _) = cx.place(base, &offset, None, cx.arg(access.arg).dtype);
+        (cx.at[lane], cx.at[row]) = (At::Unbound, At::Unbound);
+        cx.b.prefetch(ptr);
+        cx.b.close_loop(open, Vec::new());
+    }
+
     /// Copies what lies across into or out of scratch memory: elements `[lane][row]` there are `[row][lane]` here.
     fn squares(&self, cx: &mut Cx<'_>, (arg, index): (usize, &[Index]), tile: Val, way: Way) {
         let [lane, row] = self.axes;
@@ -145,6 +160,7 @@ impl Tile<'_> {
         let [loaded, stored] =
             [loaded, stored].map(|tiles| tiles.iter().map(|tile| cx.b.add(*tile, shift)).collect::<Vec<Val>>());
         let mut given = Lines { across: self.across, body: &stage.body, lines: loaded };
+        cx.ahead = Some((row, HIGH));
         cx.swept(lane, self.lanes.0, self.lanes.1, 1, &mut |cx| {
             let values = cx.body(&stage.body, &mut given);
             for (place, store) in stage.stores.iter().enumerate() {
@@ -157,6 +173,7 @@ impl Tile<'_> {
                 cx.b.store(ptr, dtype, Pattern::Contiguous, value);
             }
         });
+        cx.ahead = None;
         cx.at[row] = At::Unbound;
         cx.b.close_loop(open, Vec::new());
     }

@@ -308,6 +308,10 @@ impl Builder {
         self.push(Stmt::Store(Store { ptr, dtype, pattern, value, caches }));
     }
 
+    pub(crate) fn prefetch(&mut self, ptr: Val) {
+        self.push(Stmt::Prefetch(ptr));
+    }
+
     pub(crate) fn transpose(&mut self, square: Transpose) {
         self.push(Stmt::Transpose(square));
     }

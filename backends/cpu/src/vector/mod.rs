@@ -69,7 +69,7 @@ impl Elem {
         match dtype {
             DType::F64 => Self::F64,
             DType::F32 | DType::F16 | DType::BF16 => Self::F32,
-            DType::I64 => Self::I64,
+            DType::I64 | DType::U64 => Self::I64,
             DType::I32 | DType::I16 | DType::I8 => Self::I32,
             DType::U32 | DType::U16 => Self::U32,
             DType::U8 => Self::U8,
@@ -279,6 +279,8 @@ pub(crate) enum Stmt {
         ok: Val,
         trap: u32,
     },
+    /// What lies at this address, which need not be anything, will be read soon.
+    Prefetch(Val),
     /// Only of emitters whose vectors have [`TABLE_LANES`].
     Transpose(Transpose),
     If {
@@ -415,7 +417,7 @@ impl Func {
 fn uses_dims(block: &Block) -> bool {
     block.iter().any(|stmt| match stmt {
         Stmt::Let(_, op) => matches!(op, Op::Dim(_)),
-        Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Transpose(_) => false,
+        Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Prefetch(_) | Stmt::Transpose(_) => false,
         Stmt::If { then, .. } => uses_dims(then),
         Stmt::Loop(inner) => uses_dims(&inner.body),
         Stmt::Sweep(sweep) => uses_dims(&sweep.body),
@@ -478,7 +480,7 @@ pub(crate) fn bits(scalar: Scalar) -> u64 {
         Elem::F64 => scalar.as_f64().to_bits(),
         #[expect(clippy::cast_possible_truncation, reason = "exact: the value was rounded")]
         Elem::F32 => u64::from((scalar.as_f64() as f32).to_bits()),
-        Elem::I64 => scalar.as_i64().cast_unsigned(),
+        Elem::I64 => scalar.bits(),
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the two's complement of a value in range")]
         Elem::I32 | Elem::U32 => u64::from(scalar.as_i64() as u32),
         Elem::U8 | Elem::Bool => scalar.as_i64().cast_unsigned(),

@@ -47,6 +47,7 @@ fn statement(f: &mut fmt::Formatter<'_>, func: &Func, stmt: &Stmt, depth: usize)
             writeln!(f, "{pad}store {}{}{past} at {}, {}", store.dtype, store.pattern, store.ptr, store.value)
         }
         Stmt::Trap { ok, trap } => writeln!(f, "{pad}trap {trap} unless {ok}"),
+        Stmt::Prefetch(ptr) => writeln!(f, "{pad}prefetch {ptr}"),
         Stmt::Transpose(Transpose { from, from_stride, to, to_stride, rows, columns }) => {
             writeln!(f, "{pad}transpose {rows} rows of {columns} at {from} by {from_stride} to {to} by {to_stride}")
         }

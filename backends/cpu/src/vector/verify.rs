@@ -139,6 +139,10 @@ impl Scope<'_> {
                 self.used(&[*ok])?;
                 self.elem(*ok, Elem::Bool)
             }
+            Stmt::Prefetch(ptr) => {
+                self.used(&[*ptr])?;
+                self.expect(*ptr, INDEX)
+            }
             Stmt::Transpose(square) => {
                 if self.swept.is_some() {
                     return Err("a square is transposed in a sweep".to_owned());

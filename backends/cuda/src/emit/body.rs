@@ -113,12 +113,12 @@ impl Cx<'_> {
 
 /// A constant in its computed type.
 pub(super) fn constant(scalar: Scalar) -> String {
-    let int = scalar.as_i64();
+    let int = scalar.as_i128();
     match scalar.dtype() {
         DType::F64 => format!("gr_double(0x{:016x}ull)", scalar.as_f64().to_bits()),
         #[expect(clippy::cast_possible_truncation, reason = "exact: the value was rounded to its type")]
         DType::F32 | DType::F16 | DType::BF16 => format!("gr_float(0x{:08x}u)", (scalar.as_f64() as f32).to_bits()),
-        DType::I64 => format!("(i64)0x{int:016x}ull"),
+        DType::I64 | DType::U64 => format!("(i64)0x{:016x}ull", scalar.bits()),
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the two's complement of a value in range")]
         DType::I32 => format!("(i32)0x{:08x}u", int as u32),
         DType::U32 => format!("{int}u"),
@@ -132,7 +132,7 @@ fn rounded(dtype: DType, value: &str) -> String {
         DType::F16 => format!("gr_round_f16({value})"),
         DType::BF16 => format!("gr_round_bf16({value})"),
         DType::F64 | DType::F32 | DType::Bool => value.to_owned(),
-        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => value.to_owned(),
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 => value.to_owned(),
     }
 }
 
@@ -146,6 +146,6 @@ fn bitcast(from: DType, to: DType, value: &str) -> String {
             format!("({}){value}", stored(to))
         }
         (DType::F16 | DType::BF16 | DType::I16 | DType::I8 | DType::U16 | DType::U8 | DType::Bool, _) => value.to_owned(),
-        (DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32, _) => format!("gr_bits_{name}({value})"),
+        (DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U64 | DType::U32, _) => format!("gr_bits_{name}({value})"),
     }
 }

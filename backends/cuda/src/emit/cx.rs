@@ -186,7 +186,8 @@ pub(crate) const fn stored(dtype: DType) -> &'static str {
         DType::F32 => "float",
         DType::F16 => "gr_f16",
         DType::BF16 => "gr_bf16",
-        DType::I64 => "i64",
+        // Only stored: kernels compute it in i64, which has its bits.
+        DType::I64 | DType::U64 => "i64",
         DType::I32 => "i32",
         DType::I16 => "i16",
         DType::I8 => "i8",
@@ -203,7 +204,7 @@ pub(super) const fn computed(dtype: DType) -> &'static str {
         DType::F16 | DType::BF16 => "float",
         DType::Bool => "bool",
         DType::F64 | DType::F32 => stored(dtype),
-        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => stored(dtype),
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 => stored(dtype),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Values from positions, and positions from values.
 
 use graver_ir::op::{GatherAxes, Scatter, ScatterKind, Sort};
-use graver_ir::{Diag, unravel};
+use graver_ir::{DType, Diag, unravel};
 
 use super::Out;
 use super::map::collect;
@@ -17,7 +17,7 @@ pub(super) fn size(value: i64, out: Out) -> Dense {
 pub(super) fn iota(axis: usize, out: Out, precision: Precision) -> Dense {
     let (size, inner) = (out.shape[axis], out.shape[axis + 1..].iter().product::<usize>());
     let positions = (0..out.shape.iter().product()).map(|place: usize| Num::Int((place / inner % size) as i64));
-    let data = collect(positions.map(|position| cast_num(position, out.dtype, precision)), &out);
+    let data = collect(positions.map(|position| cast_num(position, DType::I64, out.dtype, precision)), &out);
     out.of(data)
 }
 

@@ -21,7 +21,7 @@ pub(super) fn function(function: ScalarFn, args: &[&Dense], out: Out) -> Result<
 
 /// Every element converted.
 pub(super) fn cast(x: &Dense, out: Out, precision: Precision) -> Dense {
-    let values = (0..x.data.len()).map(|position| cast_num(x.data.get(position), out.dtype, precision));
+    let values = (0..x.data.len()).map(|position| cast_num(x.data.get(position), x.dtype, out.dtype, precision));
     let data = collect(values, &out);
     out.of(data)
 }

@@ -12,6 +12,7 @@ mod movement;
 mod random;
 mod reduce;
 mod sizes;
+mod unsigned;
 
 pub(crate) use random::key_words;
 pub(crate) use reduce::{beats, combine};
@@ -143,7 +144,7 @@ fn apply(op: &Op, args: &[&Dense], sizes: &Sizes, precision: Precision) -> Resul
     let outs = infer(&op, &types.iter().collect::<Vec<_>>()).map_err(|diag| diag.op(op.name()))?;
     let outs = outs.iter().map(|ty| Out { dtype: ty.dtype, shape: sizes::constant(&ty.shape) });
     let [out] = <[Out; 1]>::try_from(outs.collect::<Vec<_>>()).map_err(|_| Diag::new("has one result").op(op.name()))?;
-    let result = dispatch(&op, args, out, precision).map_err(|diag| diag.op(op.name()))?;
+    let result = unsigned::dispatch(&op, args, out, precision).map_err(|diag| diag.op(op.name()))?;
     Ok(vec![result.finished(precision)])
 }
 

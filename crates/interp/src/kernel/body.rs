@@ -27,7 +27,7 @@ enum What {
     Index(Expr),
     Load { arg: usize, index: Vec<Position>, bounds: Bounds },
     Map { function: ScalarFn, operands: Vec<usize>, last: DType },
-    Cast(usize),
+    Cast { value: usize, from: DType },
     Bitcast { value: usize, from: DType },
     Reduced { stage: usize, slot: usize },
     Acc,
@@ -114,7 +114,7 @@ fn what(body: &Body, inst: &Inst, sizes: &Sizes) -> Result<What, Diag> {
             operands: operands.iter().map(|operand| operand.index()).collect(),
             last: body.dtype(*operands.last().ok_or_else(|| Diag::new(format!("{function} has no operand")))?),
         },
-        InstKind::Cast(value) => What::Cast(value.index()),
+        InstKind::Cast(value) => What::Cast { value: value.index(), from: body.dtype(*value) },
         InstKind::Bitcast(value) => What::Bitcast { value: value.index(), from: body.dtype(*value) },
         InstKind::Reduced { stage, slot } => What::Reduced { stage: *stage, slot: *slot },
         InstKind::Acc => What::Acc,
@@ -152,7 +152,7 @@ impl Step {
                 let value = finish(self.dtype, Precision::Typed, apply_num(*function, *last, &of[..operands.len()]));
                 if function_rounds(*function) { running.rounded(value, self.dtype) } else { value }
             }
-            What::Cast(value) => cast_num(values[*value], self.dtype, Precision::Typed),
+            What::Cast { value, from } => cast_num(values[*value], *from, self.dtype, Precision::Typed),
             What::Bitcast { value, from } => decode(self.dtype, &encode(*from, values[*value])),
             What::Reduced { stage, slot } => (frame.reduced)(*stage, *slot)?,
             What::Acc => {

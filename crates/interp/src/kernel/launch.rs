@@ -132,7 +132,8 @@ impl<'a> Running<'a> {
         if let Some(watch) = &mut self.watch {
             watch.store(arg, view, at, point).map_err(|diag| named(diag, arg, index))?;
         }
-        let value = cast_num(value, view.dtype, Precision::Typed);
+        // An integer is stored by its low bits, whatever type it has.
+        let value = cast_num(value, view.dtype, view.dtype, Precision::Typed);
         self.memory.store(view.region, at, view.dtype, value, view.buffer);
         Ok(())
     }
@@ -160,7 +161,7 @@ impl<'a> Running<'a> {
                 return Err(Diag::new(format!("argument {arg} holds {}, the update is of another kind", view.dtype)));
             }
         };
-        let result = cast_num(result, view.dtype, Precision::Typed);
+        let result = cast_num(result, view.dtype, view.dtype, Precision::Typed);
         self.memory.store(view.region, at, view.dtype, result, view.buffer);
         Ok(())
     }

@@ -223,6 +223,7 @@ pub(crate) fn decode(dtype: DType, bytes: &[u8]) -> Num {
         DType::I32 => Num::Int(i64::from(i32::from_le_bytes(first(bytes)))),
         DType::I16 => Num::Int(i64::from(i16::from_le_bytes(first(bytes)))),
         DType::I8 => Num::Int(i64::from(i8::from_le_bytes(first(bytes)))),
+        DType::U64 => Num::Int(i64::from_le_bytes(first(bytes))),
         DType::U32 => Num::Int(i64::from(u32::from_le_bytes(first(bytes)))),
         DType::U16 => Num::Int(i64::from(u16::from_le_bytes(first(bytes)))),
         DType::U8 => Num::Int(i64::from(bytes[0])),
@@ -239,7 +240,7 @@ pub(crate) fn encode(dtype: DType, value: Num) -> [u8; 8] {
         DType::F32 => put(&(value.float() as f32).to_le_bytes()),
         DType::F16 => put(&f16::from_f32(value.float() as f32).to_le_bytes()),
         DType::BF16 => put(&bf16::from_f32(value.float() as f32).to_le_bytes()),
-        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 | DType::Bool => {
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 | DType::Bool => {
             put(&value.int().to_le_bytes()[..dtype.size()])
         }
     }

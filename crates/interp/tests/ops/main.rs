@@ -7,6 +7,7 @@ mod map;
 mod movement;
 mod random;
 mod reduce;
+mod unsigned;
 
 use graver_interp::eval_op;
 use graver_ir::{Array, Element, Op, Sizes};

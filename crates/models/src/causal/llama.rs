@@ -93,6 +93,7 @@ impl Configuration for LlamaConfig {
             ("sliding_window", self.window().unwrap_or(1)),
         ];
         let lacks = self.rope().lacks(self.width());
+        let theta = self.rope().rope_theta.unwrap_or(self.rope_theta);
         let further = [
             splits("num_attention_heads", self.num_attention_heads, "num_key_value_heads", self.key_heads()),
             (self.head_dim.is_some() || splits("", self.hidden_size, "", self.num_attention_heads).0, self.uneven()),
@@ -102,6 +103,7 @@ impl Configuration for LlamaConfig {
             ),
             (self.width() <= MAX_WIDTH, format!("the width of a head is {}, beyond {MAX_WIDTH}", self.width())),
             (self.qkv_windows_are_plain(), "windows in some blocks alone are not supported".to_owned()),
+            (theta > 0.0 && theta.is_finite(), format!("`rope_theta` is {theta}, and must be a number above 0")),
             added("rms_norm_eps", self.rms_norm_eps),
             probability("attention_dropout", self.attention_dropout),
             (lacks.is_none(), lacks.unwrap_or_default()),

@@ -9,6 +9,7 @@ use graver_trace::{Array, Device, DimArg, Step, StepFn, Tensor, TensorSpec, Trai
 
 use super::options::{Generation, Limits};
 use crate::causal::{CausalBody, CausalLm};
+use crate::pretrained::knows;
 use crate::t5::T5;
 
 /// A function of tokens and masks.
@@ -32,6 +33,8 @@ pub struct Decoder {
     decode: Entry,
     state: TrainState,
     room: Room,
+    /// How many tokens the model knows.
+    vocabulary: usize,
     seen: Seen,
     /// Longer texts are read as a whole.
     steady: usize,
@@ -59,7 +62,7 @@ impl Decoder {
     /// A model with room for so much.
     ///
     /// # Errors
-    /// If there is room for nothing, or the model does not compile.
+    /// If there is room for nothing or for more than all models hold, or the model does not compile.
     pub fn new<B: CausalBody>(model: &CausalLm<B>, room: Room, device: &Device) -> Result<Self, Error> {
         let room = Room { tokens: room.tokens.min(model.body().longest()), ..room };
         room.check()?;
@@ -75,7 +78,8 @@ impl Decoder {
         let (past, length) = (symbol("past", 0..=room.tokens), symbol("length", 1..=room.tokens));
         let prefill = entry(vec![room.spec(&length, "ids"), room.spec(&length, "mask"), room.spec(&past, "seen")])?;
         let decode = entry(vec![room.spec(&1usize, "ids"), room.spec(&length, "mask")])?;
-        Ok(Self { steady: model.body().steady(), ..Self::of(prefill, decode, room, Kind::Continued) })
+        let vocabulary = model.body().words().weight.value().shape()[0];
+        Ok(Self { steady: model.body().steady(), vocabulary, ..Self::of(prefill, decode, room, Kind::Continued) })
     }
 
     /// An encoder and a decoder with room for so much: for prompts, and for what follows each.
@@ -97,12 +101,12 @@ impl Decoder {
         let prefill = prefill.model("", model).model("cache", &caches).eval().compile(device)?;
         let decode = decode.model("", model).model("cache", &caches).eval().compile(device)?;
         let kind = Kind::Encoded { start: model.config().decoder_start_token_id, prompts: None };
-        Ok(Self::of(prefill, decode, room, kind))
+        Ok(Self { vocabulary: model.config().vocab_size, ..Self::of(prefill, decode, room, kind) })
     }
 
     fn of(prefill: Step<Vec<TensorSpec>, Tensor>, decode: Step<Vec<TensorSpec>, Tensor>, room: Room, kind: Kind) -> Self {
         let ((prefill, state), (decode, _)) = (prefill.split(), decode.split());
-        Self { prefill, decode, state, room, seen: Seen::default(), steady: usize::MAX, kind }
+        Self { prefill, decode, state, room, vocabulary: 0, seen: Seen::default(), steady: usize::MAX, kind }
     }
 
     /// How much there is room for.
@@ -142,10 +146,11 @@ impl Decoder {
     /// from where they begin, are not read again.
     ///
     /// # Errors
-    /// If there are not as many as there is room for, if one is empty or too long, or if the call fails.
+    /// If there are not as many as there is room for, if one is empty, too long or has tokens that the model does not know, or if the call fails.
     pub fn begin<P: AsRef<[u32]>>(&mut self, prompts: &[P]) -> Result<Array, Error> {
         let rows: Vec<&[u32]> = prompts.iter().map(AsRef::as_ref).collect();
         check(&rows, self.room)?;
+        knows(self.vocabulary, rows.iter().copied().flatten().copied().map(i64::from))?;
         let new = Seen::of_prompts(&rows);
         let (inputs, seen) = match self.kind {
             Kind::Continued => {
@@ -270,11 +275,21 @@ enum Which {
 }
 
 impl Room {
+    /// No more tokens of all texts are asked for: caches hold many numbers for each.
+    const MOST: usize = 1 << 24;
+
     fn check(self) -> Result<(), Error> {
-        if self.texts > 0 && self.tokens > 0 {
-            return Ok(());
+        let Self { texts, tokens } = self;
+        let wrong = |message: String| Err(Diag::new(message).op("generate").into());
+        if texts == 0 || tokens == 0 {
+            return wrong("there must be room for a text and a token".to_owned());
         }
-        Err(Diag::new("there must be room for a text and a token").op("generate").into())
+        match texts.saturating_mul(tokens) {
+            all if all > Self::MOST => {
+                wrong(format!("room for {texts} texts of {tokens} tokens each: more than {} tokens are asked for", Self::MOST))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// So many numbers for each text.

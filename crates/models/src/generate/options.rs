@@ -199,7 +199,7 @@ fn equal(x: &Value, y: &Value) -> bool {
 
 fn one_or_several<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u32>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "is neither the number of a token nor a list of them")]
     enum Ids {
         One(u32),
         Several(Vec<u32>),

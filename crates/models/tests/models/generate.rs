@@ -175,3 +175,27 @@ fn caches_of_another_model_are_an_error() -> Result<(), Error> {
     assert!(wrong.to_string().contains("0 caches are given for 1 blocks"), "{wrong}");
     Ok(())
 }
+
+/// A tokeniser of another model gives such tokens.
+#[test]
+fn tokens_that_the_model_does_not_know_are_an_error() -> Result<(), Error> {
+    let mut decoder = Decoder::new(&model::<Gpt2>("gpt2"), Room { texts: 1, tokens: 4 }, &cpu())?;
+    let error = decoder.begin(&[[39, 40]]).expect_err("there are 40").to_string();
+    assert_eq!(error, "a text has the token 40, and the model has 40 of them; is tokenizer.json that of another model?");
+    decoder.begin(&[[39, 39]]).map(drop)
+}
+
+/// What is asked for has no bound where a model has none.
+#[test]
+fn a_room_beyond_all_bounds_is_an_error() {
+    let t5 = T5::of_folder(&Reference::of("t5").folder).expect("the reference is whole");
+    for (texts, tokens) in [(1, usize::MAX), (usize::MAX, 2), (1 << 14, 1 << 14)] {
+        let error = Decoder::of_t5(&t5, Room { texts, tokens }, &cpu()).expect_err("there is no such room").to_string();
+        assert_eq!(
+            error,
+            format!("generate: room for {texts} texts of {tokens} tokens each: more than 16777216 tokens are asked for")
+        );
+    }
+    let error = Decoder::new(&model::<Gpt2>("gpt2"), Room { texts: usize::MAX, tokens: 4 }, &cpu()).expect_err("nor this one");
+    assert!(error.to_string().contains("more than 16777216 tokens"), "{error}");
+}

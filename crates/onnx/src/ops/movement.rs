@@ -5,7 +5,7 @@ use graver_ir::op::{Broadcast, SliceAxis};
 use graver_ir::{DType, Diag, Dim, Op, ScalarFn, Shape, Symbol, Value};
 
 use super::Values;
-use crate::build::{Builder, common, unified};
+use crate::build::{Builder, agree, common, unified};
 use crate::node::Node;
 use crate::problem::{Problem, Result, unsupported, wrong};
 
@@ -28,13 +28,14 @@ pub(super) fn reshape(n: &mut Node<'_>) -> Values {
     }
     let open: Vec<usize> = (0..dims.len()).filter(|axis| dims[*axis].is(-1)).collect();
     match open.as_slice() {
-        [] => {}
+        // As many elements as there are: that is one size, if the operand's follow from it.
+        [] => agree(&from.numel(), &dims.iter().product())?,
         [axis] => {
             dims[*axis] = Dim::ONE;
             let rest: Dim = dims.iter().product();
             divisible(&from.numel(), &rest)?;
             dims[*axis] = quotient(&from, &rest)?;
-            if &rest * &dims[*axis] != from.numel() && is_guess(&from, &dims) {
+            if &rest * &dims[*axis] != from.numel() && (is_guess(&from, &dims) || is_split(&from, &dims, &rest)) {
                 let message = format!(
                     "a size of -1 beside {rest} elements, of {}: whether they divide is known only where sizes are",
                     n.b.ty(x)
@@ -52,6 +53,14 @@ pub(super) fn reshape(n: &mut Node<'_>) -> Values {
 fn is_guess(from: &Shape, to: &[Dim]) -> bool {
     let pair = from.iter().zip(to).find(|(x, y)| x != y);
     pair.is_some_and(|(x, y)| x.symbols().is_empty() != y.symbols().is_empty())
+}
+
+/// Whether an axis of the operand may be split, and would not be if its size were taken as that of the result's first axis: then -1, which stands for
+/// the rest, would be a single element.
+fn is_split(from: &Shape, to: &[Dim], rest: &Dim) -> bool {
+    let Some((x, y)) = from.iter().zip(to).find(|(x, y)| x != y) else { return false };
+    let kept: Dim = from.iter().map(|size| if size == x { y } else { size }).product();
+    from.rank() < to.len() && kept == *rest
 }
 
 /// Takes sizes of one axis as equal where else there would be other elements than there are: an axis that a reshape keeps, or regroups with

@@ -42,6 +42,20 @@ fn a_known_condition_chooses_at_import() {
     assert!(!text::print(&imported(&model).module).contains(" = if("));
 }
 
+/// The message has the types as the language writes them.
+#[test]
+fn branches_of_different_types_are_told_with_their_types() {
+    let then = graph(vec![node("Add", &["x", "x"], &["t"], Vec::new())], Vec::new(), Vec::new(), &["t"]);
+    let shapes = vec![node("Shape", &["x"], &["o"], Vec::new())];
+    let attributes = vec![inside("then_branch", then), inside("else_branch", graph(shapes, Vec::new(), Vec::new(), &["o"]))];
+    let nodes = vec![node("If", &["c"], &["y"], attributes)];
+    let x = input("x", FLOAT, &[Size::Named("n"), Size::Is(2)]);
+    let model = model(graph(nodes, vec![x, scalar("c", BOOL)], Vec::new(), &["y"]), 16);
+    let Failure::Unsupported(error) = failure(&model) else { panic!("their types differ") };
+    let said = "model.onnx:1:1 (If the_If): If: branches of different types, (f32[n, 2]) and (i64[2]), chosen at run time";
+    assert_eq!(error.to_string(), said);
+}
+
 /// Doubles `v` and stacks what it was, `trip` times or until `v[0]` is no longer below `bound`.
 fn doubling(stacks: bool, ends: bool) -> GraphProto {
     let mut nodes = vec![node("Add", &["v", "v"], &["next"], Vec::new()), node("Identity", &["v"], &["was"], Vec::new())];

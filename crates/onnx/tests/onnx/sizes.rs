@@ -133,6 +133,36 @@ fn a_number_that_a_reshape_does_not_keep_is_no_size_of_a_symbol() {
     }
 }
 
+/// Elements of one axis as rows of the batch: there may be any number of them a row.
+#[test]
+fn an_axis_that_a_reshape_splits_is_not_the_first_part() {
+    let nodes = |rest: &'static str| {
+        vec![
+            node("Shape", &["tokens"], &["shape"], Vec::new()),
+            node("Gather", &["shape", "zero"], &["batch"], vec![int("axis", 0)]),
+            node("Gather", &["shape", "one"], &["length"], vec![int("axis", 0)]),
+            node("Concat", &["batch", rest], &["target"], vec![int("axis", 0)]),
+            node("Reshape", &["x", "target"], &["y"], Vec::new()),
+        ]
+    };
+    let inputs = || {
+        let tokens = input("tokens", INT64, &[Size::Named("batch"), Size::Named("length")]);
+        vec![tokens, input("x", FLOAT, &[Size::Named("n")])]
+    };
+    let given = || vec![integers("zero", &[0]), integers("one", &[1]), integers("rest", &[-1])];
+    let of = |rest| model(graph(nodes(rest), inputs(), given(), &["y"]), 17);
+    let Failure::Undetermined { inputs, error } = failure(&of("rest")) else { panic!("the batch is open") };
+    assert_eq!(inputs, ["x"]);
+    assert!(error.to_string().contains("a size of -1 beside batch elements, of f32[n]"), "{error}");
+    for (batch, width) in [(1usize, 6), (2, 3), (6, 1)] {
+        let tokens = Array::from_vec([batch, 1], vec![0i64; batch]).expect("sizes agree");
+        assert_eq!(run(&of("rest"), &[&tokens, &array(&[6], &[0.0; 6])])[0].shape(), [batch, width]);
+    }
+    // Without a size that is left open, the elements say how many there are.
+    let shown = text::print(&imported(&of("length")).module);
+    assert!(shown.contains("arg \"x\"") && shown.contains("f32[batch*length] = arg"), "{shown}");
+}
+
 /// What is split into parts of a number has a size that divides by it, whatever that size is; if it is a number in the end, it is that one.
 #[test]
 fn an_axis_that_is_split_is_so_many_times_another() {

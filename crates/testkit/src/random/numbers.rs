@@ -30,6 +30,7 @@ impl Numbers {
             DType::I16 => 32_768.0,
             DType::U32 => f64::from(u32::MAX),
             DType::I32 => 2f64.powi(31),
+            DType::U64 => 2f64.powi(64),
             DType::F64 | DType::F32 | DType::F16 | DType::BF16 | DType::I64 => 2f64.powi(63),
         };
         Self { max, error: 0.0, grain: Some(1.0) }

@@ -121,7 +121,7 @@ impl Case {
 
 const FLOATS: [DType; 4] = [DType::F64, DType::F32, DType::F16, DType::BF16];
 /// Every type but `bool`.
-pub(crate) const NUMBERS: [DType; 11] = [
+pub(crate) const NUMBERS: [DType; 12] = [
     DType::F64,
     DType::F32,
     DType::F16,
@@ -130,12 +130,14 @@ pub(crate) const NUMBERS: [DType; 11] = [
     DType::I32,
     DType::I16,
     DType::I8,
+    DType::U64,
     DType::U32,
     DType::U16,
     DType::U8,
 ];
 /// The integers.
-pub(crate) const INTS: [DType; 7] = [DType::I64, DType::I32, DType::I16, DType::I8, DType::U32, DType::U16, DType::U8];
+pub(crate) const INTS: [DType; 8] =
+    [DType::I64, DType::I32, DType::I16, DType::I8, DType::U64, DType::U32, DType::U16, DType::U8];
 
 /// Shapes that are easily got wrong, with names: rank 0 to 4, odd sizes on both sides of a vector's, zero sizes, symbols.
 fn shapes() -> Vec<(&'static str, Shape)> {

@@ -88,7 +88,7 @@ fn unit(shape: Shape, dtype: DType, offset: f64) -> Traced {
         DType::F32 => 23,
         DType::F16 => 10,
         DType::BF16 => 7,
-        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 | DType::Bool => {
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 | DType::Bool => {
             return wrong(format!("random numbers are floats, got {dtype}"));
         }
     };

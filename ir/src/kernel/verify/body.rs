@@ -85,7 +85,8 @@ fn wrong_kind(scope: &Scope<'_>, body: &Body, kind: &InstKind, dtype: DType) -> 
         InstKind::Index(dim) => scope.wrong_dim(dim).or_else(|| typed(dtype, DType::I64)),
         InstKind::Load(access) => wrong_load(scope, body, access, dtype),
         InstKind::Map(function, args) => wrong_map(*function, &args.iter().map(ty).collect::<Vec<_>>(), dtype),
-        InstKind::Cast(_) => None,
+        InstKind::Cast(value) => converts_unsigned(ty(value), dtype)
+            .then(|| format!("K5: a cast of {} to {dtype}, of which one is only stored", ty(value))),
         InstKind::Bitcast(value) => {
             let (from, bool) = (ty(value), ty(value) == DType::Bool || dtype == DType::Bool);
             (from.size() != dtype.size() || bool).then(|| format!("K5: the bits of {from} as {dtype}"))
@@ -105,6 +106,11 @@ fn wrong_kind(scope: &Scope<'_>, body: &Body, kind: &InstKind, dtype: DType) -> 
             keys.or_else(|| typed(ty(position), DType::I64)).or_else(|| typed(dtype, DType::U32))
         }
     }
+}
+
+/// Whether a conversion is between a float and `u64`, which kernels know by its bits alone.
+pub(super) fn converts_unsigned(from: DType, to: DType) -> bool {
+    from == DType::U64 && to.is_float() || from.is_float() && to == DType::U64
 }
 
 fn typed(found: DType, expected: DType) -> Option<String> {

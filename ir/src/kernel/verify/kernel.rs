@@ -1,7 +1,7 @@
 //! Checks one kernel: K2, K10 to K16.
 
 use super::attend;
-use super::body::{self, Scope};
+use super::body::{self, Scope, converts_unsigned};
 use super::note;
 use super::program::{no_axes, wrong_dim};
 use crate::dim::{Dim, MAX_NODES};
@@ -11,7 +11,7 @@ use crate::kernel::{
     Arg, AxisSet, Body, Bounds, Combine, Contract, Kernel, KernelBody, Mode, Nest, Program, Reduction, Scatter, Side, Sort,
     Stage, Store, ValueId,
 };
-use crate::op::ReduceKind;
+use crate::op::{ReduceKind, ScatterKind};
 use crate::ty::Shape;
 use crate::verify::Findings;
 
@@ -97,6 +97,10 @@ pub(super) fn wrong_store(scope: &Scope<'_>, body: &Body, store: &Store, modes: 
         return Some(format!("K13: p{} is used as {:?}", store.arg, arg.mode));
     }
     let value = missing(body, store.value).map(|value| format!("K1: stores {value}"));
+    let dtype =
+        || body.insts.get(store.value.index()).map(|inst| inst.dtype).filter(|dtype| converts_unsigned(*dtype, arg.dtype));
+    let value =
+        value.or_else(|| dtype().map(|dtype| format!("K13: stores {dtype} as {}, of which one is only stored", arg.dtype)));
     value.or_else(|| scope.wrong_index(body, arg, &store.index, bounds))
 }
 
@@ -142,6 +146,9 @@ fn scatter(scope: &Scope<'_>, scatter: &Scatter, found: &mut Findings) {
     // A position outside adds nothing, so none has to be inside.
     let wrong = wrong_store(scope, &scatter.body, &scatter.to, &[Mode::Update], Bounds::Clamp);
     scope.note(found, wrong);
+    let is_unsigned = scope.kernel.args.get(scatter.to.arg).is_some_and(|arg| arg.dtype == DType::U64);
+    let compares = matches!(scatter.kind, ScatterKind::Max | ScatterKind::Min);
+    scope.require(found, !(is_unsigned && compares), "K15: compares in u64, which is only stored");
     let written = scope.kernel.args.iter().filter(|arg| arg.mode != Mode::Read).count();
     scope.require(found, written <= 1, "K15: writes more than its target");
     if let Some(when) = scatter.when {

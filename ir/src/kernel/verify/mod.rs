@@ -2,7 +2,8 @@
 //!
 //! Of a body:
 //! - K1  A value names an instruction of its body; an instruction uses only earlier ones.
-//! - K5  Every instruction has the type that its kind and operands say; arithmetic is in compute types.
+//! - K5  Every instruction has the type that its kind and operands say; arithmetic is in compute types, and no
+//!   `cast` and no store is between a float and `u64`.
 //! - K6  Equal instructions are one.
 //! - K7  A load reads an argument that is not only written, by one index an axis; run-time positions are `i64`.
 //! - K8  No proven access and no store is refuted: at no corner of its loops does it leave its argument.
@@ -15,9 +16,9 @@
 //! - K12 A reduction combines a value in its own type; a position is `i64`.
 //! - K13 A store writes an argument that is not only read, by one index an axis, at the axes visited.
 //! - K14 In a contraction every axis has exactly one role, sides use their own, and give the type of the sum.
-//! - K15 A scatter's target is the only argument that it updates; its condition is a bool.
+//! - K15 A scatter's target is the only argument that it updates; its condition is a bool; it does not
+//!   compare in `u64`.
 //! - K28 A sort compares along an axis that it has, in a compute type; its positions, `i64`, are all that it writes.
-//! - K29 In an attention every axis has exactly one role; sides, weights and expressions use their own, and give the type of the sums, a float's;
 //!   nothing reports failures, and a softmax has one score.
 //! - K16 Arguments have one stride an axis, and possible sizes.
 //!

@@ -158,7 +158,7 @@ impl Emitter<'_, '_> {
                 self.widened_bf16(bits)
             }
             DType::F64 | DType::F32 | DType::Bool => x,
-            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => x,
+            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 => x,
         }
     }
 

@@ -106,7 +106,7 @@ impl Emitter<'_, '_> {
         match dtype {
             DType::F64 => plain(self, types::F64),
             DType::F32 => plain(self, types::F32),
-            DType::I64 => plain(self, types::I64),
+            DType::I64 | DType::U64 => plain(self, types::I64),
             DType::I32 | DType::U32 => plain(self, types::I32),
             DType::U8 => self.b.ins().uload8(types::I32, FLAGS, ptr, 0),
             DType::I8 => self.b.ins().sload8(types::I32, FLAGS, ptr, 0),
@@ -131,7 +131,7 @@ impl Emitter<'_, '_> {
                 let low = plain(self, types::F64X2, 0);
                 Parts::pair(low, plain(self, types::F64X2, 16))
             }
-            DType::I64 => {
+            DType::I64 | DType::U64 => {
                 let low = plain(self, types::I64X2, 0);
                 Parts::pair(low, plain(self, types::I64X2, 16))
             }
@@ -191,7 +191,9 @@ impl Emitter<'_, '_> {
             DType::F16 => (self.each(&[value], &mut |emitter, part| emitter.rounded_f16(part[0])), Elem::U32, DType::F16),
             DType::BF16 => (self.each(&[value], &mut |emitter, part| emitter.rounded_bf16(part[0])), Elem::U32, DType::BF16),
             DType::F64 | DType::F32 | DType::Bool => (value, elem, store.dtype),
-            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => (value, elem, store.dtype),
+            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 => {
+                (value, elem, store.dtype)
+            }
         };
         for lane in 0..value.lanes {
             let address = self.lane_address(ptr, store.pattern, lane);
@@ -203,7 +205,7 @@ impl Emitter<'_, '_> {
     /// One element, of which 16-bit floats are bits.
     fn store_one(&mut self, ptr: Value, dtype: DType, element: Value) {
         match dtype {
-            DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::Bool => {
+            DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U64 | DType::U32 | DType::Bool => {
                 self.b.ins().store(FLAGS, element, ptr, 0)
             }
             DType::I8 | DType::U8 => self.b.ins().istore8(FLAGS, element, ptr, 0),
@@ -213,7 +215,7 @@ impl Emitter<'_, '_> {
 
     fn store_contiguous(&mut self, ptr: Value, dtype: DType, value: Parts) {
         match dtype {
-            DType::F64 | DType::I64 => {
+            DType::F64 | DType::I64 | DType::U64 => {
                 self.b.ins().store(FLAGS, value.values[0], ptr, 0);
                 self.b.ins().store(FLAGS, value.values[1], ptr, 16);
             }

@@ -146,6 +146,8 @@ impl Emitter<'_, '_> {
             }
             Stmt::Store(store) => self.store(store),
             Stmt::Trap { ok, trap } => self.trap(*ok, *trap),
+            // It has no such instruction.
+            Stmt::Prefetch(_) => {}
             Stmt::Transpose(_) => unreachable!("squares are for vectors of as many lanes"),
             Stmt::If { cond, then } => self.condition(*cond, then),
             Stmt::Loop(inner) => self.counted(inner),

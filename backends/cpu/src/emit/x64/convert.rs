@@ -323,7 +323,7 @@ impl Emitter<'_> {
                 self.vector_imm(table::shift(Shift::Left, Elem::U32), bits, 16)
             }
             DType::F64 | DType::F32 | DType::Bool => x,
-            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => x,
+            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 => x,
         }
     }
 }

@@ -44,7 +44,7 @@ impl<'a> Facts<'a> {
                     self.defs[value.index()] = Some(op);
                     self.regions[value.index()] = region;
                 }
-                Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Transpose(_) => {}
+                Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Prefetch(_) | Stmt::Transpose(_) => {}
                 Stmt::If { then, .. } => self.define(then, region),
                 Stmt::Loop(inner) => {
                     let own = Some(inner.var);
@@ -82,6 +82,7 @@ impl<'a> Facts<'a> {
                     self.used(store.value, region);
                 }
                 Stmt::Trap { ok, .. } => self.used(*ok, region),
+                Stmt::Prefetch(ptr) => self.address_uses(*ptr, region),
                 Stmt::Transpose(square) => square.operands().into_iter().for_each(|operand| self.used(operand, region)),
                 Stmt::If { cond, then } => {
                     self.uses(then, region);

@@ -7,7 +7,7 @@ use regalloc2::VReg;
 use super::inst::{Cond, Mem, Src, View};
 use super::table::{self, sized};
 use super::{Emitter, Parts, Wide};
-use crate::vector::{Binary, Caches, Elem, Load, Pattern, Shift, Store};
+use crate::vector::{Binary, Caches, Elem, Load, Pattern, Shift, Store, Val};
 
 impl Emitter<'_> {
     pub(super) fn load(&mut self, load: &Load) -> Parts {
@@ -39,6 +39,12 @@ impl Emitter<'_> {
                 self.load_apart(mem, load.dtype, load.pattern, mask)
             }
         }
+    }
+
+    /// To the second-level cache: the first has no room to spare.
+    pub(super) fn prefetch(&mut self, ptr: Val) {
+        let mem = self.place(ptr);
+        self.asm.inst(Code::Prefetcht1_m8).mem(mem).done();
     }
 
     /// A mask, and the lanes that exist.
@@ -74,7 +80,7 @@ impl Emitter<'_> {
         match dtype {
             DType::F64 => self.vector1(table::BROADCAST_DOUBLE, Src::Mem(mem)),
             DType::F32 => self.vector1(table::BROADCAST, Src::Mem(mem)),
-            DType::I64 => self.asm.inst(Code::Mov_r64_rm64).def(View::R64).mem(mem).end(),
+            DType::I64 | DType::U64 => self.asm.inst(Code::Mov_r64_rm64).def(View::R64).mem(mem).end(),
             DType::I32 | DType::U32 => self.asm.inst(Code::Mov_r32_rm32).def(View::R32).mem(mem).end(),
             DType::U8 | DType::Bool => self.asm.inst(Code::Movzx_r32_rm8).def(View::R32).mem(mem).end(),
             DType::I8 => self.asm.inst(Code::Movsx_r32_rm8).def(View::R32).mem(mem).end(),
@@ -104,7 +110,7 @@ impl Emitter<'_> {
                 let code = self.wide.of([Code::VEX_Vmovss_m32_xmm, Code::EVEX_Vmovss_m32_k1_xmm]);
                 self.asm.inst(code).mem(mem).reg(value, View::Xmm).done();
             }
-            DType::I64 => self.asm.inst(Code::Mov_rm64_r64).mem(mem).reg(value, View::R64).done(),
+            DType::I64 | DType::U64 => self.asm.inst(Code::Mov_rm64_r64).mem(mem).reg(value, View::R64).done(),
             DType::I32 | DType::U32 => self.asm.inst(Code::Mov_rm32_r32).mem(mem).reg(value, View::R32).done(),
             DType::I8 | DType::U8 | DType::Bool => self.asm.inst(Code::Mov_rm8_r8).mem(mem).reg(value, View::R8).done(),
             DType::I16 | DType::U16 => self.asm.inst(Code::Mov_rm16_r16).mem(mem).reg(value, View::R16).done(),
@@ -122,7 +128,7 @@ impl Emitter<'_> {
         let lanes = self.lanes();
         let bytes = i64::try_from(self.wide.bytes()).expect("small");
         match (dtype, mask) {
-            (DType::F64 | DType::I64, mask) => {
+            (DType::F64 | DType::I64 | DType::U64, mask) => {
                 let masks = mask.map(|mask| self.double_masks(mask));
                 let low = self.load_masked(mem, Elem::of(dtype), masks.map(|masks| masks[0]));
                 let high = self.load_masked(mem.plus(bytes), Elem::of(dtype), masks.map(|masks| masks[1]));
@@ -171,7 +177,7 @@ impl Emitter<'_> {
             DType::BF16 | DType::U16 => halves,
             DType::I16 => signed_halves,
             DType::I8 => signed_bytes,
-            DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => bytes,
+            DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U64 | DType::U32 | DType::U8 | DType::Bool => bytes,
         };
         let words = self.asm.inst(self.wide.of(codes)).def(self.wide.view()).mem(mem).mask(mask, true).end();
         match dtype {
@@ -184,7 +190,7 @@ impl Emitter<'_> {
                 self.compare(crate::vector::Compare::Ne, Elem::U32, words, zero).single()
             }
             DType::F64 | DType::F32 | DType::F16 => words,
-            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => words,
+            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 => words,
         }
     }
 
@@ -213,7 +219,7 @@ impl Emitter<'_> {
     fn store_contiguous(&mut self, mem: Mem, dtype: DType, value: Parts, mask: Option<Parts>) {
         let bytes = i64::try_from(self.wide.bytes()).expect("small");
         match (dtype, mask) {
-            (DType::F64 | DType::I64, mask) => {
+            (DType::F64 | DType::I64 | DType::U64, mask) => {
                 let masks = mask.map(|mask| self.double_masks(mask));
                 self.store_masked(mem, Elem::of(dtype), value.regs[0], masks.map(|masks| masks[0]));
                 self.store_masked(mem.plus(bytes), Elem::of(dtype), value.regs[1], masks.map(|masks| masks[1]));
@@ -256,7 +262,7 @@ impl Emitter<'_> {
             DType::I8 if self.wide == Wide::V3 => self.low_bits(value, 0xff),
             DType::I16 | DType::U16 if self.wide == Wide::V3 => self.low_bits(value, 0xffff),
             DType::F64 | DType::F32 | DType::F16 => value,
-            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U32 | DType::U16 | DType::U8 => value,
+            DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 => value,
         };
         match (dtype, self.wide) {
             (DType::F16, wide) => {

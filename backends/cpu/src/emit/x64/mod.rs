@@ -223,6 +223,7 @@ impl<'a> Emitter<'a> {
             Stmt::Let(value, op) => self.define(*value, op),
             Stmt::Store(store) => self.store(store),
             Stmt::Trap { ok, trap } => self.trap(*ok, *trap),
+            Stmt::Prefetch(ptr) => self.prefetch(*ptr),
             Stmt::Transpose(square) => self.transpose(square),
             Stmt::If { cond, then } => self.condition(*cond, then),
             Stmt::Loop(inner) => self.counted(inner),

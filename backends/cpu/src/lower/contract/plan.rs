@@ -26,7 +26,7 @@ pub(super) const LEAST_PANELS: i64 = 3;
 /// Parallel points that there should be at least, for threads to share.
 pub(super) const POINTS: i64 = 8;
 /// Bytes of a cache line.
-const LINE: i64 = 64;
+pub(super) const LINE: i64 = 64;
 /// Steps of `k` that are written out.
 pub(super) const UNROLL: i64 = 4;
 

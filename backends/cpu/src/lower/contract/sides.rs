@@ -44,7 +44,7 @@ impl<'a> Operand<'a> {
                 DType::I8 | DType::U8 | DType::I16 | DType::U16 => true,
                 // Not where a whole number has been made of it.
                 DType::BF16 | DType::F16 => !whole,
-                DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U32 | DType::Bool => false,
+                DType::F64 | DType::F32 | DType::I64 | DType::I32 | DType::U64 | DType::U32 | DType::Bool => false,
             };
             if exact {
                 return Self { packed: (value, dtype), ..self };

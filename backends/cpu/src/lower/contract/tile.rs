@@ -1,19 +1,22 @@
 //! Tiles: sums in registers over packed panels, and the epilogue while they are hot.
 
 use graver_ir::Dim;
-use graver_ir::kernel::{Body, Contract, Inst, InstKind};
+use graver_ir::kernel::{Body, Contract};
 
 use super::super::body::{Given, Nothing};
 use super::super::cx::{At, Cx};
-use super::super::memo::is_slow;
+use super::super::memo::has_slow;
 use super::Tiling;
 use super::pack::{Run, Span};
-use super::plan::{Plan, UNROLL};
+use super::plan::{LINE, Plan, UNROLL};
 use crate::vector::{Binary, Compare, Load, Pattern, Unary, Val, Width};
 
 /// Epilogues up to this many instructions, none of them a function that is many, are also written out for whole tiles, straight from
 /// registers.
 const SMALL_EPILOGUE: usize = 10;
+
+/// Bytes from a column that is read to one that is fetched: as many as a tile reads while memory answers.
+const AHEAD: i64 = 8192;
 
 impl Plan {
     /// Every tile of a block and a panel of columns; `first` are the digits of the block's first row, and their sizes.
@@ -114,7 +117,7 @@ impl Plan {
                 (0..count).map(|sum| at(cx, sum)).collect()
             }
         };
-        let step = Step { tiling, rows, row_stride, k_stride, columns: column.packed, width: self.width };
+        let step = Step { tiling, rows, row_stride, k_stride, columns: column.packed, width: self.width, far: !self.is_whole() };
         let steps = cx.b.sub(column.span.end, column.span.begin);
         step.all(cx, steps, begin)
     }
@@ -177,8 +180,7 @@ impl Plan {
 }
 
 fn is_small(epilogue: &Body) -> bool {
-    let slow = |inst: &Inst| matches!(inst.kind, InstKind::Map(function, _) if is_slow(function));
-    epilogue.insts.len() <= SMALL_EPILOGUE && !epilogue.insts.iter().any(slow)
+    epilogue.insts.len() <= SMALL_EPILOGUE && !has_slow(epilogue)
 }
 
 /// The place of a sum among those of its tile.
@@ -246,6 +248,8 @@ pub(super) struct Step<'a> {
     pub(super) k_stride: i64,
     pub(super) columns: Val,
     pub(super) width: i64,
+    /// Whether columns come from beyond the second-level cache, more or less: what follows is fetched.
+    pub(super) far: bool,
 }
 
 impl Step<'_> {
@@ -285,6 +289,11 @@ impl Step<'_> {
             let offset = cx.b.int(place * self.tiling.columns.bytes());
             let ptr = cx.b.add(columns, offset);
             let vector = cx.b.load_now(Load { ptr, dtype: packed, pattern: Pattern::Contiguous, mask: None });
+            if self.far && (place * self.tiling.columns.bytes()) % LINE == 0 {
+                let ahead = cx.b.int(AHEAD);
+                let ptr = cx.b.add(ptr, ahead);
+                cx.b.prefetch(ptr);
+            }
             vectors.push(cx.b.cast(vector, self.tiling.elem));
         }
         for (row, sums) in (0..).zip(sums.chunks_mut(self.tiling.vectors())) {

@@ -69,7 +69,8 @@ impl Plan<'_> {
             let at = self.offset(cx, base, tiles.var, stride);
             let sums = self.load_tile(cx, memory, at, tiles.var, stride);
             let k_stride = self.matrix_stride();
-            let step = Step { tiling: &packed.tiling, rows, row_stride: 1, k_stride, columns: side, width: self.width };
+            let step =
+                Step { tiling: &packed.tiling, rows, row_stride: 1, k_stride, columns: side, width: self.width, far: false };
             let sums = step.all(cx, columns.count, sums);
             self.store_tile(cx, at, stride, &sums);
             cx.b.close_loop(tiles, Vec::new());

@@ -1,10 +1,11 @@
 //! What happens row by row: weights of the columns that count, and results.
 
-use graver_ir::kernel::{Store, ValueId};
+use graver_ir::kernel::{InstKind, Store, ValueId};
 use graver_ir::{Dim, ScalarFn};
 
 use super::super::super::body::{Given, Nothing};
 use super::super::super::cx::{At, Cx};
+use super::super::super::reduce::ACCUMULATORS;
 use super::Plan;
 use super::block::{BYTES, Columns, Memory};
 use super::keep::Keep;
@@ -120,10 +121,14 @@ impl Plan<'_> {
     /// Scores become `exp(score - most)`, and what a row carries along follows.
     fn shares(&self, cx: &mut Cx<'_>, memory: &Memory, row: &Row) {
         let score = self.attend.softmax.as_ref().expect("shares are a softmax's").score;
+        // It lies there already.
+        let is_product = matches!(self.attend.weights.insts[score.index()].kind, InstKind::Reduced { stage: 0, .. });
         let most = self.swept(cx, row, Some(Combine::Max), &mut |cx| {
-            let score = cx.body(&self.attend.weights, &mut Products { plan: self, row })[score.index()];
-            self.store(cx, row, 0, score);
-            score
+            let value = cx.body(&self.attend.weights, &mut Products { plan: self, row })[score.index()];
+            if !is_product {
+                self.store(cx, row, 0, value);
+            }
+            value
         });
         let before = self.load_row(cx, memory.most, row.number);
         let most = cx.b.binary(Binary::Max, before, most.expect("a maximum was asked for"));
@@ -160,7 +165,8 @@ impl Plan<'_> {
         combine: Option<Combine>,
         body: &mut dyn FnMut(&mut Cx<'_>) -> Val,
     ) -> Option<Val> {
-        let open = cx.b.open_sweep(row.first, row.last, 1);
+        let unroll = if combine.is_some() { ACCUMULATORS } else { 1 };
+        let open = cx.b.open_sweep(row.first, row.last, unroll);
         cx.at[self.column] = At::Lane(open.var);
         let value = body(cx);
         cx.at[self.column] = At::Unbound;

@@ -273,7 +273,15 @@ impl<'a> Winograd<'a> {
     }
 
     fn tile(&self, cx: &mut Cx<'_>, (rows, columns, to): (Val, Val, Val), height: i64) {
-        let step = Step { tiling: &self.tiling, rows, row_stride: self.row_stride(), k_stride: 1, columns, width: self.width };
+        let step = Step {
+            tiling: &self.tiling,
+            rows,
+            row_stride: self.row_stride(),
+            k_stride: 1,
+            columns,
+            width: self.width,
+            far: false,
+        };
         let (steps, zero) = (cx.b.int(self.channels), cx.b.number(Elem::F32, 0));
         let zero = cx.b.lanes(zero);
         let sums = usize::try_from(height).expect("few rows") * self.tiling.vectors();
