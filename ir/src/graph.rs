@@ -389,7 +389,7 @@ mod tests {
             let node = graph.add(op, args, Loc::UNKNOWN).expect("scalars of one type");
             nodes.push(node);
         };
-        let number = Op::Const(Array::full(&[], Scalar::zero(DType::F32)));
+        let number = Op::Const(Array::full([], Scalar::zero(DType::F32)));
         (0..8).for_each(|_| add(number.clone(), &[]));
         for at in 0..40 {
             let [x, y] = [seed * 7 + at * 5, seed * 3 + at * 11].map(|of| NodeId(u32::try_from(of % (8 + at)).expect("small")));
@@ -421,7 +421,7 @@ mod tests {
     fn operands_are_in_the_order_of_their_slots() {
         let mut graph = Graph::new();
         let number = |graph: &mut Graph| {
-            let number = Op::Const(Array::full(&[2], Scalar::zero(DType::F32)));
+            let number = Op::Const(Array::full([2], Scalar::zero(DType::F32)));
             Value::from(graph.add(number, &[], Loc::UNKNOWN).expect("numbers"))
         };
         let args: Vec<Value> = (0..6).map(|_| number(&mut graph)).collect();

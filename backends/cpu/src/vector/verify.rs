@@ -55,7 +55,7 @@ fn pick(block: &Block, picked: &mut [Lanes]) -> bool {
             }
             // What is left of a sweep is one element.
             Stmt::Sweep(sweep) => again |= pick(&sweep.body, picked),
-            Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Transpose(_) => {}
+            Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Transpose(_) | Stmt::Prefetch(_) => {}
         }
     }
     again
