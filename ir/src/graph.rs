@@ -372,3 +372,67 @@ impl Graph {
         self.dag.add_edge(from.node.raw(), to.raw(), Edge { out: from.out, slot });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Graph, NodeId, Use, Value};
+    use crate::dtype::{DType, Scalar};
+    use crate::location::Loc;
+    use crate::op::Op;
+    use crate::{Array, ScalarFn};
+
+    /// Sums whose operands come before or, after the same exchange of operands for later nodes, behind them.
+    fn shuffled(seed: usize) -> Graph {
+        let mut graph = Graph::new();
+        let mut nodes: Vec<NodeId> = Vec::new();
+        let mut add = |op: Op, args: &[Value]| {
+            let node = graph.add(op, args, Loc::UNKNOWN).expect("scalars of one type");
+            nodes.push(node);
+        };
+        let number = Op::Const(Array::full([], Scalar::zero(DType::F32)));
+        (0..8).for_each(|_| add(number.clone(), &[]));
+        for at in 0..40 {
+            let [x, y] = [seed * 7 + at * 5, seed * 3 + at * 11].map(|of| NodeId(u32::try_from(of % (8 + at)).expect("small")));
+            add(Op::Map(ScalarFn::Add), &[x.into(), y.into()]);
+        }
+        // Numbers that come last, in the place of operands of the first.
+        (0..8).for_each(|_| add(number.clone(), &[]));
+        for at in 0..16u32 {
+            graph.set_arg(Use { node: NodeId(8 + 2 * at), slot: 0 }, NodeId(48 + at % 8).into());
+        }
+        graph
+    }
+
+    #[test]
+    fn the_order_is_that_of_least_ids() {
+        for seed in 0..20 {
+            let graph = shuffled(seed);
+            let mut order: Vec<NodeId> = Vec::new();
+            while order.len() < graph.len() {
+                let ready = |id: &NodeId| !order.contains(id) && graph.args(*id).iter().all(|arg| order.contains(&arg.node));
+                order.push(graph.nodes().find(ready).expect("there is no cycle"));
+            }
+            assert!(!order.is_sorted(), "some node comes before one of a lesser id");
+            assert_eq!(graph.topo(), order, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn operands_are_in_the_order_of_their_slots() {
+        let mut graph = Graph::new();
+        let number = |graph: &mut Graph| {
+            let number = Op::Const(Array::full([2], Scalar::zero(DType::F32)));
+            Value::from(graph.add(number, &[], Loc::UNKNOWN).expect("numbers"))
+        };
+        let args: Vec<Value> = (0..6).map(|_| number(&mut graph)).collect();
+        let node = graph.add(Op::Concat(0), &args, Loc::UNKNOWN).expect("they are alike");
+        let mut wanted = args;
+        // The edges come in another order each time.
+        for slot in [3u16, 0, 5, 3] {
+            let new = number(&mut graph);
+            graph.set_arg(Use { node, slot }, new);
+            wanted[usize::from(slot)] = new;
+            assert_eq!(graph.args(node).as_slice(), wanted);
+        }
+    }
+}

@@ -6,12 +6,10 @@ use graver_ir::kernel::Life;
 
 use super::bytes::Bytes;
 
-/// A range of the arena, for all sizes, with the lives of what is placed there.
+/// A range of the arena, for all sizes.
 struct Slot<T> {
     start: T,
     end: T,
-    /// In order of time, no two of which meet unless the range is empty for usual sizes: then there is one.
-    lives: Vec<Life>,
     /// Slots that are proved to end no later: a bit each.
     above: Vec<u64>,
 }
@@ -27,29 +25,21 @@ impl<T> Slot<T> {
         }
         self.above[other / 64] |= 1 << (other % 64);
     }
-
-    /// The first of its lives that ends no earlier than another begins.
-    fn at(&self, life: Life) -> Option<Life> {
-        self.lives.get(self.lives.partition_point(|own| own.last < life.first)).copied()
-    }
 }
 
-/// Where a slot lies for usual sizes.
+/// Where something lies for usual sizes, and while what lives.
 #[derive(Clone, Copy)]
 struct Span {
     low: i64,
     high: i64,
-    /// The first and the last place of its lives.
-    hull: Life,
-    /// Whether those are several.
-    pauses: bool,
+    life: Life,
     slot: usize,
 }
 
 /// What is taken.
 pub(super) struct Taken<T> {
     slots: Vec<Slot<T>>,
-    /// Ascending.
+    /// Ascending; of equal ones, the one that was placed first.
     spans: Vec<Span>,
     /// Whether any is empty for usual sizes.
     any_empty: bool,
@@ -98,23 +88,16 @@ impl<T: Bytes> Taken<T> {
         let end = start.plus(size);
         let (low, high) = (start.nominal(), end.nominal());
         let at = self.spans.partition_point(|other| (other.low, other.high) <= (low, high));
-        let equal = self.spans[..at].iter_mut().rev().take_while(|span| (span.low, span.high) == (low, high) && low < high);
-        let slots = &mut self.slots;
-        if let Some(span) = equal.into_iter().find(|span| slots[span.slot].start == start && slots[span.slot].end == end) {
-            let lives = &mut slots[span.slot].lives;
-            lives.insert(lives.partition_point(|own| own.first < life.first), life);
-            (span.hull, span.pauses) = (span.hull.with(life), true);
-            return span.slot;
-        }
+        let mut equal =
+            self.spans[..at].iter().rev().take_while(|span| (span.low, span.high) == (low, high)).map(|span| span.slot);
+        let known = equal.find(|slot| self.slots[*slot].start == start && self.slots[*slot].end == end);
+        let slot = known.unwrap_or_else(|| {
+            self.slots.push(Slot { start, end, above: Vec::new() });
+            self.slots.len() - 1
+        });
         self.any_empty |= low == high;
-        self.spans.insert(at, Span { low, high, hull: life, pauses: false, slot: slots.len() });
-        slots.push(Slot { start, end, lives: vec![life], above: Vec::new() });
-        slots.len() - 1
-    }
-
-    /// Whether anything in it lives at the same time.
-    fn meets(&self, span: &Span, life: Life) -> bool {
-        span.hull.meets(life) && (!span.pauses || self.slots[span.slot].at(life).is_some_and(|own| own.meets(life)))
+        self.spans.insert(at, Span { low, high, life, slot });
+        slot
     }
 
     /// The first gap between what lives at the same time that is proved large enough for all sizes. Where it is not
@@ -123,7 +106,7 @@ impl<T: Bytes> Taken<T> {
         let mut gap = Gap { cursor: 0, below: None };
         for at in 0..self.spans.len() {
             let span = self.spans[at];
-            if !self.meets(&span, wanted.life) {
+            if !span.life.meets(wanted.life) {
                 continue;
             }
             if span.low.saturating_sub(gap.cursor) >= wanted.needed && self.is_free(gap, wanted) {
@@ -136,7 +119,7 @@ impl<T: Bytes> Taken<T> {
         if self.is_free(gap, wanted) {
             return self.begin(gap, wanted.zero).clone();
         }
-        let near = self.spans.iter().filter(|span| self.meets(span, wanted.life));
+        let near = self.spans.iter().filter(|span| span.life.meets(wanted.life));
         near.fold(wanted.zero.clone(), |top, span| top.greater(&self.slots[span.slot].end))
     }
 
@@ -154,12 +137,11 @@ impl<T: Bytes> Taken<T> {
         let below = gap.below.map(|at| self.spans[at].slot);
         // If what is below is alive throughout, it meets all that this meets: of what is under it that was proved when the later of both was
         // placed.
-        let outlives = |slot: usize| self.slots[slot].at(wanted.life).is_some_and(|own| own.covers(wanted.life));
-        let is_known = T::FOLLOWS && !self.any_empty && below.is_some_and(outlives);
-        let first = gap.below.filter(|_| is_known).unwrap_or(0);
+        let outlives = |at: &usize| T::FOLLOWS && !self.any_empty && self.spans[*at].life.covers(wanted.life);
+        let first = gap.below.filter(outlives).unwrap_or(0);
         for at in first..self.spans.len() {
             let other = self.spans[at];
-            if !self.meets(&other, wanted.life) {
+            if !other.life.meets(wanted.life) {
                 continue;
             }
             let proved = if other.low >= gap.cursor.saturating_add(wanted.needed) {
@@ -183,5 +165,54 @@ impl<T: Bytes> Taken<T> {
             self.slots[slot].note_above(other);
         }
         proved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use graver_ir::Symbol;
+    use graver_ir::dim::Dim;
+    use graver_ir::kernel::Life;
+    use graver_testkit::Rng;
+
+    use super::Taken;
+    use crate::plan::bytes::Basis;
+
+    /// Sizes of a few kinds and lives of all lengths, as deep models have them.
+    fn wanted(rng: &mut Rng, count: usize) -> Vec<(Life, Dim)> {
+        let [n, m] = ["n", "m"].map(|name| Dim::sym(&Symbol::new(name)));
+        let mut one = || {
+            let first = rng.below(100);
+            let longest = if rng.once_in(3) { 100 } else { 4 };
+            let last = first + rng.below(longest);
+            let size = [&n * Dim::from(64), &m * Dim::from(128), &n * &m * Dim::from(4), Dim::from(256), Dim::ZERO][rng.below(5)]
+                .clone();
+            (Life { first, last }, size)
+        };
+        (0..count).map(|_| one()).collect()
+    }
+
+    #[test]
+    fn what_lives_at_once_is_apart_for_all_sizes() {
+        for seed in 0..20 {
+            let items = wanted(&mut Rng::named(&format!("plan {seed}")), 120);
+            let basis = Basis::of(items.iter().map(|(_, size)| size));
+            let (zero, mut taken) = (basis.zero(), Taken::nothing());
+            let slots: Vec<usize> = items.iter().map(|(life, size)| taken.take(*life, &zero, &basis.plain(size))).collect();
+            let places: Vec<(Dim, Dim)> = taken.slots.iter().map(|slot| (slot.start.dim(), slot.end.dim())).collect();
+            assert!(places.len() < items.len(), "places are shared");
+            for (x, (life, size)) in slots.iter().zip(&items) {
+                assert_eq!(&places[*x].1 - &places[*x].0, *size);
+                for (y, _) in slots.iter().zip(&items).filter(|(y, (other, _))| *y != x && other.meets(*life)) {
+                    let [(start, end), (other_start, other_end)] = [&places[*x], &places[*y]];
+                    assert!(
+                        start.is_at_least(other_end) || other_start.is_at_least(end),
+                        "seed {seed}: {start} and {other_start}"
+                    );
+                }
+                let here = slots.iter().zip(&items).filter(|(y, (other, _))| *y == x && other.meets(*life)).count();
+                assert!(here == 1 || *size == Dim::ZERO, "seed {seed}: two at once in one place");
+            }
+        }
     }
 }

@@ -11,48 +11,93 @@ pub(crate) fn verify(func: &Func, lanes: usize) -> Result<(), String> {
     scope.block(&func.body).map_err(|what| format!("{}: {what}", func.name))
 }
 
-/// Which values were loaded a lane each, or are made of such.
-fn picked(func: &Func) -> Vec<bool> {
-    let mut picked = vec![false; func.types.len()];
-    // Again while a loop carries what was found to be so at its end.
+/// What is known of a value's lanes.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Lanes {
+    /// They may differ.
+    vary: bool,
+    /// They were loaded a lane each, or are made of such.
+    picked: bool,
+}
+
+impl Lanes {
+    fn or(self, other: Self) -> Self {
+        Self { vary: self.vary | other.vary, picked: self.picked | other.picked }
+    }
+}
+
+/// What is known of every value's lanes.
+fn picked(func: &Func) -> Vec<Lanes> {
+    let mut picked = vec![Lanes::default(); func.types.len()];
+    // Again while a loop carries what was found at its end.
     while pick(&func.body, &mut picked) {}
     picked
 }
 
-/// Marks what the block makes; whether that was anything new of a loop's start.
-fn pick(block: &Block, picked: &mut [bool]) -> bool {
+/// Notes what the block makes; whether that was anything new of a loop's start.
+fn pick(block: &Block, picked: &mut [Lanes]) -> bool {
     let mut again = false;
     for stmt in block {
         match stmt {
-            Stmt::Let(value, op) => {
-                let is_load = matches!(op, Op::Load(load) if load.pattern.width() == Width::Lanes);
-                picked[value.index()] = is_load || op.operands().iter().any(|operand| picked[operand.index()]);
-            }
+            Stmt::Let(value, op) => picked[value.index()] = lanes(op, picked),
             Stmt::If { then, .. } => again |= pick(then, picked),
             Stmt::Loop(inner) => {
                 for carried in &inner.carried {
-                    picked[carried.param.index()] |= picked[carried.init.index()];
+                    picked[carried.param.index()] = picked[carried.param.index()].or(picked[carried.init.index()]);
                 }
                 again |= pick(&inner.body, picked);
                 for carried in &inner.carried {
-                    let next = picked[carried.next.index()];
-                    again |= next && !picked[carried.param.index()];
-                    picked[carried.param.index()] |= next;
-                    picked[carried.result.index()] = picked[carried.param.index()];
+                    let start = picked[carried.param.index()];
+                    let both = start.or(picked[carried.next.index()]);
+                    again |= both != start;
+                    (picked[carried.param.index()], picked[carried.result.index()]) = (both, both);
                 }
             }
             // What is left of a sweep is one element.
             Stmt::Sweep(sweep) => again |= pick(&sweep.body, picked),
-            Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Prefetch(_) | Stmt::Transpose(_) => {}
+            Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Transpose(_) | Stmt::Prefetch(_) => {}
         }
     }
     again
 }
 
+/// Of what an operation gives.
+fn lanes(op: &Op, picked: &[Lanes]) -> Lanes {
+    let operands = op.operands().iter().map(|operand| picked[operand.index()]).fold(Lanes::default(), Lanes::or);
+    match op {
+        Op::Iota => Lanes { vary: true, ..operands },
+        Op::Load(load) => match load.pattern {
+            Pattern::One => operands,
+            Pattern::Contiguous | Pattern::Strided(_) => Lanes { vary: true, picked: true },
+            // One element for all, where their offsets are alike.
+            Pattern::Scattered(_) => Lanes { picked: operands.vary, ..operands },
+        },
+        Op::Const(_)
+        | Op::Arg(_)
+        | Op::Dim(_)
+        | Op::Begin
+        | Op::End
+        | Op::Scratch
+        | Op::Splat(_)
+        | Op::Unary(..)
+        | Op::Binary(..)
+        | Op::Shift(..)
+        | Op::Fma(..)
+        | Op::Compare(..)
+        | Op::Select(..)
+        | Op::Cast(..)
+        | Op::Bitcast(..)
+        | Op::Round(..)
+        | Op::LookUp(..)
+        | Op::Call(..)
+        | Op::Patch { .. } => operands,
+    }
+}
+
 struct Scope<'a> {
     func: &'a Func,
     lanes: usize,
-    picked: Vec<bool>,
+    picked: Vec<Lanes>,
     defined: Vec<bool>,
     /// Constants.
     ints: BTreeMap<Val, i64>,
@@ -168,7 +213,7 @@ impl Scope<'_> {
             return Err(format!("V1: {value} is used where it is not defined"));
         }
         let outside = |value: &&Val| self.swept.as_ref().is_some_and(|outside| outside.get(value.index()) == Some(&true));
-        match values.iter().find(|value| outside(value) && self.picked[value.index()]) {
+        match values.iter().find(|value| outside(value) && self.picked[value.index()].picked) {
             Some(value) => Err(format!("V4: {value} was loaded a lane each outside of the sweep that uses it")),
             None => Ok(()),
         }
