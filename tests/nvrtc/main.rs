@@ -20,7 +20,7 @@ type Usages = BTreeMap<KernelName, Usage>;
 fn compile(nvrtc: &Nvrtc, all: &[(String, Program)], architecture: &str) -> Usages {
     let start = Instant::now();
     let usages = nvrtc.usage(all.iter().map(|(_, program)| program), architecture).expect("every kernel compiles");
-    println!("{architecture}: {} kernels in {:?}", usages.len(), start.elapsed());
+    println!("{architecture}: {} kernels of {} programs in {:?}", usages.len(), all.len(), start.elapsed());
     assert!(usages.values().all(|usage| usage.registers > 0), "every kernel is told of");
     let spilled: Vec<_> = usages.iter().filter(|(_, usage)| usage.spilled > 0).collect();
     println!("spilled: {spilled:?}");
