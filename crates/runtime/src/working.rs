@@ -64,7 +64,6 @@ impl<const N: usize> Layout<N> {
             // The largest piece first: the others find gaps more easily.
             let (mut starts, mut order) = ([0; N], std::array::from_fn::<usize, N, _>(|piece| piece));
             order.sort_by_key(|piece| std::cmp::Reverse(need[*piece]));
-            taken.sort_unstable();
             for piece in order {
                 let start = first_gap(&taken, need[piece], alignment);
                 let end = start.saturating_add(need[piece]);
@@ -98,6 +97,7 @@ fn most_live(entry: &Entry, sizes: &Sizes, places: &[usize], needs: &[usize]) ->
 }
 
 /// A buffer of the arena, with the places at which it is alive.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Placed {
     start: usize,
     end: usize,
@@ -105,6 +105,7 @@ struct Placed {
     last: usize,
 }
 
+/// Ascending by where they lie.
 fn placed(entry: &Entry, sizes: &Sizes) -> Result<Vec<Placed>, Error> {
     let mut found = Vec::new();
     for (buffer, life) in entry.buffers.iter().zip(lives(entry)) {
@@ -114,6 +115,7 @@ fn placed(entry: &Entry, sizes: &Sizes) -> Result<Vec<Placed>, Error> {
             found.push(Placed { start, end, first: life.first, last: life.last });
         }
     }
+    found.sort_unstable();
     Ok(found)
 }
 
