@@ -11,6 +11,7 @@ use std::time::Instant;
 use graver_conformance::programs;
 use graver_cuda::{KernelName, Nvrtc, Usage, describe};
 use graver_ir::kernel::Program;
+use graver_runtime::Stage;
 
 /// Ampere, Hopper, Blackwell.
 const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90a", "sm_100"];
@@ -36,6 +37,26 @@ fn every_kernel_compiles_for_every_architecture() {
     let (nvrtc, all) = (Nvrtc::find().expect("NVRTC"), programs(&describe()));
     for architecture in ARCHITECTURES {
         compile(&nvrtc, &all, architecture);
+    }
+}
+
+/// What `graver dump` shows: PTX of a virtual architecture or a machine, and a machine's own code.
+#[test]
+#[ignore = "NVRTC comes from backends/cuda/setup-nvrtc.sh"]
+fn a_kernel_is_shown_as_ptx_and_as_machine_code() {
+    let nvrtc = Nvrtc::find().expect("NVRTC");
+    let (_, program) = &models::programs()[0];
+    let shown = |stage, architecture: &str| {
+        graver_cuda::text(program, 0, stage, &nvrtc, architecture).expect("it is made").expect("there is a kernel")
+    };
+    for architecture in ARCHITECTURES.into_iter().chain(["compute_90"]) {
+        let ptx = shown(Stage::Ptx, architecture);
+        let target = format!(".target {}", architecture.replace("compute", "sm"));
+        assert!(ptx.contains(".visible .entry") && ptx.contains(&target), "{architecture}: {ptx}");
+    }
+    for architecture in ARCHITECTURES {
+        let sass = shown(Stage::Sass, architecture);
+        assert!(["FFMA", "BAR.SYNC", "EXIT"].iter().all(|code| sass.contains(code)), "{architecture}: {sass}");
     }
 }
 

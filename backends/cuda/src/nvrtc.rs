@@ -14,7 +14,7 @@ const FOLDER_VARIABLE: &str = "GRAVER_NVRTC";
 const NAMES: &[&str] = &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
 /// Options of every compilation. Products and sums are fused only where the text says so; what of the prelude a kernel does not call (177) is
 /// nobody's business.
-const OPTIONS: &[&str] = &["--std=c++17", "--fmad=false", "--ptxas-options=-v", "--diag-suppress=177"];
+pub(crate) const OPTIONS: &[&str] = &["--std=c++17", "--fmad=false", "--ptxas-options=-v", "--diag-suppress=177"];
 
 type Handle = *mut c_void;
 type Create =

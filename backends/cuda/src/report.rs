@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use graver_ir::Error;
 use graver_ir::kernel::{Kernel, KernelBody, Program};
 
-use crate::emit::{Emitted, emit};
+use crate::emit::{Emitted, Phase, emit};
 use crate::nvrtc::Nvrtc;
 use crate::text::device_prelude;
 
@@ -85,11 +85,15 @@ impl Nvrtc {
         let log = self.compile(&(device_prelude() + &text), architecture)?.log;
         let usages = read(&log);
         // Of a kernel of several phases, the most that one of them takes.
-        let usage = |kernel: &Emitted| {
-            let phases = kernel.phases.iter().map(|phase| usages.get(&phase.name).copied().unwrap_or_default());
-            phases.reduce(Usage::most).unwrap_or_default()
+        let usage = |(name, kernel): &(KernelName, Emitted)| {
+            let of = |phase: &Phase| {
+                let missing = || Error::new(format!("NVRTC's log says nothing of {}", phase.name));
+                usages.get(&phase.name).copied().ok_or_else(missing)
+            };
+            let phases = kernel.phases.iter().map(of).collect::<Result<Vec<Usage>, Error>>()?;
+            Ok((name.clone(), phases.into_iter().reduce(Usage::most).expect("a kernel has a phase")))
         };
-        Ok(batch.iter().map(|(name, kernel)| (name.clone(), usage(kernel))).collect())
+        batch.iter().map(usage).collect()
     }
 }
 

@@ -11,7 +11,7 @@ use graver_ir::kernel::Program;
 
 use super::{Context, driver_error};
 use crate::emit::{Emitted, Phase, emit, hash};
-use crate::nvrtc::Nvrtc;
+use crate::nvrtc::{Nvrtc, OPTIONS};
 use crate::text::device_prelude;
 
 /// Kernels in one compilation.
@@ -96,7 +96,7 @@ pub(super) fn load(cubin: &[u8], context: &Arc<Context>) -> Result<Module, Error
 
 /// From the disk if the same text was compiled before, and what lies there is whole.
 fn loaded(text: &str, context: &Arc<Context>, nvrtc: &Nvrtc) -> Result<Module, Error> {
-    let key = format!("{:?} {} {text}", nvrtc.version(), context.architecture);
+    let key = format!("{:?} {OPTIONS:?} {} {text}", nvrtc.version(), context.architecture);
     let path = cache_folder().map(|folder| folder.join(format!("{:016x}_{}.cubin", hash(&key), text.len())));
     let kept = path.as_ref().and_then(|path| std::fs::read(path).ok()).filter(|kept| is_whole(kept));
     if let Some(module) = kept.and_then(|cubin| load(&cubin, context).ok()) {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
-use graver_ir::Error;
 use graver_ir::kernel::{Launch, Place, launches};
+use graver_ir::{Diag, Error, Loc};
 use graver_runtime::Binding;
 
 use super::exec::CudaExecutable;
@@ -224,7 +224,10 @@ impl Machine for Queue<'_> {
             let (threads, dynamic) = ((phase.threads, 1, 1), u32::try_from(dynamic).expect("no more than a block has"));
             // SAFETY: the parameters are those that the function declares, over memory that lives until the stream was waited for.
             let launched = unsafe { result::launch_kernel(*handle, grid, threads, dynamic, self.stream.handle, &mut parameters) };
-            launched.map_err(|error| driver_error(&format!("kernel {} cannot be launched", phase.name), &error))?;
+            launched.map_err(|error| {
+                let failed = driver_error(&format!("kernel {} cannot be launched", phase.name), &error);
+                Diag::new(failed.to_string()).at(launch.locs.first().unwrap_or(&Loc::UNKNOWN))
+            })?;
         }
         Ok(())
     }

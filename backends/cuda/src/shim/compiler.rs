@@ -20,7 +20,7 @@ const BATCH: usize = 40;
 /// How much is made of the code.
 const LEVEL: &str = "-O1";
 
-/// In which order a block's threads run between barriers.
+/// In which order blocks run, and a block's threads between barriers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
     /// The first first.

@@ -60,7 +60,7 @@ impl Shim {
         })
     }
 
-    /// The same, with a block's threads in this order between barriers: results must not change.
+    /// The same, with blocks in this order, and a block's threads between barriers: results must not change.
     #[must_use]
     pub fn with_order(&self, order: Order) -> Self {
         Self { order, ..self.clone() }

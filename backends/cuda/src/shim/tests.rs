@@ -234,6 +234,25 @@ fn a_barrier_that_not_all_reach_is_a_deadlock() {
     assert!(message.contains("different barriers"), "{message}");
 }
 
+#[test]
+fn a_warp_does_not_exchange_with_a_thread_that_has_ended() {
+    let compiler = compiler();
+    let body = "    u32 x = p0[gr_thread()];\n    if (gr_thread() < 20) p1[gr_thread()] = gr_shuffle_bits(x, 1);\n";
+    let message = run(&compiler, &by_hand("ended", 32, body), &[numbers(32)], 20, Order::Ascending).expect_err("it is undefined");
+    assert!(message.contains("has ended"), "{message}");
+}
+
+/// What a block reads of another's is what the order of blocks makes it.
+#[test]
+fn blocks_that_depend_on_each_other_give_other_results_in_another_order() {
+    let compiler = compiler();
+    let body = "    const i64 block = gr_block();\n    p1[block] = block ? p1[block - 1] + p0[block] : p0[0];\n";
+    let mut kernel = by_hand("blocks", 1, body);
+    kernel.phases[0].blocks = Dim::from(4);
+    let [up, down] = [Order::Ascending, Order::Descending].map(|order| run(&compiler, &kernel, &[numbers(4)], 4, order));
+    assert_ne!(up.expect("it runs"), down.expect("it runs"));
+}
+
 /// Each warp copies four rows of 16 bytes a thread, one group each, and reads a row once its group has come.
 fn copies(first: u32) -> String {
     format!(

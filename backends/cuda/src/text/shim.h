@@ -271,16 +271,24 @@ static void gr_fiber_main() {
 
 // Lets threads go on that wait for nothing any more: whole warps, or the whole block. At different lines they do not meet.
 static bool gr_release(gr_machine& here, i32 first, i32 last, gr_state state) {
-    i32 line = -1;
+    i32 line = -1, ended = -1;
     for (i32 t = first; t < last; t++) {
         gr_fiber& fiber = here.fibers[t];
-        if (fiber.state == GR_DONE) continue;
+        if (fiber.state == GR_DONE) {
+            ended = t;
+            continue;
+        }
         if (fiber.state != state) return false;
         if (line >= 0 && fiber.line != line) {
             gr_report("threads wait at different barriers, lines %lld and %lld", line, fiber.line);
             return false;
         }
         line = fiber.line;
+    }
+    // A block's barrier is for threads that have not ended; what a warp exchanges is for all of its lanes.
+    if (state == GR_AT_WARP && line >= 0 && ended >= 0) {
+        gr_report("a warp waits at line %lld for its thread %lld, which has ended", line, ended);
+        return false;
     }
     for (i32 t = first; t < last; t++)
         if (here.fibers[t].state == state) here.fibers[t].state = GR_READY;
@@ -317,7 +325,7 @@ static void gr_run_fibers(gr_machine& here) {
     }
 }
 
-// Runs a kernel's blocks one after the other.
+// Runs a kernel's blocks one after the other, in the order of threads.
 static void gr_run(const gr_launch* launch, void (*kernel)(const gr_launch*)) {
     gr_machine& here = gr_here();
     here.launch = launch;
@@ -327,8 +335,9 @@ static void gr_run(const gr_launch* launch, void (*kernel)(const gr_launch*)) {
         here.published = (u64(*)[8])calloc(GR_MOST_THREADS, 8 * sizeof(u64));
         here.stacks = (u8*)aligned_alloc(64, GR_STACK * GR_MOST_THREADS);
     }
-    for (here.block = 0; here.block < launch->blocks && !launch->message[0]; here.block++) {
-        memset(here.shared, 0xff, here.block ? gr_declared(here) + launch->dynamic : GR_MOST_SHARED);
+    for (i64 i = 0; i < launch->blocks && !launch->message[0]; i++) {
+        here.block = launch->order ? launch->blocks - 1 - i : i;
+        memset(here.shared, 0xff, i ? gr_declared(here) + launch->dynamic : GR_MOST_SHARED);
         if (launch->barriers) {
             gr_run_fibers(here);
         } else {
