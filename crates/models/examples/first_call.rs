@@ -32,7 +32,7 @@ fn main() -> Result<(), Error> {
         let (ids, mask) = (of_tokens(5), of_tokens(1));
         times.called(|| compiled.call((&ids, &mask)).map(drop))
     })?;
-    let small = r#", "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12"#;
+    let small = r#", "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "num_key_value_heads": 4"#;
     for family in ["llama", "mistral", "qwen2"] {
         measure("CausalLm<Llama>", family, small, |model: &CausalLm<Llama>, times| {
             let compiled = compile(|(ids, mask)| model.forward(ids, mask), (tokens(), tokens()), &device)?;
