@@ -1,5 +1,5 @@
 //! Whole commands, as a user with a GPU types them. Each builds for release and takes minutes:
-//! `cargo test -p graver-tests --test driver -- --ignored`.
+//! `cargo test --workspace --test driver -- --ignored`.
 
 use std::ffi::OsStr;
 use std::path::Path;

@@ -74,7 +74,7 @@ const FUNCTIONS: &[&str] = &[
     "cuStreamSynchronize",
 ];
 
-/// Every call of the driver fails once, wherever it comes: what was begun is let go of, and the next attempt succeeds.
+/// Each of these calls of the driver fails once, wherever it comes: what was begun is let go of, and the next attempt succeeds.
 #[test]
 fn whatever_the_driver_refuses_once_works_the_next_time() {
     with_driver("errors::whatever_the_driver_refuses_once_works_the_next_time", Cache::Kept, |driver| {

@@ -219,8 +219,8 @@ fn stages(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) {
         } else {
             results.push_stage(cx, nest, stage, plan.outer, *lane);
         }
-        cx.ahead = None;
     }
+    cx.ahead = None;
 }
 
 fn unroll(nest: &Nest) -> usize {
