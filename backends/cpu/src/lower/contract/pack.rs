@@ -143,18 +143,13 @@ impl Tiling<'_> {
             cx.nested(&self.contract.axes, &self.k, None, 1, body);
             return;
         };
-        let sizes: Vec<Val> = self.k.iter().map(|axis| cx.value(&self.size(*axis))).collect();
-        let first = cx.digits(span.begin, &sizes);
-        let open = cx.b.open_loop(span.begin, span.end, 1, first);
-        for (axis, digit) in self.k.iter().zip(&open.params) {
-            cx.at[*axis] = At::One(*digit);
-        }
-        body(cx);
-        let next = cx.next_digits(&open.params.clone(), &sizes);
-        for axis in &self.k {
-            cx.at[*axis] = At::Unbound;
-        }
-        cx.b.close_loop(open, next);
+        self.runs(cx, &self.k, span.begin, span.end, &mut |cx, run| {
+            let open = cx.b.open_loop(run.begin, run.end, 1, Vec::new());
+            cx.at[run.axis] = At::One(open.var);
+            body(cx);
+            cx.at[run.axis] = At::Unbound;
+            cx.b.close_loop(open, Vec::new());
+        });
     }
 
     /// Evaluates an element where the axes stand, and stores it.
