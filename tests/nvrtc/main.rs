@@ -3,7 +3,7 @@
 
 mod models;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Instant;
@@ -62,7 +62,7 @@ fn a_kernel_is_shown_as_ptx_and_as_machine_code() {
 
 #[test]
 #[ignore = "NVRTC comes from backends/cuda/setup-nvrtc.sh"]
-fn what_the_kernels_of_models_take() {
+fn what_the_kernels_of_examples_take() {
     let (nvrtc, all) = (Nvrtc::find().expect("NVRTC"), models::programs());
     let usages = ARCHITECTURES.map(|architecture| compile(&nvrtc, &all, architecture));
     let (path, written) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cuda-kernels.md"), page(&all, &usages));
@@ -73,11 +73,28 @@ fn what_the_kernels_of_models_take() {
     assert!(held == written, "docs/cuda-kernels.md is not what NVRTC says; write it again with GRAVER_BLESS=1\n{written}");
 }
 
+/// Needs no NVRTC.
+#[test]
+fn every_example_has_programs_of_kernels() {
+    let all = models::programs();
+    let names: BTreeSet<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names.len(), all.len(), "every program has a name of its own");
+    assert!(all.iter().all(|(_, program)| !program.kernels.is_empty()));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for examples in ["crates/graver/examples", "crates/models/examples"] {
+        for folder in std::fs::read_dir(root.join(examples)).expect("there are examples") {
+            let folder = folder.expect("the project's folders are readable").path();
+            let step = format!("{} step", folder.file_name().unwrap_or_default().display());
+            assert!(!folder.join("model.rs").exists() || names.contains(step.as_str()), "no {step} is compiled");
+        }
+    }
+}
+
 fn page(all: &[(String, Program)], usages: &[Usages]) -> String {
     let mut page = String::from(
         "# What kernels take of a GPU\n\nRegisters of a thread, bytes of shared memory of a block, and bytes that a thread spills, as NVRTC 13.0.88 compiles the kernels \
-         of the examples' models, made small (`tests/nvrtc/models.rs`); of a kernel of several phases, the most that one takes. No GPU ran for this page, which a \
-         test writes and holds.\n\n| model | kernel | shape |",
+         of the examples' programs, and of nets that no example has (`tests/nvrtc/models.rs`); of a kernel of several phases, the most that one takes. No GPU ran for this page, which a \
+         test writes and holds.\n\n| program | kernel | shape |",
     );
     ARCHITECTURES.iter().for_each(|architecture| write!(page, " {architecture} |").expect("memory takes it"));
     page += "\n|---|---|---|---|---|---|\n";
