@@ -2,7 +2,7 @@
 
 mod levels;
 
-use graver_conformance::{contractions, functions, networks, random_programs, samples};
+use graver_conformance::{SEEDS, contractions, functions, networks, random_programs, samples};
 use graver_cpu::Cpu;
 
 /// A device of the same level with so many threads.
@@ -17,7 +17,7 @@ fn every_operation_at_every_type() {
 
 #[test]
 fn random_programs_on_one_thread_and_three() {
-    levels::cpus(1).iter().for_each(|cpu| random_programs(cpu, &like(cpu, 3), 0..150));
+    levels::cpus(1).iter().for_each(|cpu| random_programs(cpu, &like(cpu, 3), 0..SEEDS));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use graver_conformance::{contractions, functions, networks, random_programs, samples};
+use graver_conformance::{SEEDS, contractions, functions, networks, random_programs, samples};
 use graver_cuda::{Order, Shim};
 
 fn shim() -> Shim {
@@ -17,7 +17,7 @@ fn every_operation_at_every_type() {
 #[test]
 fn random_programs_in_both_orders() {
     let shim = shim();
-    random_programs(&shim, &shim.with_order(Order::Descending).with_shared(3000), 0..60);
+    random_programs(&shim, &shim.with_order(Order::Descending).with_shared(3000), 0..SEEDS);
 }
 
 #[test]
