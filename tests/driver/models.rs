@@ -14,14 +14,16 @@ use model::Cnn;
 
 #[test]
 fn nets_and_their_training_steps() {
-    with_driver("models::nets_and_their_training_steps", Cache::Kept, |_| networks(&Cuda::new(0).expect("there is a driver")));
+    with_driver("models::nets_and_their_training_steps", Cache::Kept, |_| {
+        networks(&Cuda::new(0).expect("there is a driver"), &[])
+    });
 }
 
 #[test]
 fn random_programs_with_state() {
     with_driver("models::random_programs_with_state", Cache::Kept, |_| {
         let cuda = Cuda::new(0).expect("there is a driver");
-        random_programs(&cuda, &cuda, 0..8);
+        random_programs(&cuda, &[&cuda], 0..8);
     });
 }
 

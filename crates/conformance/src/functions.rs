@@ -5,7 +5,7 @@ use graver_ir::{Array, DType, Module, Scalar, ScalarFn};
 use graver_runtime::Backend;
 use graver_testkit::Build;
 
-use crate::{compile, report, run};
+use crate::{Compiled, report};
 
 /// Functions of one `f32`, and how far they may be off.
 const BOUNDS: &[(ScalarFn, f64)] = &[
@@ -38,10 +38,10 @@ const POWERS: f64 = 2.0;
 /// If any is further off than its bound.
 pub fn functions(backend: &dyn Backend) {
     let all = cases();
-    let compiled: Vec<_> = all.iter().map(|case| compile(backend, &module(case))).collect();
-    let wrong = all.iter().zip(compiled).filter_map(|((function, inputs, bound), executable)| {
+    let compiled: Vec<_> = all.iter().map(|case| Compiled::new(&module(case), backend, &[])).collect();
+    let wrong = all.iter().zip(compiled).filter_map(|((function, inputs, bound), compiled)| {
         let operands: Vec<Array> = inputs.iter().map(|x| Array::from_vec([x.len()], x.clone()).expect("sizes agree")).collect();
-        let results = executable.and_then(|executable| run(executable.as_ref(), &operands, &[]));
+        let results = compiled.and_then(|compiled| compiled.run(&operands, &[]));
         results.and_then(|results| check(*function, inputs, results[0].as_slice().expect("floats"), *bound)).err()
     });
     report("functions", &wrong.collect::<Vec<_>>());

@@ -51,12 +51,32 @@ pub fn nets() -> Vec<(String, Module)> {
     DTYPES.into_iter().flat_map(nets_of).collect()
 }
 
-fn compile(backend: &dyn Backend, module: &Module) -> Result<Arc<dyn Executable>, String> {
-    let program = pipeline::compile(module.clone(), &backend.describe(), &mut Silent).map_err(|error| error.to_string())?;
-    backend.compile(Arc::new(program)).map_err(|error| error.to_string())
+/// A program that a backend has compiled, in every guise.
+struct Compiled(Vec<Arc<dyn Executable>>);
+
+impl Compiled {
+    fn new(module: &Module, backend: &dyn Backend, alike: &[&dyn Backend]) -> Result<Self, String> {
+        let one = |backend: &dyn Backend| -> Result<Arc<dyn Executable>, String> {
+            let program =
+                pipeline::compile(module.clone(), &backend.describe(), &mut Silent).map_err(|error| error.to_string())?;
+            backend.compile(Arc::new(program)).map_err(|error| error.to_string())
+        };
+        std::iter::once(&backend).chain(alike).map(|backend| one(*backend)).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Results, and the state afterwards: the same bits in every guise.
+    fn run(&self, inputs: &[Array], state: &[Array]) -> Result<Vec<Array>, String> {
+        let mut results = self.0.iter().map(|executable| run(executable.as_ref(), inputs, state));
+        let first = results.next().expect("a backend has a guise")?;
+        for other in results {
+            if other? != first {
+                return Err("the same backend gives other bits in another guise".to_owned());
+            }
+        }
+        Ok(first)
+    }
 }
 
-/// Results, and the state afterwards.
 fn run(executable: &dyn Executable, inputs: &[Array], state: &[Array]) -> Result<Vec<Array>, String> {
     let mut state = state.to_vec();
     let mut workspace = executable.workspace();

@@ -8,7 +8,7 @@ use graver_runtime::Backend;
 use graver_testkit::{Fill, Rng, check_each, concrete, nets};
 
 use crate::rounding::add_bounds;
-use crate::{compile, report, run};
+use crate::{Compiled, report};
 
 /// In which types nets are run.
 pub(crate) const DTYPES: [DType; 3] = [DType::F32, DType::BF16, DType::F64];
@@ -16,13 +16,13 @@ pub(crate) const DTYPES: [DType; 3] = [DType::F32, DType::BF16, DType::F64];
 /// Every net at one size, in every type.
 ///
 /// # Panics
-/// If any result or any slot of the state afterwards is something else.
-pub fn networks(backend: &dyn Backend) {
+/// If any result or any slot of the state afterwards is something else, or has other bits on one of the backends in `alike`.
+pub fn networks(backend: &dyn Backend, alike: &[&dyn Backend]) {
     let all: Vec<(String, Module)> = DTYPES.into_iter().flat_map(nets_of).collect();
-    let compiled: Vec<_> = all.iter().map(|(_, module)| compile(backend, module)).collect();
-    let wrong = all.iter().zip(compiled).filter_map(|((name, module), executable)| {
+    let compiled: Vec<_> = all.iter().map(|(_, module)| Compiled::new(module, backend, alike)).collect();
+    let wrong = all.iter().zip(compiled).filter_map(|((name, module), compiled)| {
         let (inputs, state) = (inputs(name, module), state(module));
-        let results = executable.and_then(|executable| run(executable.as_ref(), &inputs, &state));
+        let results = compiled.and_then(|compiled| compiled.run(&inputs, &state));
         results.and_then(|results| check(module, &inputs, &state, &results)).err().map(|error| format!("{name}: {error}"))
     });
     report("nets", &wrong.collect::<Vec<_>>());
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_rounds_as_it_should_is_within_the_bounds() {
-        networks(&Interp::default());
+        networks(&Interp::default(), &[]);
     }
 
     /// How many results of the nets in a type there are, and of how many a fault is beyond the bounds.
