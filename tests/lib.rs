@@ -1,1 +1,1 @@
-//! Nothing: this package is its tests. Run them with `cargo test --workspace --test suite`, and of `driver` and `nvrtc`.
+//! Nothing: this package is its tests. Run them with `cargo test --workspace --test suite`, and `--test driver` and `--test nvrtc`.
