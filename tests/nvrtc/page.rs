@@ -33,6 +33,18 @@ fn told<'a>(page: &'a str, title: &str) -> &'a str {
     part.split("\n## ").next().unwrap_or_default()
 }
 
+fn whole<'a>(part: impl Fn(&str) -> &'a str) -> String {
+    [SUITE, PROGRAMS].iter().fold(HEAD.to_owned(), |page, title| page + title + part(title))
+}
+
+/// Needs no NVRTC.
+#[test]
+fn the_page_is_made_of_its_parts() {
+    let page = std::fs::read_to_string(path()).expect("there is a page");
+    assert!(page == whole(|title| told(&page, title)), "docs/cuda-kernels.md was written by hand");
+    [SUITE, PROGRAMS].iter().for_each(|title| assert!(told(&page, title).lines().count() > 5, "{title}"));
+}
+
 /// The page says this in a part; with GRAVER_BLESS=1 it is written there.
 ///
 /// # Panics
@@ -41,8 +53,8 @@ pub(crate) fn hold(title: &str, part: &str) {
     let _one = PAGE.lock().unwrap_or_else(PoisonError::into_inner);
     let page = std::fs::read_to_string(path()).unwrap_or_default();
     if std::env::var_os("GRAVER_BLESS").is_some() {
-        let all = [SUITE, PROGRAMS].map(|other| [other, if other == title { part } else { told(&page, other) }].concat());
-        std::fs::write(path(), [HEAD, &all.concat()].concat()).expect("the project's folder is writable");
+        let written = whole(|other| if other == title { part } else { told(&page, other) });
+        std::fs::write(path(), written).expect("the project's folder is writable");
         return;
     }
     let what = "docs/cuda-kernels.md is not what NVRTC says; write it again with GRAVER_BLESS=1";
