@@ -1,1 +1,1 @@
-//! Nothing: this package is its tests. Run them with `cargo test -p graver-tests`.
+//! Nothing: this package is its tests. Run them with `cargo test --workspace --test suite`, and `--test driver` and `--test nvrtc`.

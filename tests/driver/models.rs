@@ -14,14 +14,16 @@ use model::Cnn;
 
 #[test]
 fn nets_and_their_training_steps() {
-    with_driver("models::nets_and_their_training_steps", Cache::Kept, |_| networks(&Cuda::new(0).expect("there is a driver")));
+    with_driver("models::nets_and_their_training_steps", Cache::Kept, |_| {
+        networks(&Cuda::new(0).expect("there is a driver"), &[])
+    });
 }
 
 #[test]
 fn random_programs_with_state() {
     with_driver("models::random_programs_with_state", Cache::Kept, |_| {
         let cuda = Cuda::new(0).expect("there is a driver");
-        random_programs(&cuda, &cuda, 0..8);
+        random_programs(&cuda, &[&cuda], 0..8);
     });
 }
 
@@ -35,10 +37,7 @@ fn the_digits_learn_what_they_learn_on_the_cpu() {
             images.subset((0..6).collect()).expect("there are more").transform(ToF32.then(Scale(1.0 / 16.0)).then(enlarge));
         let loader = DataLoader::new(images, 4).expect("4 is not 0");
         let losses = |device: &Device| {
-            let inputs = (spec::<f32>(("batch", 1, 24, 24)), spec::<i64>(["batch"]));
-            let model = Cnn::new(&mut Init::seed(0));
-            let step = train_step(&model, Sgd::new(0.01).momentum(0.9), inputs, |m, (x, y)| m.forward(x).cross_entropy(y));
-            let mut step = step.compile(device).expect("the network is well typed");
+            let mut step = Cnn::new(&mut Init::seed(0)).training(0.01, device).expect("the network is well typed");
             let batches = (0..3).flat_map(|_| loader.epoch(0));
             let losses = batches.map(|batch| {
                 let (x, y) = batch.expect("the images are embedded");

@@ -2,9 +2,9 @@
 //! and `cargo test --workspace --test nvrtc -- --ignored` runs these; with GRAVER_BLESS=1 they write `docs/cuda-kernels.md`.
 
 mod models;
+mod page;
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Instant;
 
@@ -24,20 +24,18 @@ fn compile(nvrtc: &Nvrtc, all: &[(String, Program)], architecture: &str) -> Usag
     println!("{architecture}: {} kernels of {} programs in {:?}", usages.len(), all.len(), start.elapsed());
     assert!(usages.values().all(|usage| usage.registers > 0), "every kernel is told of");
     let spilled: Vec<_> = usages.iter().filter(|(_, usage)| usage.spilled > 0).collect();
-    println!("spilled: {spilled:?}");
     let stacks: Vec<_> = usages.iter().filter(|(_, usage)| usage.stack > 0).collect();
     println!("arrays in memory: {stacks:?}");
-    assert!(spilled.iter().all(|(name, _)| name.shape != "contract"), "{spilled:?}");
+    assert!(spilled.is_empty(), "{architecture}: these spill: {spilled:?}");
     usages
 }
 
 #[test]
 #[ignore = "NVRTC comes from backends/cuda/setup-nvrtc.sh"]
-fn every_kernel_compiles_for_every_architecture() {
+fn what_the_kernels_of_the_suite_take() {
     let (nvrtc, all) = (Nvrtc::find().expect("NVRTC"), programs(&describe()));
-    for architecture in ARCHITECTURES {
-        compile(&nvrtc, &all, architecture);
-    }
+    let usages = ARCHITECTURES.map(|architecture| compile(&nvrtc, &all, architecture));
+    page::hold(page::SUITE, &page::of_shapes(&usages));
 }
 
 /// What `graver dump` shows: PTX of a virtual architecture or a machine, and a machine's own code.
@@ -62,37 +60,25 @@ fn a_kernel_is_shown_as_ptx_and_as_machine_code() {
 
 #[test]
 #[ignore = "NVRTC comes from backends/cuda/setup-nvrtc.sh"]
-fn what_the_kernels_of_models_take() {
+fn what_the_kernels_of_examples_take() {
     let (nvrtc, all) = (Nvrtc::find().expect("NVRTC"), models::programs());
     let usages = ARCHITECTURES.map(|architecture| compile(&nvrtc, &all, architecture));
-    let (path, written) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cuda-kernels.md"), page(&all, &usages));
-    if std::env::var_os("GRAVER_BLESS").is_some() {
-        std::fs::write(&path, &written).expect("the project's folder is writable");
-    }
-    let held = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(held == written, "docs/cuda-kernels.md is not what NVRTC says; write it again with GRAVER_BLESS=1\n{written}");
+    page::hold(page::PROGRAMS, &page::of_programs(&all, &usages));
 }
 
-fn page(all: &[(String, Program)], usages: &[Usages]) -> String {
-    let mut page = String::from(
-        "# What kernels take of a GPU\n\nRegisters of a thread, bytes of shared memory of a block, and bytes that a thread spills, as NVRTC 13.0.88 compiles the kernels \
-         of the examples' models, made small (`tests/nvrtc/models.rs`); of a kernel of several phases, the most that one takes. No GPU ran for this page, which a \
-         test writes and holds.\n\n| model | kernel | shape |",
-    );
-    ARCHITECTURES.iter().for_each(|architecture| write!(page, " {architecture} |").expect("memory takes it"));
-    page += "\n|---|---|---|---|---|---|\n";
-    for (net, program) in all {
-        for position in 0..program.kernels.len() {
-            let text = graver_cuda::cuda_text(program, position).expect("there is such a kernel");
-            let of = |usages: &Usages| {
-                let known = usages.iter().find(|(name, _)| text.contains(&name.function));
-                let (name, usage) = known.expect("every kernel was compiled");
-                (name.clone(), format!("{} / {} / {}", usage.registers, usage.shared, usage.spilled))
-            };
-            let cells: Vec<(KernelName, String)> = usages.iter().map(of).collect();
-            let (name, row) = (&cells[0].0, cells.iter().map(|(_, cell)| cell.as_str()).collect::<Vec<_>>().join(" | "));
-            writeln!(page, "| {net} | `{}` | {} | {row} |", name.kernel, name.shape).expect("memory takes it");
+/// Needs no NVRTC.
+#[test]
+fn every_example_has_programs_of_kernels() {
+    let all = models::programs();
+    let names: BTreeSet<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names.len(), all.len(), "every program has a name of its own");
+    assert!(all.iter().all(|(_, program)| !program.kernels.is_empty()));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for examples in ["crates/graver/examples", "crates/models/examples"] {
+        for folder in std::fs::read_dir(root.join(examples)).expect("there are examples") {
+            let folder = folder.expect("the project's folders are readable").path();
+            let step = format!("{} step", folder.file_name().unwrap_or_default().display());
+            assert!(!folder.join("model.rs").exists() || names.contains(step.as_str()), "no {step} is compiled");
         }
     }
-    page
 }

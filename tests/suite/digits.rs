@@ -15,10 +15,7 @@ use model::Cnn;
 type Training = Step<(TensorSpec, TensorSpec), Tensor>;
 
 fn training(threads: usize) -> Training {
-    let inputs = (spec::<f32>(("batch", 1, 24, 24)), spec::<i64>(["batch"]));
-    train_step(&Cnn::new(&mut Init::seed(0)), Sgd::new(0.01).momentum(0.9), inputs, |m, (x, y)| m.forward(x).cross_entropy(y))
-        .compile(&cpu_with_threads(threads))
-        .expect("the network is well typed")
+    Cnn::new(&mut Init::seed(0)).training(0.01, &cpu_with_threads(threads)).expect("the network is well typed")
 }
 
 /// Batches of 16 of the first 72 images: the last of an epoch is shorter.
@@ -59,7 +56,7 @@ fn a_wrong_label_names_the_line_and_leaves_the_state() {
     let x = Array::full([2, 1, 24, 24], Scalar::float(DType::F32, 0.5));
     let y = Array::from_vec([2], vec![3i64, 10]).expect("sizes agree");
     let error = step.run((&x, &y)).expect_err("there are ten classes").to_string();
-    assert!(error.contains("digits.rs") && error.contains("cross_entropy") && error.contains("out of range"), "{error}");
+    assert!(error.contains("digits/model.rs") && error.contains("cross_entropy") && error.contains("out of range"), "{error}");
     assert_eq!(step.state().checkpoint(), before);
 }
 

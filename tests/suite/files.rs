@@ -2,7 +2,7 @@
 //!
 //! `tests/files/<stage>/<name>.gir` starts with comment lines that say what is shown. With `// unchanged` among them the pass must answer
 //! [`Changed::No`] and leave the text as it was; otherwise `<name>.snap` beside it is the exact result, remarks and errors included.
-//! Write new results with `INSTA_UPDATE=always cargo test -p graver-tests files`, then read them.
+//! Write new results with `INSTA_UPDATE=always cargo test --workspace --test suite files`, then read them.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -1,6 +1,7 @@
 //! The matrix of operations, element types and devices, as the samples ran: `docs/ops.md`. A gap is a failing test.
 //!
-//! To write the page again: `GRAVER_BLESS=1 cargo test -p graver-tests ops`; what NVRTC compiles, where it is there, with `-- --ignored`.
+//! To write the page again: `GRAVER_BLESS=1 cargo test --workspace --test suite ops::every_operation`; what NVRTC compiles, where it is
+//! there, with `-- --ignored`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -65,18 +66,23 @@ const LEAST: &[(&str, &[DType])] = &[
 
 type Ran = BTreeMap<String, BTreeSet<DType>>;
 
-/// What ran rightly on a device, by operation and element type.
+/// What ran on a device, by operation and element type.
+///
+/// # Panics
+/// If a case fails, or gives something else: another case of the same operation and type would hide it.
 fn ran(backend: &dyn Backend, cases: &[Case]) -> Ran {
-    let mut ran = Ran::new();
+    let (mut ran, mut wrong) = (Ran::new(), Vec::new());
     // All first: a device may compile many programs at once.
     let compiled: Vec<_> =
         cases.iter().map(|case| case.compile(backend).and_then(|program| backend.compile(Arc::new(program)))).collect();
     for (case, executable) in cases.iter().zip(compiled) {
-        let right = executable.and_then(|executable| case.run_compiled(&mut case.state.clone(), executable.as_ref()));
-        if right.is_ok_and(|got| case.judge(&case.reference(), &got).is_ok()) {
-            note(&mut ran, case);
-        }
+        let got = executable.and_then(|executable| case.run_compiled(&mut case.state.clone(), executable.as_ref()));
+        let judged = got.map_err(|error| format!("{}: {error}", case.name)).and_then(|got| case.judge(&case.reference(), &got));
+        wrong.extend(judged.err());
+        note(&mut ran, case);
     }
+    let name = backend.describe().name;
+    assert!(wrong.is_empty(), "{} of {} cases on {name}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
     ran
 }
 

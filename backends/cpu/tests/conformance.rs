@@ -2,7 +2,7 @@
 
 mod levels;
 
-use graver_conformance::{contractions, functions, networks, random_programs, samples};
+use graver_conformance::{SEEDS, contractions, functions, networks, random_programs, samples};
 use graver_cpu::Cpu;
 
 /// A device of the same level with so many threads.
@@ -12,12 +12,12 @@ fn like(cpu: &Cpu, threads: usize) -> Cpu {
 
 #[test]
 fn every_operation_at_every_type() {
-    levels::cpus(2).iter().for_each(|cpu| samples(cpu));
+    levels::cpus(2).iter().for_each(|cpu| samples(cpu, &[]));
 }
 
 #[test]
 fn random_programs_on_one_thread_and_three() {
-    levels::cpus(1).iter().for_each(|cpu| random_programs(cpu, &like(cpu, 3), 0..150));
+    levels::cpus(1).iter().for_each(|cpu| random_programs(cpu, &[&like(cpu, 3)], 0..SEEDS));
 }
 
 #[test]
@@ -32,5 +32,5 @@ fn contractions_of_every_arrangement() {
 
 #[test]
 fn nets_and_their_training_steps() {
-    levels::cpus(2).iter().for_each(|cpu| networks(cpu));
+    levels::cpus(2).iter().for_each(|cpu| networks(cpu, &[&like(cpu, 3)]));
 }

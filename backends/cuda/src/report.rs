@@ -26,7 +26,9 @@ pub struct Usage {
 }
 
 impl Usage {
-    fn most(self, other: Self) -> Self {
+    /// The most that one of both takes.
+    #[must_use]
+    pub fn most(self, other: Self) -> Self {
         Self {
             registers: self.registers.max(other.registers),
             shared: self.shared.max(other.shared),

@@ -1,6 +1,6 @@
 //! The suite on a GPU, where there is one; elsewhere, that its absence is an ordinary error.
 
-use graver_conformance::{contractions, functions, networks, random_programs, samples};
+use graver_conformance::{SEEDS, contractions, functions, networks, random_programs, samples};
 use graver_cuda::Cuda;
 
 /// The GPU, or nothing where there is none, which is said.
@@ -22,12 +22,12 @@ fn gpu() -> Option<Cuda> {
 
 #[test]
 fn every_operation_at_every_type() {
-    gpu().iter().for_each(|cuda| samples(cuda));
+    gpu().iter().for_each(|cuda| samples(cuda, &[]));
 }
 
 #[test]
 fn random_programs_give_the_same_bits_again() {
-    gpu().iter().for_each(|cuda| random_programs(cuda, cuda, 0..150));
+    gpu().iter().for_each(|cuda| random_programs(cuda, &[cuda], 0..SEEDS));
 }
 
 #[test]
@@ -42,5 +42,5 @@ fn contractions_of_every_arrangement() {
 
 #[test]
 fn nets_and_their_training_steps() {
-    gpu().iter().for_each(|cuda| networks(cuda));
+    gpu().iter().for_each(|cuda| networks(cuda, &[]));
 }

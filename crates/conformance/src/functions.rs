@@ -1,11 +1,11 @@
 //! The expansions of scalar functions, over dense samples of all `f32`, against `f64`: in units in the last place.
 
 use graver_interp::apply;
-use graver_ir::{Array, DType, Scalar, ScalarFn};
+use graver_ir::{Array, DType, Module, Scalar, ScalarFn};
 use graver_runtime::Backend;
 use graver_testkit::Build;
 
-use crate::{compile, report, run};
+use crate::{Compiled, report};
 
 /// Functions of one `f32`, and how far they may be off.
 const BOUNDS: &[(ScalarFn, f64)] = &[
@@ -37,14 +37,12 @@ const POWERS: f64 = 2.0;
 /// # Panics
 /// If any is further off than its bound.
 pub fn functions(backend: &dyn Backend) {
-    let (inputs, powers) = (vec![inputs()], powers());
-    let all = BOUNDS.iter().map(|(function, bound)| (*function, &inputs, *bound)).chain([(ScalarFn::Pow, &powers, POWERS)]);
-    let compiled: Vec<_> =
-        all.map(|(function, inputs, bound)| (function, inputs, bound, compile(backend, &module(function, inputs)))).collect();
-    let wrong = compiled.into_iter().filter_map(|(function, inputs, bound, executable)| {
+    let all = cases();
+    let compiled: Vec<_> = all.iter().map(|case| Compiled::new(&module(case), backend, &[])).collect();
+    let wrong = all.iter().zip(compiled).filter_map(|((function, inputs, bound), compiled)| {
         let operands: Vec<Array> = inputs.iter().map(|x| Array::from_vec([x.len()], x.clone()).expect("sizes agree")).collect();
-        let results = executable.and_then(|executable| run(executable.as_ref(), &operands, &[]));
-        results.and_then(|results| check(function, inputs, results[0].as_slice().expect("floats"), bound)).err()
+        let results = compiled.and_then(|compiled| compiled.run(&operands, &[]));
+        results.and_then(|results| check(*function, inputs, results[0].as_slice().expect("floats"), *bound)).err()
     });
     report("functions", &wrong.collect::<Vec<_>>());
 }
@@ -58,11 +56,24 @@ fn inputs() -> Vec<f32> {
     dense.chain(edges).chain(near_one).collect()
 }
 
-fn module(function: ScalarFn, operands: &[Vec<f32>]) -> graver_ir::Module {
+/// A function, its operands, and how far it may be off.
+type Case = (ScalarFn, Vec<Vec<f32>>, f64);
+
+fn cases() -> Vec<Case> {
+    let of_one = BOUNDS.iter().map(|(function, bound)| (*function, vec![inputs()], *bound));
+    of_one.chain([(ScalarFn::Pow, powers(), POWERS)]).collect()
+}
+
+/// A program of each function, by name.
+pub(crate) fn modules() -> Vec<(String, Module)> {
+    cases().iter().map(|case| (format!("function/{}", case.0), module(case))).collect()
+}
+
+fn module((function, operands, _): &Case) -> Module {
     let mut b = Build::new("function");
     let count = i32::try_from(operands[0].len()).expect("few");
     let args: Vec<_> = operands.iter().map(|_| b.arg("x", DType::F32, [count])).collect();
-    let result = b.add(graver_ir::Op::Map(function), &args);
+    let result = b.add(graver_ir::Op::Map(*function), &args);
     b.finish([result])
 }
 

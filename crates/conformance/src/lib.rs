@@ -8,21 +8,25 @@ mod contractions;
 mod functions;
 mod nets;
 mod programs;
+mod rounding;
 mod shares;
 
 use std::sync::Arc;
 
 use graver_ir::kernel::Program;
-use graver_ir::{Array, DType, Module, Target};
+use graver_ir::{Array, Module, Target};
 use graver_passes::{Silent, pipeline};
 use graver_runtime::{Backend, Executable, Invocation, Slot};
 
-use nets::nets_of;
+use nets::{DTYPES, nets_of};
 
 pub use contractions::contractions;
 pub use functions::functions;
 pub use nets::networks;
 pub use programs::{random_programs, samples};
+
+/// Seeds of random programs that a backend is to be run with.
+pub const SEEDS: u64 = 150;
 
 /// Every program that the suite runs, and nets as users write them, by name: compiled for a target, not for a backend.
 ///
@@ -31,9 +35,9 @@ pub use programs::{random_programs, samples};
 #[must_use]
 pub fn programs(target: &Target) -> Vec<(String, Program)> {
     let samples = graver_testkit::samples().into_iter().map(|sample| (sample.name, sample.module));
-    let random = (0..60).map(|seed| (format!("random/{seed}"), graver_testkit::random_program(seed).module));
+    let random = (0..SEEDS).map(|seed| (format!("random/{seed}"), graver_testkit::random_program(seed).module));
     let contractions = contractions::cases().into_iter().map(|case| (case.what, case.module));
-    let all = samples.chain(random).chain(contractions).chain(nets());
+    let all = samples.chain(random).chain(contractions).chain(functions::modules()).chain(nets());
     all.map(|(name, module)| {
         let program = pipeline::compile(module, target, &mut Silent).unwrap_or_else(|error| panic!("{name}: {error}"));
         (name, program)
@@ -44,15 +48,35 @@ pub fn programs(target: &Target) -> Vec<(String, Program)> {
 /// Nets as users write them, by name.
 #[must_use]
 pub fn nets() -> Vec<(String, Module)> {
-    [DType::F32, DType::BF16].into_iter().flat_map(nets_of).collect()
+    DTYPES.into_iter().flat_map(nets_of).collect()
 }
 
-fn compile(backend: &dyn Backend, module: &Module) -> Result<Arc<dyn Executable>, String> {
-    let program = pipeline::compile(module.clone(), &backend.describe(), &mut Silent).map_err(|error| error.to_string())?;
-    backend.compile(Arc::new(program)).map_err(|error| error.to_string())
+/// A program that a backend has compiled, in every guise.
+struct Compiled(Vec<Arc<dyn Executable>>);
+
+impl Compiled {
+    fn new(module: &Module, backend: &dyn Backend, alike: &[&dyn Backend]) -> Result<Self, String> {
+        let one = |backend: &dyn Backend| -> Result<Arc<dyn Executable>, String> {
+            let program =
+                pipeline::compile(module.clone(), &backend.describe(), &mut Silent).map_err(|error| error.to_string())?;
+            backend.compile(Arc::new(program)).map_err(|error| error.to_string())
+        };
+        std::iter::once(&backend).chain(alike).map(|backend| one(*backend)).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Results, and the state afterwards: the same bits in every guise.
+    fn run(&self, inputs: &[Array], state: &[Array]) -> Result<Vec<Array>, String> {
+        let mut results = self.0.iter().map(|executable| run(executable.as_ref(), inputs, state));
+        let first = results.next().expect("a backend has a guise")?;
+        for other in results {
+            if other? != first {
+                return Err("the same backend gives other bits in another guise".to_owned());
+            }
+        }
+        Ok(first)
+    }
 }
 
-/// Results, and the state afterwards.
 fn run(executable: &dyn Executable, inputs: &[Array], state: &[Array]) -> Result<Vec<Array>, String> {
     let mut state = state.to_vec();
     let mut workspace = executable.workspace();

@@ -95,6 +95,25 @@ pub fn check_close(expected: &Array, got: &Array, bound: Bound) -> Result<(), St
     }
 }
 
+/// As [`check_close`], with a bound of its own for every element: how far each may be off.
+///
+/// # Errors
+/// As [`check_close`].
+///
+/// # Panics
+/// If the bounds have another shape than what is expected.
+pub fn check_each(expected: &Array, got: &Array, bounds: &Array) -> Result<(), String> {
+    assert_eq!(expected.shape(), bounds.shape(), "a bound for every element");
+    // Shapes and kinds of types; any bound will do.
+    check_close(expected, got, Bound { relative: f64::INFINITY, absolute: f64::INFINITY })?;
+    let bound = |position: usize| Bound { relative: 0.0, absolute: bounds.get(position).as_f64() };
+    let wrong = |position: &usize| !is_close(expected.get(*position), got.get(*position), bound(*position));
+    match (0..got.numel()).find(wrong) {
+        None => Ok(()),
+        Some(position) => Err(report(expected, got, position, bound(position))),
+    }
+}
+
 fn is_integer(kind: DTypeKind) -> bool {
     matches!(kind, DTypeKind::Signed | DTypeKind::Unsigned)
 }

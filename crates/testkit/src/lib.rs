@@ -13,7 +13,7 @@ mod rng;
 mod samples;
 
 pub use build::{AsDim, Build, Dims};
-pub use close::{Bound, check_close, eps};
+pub use close::{Bound, check_close, check_each, eps};
 pub use derived::{forward, inner, mapped, one_by_one, random_like, reverse};
 pub use fill::{Fill, concrete, sizes};
 pub use random::{RandomModule, initial_state, random_module, random_program};

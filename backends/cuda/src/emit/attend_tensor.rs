@@ -90,11 +90,11 @@ impl Plan<'_> {
             cx.open(format!("for (i32 k = 0; k < {depth}; k += 16)"));
             cx.line("u32 a[4];");
             cx.unrolled("r", 4, format!(
-                "a[r] = gr_pair_of(&rows_piece[rows_piece_ready + (warp_row + group + r % 2 * 8) * {pitch} + k + pair + r / 2 * 8]);"
+                "a[r] = gr_pair_of(gr_at(rows_piece, rows_piece_ready + (warp_row + group + r % 2 * 8) * {pitch} + k + pair + r / 2 * 8, 2));"
             ));
             let own = format!("warp_across * {} + j * 8 + group", 8 * fragments);
             let b = format!(
-                "GR_UNROLL\nfor (i32 r = 0; r < 2; r++) b[r] = gr_pair_of(&columns_piece[columns_piece_ready + ({own}) * {pitch} + k + pair + r * 8]);"
+                "GR_UNROLL\nfor (i32 r = 0; r < 2; r++) b[r] = gr_pair_of(gr_at(columns_piece, columns_piece_ready + ({own}) * {pitch} + k + pair + r * 8, 2));"
             );
             multiply(cx, &b, (fragments, dtype), &[("a", &format!("part_{number}"))]);
             cx.close();

@@ -232,10 +232,10 @@ impl<'a> Sum<'a> {
             cx.close_axis(*axis);
             return;
         }
-        let (start, name, end) = (cx.fresh("start"), cx.fresh("a"), cx.dim(size));
-        cx.open(format!("for (idx {start} = 0; {start} < {end}; {start} += {CHUNK})"));
+        let (chunk, name, end) = (cx.fresh("chunk"), cx.fresh("a"), cx.dim(size));
+        cx.open(format!("for (idx {chunk} = 0; {chunk} < {end}; {chunk} += {CHUNK})"));
         let parts = self.accumulators(cx);
-        cx.open(format!("for (idx {name} = {start}; {name} < gr_lesser<idx>({start} + {CHUNK}, {end}); {name}++)"));
+        cx.open(format!("for (idx {name} = {chunk}; {name} < gr_lesser<idx>({chunk} + {CHUNK}, {end}); {name}++)"));
         cx.at[*axis] = Some(name);
         self.serial(cx, results, rest, &parts);
         cx.close_axis(*axis);

@@ -176,7 +176,7 @@ fn load_chunks(cx: &mut Cx<'_>, tiling: &Tiling<'_>, operand: &Operand<'_>, acce
     let (name, arg, across) = (operand.name, access.arg, DEPTH / CHUNK);
     cx.open_unrolled("e", TILE * across / THREADS);
     cx.line(format!("const i32 place = e * {THREADS} + thread, own = place / {across}, k = place % {across} * {CHUNK};"));
-    cx.line(format!("void* const to = &{name}_tile[half + own * {PITCH} + k];"));
+    cx.line(format!("void* const to = gr_at({name}_tile, half + own * {PITCH} + k, {CHUNK});"));
     cx.line("bool copied = false;");
     cx.open(format!("if ({name}_first + own < {name}_count && k_first + k < k_end)"));
     bind(cx, tiling, operand);
@@ -230,13 +230,13 @@ fn multiply(cx: &mut Cx<'_>, dtype: DType) {
     cx.open_unrolled("i", 2);
     cx.open_unrolled("r", 4);
     cx.line("const i32 row = warp_row + i * 16 + group + r % 2 * 8, at = k + pair + r / 2 * 8;");
-    cx.line(format!("a[i][r] = gr_pair_of(&rows_tile[ready + row * {PITCH} + at]);"));
+    cx.line(format!("a[i][r] = gr_pair_of(gr_at(rows_tile, ready + row * {PITCH} + at, 2));"));
     cx.close();
     cx.close();
     cx.open_unrolled("j", 4);
     cx.open_unrolled("r", 2);
     cx.line("const i32 column = warp_column + j * 8 + group, at = k + pair + r * 8;");
-    cx.line(format!("b[j][r] = gr_pair_of(&columns_tile[ready + column * {PITCH} + at]);"));
+    cx.line(format!("b[j][r] = gr_pair_of(gr_at(columns_tile, ready + column * {PITCH} + at, 2));"));
     cx.close();
     cx.close();
     cx.open_unrolled("i", 2);

@@ -1,7 +1,7 @@
 //! Planted faults in kernels whose threads or phases hand values on in ways of their own: shares, tiles of transposes, attention.
 
-use super::compiler::Order;
-use super::tests::{compiler, is_seen, kernel, numbers, planted, races, row_sums, run};
+use super::compiler::{Order, Racing};
+use super::tests::{TENSOR_DOT, compiler, is_seen, kernel, numbers, planted, races, races_of, row_sums, run};
 use crate::emit::Emitted;
 
 const TRANSPOSE: &str = "program 1
@@ -70,10 +70,28 @@ fn attention_by_tensor_instructions_has_no_races_and_a_missing_barrier_is_one() 
     assert_eq!(races(&kernel, &elements), None);
     let all = without_each_barrier(&kernel);
     assert_eq!(all.len(), 7, "{}", kernel.text);
-    // The one before results only matters where no column counts.
-    for (number, planted) in all.iter().enumerate().filter(|(number, _)| *number != 5) {
+    for (number, planted) in all.iter().enumerate().filter(|(number, _)| *number != BEFORE_RESULTS) {
         assert!(is_seen(planted, &elements), "barrier {number} is not missed");
     }
+}
+
+/// Which barrier of attention by tensor instructions comes before its results. Another comes after the last columns: this one is for where
+/// none counts, and a block goes from the results of one tile of rows to those of the next.
+const BEFORE_RESULTS: usize = 5;
+
+#[test]
+fn the_barrier_before_results_is_needed_where_no_column_counts() {
+    let program = tensor_attention().replacen("program 1\n", "program 1\n\nsym n: 0..=1000\n", 1);
+    let program = program.replace("[20, 70, 34, 32]", "[300, n, 34, 32]").replace("bf16[70, ", "bf16[n, ");
+    let kernel = kernel(&program.replace("bf16[20, 34]", "bf16[300, 34]").replace("f32[20, 32]", "f32[300, 32]"));
+    let all = without_each_barrier(&kernel);
+    assert_eq!(all.len(), 7, "{}", kernel.text);
+    let seen = |kernel| {
+        let racing = || Racing { kernel, elements: vec![10_200, 0, 0, 9600], sizes: vec![0] };
+        (0..8).any(|_| races_of(&[racing()]).is_some())
+    };
+    assert!(!seen(&kernel));
+    assert!(seen(&all[BEFORE_RESULTS]), "{}", all[BEFORE_RESULTS].text);
 }
 
 /// Attention whose sides lie in whole 16 bytes.
@@ -124,6 +142,28 @@ fn attention_copies_what_is_contiguous_and_a_wrong_wait_count_is_seen() {
     let scaled = "%0: f32 = load p0[a0, a2]\n    %1: f32 = mul(%0, %0)\n    yield %1";
     let text = kernel(&whole(ATTENTION).replace("%0: f32 = load p0[a0, a2]\n    yield %0", scaled)).text;
     assert!(text.contains("gr_read<float, 4>(gr_at(p0") && text.matches("gr_copy16(").count() == 2, "{text}");
+}
+
+/// What is read or copied at once is inside of its tile as a whole: a row ends with 8 elements that nobody reads, before them are the last
+/// of what is.
+#[test]
+fn what_is_partly_outside_of_a_tile_is_seen() {
+    let (compiler, attention) = (compiler(), whole(&tensor_attention()).replace(", 48", ", 200"));
+    let dot = (TENSOR_DOT, ["rows_tile", "columns_tile"], "half +", vec![48 * 96, 40 * 96], 48 * 40);
+    let attention = (attention.as_str(), ["rows_piece", "columns_piece"], "to", vec![20 * 200, 70 * 200, 70 * 32], 640);
+    for (program, tiles, copied, elements, results) in [dot, attention] {
+        let (kernel, inputs) = (kernel(program), elements.iter().map(|count| vec![0; count / 2]).collect::<Vec<_>>());
+        for (tile, [before, behind]) in tiles.iter().flat_map(|tile| [(tile, ["", copied]), (tile, ["gr_pair_of(", ""])]) {
+            let shorter = |by: usize| {
+                let less = format!("{before}gr_at(gr_pointer<gr_bf16>{{{tile}.first, {tile}.count - {by}}}, {behind}");
+                let planted = planted(&kernel, &format!("{before}gr_at({tile}, {behind}"), &less, true);
+                run(&compiler, &planted, &inputs, results, Order::Ascending)
+            };
+            assert!(shorter(8).is_ok(), "{before}{tile}: {:?}", shorter(8));
+            let message = shorter(9).err().unwrap_or_else(|| panic!("{before}{tile}: one element is outside"));
+            assert!(message.contains("elements from "), "{message}");
+        }
+    }
 }
 
 #[test]

@@ -202,9 +202,11 @@ fn weighted(columns: usize) -> String {
 #[test]
 fn results_that_later_stages_read_elsewhere_lie_in_memory() {
     let compiler = compiler();
-    for columns in [4, 200, 1000] {
+    for columns in [4, 200, 1000, 5000] {
         let (kernel, inputs) = (kernel(&weighted(columns)), [numbers(3 * columns)]);
         assert!(kernel.text.contains("gr_place<"), "{}", kernel.text);
+        // More points than one accumulator takes.
+        assert_eq!(kernel.text.contains("(idx chunk"), columns > 2048, "{}", kernel.text);
         let sums: Vec<u32> = inputs[0].chunks(columns).map(|row| row.iter().sum()).collect();
         let column = |at: usize| (0..3).map(|row| inputs[0][row * columns + at] * sums[row]).sum::<u32>();
         let expected: Vec<u32> = (0..columns).map(column).collect();
@@ -301,7 +303,7 @@ fn what_is_read_or_written_at_once_is_aligned() {
     }
 }
 
-const TENSOR_DOT: &str = "program 1
+pub(super) const TENSOR_DOT: &str = "program 1
 
 kernel k0 \"dot\" (
   read p0: bf16[48, 96],

@@ -34,7 +34,7 @@ const WAYS: &[Way] = &[
     apart("16 bytes at once", "gr_read<"),
     apart("16 bytes at once, without rows", "gr_read_some<"),
     apart("16 bytes of an operand whose k is not innermost", "turned.at[j]"),
-    apart("chunks", "start"),
+    apart("chunks of points that threads take in turns", "(idx start"),
     together("a warp a row", "gr_of_warp<"),
     together("a block a row", "% 32 == 0, 0, 1, 8)"),
     together("columns", "thread, true, thread % 32, 32, 8)"),

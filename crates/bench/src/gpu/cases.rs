@@ -188,11 +188,7 @@ fn digits(device: &Device, random: &mut Random, sizes: &[usize]) -> Result<Ready
     let batch = sizes[0];
     let labels = (0..batch).map(|_| random.below(10) as i64).collect();
     let (x, y) = (random.array(DType::F32, &[batch, 1, 24, 24])?, Array::from_vec([batch], labels)?);
-    let compiled = |device: &Device| {
-        let inputs = (spec::<f32>(("batch", 1, 24, 24)), spec::<i64>(["batch"]));
-        train_step(&model, Sgd::new(0.01).momentum(0.9), inputs, |m, (x, y)| m.forward(x).cross_entropy(y)).compile(device)
-    };
-    let (mut own, mut other) = (compiled(device)?, compiled(&cpu())?);
+    let (mut own, mut other) = (model.training(0.01, device)?, model.training(0.01, &cpu())?);
     let losses = Rc::new(RefCell::new((Vec::new(), Vec::new())));
     let seen = Rc::clone(&losses);
     let call = move || {

@@ -3,6 +3,7 @@
 //!
 //! `cargo run --release --example autoencoder -- digits.pgm`
 
+mod model;
 #[path = "../say/mod.rs"]
 mod say;
 
@@ -11,39 +12,12 @@ use std::time::Instant;
 
 use graver::data::{Scale, ToF32, Transform, digits};
 use graver::prelude::*;
-use say::say;
+
+use crate::model::{Autoencoder, PIXELS};
+use crate::say::say;
 
 const EPOCHS: u64 = 30;
 const BATCH: usize = 64;
-/// What an image is made of.
-const PIXELS: usize = 64;
-/// What is left of it between.
-const CODE: usize = 8;
-
-#[derive(Module)]
-struct Autoencoder {
-    encoder: Sequential,
-    decoder: Sequential,
-}
-
-impl Autoencoder {
-    fn new(init: &mut Init) -> Self {
-        let mut net = |sizes: [usize; 3]| {
-            let [first, hidden, last] = sizes;
-            Sequential::new()
-                .push(Linear::new(first, hidden).init(init))
-                .push(Activation::Gelu)
-                .push(Linear::new(hidden, last).init(init))
-        };
-        Self { encoder: net([PIXELS, 64, CODE]), decoder: net([CODE, 64, PIXELS]) }
-    }
-
-    /// Images of the same shape.
-    fn forward(&self, images: Tensor) -> Tensor {
-        self.decoder.forward(self.encoder.forward(images.flatten(1))).sigmoid().reshape(images.shape())
-    }
-}
-
 fn main() -> Result<(), Error> {
     let picture = std::env::args().nth(1).map_or_else(|| std::env::temp_dir().join("graver-digits.pgm"), PathBuf::from);
     let [error, grey] = train(EPOCHS, &picture)?;
@@ -59,16 +33,7 @@ fn train(epochs: u64, picture: &Path) -> Result<[f64; 2], Error> {
     let (train, test) = (DataLoader::new(train, BATCH)?.shuffle(0), DataLoader::new(test, BATCH)?);
 
     let model = Autoencoder::new(&mut Init::seed(0));
-    let images = spec::<f32>(("batch", 1, 8, 8));
-    let mut step = train_step(&model, AdamW::new(3e-3), images.clone(), |m, x| m.forward(x).mse(x)).compile(&cpu())?;
-    let restore = compile(
-        |x| {
-            let y = model.forward(x);
-            (y, y.mse(x))
-        },
-        images,
-        &cpu(),
-    )?;
+    let (mut step, restore) = (model.training(&cpu())?, model.restoring(&cpu())?);
 
     let start = Instant::now();
     for epoch in 0..epochs {

@@ -6,7 +6,6 @@ mod say;
 use clap::Parser;
 use graver::data::Key;
 use graver::prelude::*;
-use graver::trace::uniform;
 
 use self::say::say;
 
@@ -102,12 +101,6 @@ impl Corpus {
         };
         Ok((rows(0)?, rows(1)?))
     }
-}
-
-/// Draws from scores `[.., characters]` by their probabilities: the greatest, once each has a number of Gumbel's distribution added.
-pub(crate) fn draw(scores: Tensor, temperature: f32) -> Tensor {
-    let chance = -(-uniform(scores.shape(), DType::F32).log()).log();
-    (scores / temperature + chance).argmax(-1)
 }
 
 /// Trains by batches of the book, of a size: the loss of every step, which `step` gives for a text and what comes after its characters.

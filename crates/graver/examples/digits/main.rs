@@ -35,10 +35,8 @@ fn main() -> Result<(), Error> {
     let recipe = recipe(&args, stopped.as_ref())?;
 
     let model = Cnn::new(&mut Init::seed(recipe.seed));
-    let (x, y) = (spec::<f32>(("batch", 1, 24, 24)), spec::<i64>(["batch"]));
-    let optimizer = Sgd::new(recipe.lr).momentum(0.9);
-    let mut step = train_step(&model, optimizer, (x.clone(), y), |m, (x, y)| m.forward(x).cross_entropy(y)).compile(&device)?;
-    let predict = compile(|x: Tensor| model.forward(x).argmax(-1), x, &device)?;
+    let mut step = model.training(recipe.lr, &device)?;
+    let predict = compile(|x: Tensor| model.forward(x).argmax(-1), spec::<f32>(("batch", 1, 24, 24)), &device)?;
     report::compiled("train step", &step, usize_of(recipe.batch))?;
     report::compiled("evaluation", &predict, usize_of(recipe.batch))?;
     if let Some(folder) = &args.dump {

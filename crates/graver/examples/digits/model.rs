@@ -1,6 +1,7 @@
-//! The network that tells digits apart.
+//! The network that tells digits apart, and the step that trains it.
 
 use graver::prelude::*;
+use graver::trace::TensorSpec;
 
 /// Two convolutions with pooling, two linear layers.
 #[derive(Module)]
@@ -28,5 +29,11 @@ impl Cnn {
         let x = self.conv2.forward(x).relu().max_pool2d(2);
         let x = self.fc1.forward(x.flatten(1)).relu();
         self.fc2.forward(x)
+    }
+
+    /// A step over images `f32[batch, 1, 24, 24]` and their digits `i64[batch]`, which gives the loss.
+    pub(crate) fn training(&self, lr: f64, device: &Device) -> Result<Step<(TensorSpec, TensorSpec), Tensor>, Error> {
+        let inputs = (spec::<f32>(("batch", 1, 24, 24)), spec::<i64>(["batch"]));
+        train_step(self, Sgd::new(lr).momentum(0.9), inputs, |m, (x, y)| m.forward(x).cross_entropy(y)).compile(device)
     }
 }

@@ -2,15 +2,19 @@
 //!
 //! `cargo run --release -p graver-models --example lines`
 
+mod model;
+
 use std::time::Instant;
 
 use graver::prelude::*;
 use graver::trace::Module;
+use graver_models::Classifier;
 use graver_models::hub::Tokenizer;
 use graver_models::hub::tokenizers::models::wordpiece::{WordPiece, WordPieceTrainer};
 use graver_models::hub::tokenizers::processors::bert::BertProcessing;
 use graver_models::hub::tokenizers::{self, AddedToken, normalizers, pre_tokenizers};
-use graver_models::{Classifier, Configuration, Pretrained, SequenceClassifier, TextConfig, TextInput};
+
+use crate::model::LENGTH;
 
 /// The languages, each with files that are written in it.
 const LANGUAGES: [(&str, &[&str]); 4] = [
@@ -25,7 +29,6 @@ const LANGUAGES: [(&str, &[&str]); 4] = [
 
 const EPOCHS: u64 = 10;
 const VOCABULARY: usize = 600;
-const LENGTH: usize = 32;
 
 fn main() -> Result<(), Error> {
     let (classifier, [accuracy, most]) = trained(EPOCHS)?;
@@ -45,17 +48,11 @@ fn main() -> Result<(), Error> {
 fn trained(epochs: u64) -> Result<(Classifier, [f64; 2]), Error> {
     let (train, test) = lines();
     let tokenizer = tokenizer(train.iter().map(|(text, _)| text.as_str()))?;
-    let config = TextConfig::of_json(&config(tokenizer.inner().get_vocab_size(true)))?;
-    let mut model = SequenceClassifier::new(&config, &mut Init::seed(0))?;
+    let names = LANGUAGES.map(|(name, _)| name);
+    let mut model = model::new(tokenizer.inner().get_vocab_size(true), &names, &mut Init::seed(0))?;
     println!("{} lines to train on, {} to test with; {} parameters", train.len(), test.len(), model.count());
 
-    let tokens = || spec::<i64>(("batch", "length"));
-    let inputs = (tokens(), tokens(), spec::<i64>(["batch"]));
-    let optimizer = AdamW::new(1e-3).weight_decay("*.weight", 0.01);
-    let mut step = train_step(&model, optimizer, inputs, |model, (ids, mask, language)| {
-        model.forward(TextInput { ids, mask, types: None }).cross_entropy(language)
-    })
-    .compile(&cpu())?;
+    let mut step = model::training(&model, &cpu())?;
 
     let start = Instant::now();
     let batches = DataLoader::new(InMemory::new(encoded(&tokenizer, &train)?)?, 16)?.shuffle(0);
@@ -76,19 +73,6 @@ fn trained(epochs: u64) -> Result<(Classifier, [f64; 2]), Error> {
     let ranked = classifier.classify(&texts)?;
     let right = ranked.iter().zip(&test).filter(|(classes, (_, language))| classes[0].label == LANGUAGES[*language].0).count();
     Ok((classifier, [share(right, test.len()), share(most_frequent(&test), test.len())]))
-}
-
-/// The configuration of the model, as a file would have it.
-fn config(vocabulary: usize) -> String {
-    let label = |(place, (name, _)): (usize, &(&str, &[&str]))| format!(r#""{place}": "{name}""#);
-    let labels: Vec<String> = LANGUAGES.iter().enumerate().map(label).collect();
-    format!(
-        r#"{{
-            "model_type": "bert", "vocab_size": {vocabulary}, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
-            "intermediate_size": 64, "max_position_embeddings": {LENGTH}, "id2label": {{ {} }}
-        }}"#,
-        labels.join(", ")
-    )
 }
 
 /// Lines, each with the number of its language.
