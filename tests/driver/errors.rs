@@ -106,6 +106,43 @@ fn whatever_the_driver_refuses_once_works_the_next_time() {
     });
 }
 
+/// A result that cannot be read is an error wherever one can be told, and may be asked for again.
+#[test]
+fn a_result_that_cannot_be_read() {
+    with_driver("errors::a_result_that_cannot_be_read", Cache::Kept, |driver| {
+        let (device, x) = (gpu(), Array::from_vec([1], vec![3.0f32]).expect("sizes agree"));
+        let double = compile(|x: Tensor| x * 2.0, spec::<f32>([1]), &device).expect("it is well typed");
+        let elsewhere = compile(|x: Tensor| x + 1.0, spec::<f32>([1]), &cpu_with_threads(1)).expect("it is well typed");
+        let readers: [fn(&Array) -> Result<(), Error>; 3] = [
+            |y| Ok(y.item().map(drop)?),
+            |y| Ok(y.fetch().map(drop)?),
+            |y| {
+                let arrays = [("y".to_owned(), y.clone())].into();
+                graver::runtime::Checkpoint { arrays, ..Default::default() }.to_bytes().map(drop)
+            },
+        ];
+        let refused = |read: &dyn Fn(&Array) -> Result<(), Error>| {
+            let y = double.call(&x).expect("it fits");
+            driver.fail("cuMemcpyDtoH_v2", 0, 999);
+            let error = read(&y).expect_err("the driver refuses").to_string();
+            assert!(error.contains("an array cannot be copied from the GPU") && error.contains("CUDA_ERROR_UNKNOWN"), "{error}");
+            assert_eq!(y.item().expect("it refuses once"), 6.0);
+        };
+        readers.iter().for_each(|read| refused(read));
+        // As an argument of another device's.
+        refused(&|y| elsewhere.call(y).map(drop));
+        // Where a signature has no room for an error the panic names the way that has.
+        let y = double.call(&x).expect("it fits");
+        driver.fail("cuMemcpyDtoH_v2", 0, 999);
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| y.to_f64())).expect_err("the driver refuses");
+        let said = panic.downcast_ref::<String>().expect("it is said");
+        assert!(said.contains("CUDA_ERROR_UNKNOWN") && said.contains("`Array::fetch`"), "{said}");
+        driver.fail("cuMemcpyDtoH_v2", 0, 999);
+        assert!(format!("{y:?}").contains("cannot be copied"), "{y:?}");
+        assert_eq!(y.to_f64(), [6.0]);
+    });
+}
+
 #[test]
 fn kernels_are_compiled_once_and_what_is_broken_again() {
     with_driver("errors::kernels_are_compiled_once_and_what_is_broken_again", Cache::Fresh, |driver| {

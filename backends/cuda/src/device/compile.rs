@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cudarc::driver::{result, sys};
-use graver_ir::Error;
 use graver_ir::kernel::Program;
+use graver_ir::{Diag, Error};
 
 use super::{Context, driver_error};
 use crate::emit::{Emitted, Phase, emit, hash};
@@ -76,7 +76,7 @@ pub(super) fn compile(program: &Program, context: &Arc<Context>, nvrtc: &Nvrtc) 
 }
 
 /// Lets launches of a function give it more shared memory than is usual, where it makes use of that.
-fn grant(phase: &Phase, handle: sys::CUfunction, context: &Context) -> Result<(), Error> {
+fn grant(phase: &Phase, handle: sys::CUfunction, context: &Context) -> Result<(), Diag> {
     if phase.dynamic.is(0) {
         return Ok(());
     }

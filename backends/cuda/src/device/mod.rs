@@ -15,7 +15,7 @@ use std::sync::Arc;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use graver_ir::kernel::Program;
-use graver_ir::{Error, Target};
+use graver_ir::{Diag, Error, Target};
 use graver_runtime::{Backend, Executable};
 
 use crate::nvrtc::Nvrtc;
@@ -132,7 +132,7 @@ impl Context {
     }
 
     /// Makes it this thread's.
-    fn enter(&self) -> Result<(), Error> {
+    fn enter(&self) -> Result<(), Diag> {
         // SAFETY: the context is retained while this lives.
         unsafe { result::ctx::set_current(self.context) }.map_err(|error| driver_error("the GPU cannot be used", &error))
     }
@@ -160,7 +160,7 @@ fn no_driver() -> Error {
 }
 
 /// An error of the driver's in its own words.
-fn driver_error(what: &str, error: &DriverError) -> Error {
+fn driver_error(what: &str, error: &DriverError) -> Diag {
     let words = error.error_string().map(|text| text.to_string_lossy().into_owned());
-    Error::new(format!("{what}: {} ({:?})", words.unwrap_or_else(|_| "an unknown error".to_owned()), error.0))
+    Diag::new(format!("{what}: {} ({:?})", words.unwrap_or_else(|_| "an unknown error".to_owned()), error.0))
 }

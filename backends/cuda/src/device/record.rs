@@ -142,11 +142,11 @@ impl Graph {
             let instance = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0)).map_err(failed);
             let destroyed = result::graph::destroy(graph).map_err(failed);
             let recorded = Self { handle: instance?, context };
-            destroyed.map(|()| recorded)
+            Ok(destroyed.map(|()| recorded)?)
         }
     }
 
-    fn replay(&self, stream: &Stream) -> Result<(), Error> {
+    fn replay(&self, stream: &Stream) -> Result<(), Diag> {
         // SAFETY: the graph and the stream live, and so does all memory that it names.
         let launched = unsafe { result::graph::launch(self.handle, stream.handle) };
         launched.map_err(|error| driver_error("a call on the GPU failed", &error))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
-use graver_ir::{Array, Error};
+use graver_ir::{Array, Diag, Error};
 use graver_runtime::{Binding, Device};
 
 use super::exec::CudaExecutable;
@@ -111,11 +111,12 @@ impl Parts {
             }
             // SAFETY: the status word is 8 bytes on both sides.
             let copied = unsafe { result::memcpy_dtoh_async(self.status.host.bytes_mut(), places.status, self.stream.handle) };
-            copied.map_err(failed)
+            Ok(copied.map_err(failed)?)
         });
         // Also after an error: what was begun works in memory that may be let go of now.
         let waited = self.stream.wait();
-        begun.and(waited)?;
+        begun?;
+        waited?;
         let status = u64::from_ne_bytes(self.status.host.bytes()[..8].try_into().expect("a status word is 8 bytes"));
         Ok(if status == u64::MAX { Ok(results) } else { Err(status) })
     }
@@ -155,7 +156,7 @@ impl Stream {
     }
 
     /// Until all of it is done.
-    pub(super) fn wait(&self) -> Result<(), Error> {
+    pub(super) fn wait(&self) -> Result<(), Diag> {
         let failed = |error: DriverError| driver_error("a call on the GPU failed", &error);
         // SAFETY: the stream lives.
         unsafe { result::stream::synchronize(self.handle) }.map_err(failed)
