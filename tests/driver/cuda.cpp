@@ -106,6 +106,7 @@ static u64 limit = ~0ull;
 static int capability = 9;
 static int fault = SUCCESS, retained = 0;
 static bool started = false;
+static u64 faulty = ~0ull;
 static std::map<std::string, std::pair<u64, int>> failures;
 static thread_local bool current = false;
 static thread_local Stream* capturing = nullptr;
@@ -235,6 +236,11 @@ void fake_capability(int major) { capability = major; }
 void fake_fail(const char* name, u64 after, int code) {
     std::lock_guard<std::recursive_mutex> lock(all);
     failures[name] = {after, code};
+}
+// After so many more launches, one reads where there is nothing.
+void fake_fault(u64 after) {
+    std::lock_guard<std::recursive_mutex> lock(all);
+    faulty = after;
 }
 
 // ---- the driver
@@ -434,6 +440,7 @@ CUresult cuLaunchKernel(void* handle, u32 gx, u32 gy, u32 gz, u32 tx, u32 ty, u3
         const Launch launch = {pointers.data(), nullptr, nullptr, nullptr, gx, tx, 0, 1, 0, dynamic, &read, message};
         function->run(&launch);
         counts.launches++;
+        if (faulty-- == 0) return failed_kernel("kernel", "a fault that a test asked for");
         return message[0] ? failed_kernel("kernel", message) : (int)SUCCESS;
     });
 }

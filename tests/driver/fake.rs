@@ -90,6 +90,12 @@ impl Driver {
         unsafe { self.cuda.get::<Fail>(b"fake_fail").expect("it is there")(name.as_ptr(), after, code) };
     }
 
+    /// A launch, after so many more, reads where there is nothing: told when it is waited for, and of every call from then on.
+    pub(crate) fn fault(&self, after: u64) {
+        // SAFETY: as above.
+        unsafe { self.cuda.get::<unsafe extern "C" fn(u64)>(b"fake_fault").expect("it is there")(after) };
+    }
+
     /// The driver's own functions.
     pub(crate) const fn cuda(&self) -> &Library {
         &self.cuda
@@ -133,6 +139,11 @@ pub(crate) fn with_driver(test: &str, cache: Cache, body: impl FnOnce(&Driver)) 
 
 /// Runs a test of this name over the fake driver, in a process of its own.
 pub(crate) fn in_a_process(test: &str, cache: Cache, body: impl FnOnce(&Driver)) {
+    with_environment(test, cache, &[], body);
+}
+
+/// The same, with these variables.
+pub(crate) fn with_environment(test: &str, cache: Cache, variables: &[(&str, &str)], body: impl FnOnce(&Driver)) {
     if env::var_os(FOLDER).is_some() {
         return body(&Driver::open());
     }
@@ -144,6 +155,7 @@ pub(crate) fn in_a_process(test: &str, cache: Cache, body: impl FnOnce(&Driver))
         let _ = fs::remove_dir_all(&own);
         child.env("XDG_CACHE_HOME", own);
     }
+    child.envs(variables.iter().copied());
     let output = child.output().expect("this test runs again");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");

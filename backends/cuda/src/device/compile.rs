@@ -9,7 +9,8 @@ use cudarc::driver::{result, sys};
 use graver_ir::kernel::Program;
 use graver_ir::{Diag, Error};
 
-use super::{Context, driver_error};
+use super::Context;
+use super::fault::driver_error;
 use crate::emit::{Emitted, Phase, emit, hash};
 use crate::nvrtc::{Nvrtc, OPTIONS};
 use crate::text::device_prelude;

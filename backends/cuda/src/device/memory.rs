@@ -7,8 +7,9 @@ use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use graver_ir::{Diag, Error, Remote};
 
+use super::Context;
+use super::fault::driver_error;
 use super::pool::rounded;
-use super::{Context, driver_error};
 
 /// Memory of a GPU.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 mod ceilings;
 mod compile;
 mod exec;
+mod fault;
 mod memory;
 mod pool;
 mod record;
@@ -19,6 +20,7 @@ use graver_ir::{Diag, Error, Target};
 use graver_runtime::{Backend, Executable};
 
 use crate::nvrtc::Nvrtc;
+use fault::{FirstFault, driver_error};
 use pool::Pool;
 
 pub use ceilings::Ceilings;
@@ -78,6 +80,9 @@ struct Context {
     /// Bytes of shared memory that a block may have.
     shared: usize,
     pool: Pool,
+    fault: FirstFault,
+    /// Every launch is waited for, and nothing is recorded.
+    blocking: bool,
 }
 
 // SAFETY: the driver may be called from any thread; the context is made current before each call.
@@ -128,11 +133,14 @@ impl Context {
             processors: usize::try_from(processors).unwrap_or(1),
             shared: usize::try_from(shared).unwrap_or(0),
             pool: Pool::default(),
+            fault: FirstFault::default(),
+            blocking: fault::launches_are_waited_for(),
         })
     }
 
     /// Makes it this thread's.
     fn enter(&self) -> Result<(), Diag> {
+        self.fault.check()?;
         // SAFETY: the context is retained while this lives.
         unsafe { result::ctx::set_current(self.context) }.map_err(|error| driver_error("the GPU cannot be used", &error))
     }
@@ -157,10 +165,4 @@ fn no_driver() -> Error {
         "there is no CUDA: the driver's library, libcuda.so or libcuda.so.1, is not where the system looks ({path}), and the \
          device /dev/nvidiactl {device}; install NVIDIA's driver, or use another device"
     ))
-}
-
-/// An error of the driver's in its own words.
-fn driver_error(what: &str, error: &DriverError) -> Diag {
-    let words = error.error_string().map(|text| text.to_string_lossy().into_owned());
-    Diag::new(format!("{what}: {} ({:?})", words.unwrap_or_else(|_| "an unknown error".to_owned()), error.0))
 }

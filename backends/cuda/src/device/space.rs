@@ -7,10 +7,11 @@ use cudarc::driver::sys;
 use graver_ir::{Array, Diag, Error};
 use graver_runtime::{Binding, Device};
 
+use super::Context;
 use super::exec::CudaExecutable;
+use super::fault::driver_error;
 use super::memory::{DeviceMemory, Mirror, at_least};
 use super::record::{Bound, Places, Source};
-use super::{Context, driver_error};
 
 /// Sets of sizes that a workspace remembers.
 const REMEMBERED: usize = 8;
@@ -115,8 +116,9 @@ impl Parts {
         });
         // Also after an error: what was begun works in memory that may be let go of now.
         let waited = self.stream.wait();
+        // What a fault stops is told of a later call of the driver's, too.
+        waited.map_err(|error| self.bound[0].failed(executable, &error))?;
         begun?;
-        waited?;
         let status = u64::from_ne_bytes(self.status.host.bytes()[..8].try_into().expect("a status word is 8 bytes"));
         Ok(if status == u64::MAX { Ok(results) } else { Err(status) })
     }
@@ -156,10 +158,9 @@ impl Stream {
     }
 
     /// Until all of it is done.
-    pub(super) fn wait(&self) -> Result<(), Diag> {
-        let failed = |error: DriverError| driver_error("a call on the GPU failed", &error);
+    pub(super) fn wait(&self) -> Result<(), DriverError> {
         // SAFETY: the stream lives.
-        unsafe { result::stream::synchronize(self.handle) }.map_err(failed)
+        unsafe { result::stream::synchronize(self.handle) }
     }
 }
 
