@@ -12,9 +12,17 @@ use libloading::Library;
 
 /// Says in a test's own process where the fake is.
 const FOLDER: &str = "FAKE_CUDA";
+/// Beside the fake: a driver that lacks `cuGraphInstantiateWithFlags`.
+const OLD: &str = "old";
 const TEXTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../backends/cuda/src/text");
 /// What a text for NVRTC begins with, the machine's names being the first of these.
 const PRELUDE: [&str; 5] = ["device.cuh", "types.cuh", "math.cuh", "random.cuh", "reduce.cuh"];
+
+/// The driver's functions, all of them: those that its text defines.
+pub(crate) fn functions() -> impl Iterator<Item = &'static str> {
+    let lines = include_str!("cuda.cpp").lines();
+    lines.filter_map(|line| line.strip_prefix("CUresult ")?.split('(').next()).filter(|name| name.starts_with("cu"))
+}
 
 /// What the driver did so far, and what of it lives.
 #[repr(C)]
@@ -82,7 +90,13 @@ impl Driver {
         unsafe { self.cuda.get::<unsafe extern "C" fn(c_int)>(b"fake_capability").expect("it is there")(major) };
     }
 
-    /// One call of a function, after so many more, fails with a code.
+    /// How many failures were asked for and did not come to pass yet.
+    pub(crate) fn failures(&self) -> u64 {
+        // SAFETY: as above.
+        unsafe { self.cuda.get::<unsafe extern "C" fn() -> u64>(b"fake_failures").expect("it is there")() }
+    }
+
+    /// One call of a function, after so many more, fails with a code; none any more, with 0.
     pub(crate) fn fail(&self, function: &str, after: u64, code: i32) {
         type Fail = unsafe extern "C" fn(*const c_char, u64, c_int);
         let name = CString::new(function).expect("a word");
@@ -140,6 +154,14 @@ pub(crate) fn with_driver(test: &str, cache: Cache, body: impl FnOnce(&Driver)) 
 /// Runs a test of this name over the fake driver, in a process of its own.
 pub(crate) fn in_a_process(test: &str, cache: Cache, body: impl FnOnce(&Driver)) {
     with_environment(test, cache, &[], body);
+}
+
+/// Runs a test of this name over a fake driver that is too old.
+pub(crate) fn with_old_driver(test: &str, body: impl FnOnce(&Driver)) {
+    // The loader looks from left to right.
+    let folder = made(Kernels::Quickly);
+    let path = format!("{}:{}", folder.join(OLD).display(), folder.display());
+    with_environment(test, Cache::Kept, &[("LD_LIBRARY_PATH", &path)], body);
 }
 
 /// The same, with these variables.
@@ -208,7 +230,9 @@ fn made(kernels: Kernels) -> &'static Path {
         files.iter().for_each(|(name, text)| fs::write(unfinished.join(name), text).expect("the target's folder is writable"));
         let script = format!(
             "{command} -x c++-header prelude.h -o prelude.h.gch && {command} -shared cuda.cpp -o libcuda.so.1 -ldl && \
-             {command} -shared nvrtc.cpp -o libnvrtc.so.13 && ln -s libcuda.so.1 libcuda.so"
+             {command} -shared nvrtc.cpp -o libnvrtc.so.13 && ln -s libcuda.so.1 libcuda.so && mkdir {OLD} && \
+             {command} -DcuGraphInstantiateWithFlags=fake_nothing -shared cuda.cpp -o {OLD}/libcuda.so.1 -ldl && \
+             ln -s libcuda.so.1 {OLD}/libcuda.so"
         );
         let output = Command::new("sh").args(["-c", &script]).current_dir(&unfinished).output().expect("there is a shell");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -20,7 +20,7 @@ use graver_runtime::Working;
 
 use emit::Emitted;
 
-pub use device::{Ceilings, Cuda};
+pub use device::{Ceilings, Cuda, DRIVER_FUNCTIONS};
 pub use dump::{check_architecture, cuda_text, text};
 pub use nvrtc::Nvrtc;
 pub use report::{KernelName, Usage};

@@ -42,10 +42,9 @@ impl Module {
 
 impl Drop for Module {
     fn drop(&mut self) {
-        if self.context.enter().is_ok() {
-            // SAFETY: it was loaded once, and its functions are gone with the executable.
-            let _ = unsafe { result::module::unload(self.handle) };
-        }
+        self.context.leave();
+        // SAFETY: it was loaded once, and its functions are gone with the executable.
+        let _ = unsafe { result::module::unload(self.handle) };
     }
 }
 

@@ -80,12 +80,10 @@ impl Remote for DeviceMemory {
 
 impl Drop for DeviceMemory {
     fn drop(&mut self) {
-        // Nothing can be done about a driver that is gone.
-        if self.context.enter().is_ok() {
-            let back = self.context.pool.keep(rounded(self.bytes), self.pointer);
-            // SAFETY: it was allocated once; work over it was waited for.
-            let _ = back.map(|pointer| unsafe { result::free_sync(pointer) });
-        }
+        self.context.leave();
+        let back = self.context.pool.keep(rounded(self.bytes), self.pointer);
+        // SAFETY: it was allocated once; work over it was waited for.
+        let _ = back.map(|pointer| unsafe { result::free_sync(pointer) });
     }
 }
 
@@ -160,10 +158,9 @@ impl HostMemory {
 
 impl Drop for HostMemory {
     fn drop(&mut self) {
-        if self.context.enter().is_ok() {
-            // SAFETY: it was allocated once; work over it was waited for.
-            let _ = unsafe { result::free_host(self.pointer.cast::<c_void>()) };
-        }
+        self.context.leave();
+        // SAFETY: it was allocated once; work over it was waited for.
+        let _ = unsafe { result::free_host(self.pointer.cast::<c_void>()) };
     }
 }
 

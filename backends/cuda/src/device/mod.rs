@@ -9,8 +9,8 @@ mod memory;
 mod pool;
 mod record;
 mod space;
+mod symbols;
 
-use std::panic::catch_unwind;
 use std::sync::Arc;
 
 use cudarc::driver::result::{self, DriverError};
@@ -24,6 +24,7 @@ use fault::{FirstFault, driver_error};
 use pool::Pool;
 
 pub use ceilings::Ceilings;
+pub use symbols::DRIVER_FUNCTIONS;
 
 /// A GPU of this machine.
 #[derive(Clone, Debug)]
@@ -96,9 +97,8 @@ impl Context {
         if !unsafe { sys::is_culib_present() } {
             return Err(no_driver());
         }
-        // A function that an old driver lacks is a panic in the bindings.
-        let found = catch_unwind(|| Self::of_driver(ordinal));
-        found.unwrap_or_else(|_| Err(Error::new("the CUDA driver is too old: it lacks a function that graver calls; update it")))
+        symbols::check()?;
+        Self::of_driver(ordinal)
     }
 
     fn of_driver(ordinal: usize) -> Result<Self, Error> {
@@ -144,13 +144,19 @@ impl Context {
         // SAFETY: the context is retained while this lives.
         unsafe { result::ctx::set_current(self.context) }.map_err(|error| driver_error("the GPU cannot be used", &error))
     }
+
+    /// Makes it this thread's to let go of something. Nothing can be done about a driver that fails then: it is asked all the same, and
+    /// what it says is not heard.
+    fn leave(&self) {
+        // SAFETY: the context is retained while this lives.
+        let _ = unsafe { result::ctx::set_current(self.context) };
+    }
 }
 
 impl Drop for Context {
     fn drop(&mut self) {
-        if self.enter().is_ok() {
-            self.pool.empty();
-        }
+        self.leave();
+        self.pool.empty();
         // SAFETY: it was retained once. Nothing can be done about a driver that is gone.
         let _ = unsafe { result::primary_ctx::release(self.device) };
     }

@@ -165,9 +165,9 @@ impl Graph {
                 }
             };
             let instance = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0)).map_err(failed);
-            let destroyed = result::graph::destroy(graph).map_err(failed);
-            let recorded = Self { handle: instance?, context };
-            Ok(destroyed.map(|()| recorded)?)
+            // What was recorded is good whether or not its draft goes.
+            let _ = result::graph::destroy(graph);
+            Ok(Self { handle: instance?, context })
         }
     }
 
@@ -180,11 +180,9 @@ impl Graph {
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        // Nothing can be done about a driver that is gone.
-        if self.context.enter().is_ok() {
-            // SAFETY: it was made once; its stream is idle, since calls wait for it.
-            let _ = unsafe { result::graph::exec_destroy(self.handle) };
-        }
+        self.context.leave();
+        // SAFETY: it was made once; its stream is idle, since calls wait for it.
+        let _ = unsafe { result::graph::exec_destroy(self.handle) };
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
-use graver_ir::{Array, Diag, Error};
+use graver_ir::{Array, Error};
 use graver_runtime::{Binding, Device};
 
 use super::Context;
@@ -166,10 +166,8 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // Nothing can be done about a driver that is gone.
-        if self.context.enter().is_ok() {
-            // SAFETY: it was made once; it is idle, since calls wait for it.
-            let _ = unsafe { result::stream::destroy(self.handle) };
-        }
+        self.context.leave();
+        // SAFETY: it was made once; it is idle, since calls wait for it.
+        let _ = unsafe { result::stream::destroy(self.handle) };
     }
 }
