@@ -132,3 +132,18 @@ fn many_sums_are_summed_whole() {
     let found = functions(compile(&Cpu::new(1), &many.module(Dim::from(90))).as_ref());
     assert!(!found.iter().any(|name| name.ends_with(".results")), "{found:?}");
 }
+
+/// `[outputs, channels, 3]` is one run of `3 channels` elements, whichever of its axes vectors go along: whole tiles are stored from registers, where runs
+/// of three would be stored one by one.
+#[test]
+fn results_that_go_on_from_one_axis_to_the_next_are_one_run() {
+    let few = |batch: usize| Signals { batch, length: 19, channels: 237, outputs: 229 };
+    check(&few(2).module(Dim::from(2)), &[few(2)], false);
+    for (cpu, tile) in levels::cpus(1).into_iter().zip([10, 12, 24]) {
+        let executable = compile(&cpu, &few(2).module(Dim::from(2)));
+        let texts = (0..executable.program().kernels.len()).filter_map(|kernel| executable.dump(kernel, Stage::Vector));
+        let text = texts.filter(|text| text.contains("func conv")).last().expect("the gradient is a kernel");
+        let stores = text.lines().filter(|line| line.trim_start().starts_with("store f32 contiguous")).count();
+        assert!(stores >= 2 * tile, "{}: {stores} stores of sums that wait and of results:\n{text}", cpu.isa());
+    }
+}

@@ -298,6 +298,7 @@ pub(super) fn combine(cx: &mut Cx<'_>, kind: Kind, x: Val, y: Val) -> Val {
         Combine::Sum => Binary::Add,
         Combine::Prod => Binary::Mul,
         Combine::Max | Combine::ArgMax => Binary::Max,
+        Combine::MaxFast => Binary::MaxFast,
         Combine::Min | Combine::ArgMin => Binary::Min,
     };
     cx.b.binary(op, x, y)

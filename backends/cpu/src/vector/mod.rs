@@ -374,6 +374,8 @@ pub(crate) enum Combine {
     Prod,
     Max,
     Min,
+    /// As [`Binary::MaxFast`], of what has no NaN, or where NaN may be passed over.
+    MaxFast,
     /// The greatest and its position: the first of equals, and NaN wins.
     ArgMax,
     /// The least and its position.
@@ -468,7 +470,7 @@ impl Combine {
         bits(match self {
             Self::Sum => Scalar::zero(dtype),
             Self::Prod => Scalar::one(dtype),
-            Self::Max | Self::ArgMax => Scalar::lowest(dtype),
+            Self::Max | Self::MaxFast | Self::ArgMax => Scalar::lowest(dtype),
             Self::Min | Self::ArgMin => Scalar::highest(dtype),
         })
     }

@@ -122,6 +122,7 @@ impl Emitter<'_, '_> {
             (Combine::Sum, _) => Binary::Add,
             (Combine::Prod, _) => Binary::Mul,
             (Combine::Max | Combine::ArgMax, _) => Binary::Max,
+            (Combine::MaxFast, _) => Binary::MaxFast,
             (Combine::Min | Combine::ArgMin, _) => Binary::Min,
         };
         self.binary(op, elem, x, y)

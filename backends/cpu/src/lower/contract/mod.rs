@@ -6,6 +6,7 @@
 //! any other, and the tiles see only panels. The order of `k` is fixed, so results do not depend on blocks or threads.
 
 pub(super) mod attend;
+mod flat;
 mod pack;
 mod parts;
 mod plan;
@@ -42,11 +43,13 @@ pub(super) fn lower(cx: Cx<'_>, contract: &Contract, lasting: &[bool]) -> Lowere
     if let Some(winograd) = elem_of(contract).and_then(|elem| Winograd::new(&cx, contract, elem, lasting)) {
         return winograd.lower(cx);
     }
-    let Some(tiling) = Tiling::new(&cx, contract, lasting) else { return nest::lower(cx, &contract.as_nest()) };
+    let Some(elem) = elem_of(contract).filter(|_| pays(contract)) else { return nest::lower(cx, &contract.as_nest()) };
+    let sides = Sides::best(&cx, contract, elem, lasting);
+    let tiling = Tiling::new(&cx, contract, elem, sides);
     if let Some(parts) = Parts::new(&cx, &tiling, lasting) {
         return parts.lower(&cx, &tiling);
     }
-    match Stream::of_one(&cx, contract, tiling.elem, lasting) {
+    match Stream::of_one(&cx, contract, elem, lasting) {
         Some((stream, rows)) => of_one_row_or_more(stream.lower(cx.again("row")), plan::lower(cx, &tiling), &rows),
         None => plan::lower(cx, &tiling),
     }
@@ -61,6 +64,14 @@ fn elem_of(contract: &Contract) -> Option<Elem> {
         DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 => None,
     }
     .filter(|_| !has_checks(contract))
+}
+
+/// Whether tiles are worth it: there are rows, columns and sums, and many products.
+fn pays(contract: &Contract) -> bool {
+    let size_of = |set: AxisSet| -> Dim { set.iter().map(|axis| contract.axes[axis].clone()).product() };
+    let is_short = |set: AxisSet| size_of(set).as_const().is_some_and(|size| size <= 1);
+    let all: Dim = contract.axes.iter().product();
+    ![contract.m, contract.n, contract.k].into_iter().any(is_short) && all.as_const().is_none_or(|all| all >= SMALL)
 }
 
 /// The phases of both, of which those of one have points.
@@ -140,18 +151,10 @@ struct Tiling<'a> {
 }
 
 impl<'a> Tiling<'a> {
-    fn new(cx: &Cx<'_>, contract: &'a Contract, lasting: &[bool]) -> Option<Self> {
-        let elem = elem_of(contract)?;
-        let axes = &contract.axes;
-        let size_of = |of: &[usize]| -> Dim { of.iter().map(|axis| axes[*axis].clone()).product() };
-        let short = |set: AxisSet| size_of(&set.iter().collect::<Vec<_>>()).as_const().is_some_and(|size| size <= 1);
-        let all: Dim = axes.iter().product();
-        if short(contract.m) || short(contract.n) || short(contract.k) || all.as_const().is_some_and(|all| all < SMALL) {
-            return None;
-        }
-        let Sides { rows, columns, k } = Sides::best(cx, contract, elem, lasting);
-        let shape = Shape::best(cx.lanes, elem == Elem::F64, &size_of(&rows.axes), &size_of(&columns.axes));
-        Some(Self { contract, rows, columns, batch: contract.batch.iter().collect(), k, elem, shape })
+    fn new(cx: &Cx<'_>, contract: &'a Contract, elem: Elem, Sides { rows, columns, k }: Sides<'a>) -> Self {
+        let count = |operand: &Operand<'_>| operand.axes.iter().map(|axis| contract.axes[*axis].clone()).product::<Dim>();
+        let shape = Shape::best(cx.lanes, elem == Elem::F64, &count(&rows), &count(&columns));
+        Self { contract, rows, columns, batch: contract.batch.iter().collect(), k, elem, shape }
     }
 
     fn size(&self, axis: usize) -> Dim {

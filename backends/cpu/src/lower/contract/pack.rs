@@ -8,6 +8,10 @@ use super::sides::Across;
 use super::{Operand, Tiling};
 use crate::vector::{Binary, Op, TABLE_LANES, Transpose, Val};
 
+/// How many steps of `k`, or rows or columns, further on elements are fetched while those here are packed.
+const STEPS_AHEAD: i64 = 8;
+const OWN_AHEAD: i64 = 4;
+
 /// Where packed elements go: element `(own, k)` of a panel that starts at `own = first` lies at
 /// `base + (own - first) * own_stride + k * k_stride` elements.
 #[derive(Clone)]
@@ -93,9 +97,11 @@ impl Tiling<'_> {
             let shift = cx.b.mul(shift, bytes);
             let base = cx.b.add(panel.base, shift);
             self.each_k(cx, span, &mut |cx| {
+                cx.ahead = self.k.last().map(|k| (*k, STEPS_AHEAD));
                 cx.swept(lane, run.begin, run.end, 1, &mut |cx| {
                     self.element(cx, operand, base, &(&k_offset + &own_offset));
                 });
+                cx.ahead = None;
             });
         });
     }
@@ -113,6 +119,7 @@ impl Tiling<'_> {
         let place = cx.b.mul(place, bytes);
         let base = cx.b.add(panel.base, place);
         let k_offset = self.number(&self.k) * &panel.k_stride;
+        cx.ahead = operand.axes.last().map(|own| (*own, OWN_AHEAD));
         match span {
             None => {
                 let (lane, serial) = self.k.split_last().expect("tiles sum over some axis");
@@ -122,6 +129,7 @@ impl Tiling<'_> {
                 cx.swept(run.axis, run.begin, run.end, 2, &mut |cx| self.element(cx, operand, base, &k_offset));
             }),
         }
+        cx.ahead = None;
         let next = cx.next_digits(&open.params.clone(), &sizes);
         for axis in &operand.axes {
             cx.at[*axis] = At::Unbound;

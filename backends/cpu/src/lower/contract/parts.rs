@@ -42,8 +42,8 @@ impl Parts {
         let counts = [&tiling.batch, &tiling.rows.axes, &tiling.columns.axes].map(|axes| tiling.count(axes).as_const());
         let sums = counts.into_iter().try_fold(1, |all: i64, count| Some(all.saturating_mul(count?)))?;
         let steps = tiling.k.iter().map(|axis| contract.axes[*axis].nominal()).fold(1, i64::saturating_mul);
-        let is_kept = tiling.columns.side.body.loads().all(|(_, access)| lasting[access.arg]);
-        let fits = sums <= FEW && steps >= POINTS * LONG && !is_kept && contract.axes.len() < AxisSet::MAX;
+        let fits =
+            sums <= FEW && steps >= POINTS * LONG && !tiling.columns.is_kept(lasting) && contract.axes.len() < AxisSet::MAX;
         fits.then(|| Self::of(cx, tiling))
     }
 
@@ -188,7 +188,7 @@ impl Plan {
         let (zero, panels) = (cx.b.int(0), cx.value(&self.column_panels));
         let open = cx.b.open_loop(zero, panels, 1, Vec::new());
         let packed = self.chunk_at(cx, tiling, memory, open.var);
-        let column = Column { panel: open.var, place: open.var, packed, span, all };
+        let column = Column { panel: open.var, place: open.var, packed, span, all, next: None };
         self.row_panels(cx, tiling, &block, &column, first);
         cx.b.close_loop(open, Vec::new());
     }

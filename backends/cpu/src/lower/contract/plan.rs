@@ -11,7 +11,7 @@ use super::super::{Lowered, Phase, Prepared};
 use super::Tiling;
 use super::pack::{Panel, Span};
 use super::tile::{Block, Column, bind, range};
-use crate::vector::{Binary, Val};
+use crate::vector::{Binary, Compare, Val};
 
 /// Steps of `k` in a chunk at most. Of a panel of columns, a chunk is a tenth of a usual second-level cache.
 const CHUNK: i64 = 512;
@@ -204,7 +204,15 @@ impl Plan {
         let offset = cx.b.mul(span.begin, bytes);
         let columns = cx.b.add(columns, offset);
         let place = cx.b.sub(open.var, first);
-        let column = Column { panel: open.var, place, packed: columns, span, all };
+        // After the last panel, the first one's next chunk.
+        let one = cx.b.int(1);
+        let after = cx.b.add(open.var, one);
+        let is_last = cx.b.compare(Compare::Ge, after, last);
+        let (panel, step) = (cx.b.select(is_last, first, after), cx.b.select(is_last, span.end, span.begin));
+        let next = self.packed_columns(cx, tiling, panel);
+        let offset = cx.b.mul(step, bytes);
+        let next = Some(cx.b.add(next, offset));
+        let column = Column { panel: open.var, place, packed: columns, span, all, next };
         self.row_panels(cx, tiling, block, &column, first_row);
         cx.b.close_loop(open, Vec::new());
     }

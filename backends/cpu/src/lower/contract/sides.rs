@@ -6,6 +6,7 @@ use graver_ir::kernel::{AxisSet, Body, Bounds, Contract, Index, InstKind, Side, 
 use graver_ir::{DType, Dim};
 
 use super::super::cx::Cx;
+use super::flat::is_flat;
 use crate::vector::{Elem, TABLE_LANES};
 
 /// The work of an element that a lane reaches on its own, by a gather or a scatter; that of a contiguous vector's is 1.
@@ -74,6 +75,11 @@ impl<'a> Operand<'a> {
         let stride = along(*own).filter(|_| along(k).is_some_and(|slope| slope.is(1)))?;
         let offset = access.index.iter().zip(&cx.arg(access.arg).strides).map(|(index, stride)| index.dim() * stride).sum();
         Some(Across { arg: access.arg, offset, stride })
+    }
+
+    /// Whether what is packed is kept: it is made of what lasts.
+    pub(super) fn is_kept(&self, lasting: &[bool]) -> bool {
+        self.side.body.loads().all(|(_, access)| lasting[access.arg])
     }
 
     /// Bytes of a packed element.
@@ -166,15 +172,22 @@ impl<'a> Costs<'a, '_> {
         let along_k = self.loads(&side.body, last).saturating_add(self.vector() * stored);
         let elements = self.count(axes.iter().copied()).saturating_mul(self.count(k.iter().copied()));
         let operand = Operand::new(side, axes, along_own <= along_k, self.elem);
-        let kept = side.body.loads().all(|(_, access)| self.lasting[access.arg]);
-        if kept { (operand.narrowed(), 0) } else { (operand, elements.saturating_mul(along_own.min(along_k))) }
+        if operand.is_kept(self.lasting) {
+            (operand.narrowed(), 0)
+        } else {
+            (operand, elements.saturating_mul(along_own.min(along_k)))
+        }
     }
 
     /// The epilogue's loads and stores, over the columns.
     fn results(&self, columns: &Operand<'_>) -> i64 {
         let axis = *columns.axes.last().expect("an operand has axes");
-        let stores = self.contract.stores.iter().map(|store| self.access(store.arg, &store.index, axis)).sum::<i64>();
-        let each = self.loads(&self.contract.epilogue, axis).saturating_add(stores);
+        let Contract { epilogue, stores, axes, .. } = self.contract;
+        let runs = if is_flat(self.cx, axes, &columns.axes, epilogue, stores) { &columns.axes } else { &vec![axis] };
+        let run = self.count(runs.iter().copied());
+        let stores = stores.iter().map(|store| self.access(store.arg, &store.index, (axis, run))).sum::<i64>();
+        let loads = epilogue.loads().map(|(_, access)| self.access(access.arg, &access.index, (axis, run))).sum::<i64>();
+        let each = loads.saturating_add(stores);
         let results = self.contract.batch.union(self.contract.m).union(self.contract.n);
         let own = results.minus(self.contract.batch);
         // Lanes that are alone touch a page each, while the tiles wait.
@@ -183,7 +196,8 @@ impl<'a> Costs<'a, '_> {
 
     /// The work of a body's loads at an element, while this axis is over lanes.
     fn loads(&self, body: &Body, axis: usize) -> i64 {
-        body.loads().map(|(_, access)| self.access(access.arg, &access.index, axis)).sum()
+        let run = self.contract.axes[axis].nominal();
+        body.loads().map(|(_, access)| self.access(access.arg, &access.index, (axis, run))).sum()
     }
 
     /// The work of a contiguous element: a lane's.
@@ -191,10 +205,10 @@ impl<'a> Costs<'a, '_> {
         i64::try_from(self.cx.lanes).expect("few lanes")
     }
 
-    /// The work of an access, in lanes of a vector: a short axis leaves some unused.
-    fn access(&self, arg: usize, index: &[Index], axis: usize) -> i64 {
+    /// The work of an access along an axis, in lanes of a vector: a short run leaves some unused.
+    fn access(&self, arg: usize, index: &[Index], (axis, run): (usize, i64)) -> i64 {
         let lanes = self.vector();
-        let used = self.contract.axes[axis].nominal().clamp(1, lanes);
+        let used = run.clamp(1, lanes);
         match slope(self.cx, arg, index, axis) {
             Some(slope) if slope.is(0) || slope.is(1) => lanes * lanes / used,
             Some(_) | None => lanes * ALONE,

@@ -27,6 +27,8 @@ const RANGES: i64 = 8;
 const RANGE: i64 = 64;
 /// Vectors of `k` that have sums of their own, where a column is alone.
 const ACCUMULATORS: usize = 4;
+/// Elements of the large side from one that is read to one that is fetched, or more.
+const AHEAD: i64 = 2048;
 /// Columns whose products with several rows are summed together.
 const TOGETHER: i64 = 4;
 
@@ -136,6 +138,15 @@ impl<'a> Stream<'a> {
         cx.body(&side.body, &mut Nothing)[side.value.index()]
     }
 
+    /// An element of the large side, while the one so many positions further along an axis is fetched: each row of it is a new stretch of memory, which
+    /// the machine fetches ahead only once it has seen some of it.
+    fn fetched(&self, cx: &mut Cx<'_>, axis: usize, further: i64) -> Val {
+        cx.ahead = Some((axis, further));
+        let element = Self::element(cx, self.many.0);
+        cx.ahead = None;
+        element
+    }
+
     /// The elements of all rows where `k` stands.
     fn row_elements(&self, cx: &mut Cx<'_>) -> Vec<Val> {
         let each = |row: i64| {
@@ -241,7 +252,7 @@ impl<'a> Stream<'a> {
             }
             for (digits, elements) in &steps {
                 bind(cx, &self.k, digits);
-                let column = Self::element(cx, self.many.0);
+                let column = self.fetched(cx, *self.k.last().expect("there is k"), count);
                 for ((.., sum), element) in sums.iter_mut().zip(elements) {
                     *sum = cx.b.fma(*element, column, *sum);
                 }
@@ -330,11 +341,12 @@ impl<'a> Stream<'a> {
         let zero = cx.b.number(self.elem, 0);
         let sums = vec![zero; usize::try_from(self.rows * count).expect("few sums")];
         let unroll = if count == 1 { ACCUMULATORS } else { 1 };
+        let further = count.max(AHEAD / self.count(&self.k).nominal().max(1));
         let sums = self.dot(cx, &self.k, sums, unroll, &mut |cx| {
             let rows = self.row_elements(cx);
             let product = |cx: &mut Cx<'_>, number: i64| {
                 column(cx, number);
-                let element = Self::element(cx, self.many.0);
+                let element = self.fetched(cx, axis, further);
                 rows.iter().map(|row| cx.b.mul(*row, element)).collect::<Vec<_>>()
             };
             (0..count).flat_map(|number| product(cx, number)).collect()

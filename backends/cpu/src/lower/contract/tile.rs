@@ -15,9 +15,6 @@ use crate::vector::{Binary, Compare, Load, Pattern, Unary, Val, Width};
 /// registers.
 const SMALL_EPILOGUE: usize = 10;
 
-/// Bytes from a column that is read to one that is fetched: as many as a tile reads while memory answers.
-const AHEAD: i64 = 8192;
-
 impl Plan {
     /// Every tile of a block and a panel of columns; `first` are the digits of the block's first row, and their sizes.
     pub(super) fn row_panels(
@@ -117,9 +114,27 @@ impl Plan {
                 (0..count).map(|sum| at(cx, sum)).collect()
             }
         };
-        let step = Step { tiling, rows, row_stride, k_stride, columns: column.packed, width: self.width, far: !self.is_whole() };
         let steps = cx.b.sub(column.span.end, column.span.begin);
+        let fetch = column.next.map(|next| self.fetch(cx, tiling, block, at, (next, steps)));
+        let step = Step { tiling, rows, row_stride, k_stride, columns: column.packed, width: self.width, fetch };
         step.all(cx, steps, begin)
+    }
+
+    /// A tile's share of the next panel, in proportion to its rows: after all of a panel's tiles the next panel is in a second-level cache.
+    fn fetch(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block, at: &Place, (next, steps): (Val, Val)) -> Fetch {
+        let line = self.width * tiling.columns.bytes();
+        let (bytes, rows, height) = (cx.b.int(line), cx.b.sub(block.end, block.begin), cx.b.int(at.height));
+        let bytes = cx.b.mul(steps, bytes);
+        let a_row = cx.b.binary(Binary::Div, bytes, rows);
+        let before = cx.b.sub(at.row, block.begin);
+        let before = cx.b.mul(before, a_row);
+        let (share, one) = (cx.b.mul(a_row, height), cx.b.int(1));
+        let some = cx.b.binary(Binary::Max, steps, one);
+        let a_step = cx.b.binary(Binary::Div, share, some);
+        let a_step = cx.b.add(a_step, one);
+        let rows = (&self.block * Dim::from(tiling.shape.rows)).nominal().max(at.height);
+        let lines = (line * UNROLL * at.height / rows + LINE) / LINE;
+        Fetch { from: cx.b.add(next, before), a_step, lines }
     }
 
     /// The epilogue of a tile.
@@ -127,40 +142,25 @@ impl Plan {
         let (height, width) = (cx.b.int(tile.place.height), cx.b.int(self.width));
         let row_end = cx.b.add(tile.place.row, height);
         let row_end = cx.b.binary(Binary::Min, row_end, block.end);
-        if !is_small(&tiling.contract.epilogue) || tiling.columns.axes.len() > 1 {
-            self.finish_part(cx, tiling, block, tile, row_end);
+        let axes = tiling.result_axes(cx);
+        let ([axis], true) = (axes, is_small(&tiling.contract.epilogue)) else {
+            self.finish_part(cx, tiling, block, tile, (row_end, axes));
             return;
-        }
+        };
         let (rows, columns) = (cx.b.sub(row_end, tile.place.row), cx.b.sub(tile.column_end, tile.column_begin));
         let (all_rows, all_columns) = (cx.b.compare(Compare::Eq, rows, height), cx.b.compare(Compare::Eq, columns, width));
         let whole = cx.b.and(all_rows, all_columns);
         let open = cx.b.open_if(whole);
-        self.finish_whole(cx, tiling, tile);
+        finish_whole(cx, tiling, tile, *axis);
         cx.b.close_if(open);
         let part = cx.b.unary(Unary::Not, whole);
         let open = cx.b.open_if(part);
-        self.finish_part(cx, tiling, block, tile, row_end);
+        self.finish_part(cx, tiling, block, tile, (row_end, axes));
         cx.b.close_if(open);
     }
 
-    /// From registers, every vector written out.
-    fn finish_whole(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, tile: &Tile) {
-        let axis = tiling.columns.axes[0];
-        let mut digits = tile.place.digits.clone();
-        for row in tile.sums.chunks(tiling.vectors()) {
-            bind(cx, &tiling.rows.axes, &digits);
-            for (vector, sum) in row.iter().enumerate() {
-                let offset = cx.b.int(i64::try_from(vector * cx.lanes).expect("few lanes"));
-                cx.at[axis] = At::Lane(cx.b.add(tile.column_begin, offset));
-                epilogue(cx, tiling.contract, &mut Sum(*sum));
-            }
-            digits = cx.next_digits(&digits, &tile.place.sizes);
-        }
-        cx.at[axis] = At::Unbound;
-    }
-
-    /// From memory, as much as there is of the tile.
-    fn finish_part(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block, tile: &Tile, row_end: Val) {
+    /// From memory, as much as there is of the tile, run by run of some axes.
+    fn finish_part(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block, tile: &Tile, (row_end, axes): (Val, &[usize])) {
         store_sums(cx, tiling, block.spill, &tile.sums);
         let open = cx.b.open_loop(tile.place.row, row_end, 1, tile.place.digits.clone());
         let digits = open.params.clone();
@@ -169,7 +169,7 @@ impl Plan {
         let place = cx.b.sub(open.var, tile.place.row);
         let place = cx.b.mul(place, row_bytes);
         let row = cx.b.add(block.spill, place);
-        tiling.runs(cx, &tiling.columns.axes, tile.column_begin, tile.column_end, &mut |cx, run| {
+        tiling.runs(cx, axes, tile.column_begin, tile.column_end, &mut |cx, run| {
             cx.swept(run.axis, run.begin, run.end, 1, &mut |cx| {
                 epilogue(cx, tiling.contract, &mut Spilled { tiling, row, run, column_begin: tile.column_begin });
             });
@@ -177,6 +177,21 @@ impl Plan {
         let next = cx.next_digits(&digits, &tile.place.sizes);
         cx.b.close_loop(open, next);
     }
+}
+
+/// The epilogue of a whole tile whose columns are one run of an axis, from registers, every vector written out.
+fn finish_whole(cx: &mut Cx<'_>, tiling: &Tiling<'_>, tile: &Tile, axis: usize) {
+    let mut digits = tile.place.digits.clone();
+    for row in tile.sums.chunks(tiling.vectors()) {
+        bind(cx, &tiling.rows.axes, &digits);
+        for (vector, sum) in row.iter().enumerate() {
+            let offset = cx.b.int(i64::try_from(vector * cx.lanes).expect("few lanes"));
+            cx.at[axis] = At::Lane(cx.b.add(tile.column_begin, offset));
+            epilogue(cx, tiling.contract, &mut Sum(*sum));
+        }
+        digits = cx.next_digits(&digits, &tile.place.sizes);
+    }
+    cx.at[axis] = At::Unbound;
 }
 
 fn is_small(epilogue: &Body) -> bool {
@@ -219,6 +234,8 @@ pub(super) struct Column {
     pub(super) span: Span,
     /// All that is summed.
     pub(super) all: Span,
+    /// Where the chunk is packed that comes after this one, if one does.
+    pub(super) next: Option<Val>,
 }
 
 /// Where a tile's rows are.
@@ -248,8 +265,15 @@ pub(super) struct Step<'a> {
     pub(super) k_stride: i64,
     pub(super) columns: Val,
     pub(super) width: i64,
-    /// Whether columns come from beyond the second-level cache, more or less: what follows is fetched.
-    pub(super) far: bool,
+    /// What is fetched meanwhile.
+    pub(super) fetch: Option<Fetch>,
+}
+
+/// What is fetched while columns are read and is read after them: from where, how many bytes a step, and lines every [`UNROLL`] steps.
+pub(super) struct Fetch {
+    from: Val,
+    a_step: Val,
+    lines: i64,
 }
 
 impl Step<'_> {
@@ -274,6 +298,15 @@ impl Step<'_> {
         let (row_bytes, column_bytes) = (cx.b.int(self.k_stride * bytes), cx.b.int(self.width * packed));
         let (row_offset, column_offset) = (cx.b.mul(k, row_bytes), cx.b.mul(k, column_bytes));
         let (rows, columns) = (cx.b.add(self.rows, row_offset), cx.b.add(self.columns, column_offset));
+        if let Some(fetch) = self.fetch.as_ref().filter(|_| count == UNROLL) {
+            let offset = cx.b.mul(k, fetch.a_step);
+            let from = cx.b.add(fetch.from, offset);
+            for line in 0..fetch.lines {
+                let offset = cx.b.int(line * LINE);
+                let ptr = cx.b.add(from, offset);
+                cx.b.prefetch(ptr);
+            }
+        }
         for step in 0..count {
             self.one(cx, rows, columns, step, &mut sums);
         }
@@ -289,11 +322,6 @@ impl Step<'_> {
             let offset = cx.b.int(place * self.tiling.columns.bytes());
             let ptr = cx.b.add(columns, offset);
             let vector = cx.b.load_now(Load { ptr, dtype: packed, pattern: Pattern::Contiguous, mask: None });
-            if self.far && (place * self.tiling.columns.bytes()) % LINE == 0 {
-                let ahead = cx.b.int(AHEAD);
-                let ptr = cx.b.add(ptr, ahead);
-                cx.b.prefetch(ptr);
-            }
             vectors.push(cx.b.cast(vector, self.tiling.elem));
         }
         for (row, sums) in (0..).zip(sums.chunks_mut(self.tiling.vectors())) {

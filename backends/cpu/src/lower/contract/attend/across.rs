@@ -70,7 +70,7 @@ impl Plan<'_> {
             let sums = self.load_tile(cx, memory, at, tiles.var, stride);
             let k_stride = self.matrix_stride();
             let step =
-                Step { tiling: &packed.tiling, rows, row_stride: 1, k_stride, columns: side, width: self.width, far: false };
+                Step { tiling: &packed.tiling, rows, row_stride: 1, k_stride, columns: side, width: self.width, fetch: None };
             let sums = step.all(cx, columns.count, sums);
             self.store_tile(cx, at, stride, &sums);
             cx.b.close_loop(tiles, Vec::new());

@@ -26,6 +26,8 @@ pub(super) struct Memory {
     pub(super) most: Val,
     pub(super) all: Val,
     pub(super) factor: Val,
+    /// What is taken off scores.
+    pub(super) shift: Val,
 }
 
 /// From the first row of a tile, and the columns that count there.
@@ -67,6 +69,7 @@ impl Plan<'_> {
             most: take(self.height),
             all: take(self.height),
             factor: take(self.height),
+            shift: take(self.height),
         }
     }
 
@@ -119,8 +122,15 @@ impl Plan<'_> {
                 let open = cx.b.open_if(counts);
                 let row_stride = Self::k_of(packed) + APART;
                 let rows = self.offset(cx, memory.rows[number], row, row_stride);
-                let step =
-                    Step { tiling: &packed.tiling, rows, row_stride, k_stride: 1, columns: panel, width: self.width, far: false };
+                let step = Step {
+                    tiling: &packed.tiling,
+                    rows,
+                    row_stride,
+                    k_stride: 1,
+                    columns: panel,
+                    width: self.width,
+                    fetch: None,
+                };
                 let (steps, zero) = (cx.b.int(Self::k_of(packed)), cx.b.number(Elem::F32, 0));
                 let zero = cx.b.lanes(zero);
                 let sums = step.all(cx, steps, vec![zero; self.tile_vectors()]);
@@ -155,7 +165,8 @@ impl Plan<'_> {
                 let at = cx.b.add(at, place);
                 let sums = self.load_tile(cx, memory, at, row, stride);
                 let row_stride = self.matrix_stride();
-                let step = Step { tiling: &packed.tiling, rows, row_stride, k_stride: 1, columns, width: self.width, far: false };
+                let step =
+                    Step { tiling: &packed.tiling, rows, row_stride, k_stride: 1, columns, width: self.width, fetch: None };
                 let steps = cx.b.sub(last, first);
                 let sums = step.all(cx, steps, sums);
                 self.store_tile(cx, at, stride, &sums);

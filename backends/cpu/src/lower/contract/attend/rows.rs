@@ -70,7 +70,30 @@ impl Plan<'_> {
     }
 
     /// Products become weights, in every row.
+    ///
+    /// A softmax goes over the rows once for their greatest scores and once for shares, and between them makes all rows' factors at once: what follows
+    /// from one row's scores step by step is done for one row while others' are.
     pub(super) fn weights(&self, cx: &mut Cx<'_>, memory: &Memory, columns: &Columns) {
+        if self.attend.softmax.is_some() {
+            self.each_row(cx, memory, columns, &mut |cx, row| self.greatest(cx, memory, row));
+            self.factors(cx, memory, columns);
+        }
+        self.each_row(cx, memory, columns, &mut |cx, row| {
+            if self.attend.softmax.is_some() {
+                self.shares(cx, memory, row);
+            } else {
+                self.plain(cx, row);
+            }
+            if !self.keep.is_empty() {
+                self.clear(cx, row);
+            }
+            if !self.across.is_empty() {
+                self.clear_beyond(cx, &row.bases, columns);
+            }
+        });
+    }
+
+    fn each_row(&self, cx: &mut Cx<'_>, memory: &Memory, columns: &Columns, body: &mut dyn FnMut(&mut Cx<'_>, &Row)) {
         let zero = cx.b.int(0);
         let open = cx.b.open_loop(zero, columns.count, 1, Vec::new());
         cx.at[self.attend.rows] = At::One(cx.b.add(columns.first, open.var));
@@ -83,18 +106,7 @@ impl Plan<'_> {
             cx.b.sub(row, before)
         };
         let bases = memory.matrices.iter().map(|matrix| base(cx, matrix)).collect();
-        let row = Row { number: open.var, bases, begin, end, first, last };
-        if self.attend.softmax.is_some() {
-            self.shares(cx, memory, &row)
-        } else {
-            self.plain(cx, &row)
-        }
-        if !self.keep.is_empty() {
-            self.clear(cx, &row);
-        }
-        if !self.across.is_empty() {
-            self.clear_beyond(cx, &row.bases, columns);
-        }
+        body(cx, &Row { number: open.var, bases, begin, end, first, last });
         cx.at[self.attend.rows] = At::Unbound;
         cx.b.close_loop(open, Vec::new());
     }
@@ -118,21 +130,46 @@ impl Plan<'_> {
         });
     }
 
-    /// Scores become `exp(score - most)`, and what a row carries along follows.
-    fn shares(&self, cx: &mut Cx<'_>, memory: &Memory, row: &Row) {
+    /// The greatest score of this block; NaN may be passed over, since its share is NaN whatever is taken off.
+    fn greatest(&self, cx: &mut Cx<'_>, memory: &Memory, row: &Row) {
         let score = self.attend.softmax.as_ref().expect("shares are a softmax's").score;
         // It lies there already.
         let is_product = matches!(self.attend.weights.insts[score.index()].kind, InstKind::Reduced { stage: 0, .. });
-        let most = self.swept(cx, row, Some(Combine::Max), &mut |cx| {
+        let most = self.swept(cx, row, Some(Combine::MaxFast), &mut |cx| {
             let value = cx.body(&self.attend.weights, &mut Products { plan: self, row })[score.index()];
             if !is_product {
                 self.store(cx, row, 0, value);
             }
             value
         });
-        let before = self.load_row(cx, memory.most, row.number);
-        let most = cx.b.binary(Binary::Max, before, most.expect("a maximum was asked for"));
-        let shift = self.shift(cx, most);
+        self.store_row(cx, memory.shift, row.number, most.expect("a maximum was asked for"));
+    }
+
+    /// From the greatest scores so far and of this block: what is taken off scores, and what that makes of the sums so far, every row in a lane.
+    fn factors(&self, cx: &mut Cx<'_>, memory: &Memory, columns: &Columns) {
+        let zero = cx.b.int(0);
+        let open = cx.b.open_sweep(zero, columns.count, 1);
+        let [most, all, factor, shift] =
+            [memory.most, memory.all, memory.factor, memory.shift].map(|base| self.offset(cx, base, open.var, 1));
+        let load = |cx: &mut Cx<'_>, ptr: Val| {
+            cx.b.load_now(Load { ptr, dtype: Elem::F32.dtype(), pattern: Pattern::Contiguous, mask: None })
+        };
+        let store = |cx: &mut Cx<'_>, ptr: Val, value: Val| cx.b.store(ptr, Elem::F32.dtype(), Pattern::Contiguous, value);
+        let (before, here, sum) = (load(cx, most), load(cx, shift), load(cx, all));
+        let greatest = cx.b.binary(Binary::MaxFast, before, here);
+        let off = self.shift(cx, greatest);
+        let change = cx.b.sub(before, off);
+        let change = expand::map(&mut cx.b, ScalarFn::Exp, &[change]);
+        let sum = cx.b.mul(sum, change);
+        for (ptr, value) in [(most, greatest), (all, sum), (factor, change), (shift, off)] {
+            store(cx, ptr, value);
+        }
+        cx.b.close_sweep(open, Vec::new());
+    }
+
+    /// Scores become `exp(score - shift)`, and are added up.
+    fn shares(&self, cx: &mut Cx<'_>, memory: &Memory, row: &Row) {
+        let shift = self.load_row(cx, memory.shift, row.number);
         let sum = self.swept(cx, row, Some(Combine::Sum), &mut |cx| {
             let score = self.load(cx, row, 0);
             let below = cx.b.sub(score, shift);
@@ -140,14 +177,9 @@ impl Plan<'_> {
             self.store(cx, row, 0, share);
             share
         });
-        let change = cx.b.sub(before, shift);
-        let factor = expand::map(&mut cx.b, ScalarFn::Exp, &[change]);
         let all = self.load_row(cx, memory.all, row.number);
-        let all = cx.b.mul(all, factor);
         let all = cx.b.add(all, sum.expect("a sum was asked for"));
-        self.store_row(cx, memory.most, row.number, most);
         self.store_row(cx, memory.all, row.number, all);
-        self.store_row(cx, memory.factor, row.number, factor);
     }
 
     /// What is taken off scores: the greatest, but 0 as long as all are minus infinity, whose shares are then 0 and not NaN.

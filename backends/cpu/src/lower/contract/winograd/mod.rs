@@ -280,7 +280,7 @@ impl<'a> Winograd<'a> {
             k_stride: 1,
             columns,
             width: self.width,
-            far: false,
+            fetch: None,
         };
         let (steps, zero) = (cx.b.int(self.channels), cx.b.number(Elem::F32, 0));
         let zero = cx.b.lanes(zero);
