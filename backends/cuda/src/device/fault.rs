@@ -59,12 +59,12 @@ impl FirstFault {
     }
 }
 
-/// Whether it ends a context: all that the manual of the driver says "must be destroyed" or is left "in an inconsistent state" by it.
+/// Whether it ends the use of the GPU by this process: what `cuda.h` says leaves the process "in an inconsistent state", and a failed
+/// assertion, after which "the context cannot be used anymore".
 fn is_fault(error: CUresult) -> bool {
     matches!(
         error,
-        CUresult::CUDA_ERROR_ECC_UNCORRECTABLE
-            | CUresult::CUDA_ERROR_CONTAINED
+        CUresult::CUDA_ERROR_CONTAINED
             | CUresult::CUDA_ERROR_ILLEGAL_ADDRESS
             | CUresult::CUDA_ERROR_LAUNCH_TIMEOUT
             | CUresult::CUDA_ERROR_ASSERT
