@@ -1,4 +1,4 @@
-//! How code is made: for which instructions, and with what rounding of convolutions.
+//! How code is made: for which instructions, with what rounding of convolutions, and for how many threads.
 
 use std::fmt;
 use std::str::FromStr;
@@ -55,9 +55,11 @@ impl FromStr for Convolutions {
     }
 }
 
-/// See the file's header.
+/// For what code is made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct How {
     pub(crate) isa: Isa,
     pub(crate) convolutions: Convolutions,
+    /// How many threads work is shared out to; more or fewer may take it. Results do not depend on it.
+    pub(crate) threads: usize,
 }

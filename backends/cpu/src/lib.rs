@@ -64,7 +64,8 @@ impl Cpu {
     /// With threads that the caller lends.
     #[must_use]
     pub fn with_threads(pool: Arc<dyn Parallel>) -> Self {
-        Self { pool, how: How { isa: Isa::detect(), convolutions: Convolutions::default() } }
+        let threads = pool.threads().max(1);
+        Self { pool, how: How { isa: Isa::detect(), convolutions: Convolutions::default(), threads } }
     }
 
     /// With code of an instruction-set level; without this, of the highest that the machine runs.

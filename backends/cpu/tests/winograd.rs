@@ -127,6 +127,8 @@ fn check(module: &Module, calls: &[(Vec<Array>, Vec<f64>)]) {
         let three = Cpu::new(3).with_isa(isa).expect("the machine runs it").with_convolutions(way);
         let [alone, three] = [cpu, three].map(|cpu| compile(&cpu, module));
         assert!(transforms(alone.as_ref()), "{isa}, {way}: a convolution is transformed");
+        let vectors = (0..alone.program().kernels.len()).filter_map(|kernel| alone.dump(kernel, Stage::Vector));
+        assert!(vectors.into_iter().any(|text| text.contains("prefetch")), "{isa}, {way}: the next weights are fetched");
         for (inputs, expected) in calls {
             let results = run(alone.as_ref(), inputs);
             assert!(results == run(three.as_ref(), inputs), "{isa}, {way}: threads change bits");

@@ -6,6 +6,7 @@
 //! any other, and the tiles see only panels. The order of `k` is fixed, so results do not depend on blocks or threads.
 
 pub(super) mod attend;
+mod fetch;
 mod flat;
 mod pack;
 mod parts;

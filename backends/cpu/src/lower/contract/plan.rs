@@ -23,7 +23,7 @@ const BLOCK_PANELS: i64 = 24;
 const GROUP_PANELS: i64 = 64;
 /// Column panels of a group at least, where there are so many: rows are packed for each group anew.
 pub(super) const LEAST_PANELS: i64 = 3;
-/// Parallel points that there should be at least, for threads to share.
+/// Parallel points that there should be at least where their number decides in which order sums are made, which is the same for any number of threads.
 pub(super) const POINTS: i64 = 8;
 /// Bytes of a cache line.
 pub(super) const LINE: i64 = 64;
@@ -77,14 +77,15 @@ impl Plan {
         let row_panels = rows.ceil_div(&Dim::from(height));
         let chunk = chunk(&k);
         let fits = (BLOCK_ELEMENTS / (chunk * height)).clamp(1, BLOCK_PANELS);
-        let points = Dim::from(POINTS);
-        // Columns are shared out first, then rows: what is packed for a block of rows is of use for few columns only.
+        // What a thread takes is one block and one group, if caches hold that: what is packed for a block is packed for each group anew, and each block reads the
+        // columns anew. Columns are shared out first, then rows: what is packed for a block of rows is of use for few columns only.
+        let points = Dim::from(cx.how.threads);
         let largest = row_panels.ceil_div(&Dim::from(fits));
         let shared_out = (&column_panels * &largest).floor_div(&points).max_with(&Dim::from(LEAST_PANELS));
-        let group = evenly(&column_panels, &shared_out.min_with(&Dim::from(GROUP_PANELS))).max_with(&Dim::ONE);
+        let group = evenly(&column_panels, &shared_out.min_with(&Dim::from(GROUP_PANELS)), cx.how.threads).max_with(&Dim::ONE);
         let groups = column_panels.ceil_div(&group);
         let shared_out = (&row_panels * &groups).ceil_div(&points);
-        let block = evenly(&row_panels, &shared_out.min_with(&Dim::from(fits))).max_with(&Dim::ONE);
+        let block = evenly(&row_panels, &shared_out.min_with(&Dim::from(fits)), cx.how.threads).max_with(&Dim::ONE);
         let blocks = row_panels.ceil_div(&block);
         let shared = &batch * &column_panels * &k * Dim::from(width * tiling.columns.bytes());
         Self {
@@ -109,7 +110,7 @@ impl Plan {
     pub(super) fn of_parts(cx: &Cx<'_>, tiling: &Tiling<'_>) -> Self {
         let plan = Self::new(cx, tiling);
         let row_panels = plan.rows.ceil_div(&Dim::from(tiling.shape.rows));
-        let block = evenly(&row_panels, &Dim::from(plan.most_rows / tiling.shape.rows)).max_with(&Dim::ONE);
+        let block = evenly(&row_panels, &Dim::from(plan.most_rows / tiling.shape.rows), 1).max_with(&Dim::ONE);
         let blocks = row_panels.ceil_div(&block);
         Self { group: plan.column_panels.clone(), groups: Dim::ONE, block, blocks, ..plan }
     }
@@ -241,12 +242,13 @@ impl Plan {
     }
 }
 
-/// The size of parts of nearly the same size, at most so much, and an even number of them where one is not enough: halves are as
-/// much work.
-pub(super) fn evenly(count: &Dim, most: &Dim) -> Dim {
-    let parts = count.ceil_div(&most.max_with(&Dim::ONE)).max_with(&Dim::ONE);
-    let even = parts.ceil_div(&Dim::from(2)) * Dim::from(2) - Dim::ONE + (&parts - Dim::ONE).min_with(&Dim::ONE);
-    count.ceil_div(&even)
+/// The size of parts of nearly the same size, at most so much, and a multiple of the number of threads of them where one is not enough: every thread has as much work.
+pub(super) fn evenly(count: &Dim, most: &Dim, threads: usize) -> Dim {
+    let (parts, threads) = (count.ceil_div(&most.max_with(&Dim::ONE)).max_with(&Dim::ONE), Dim::from(threads));
+    // One, if it is one.
+    let even = parts.ceil_div(&threads) * &threads;
+    let is_more = (&parts - Dim::ONE).min_with(&Dim::ONE);
+    count.ceil_div(&((even - Dim::ONE) * is_more + Dim::ONE))
 }
 
 /// Where the axes of a block's first row stand, and their sizes.

@@ -7,8 +7,9 @@ use super::super::body::{Given, Nothing};
 use super::super::cx::{At, Cx};
 use super::super::memo::has_slow;
 use super::Tiling;
+use super::fetch::{Fetch, Turn};
 use super::pack::{Run, Span};
-use super::plan::{LINE, Plan, UNROLL};
+use super::plan::{Plan, UNROLL};
 use crate::vector::{Binary, Compare, Load, Pattern, Unary, Val, Width};
 
 /// Epilogues up to this many instructions, none of them a function that is many, are also written out for whole tiles, straight from
@@ -120,21 +121,14 @@ impl Plan {
         step.all(cx, steps, begin)
     }
 
-    /// A tile's share of the next panel, in proportion to its rows: after all of a panel's tiles the next panel is in a second-level cache.
     fn fetch(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block, at: &Place, (next, steps): (Val, Val)) -> Fetch {
-        let line = self.width * tiling.columns.bytes();
-        let (bytes, rows, height) = (cx.b.int(line), cx.b.sub(block.end, block.begin), cx.b.int(at.height));
-        let bytes = cx.b.mul(steps, bytes);
-        let a_row = cx.b.binary(Binary::Div, bytes, rows);
-        let before = cx.b.sub(at.row, block.begin);
-        let before = cx.b.mul(before, a_row);
-        let (share, one) = (cx.b.mul(a_row, height), cx.b.int(1));
-        let some = cx.b.binary(Binary::Max, steps, one);
-        let a_step = cx.b.binary(Binary::Div, share, some);
-        let a_step = cx.b.add(a_step, one);
-        let rows = (&self.block * Dim::from(tiling.shape.rows)).nominal().max(at.height);
-        let lines = (line * UNROLL * at.height / rows + LINE) / LINE;
-        Fetch { from: cx.b.add(next, before), a_step, lines }
+        let turn = Turn {
+            before: cx.b.sub(at.row, block.begin),
+            height: at.height,
+            rows: cx.b.sub(block.end, block.begin),
+            usual: (&self.block * Dim::from(tiling.shape.rows)).nominal(),
+        };
+        Fetch::share(cx, next, (steps, self.width * tiling.columns.bytes()), &turn)
     }
 
     /// The epilogue of a tile.
@@ -269,13 +263,6 @@ pub(super) struct Step<'a> {
     pub(super) fetch: Option<Fetch>,
 }
 
-/// What is fetched while columns are read and is read after them: from where, how many bytes a step, and lines every [`UNROLL`] steps.
-pub(super) struct Fetch {
-    from: Val,
-    a_step: Val,
-    lines: i64,
-}
-
 impl Step<'_> {
     /// So many steps, several at a time as long as there are.
     pub(super) fn all(&self, cx: &mut Cx<'_>, steps: Val, sums: Vec<Val>) -> Vec<Val> {
@@ -299,13 +286,7 @@ impl Step<'_> {
         let (row_offset, column_offset) = (cx.b.mul(k, row_bytes), cx.b.mul(k, column_bytes));
         let (rows, columns) = (cx.b.add(self.rows, row_offset), cx.b.add(self.columns, column_offset));
         if let Some(fetch) = self.fetch.as_ref().filter(|_| count == UNROLL) {
-            let offset = cx.b.mul(k, fetch.a_step);
-            let from = cx.b.add(fetch.from, offset);
-            for line in 0..fetch.lines {
-                let offset = cx.b.int(line * LINE);
-                let ptr = cx.b.add(from, offset);
-                cx.b.prefetch(ptr);
-            }
+            fetch.at(cx, k);
         }
         for step in 0..count {
             self.one(cx, rows, columns, step, &mut sums);

@@ -17,8 +17,9 @@ use self::transform::{Transform, both_ways};
 use super::super::body::Nothing;
 use super::super::cx::{At, Cx};
 use super::super::{Lowered, Phase, Prepared};
+use super::fetch::{Fetch, Turn};
 use super::pack::Run;
-use super::plan::{LEAST_PANELS, POINTS, evenly};
+use super::plan::{LEAST_PANELS, evenly};
 use super::sides::Operand;
 use super::tile::{Spilled, Step, bind, epilogue, range};
 use super::{Shape, Tiling};
@@ -88,15 +89,15 @@ impl<'a> Winograd<'a> {
         let fits = (BLOCK_ELEMENTS / (each * shape.rows)).clamp(1, BLOCK_PANELS);
         let row_panels = patches.ceil_div(&Dim::from(shape.rows));
         // Columns are shared out first, then rows, as for other contractions.
-        let points = Dim::from(POINTS);
+        let points = Dim::from(cx.how.threads);
         let largest = row_panels.ceil_div(&Dim::from(fits));
         let shared_out = (&panels * &largest).floor_div(&points).max_with(&Dim::from(LEAST_PANELS));
-        let group = evenly(&panels, &shared_out).max_with(&Dim::ONE);
+        let group = evenly(&panels, &shared_out, cx.how.threads).max_with(&Dim::ONE);
         let groups = panels.ceil_div(&group);
         let shared_out = (&row_panels * &groups).ceil_div(&points);
         // Weights are read anew for each block.
         let shared_out = shared_out.max_with(&Dim::from(LEAST_PANELS));
-        let block = evenly(&row_panels, &shared_out.min_with(&Dim::from(fits))).max_with(&Dim::ONE);
+        let block = evenly(&row_panels, &shared_out.min_with(&Dim::from(fits)), cx.how.threads).max_with(&Dim::ONE);
         let blocks = row_panels.ceil_div(&block);
         let (most, block) = (fits * shape.rows, block * Dim::from(shape.rows));
         Some(Self {
@@ -264,7 +265,8 @@ impl<'a> Winograd<'a> {
             let tiles = cx.b.open_loop(row, last, *height, vec![row]);
             let rows = offset(cx, rows, tiles.var, self.row_stride());
             let to = offset(cx, sums, tiles.var, self.width);
-            self.tile(cx, (rows, columns, to), *height);
+            let turn = Turn { before: tiles.var, height: *height, rows: count, usual: self.block.nominal() };
+            self.tile(cx, (rows, columns, to), &turn);
             let step = cx.b.int(*height);
             let next = cx.b.add(tiles.var, step);
             row = cx.b.close_loop(tiles, vec![next])[0];
@@ -272,19 +274,16 @@ impl<'a> Winograd<'a> {
         cx.b.close_loop(open, Vec::new());
     }
 
-    fn tile(&self, cx: &mut Cx<'_>, (rows, columns, to): (Val, Val, Val), height: i64) {
-        let step = Step {
-            tiling: &self.tiling,
-            rows,
-            row_stride: self.row_stride(),
-            k_stride: 1,
-            columns,
-            width: self.width,
-            fetch: None,
-        };
+    fn tile(&self, cx: &mut Cx<'_>, (rows, columns, to): (Val, Val, Val), turn: &Turn) {
         let (steps, zero) = (cx.b.int(self.channels), cx.b.number(Elem::F32, 0));
+        // Those of the next element, or of the next panel.
+        let next = cx.b.int(self.element_bytes());
+        let next = cx.b.add(columns, next);
+        let fetch = Some(Fetch::share(cx, next, (steps, self.width * BYTES), turn));
+        let step =
+            Step { tiling: &self.tiling, rows, row_stride: self.row_stride(), k_stride: 1, columns, width: self.width, fetch };
         let zero = cx.b.lanes(zero);
-        let sums = usize::try_from(height).expect("few rows") * self.tiling.vectors();
+        let sums = usize::try_from(turn.height).expect("few rows") * self.tiling.vectors();
         let sums = step.all(cx, steps, vec![zero; sums]);
         for (place, sum) in sums.into_iter().enumerate() {
             let bytes = cx.b.int(i64::try_from(place * cx.lanes).expect("few lanes") * BYTES);
