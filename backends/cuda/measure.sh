@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # On a machine with a GPU: builds, runs the suite on it, checks programs on fresh random numbers against sums in f64, times them beside
 # ceilings that are measured in the same run, and writes docs/cuda-speed.md. Without a GPU it says what is missing. Arguments go to the
-# last step, and SUITE names the tests of the suite that are run, all of them if it is not set: `--shrink 64 --write /tmp/page.md` with
-# SUITE=nets sees that all of it goes through.
+# last step; SUITE names the tests of the suite that are run, all of them if it is not set, and PROFILE the build's profile: `--shrink 64
+# --write /tmp/page.md` with SUITE=nets and PROFILE=dev sees that all of it goes through.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-cargo build --release -p graver-bench --bin graver-gpu
-cargo test --release -p graver-cuda --test device -- --nocapture --test-threads 1 ${SUITE:+"$SUITE"}
-cargo run --release -p graver-bench --bin graver-gpu -- --date "$(date -u +%F)" --write docs/cuda-speed.md "$@"
+profile="${PROFILE:-release}"
+cargo test --profile "$profile" --workspace --test device -- --nocapture --test-threads 1 ${SUITE:+"$SUITE"}
+cargo build --profile "$profile" --workspace --bin graver-gpu
+built="${CARGO_TARGET_DIR:-target}/$([ "$profile" = dev ] && echo debug || echo "$profile")"
+"$built/graver-gpu" --date "$(date -u +%F)" --write docs/cuda-speed.md "$@"

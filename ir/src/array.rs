@@ -224,6 +224,23 @@ impl Array {
         self.data.has_host()
     }
 
+    /// Brings the elements to the host where only a device has them; whatever reads them then cannot fail.
+    ///
+    /// [`Array::bytes`], [`Array::to_f64`] and the like fetch by themselves, and panic where that fails.
+    ///
+    /// ```
+    /// use graver_ir::Array;
+    /// let y = Array::from_vec([2], vec![1.0f32, 2.0])?;
+    /// assert_eq!(y.fetch()?.to_f64(), [1.0, 2.0]);
+    /// # Ok::<(), graver_ir::Diag>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the device cannot give them, or the host has no memory for them. A later attempt may succeed.
+    pub fn fetch(&self) -> Result<&Self, Diag> {
+        self.data.fetch().map(|_| self)
+    }
+
     fn host_mut(&mut self) -> &mut Data {
         Arc::make_mut(&mut self.data).host_mut()
     }
@@ -292,10 +309,10 @@ impl Array {
     /// The only element.
     ///
     /// # Errors
-    /// If there is not exactly one.
+    /// If there is not exactly one, or as [`Array::fetch`].
     pub fn item(&self) -> Result<f64, Diag> {
         match self.numel() {
-            1 => Ok(self.get(0).as_f64()),
+            1 => Ok(self.fetch()?.get(0).as_f64()),
             numel => Err(Diag::new(format!("item() of an array {} of {numel} elements", self.ty())).op("array")),
         }
     }
@@ -321,9 +338,12 @@ impl Array {
 }
 
 impl fmt::Debug for Array {
-    /// The type and at most eight elements.
+    /// The type and at most eight elements, or why there are none to be read.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} [", self.ty())?;
+        if let Err(diag) = self.fetch() {
+            return write!(f, "{diag}]");
+        }
         for position in 0..self.numel().min(8) {
             write!(f, "{}{}", if position > 0 { ", " } else { "" }, self.get(position))?;
         }
@@ -342,6 +362,32 @@ mod tests {
         assert!(Array::from_bytes(DType::I32, [2, 3], x.bytes()).is_err());
         assert!(Array::from_bytes(DType::Bool, [1], &[2]).is_err());
         assert!(Array::from_vec([usize::MAX, 3], vec![0u8]).is_err());
+    }
+
+    /// A device that gives its elements at the second time of asking.
+    #[derive(Debug)]
+    struct Late(std::sync::atomic::AtomicUsize);
+
+    impl Remote for Late {
+        fn read(&self, to: &mut [u8]) -> Result<(), Diag> {
+            to.fill(1);
+            let asked = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if asked == 0 { Err(Diag::new("the device is late")) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn a_device_that_gives_nothing_is_an_error_and_may_be_asked_again() {
+        let late = || Array::from_remote(DType::U8, [1], Box::new(Late(0.into())));
+        for read in [|x: &Array| x.item().map(drop), |x: &Array| x.fetch().map(drop)] {
+            let x = late();
+            assert_eq!(read(&x), Err(Diag::new("the device is late")));
+            assert_eq!((x.is_on_host(), x.item(), x.is_on_host()), (false, Ok(1.0), true));
+        }
+        assert_eq!(format!("{:?}", late()), "u8[1] [the device is late]");
+        let panic = std::panic::catch_unwind(|| late().to_f64()).expect_err("there is nothing to give");
+        let said = panic.downcast_ref::<String>().expect("it is said");
+        assert!(said.contains("the device is late") && said.contains("`Array::fetch`"), "{said}");
     }
 
     #[test]

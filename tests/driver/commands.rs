@@ -1,17 +1,20 @@
-//! Whole commands, as a user with a GPU types them. Each builds for release and takes minutes:
+//! Whole commands, as a user with a GPU types them. What is ignored builds for release, and takes minutes:
 //! `cargo test --workspace --test driver -- --ignored`.
 
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
+use graver::data::npy;
+use graver::prelude::*;
+
 use crate::fake::{Kernels, equip};
 
 /// What a command prints that is run in the project's folder, over the fake driver, and ends well.
-fn printed(program: &str, args: &[&OsStr], suite: &str) -> String {
+fn printed(program: &str, args: &[&OsStr], variables: &[(&str, &str)], kernels: Kernels) -> String {
     let mut command = Command::new(program);
-    command.args(args).env("SUITE", suite).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
-    equip(&mut command, Kernels::Quick);
+    command.args(args).envs(variables.iter().copied()).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    equip(&mut command, kernels);
     let output = command.output().unwrap_or_else(|error| panic!("{program}: {error}"));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
@@ -23,18 +26,83 @@ fn printed(program: &str, args: &[&OsStr], suite: &str) -> String {
     said
 }
 
-#[test]
-#[ignore = "it builds for release, and takes minutes"]
-fn the_script_measures_to_its_table() {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuda-speed.md");
+/// The script to its table, by so much less work.
+fn measured(shrink: &str, variables: &[(&str, &str)], kernels: Kernels) {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cuda-speed-{shrink}.md"));
     let _ = std::fs::remove_file(&path);
-    let args = ["--shrink".as_ref(), "64".as_ref(), "--write".as_ref(), path.as_os_str()];
-    let said = printed("backends/cuda/measure.sh", &args, "nets_and_their_training_steps");
+    let args = ["--shrink".as_ref(), shrink.as_ref(), "--write".as_ref(), path.as_os_str()];
+    let said = printed("backends/cuda/measure.sh", &args, variables, kernels);
     assert!(said.contains("on a GPU that is not there") && said.contains("1 passed"), "{said}");
     let page = std::fs::read_to_string(&path).expect("the script writes it");
     assert!(page.starts_with("# How fast on a GPU\n\na GPU that is not there, "), "{page}");
-    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
-    assert!(rows.len() == 6 && rows.iter().all(|row| row.ends_with(" of the bound |") && !row.contains("WRONG")), "{page}");
+    let rows: Vec<Vec<&str>> =
+        page.lines().filter(|line| line.starts_with("| ")).skip(1).map(|row| row.split(" | ").collect()).collect();
+    let number = |text: &str| text.split(' ').next().and_then(|word| word.parse::<f64>().ok()).unwrap_or(f64::NAN);
+    assert_eq!(rows.len(), 6, "{page}");
+    for row in &rows {
+        // A time, the floor, the floor's share of the time, a rate, an error.
+        assert!(row.len() == 7 && row[2..6].iter().all(|cell| number(cell) > 0.0 || cell.starts_with("0")), "{page}");
+        assert!(number(row[6]) <= 1.0 && row[6].ends_with(" of the bound |"), "{page}");
+    }
+}
+
+#[test]
+#[ignore = "it builds for release, and takes minutes"]
+fn the_script_measures_to_its_table() {
+    measured("64", &[("SUITE", "nets_and_their_training_steps")], Kernels::Quick);
+}
+
+/// The same over as little as can be, by the profile that is built already.
+#[test]
+fn the_script_goes_through() {
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+    measured("65536", &[("SUITE", "nets_and_their_training_steps"), ("PROFILE", profile)], Kernels::Quickly);
+}
+
+const PROGRAM: &str = "graver 1
+
+func @main(
+  %0: f32[4, 3] = arg \"x\",
+) {
+  %1 = relu(%0) : f32[4, 3]
+  return %1
+}
+";
+
+#[test]
+fn a_program_in_a_file_gives_what_it_gives_on_the_cpu() {
+    let (profile, built) = if cfg!(debug_assertions) { ("dev", "debug") } else { ("release", "release") };
+    let build = ["build", "--workspace", "--bin", "graver", "--profile", profile];
+    printed("cargo", &build.map(OsStr::new), &[], Kernels::Quickly);
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target's folder");
+    let (graver, folder) = (target.join(built).join("graver"), target.join("tmp/run"));
+    let path = |name: &str| folder.join(name);
+    std::fs::create_dir_all(path("in")).expect("the target's folder is writable");
+    std::fs::write(path("model.gir"), PROGRAM).expect("just made");
+    let x = Array::from_vec([4, 3], (-6i8..6).map(f32::from).collect()).expect("sizes agree");
+    npy::write_file(path("in/input_0.npy"), &x).expect("just made");
+    let run = |device: &str, variables: &[(&str, &str)]| {
+        let _ = std::fs::remove_dir_all(path("out"));
+        let [model, inputs, outputs] = ["model.gir", "in", "out"].map(path);
+        let args =
+            [OsStr::new("run"), model.as_ref(), "--inputs".as_ref(), inputs.as_ref(), "--outputs".as_ref(), outputs.as_ref()];
+        let mut command = Command::new(&graver);
+        command.args(args).args(["--device", device]).envs(variables.iter().copied());
+        equip(&mut command, Kernels::Quickly);
+        let output = command.output().expect("it was built above");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned(), std::fs::read(path("out/output_0.npy")).ok())
+    };
+    let (cpu, cuda) = (run("cpu", &[]), run("cuda", &[]));
+    assert!(cpu.0 == Some(0) && cpu.2.is_some(), "{cpu:?}");
+    assert_eq!(cuda, cpu);
+    // A driver that does not start is a device that is not there; one that fails later fails the run.
+    let failing =
+        [("cuInit", 3, "the CUDA driver does not start"), ("cuMemcpyDtoH_v2", 2, "an array cannot be copied from the GPU")];
+    for (function, exit, words) in failing {
+        let (code, said, written) = run("cuda", &[("FAKE_CUDA_FAILS", function)]);
+        assert!(code == Some(exit) && said.contains(words) && !said.contains("panicked"), "{function}: {code:?} {said}");
+        assert_eq!(written, None);
+    }
 }
 
 #[test]
@@ -42,7 +110,7 @@ fn the_script_measures_to_its_table() {
 fn the_digits_example_has_the_losses_of_the_cpu() {
     let told = |device: &str| {
         let args = ["run", "--release", "--quiet", "--example", "digits", "--", "--epochs", "1", "--device", device];
-        let said = printed("cargo", &args.map(OsStr::new), "");
+        let said = printed("cargo", &args.map(OsStr::new), &[], Kernels::Quick);
         let line = said.lines().find(|line| line.starts_with("epoch  1: train loss ")).unwrap_or_else(|| panic!("{said}"));
         let numbers = line.split([' ', ',']).filter_map(|word| word.parse::<f64>().ok()).collect::<Vec<f64>>();
         // The loss and the accuracy; the rate is another's.

@@ -32,22 +32,21 @@ enum {
     STREAM_CAPTURE_UNSUPPORTED = 900, STREAM_CAPTURE_INVALIDATED = 901,
 };
 
-static const std::map<int, std::pair<const char*, const char*>> ERRORS = {
-    {SUCCESS, {"CUDA_SUCCESS", "no error"}},
-    {INVALID_VALUE, {"CUDA_ERROR_INVALID_VALUE", "invalid argument"}},
-    {OUT_OF_MEMORY, {"CUDA_ERROR_OUT_OF_MEMORY", "out of memory"}},
-    {NOT_INITIALIZED, {"CUDA_ERROR_NOT_INITIALIZED", "initialization error"}},
-    {INVALID_DEVICE, {"CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"}},
-    {INVALID_IMAGE, {"CUDA_ERROR_INVALID_IMAGE", "device kernel image is invalid"}},
-    {INVALID_CONTEXT, {"CUDA_ERROR_INVALID_CONTEXT", "invalid device context"}},
-    {INVALID_HANDLE, {"CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"}},
-    {NOT_FOUND, {"CUDA_ERROR_NOT_FOUND", "named symbol not found"}},
-    {ILLEGAL_ADDRESS, {"CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"}},
-    {LAUNCH_OUT_OF_RESOURCES, {"CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", "too many resources requested for launch"}},
-    {NOT_SUPPORTED, {"CUDA_ERROR_NOT_SUPPORTED", "operation not supported"}},
-    {STREAM_CAPTURE_UNSUPPORTED, {"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", "operation not permitted when stream is capturing"}},
-    {STREAM_CAPTURE_INVALIDATED,
-     {"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", "operation failed due to a previous error during capture"}},
+static const std::map<int, const char*> ERRORS = {
+    {SUCCESS, "no error"},
+    {INVALID_VALUE, "invalid argument"},
+    {OUT_OF_MEMORY, "out of memory"},
+    {NOT_INITIALIZED, "initialization error"},
+    {INVALID_DEVICE, "invalid device ordinal"},
+    {INVALID_IMAGE, "device kernel image is invalid"},
+    {INVALID_CONTEXT, "invalid device context"},
+    {INVALID_HANDLE, "invalid resource handle"},
+    {NOT_FOUND, "named symbol not found"},
+    {ILLEGAL_ADDRESS, "an illegal memory access was encountered"},
+    {LAUNCH_OUT_OF_RESOURCES, "too many resources requested for launch"},
+    {NOT_SUPPORTED, "operation not supported"},
+    {STREAM_CAPTURE_UNSUPPORTED, "operation not permitted when stream is capturing"},
+    {STREAM_CAPTURE_INVALIDATED, "operation failed due to a previous error during capture"},
 };
 
 // ---- what there is
@@ -106,7 +105,12 @@ static u64 limit = ~0ull;
 static int capability = 9;
 static int fault = SUCCESS, retained = 0;
 static bool started = false;
-static std::map<std::string, std::pair<u64, int>> failures;
+static u64 faulty = ~0ull;
+// What a test asks for, in its own process or of a command.
+static std::map<std::string, std::pair<u64, int>> failures = [] {
+    const char* function = getenv("FAKE_CUDA_FAILS");
+    return function ? std::map<std::string, std::pair<u64, int>>{{function, {0, 999}}} : std::map<std::string, std::pair<u64, int>>{};
+}();
 static thread_local bool current = false;
 static thread_local Stream* capturing = nullptr;
 
@@ -195,14 +199,16 @@ static Work copying(u64 to, u64 from, u64 bytes, bool to_host, bool from_host) {
     };
 }
 
-// What every call begins with: a failure that was asked for, one that sticks, a context, and whether it may be called in a capture.
-static CUresult enter(const char* name, bool in_capture) {
+// A failure that was asked for, which is told once.
+static CUresult refused(const char* name) {
     auto asked = failures.find(name);
-    if (asked != failures.end() && asked->second.first-- == 0) {
-        const int code = asked->second.second;
-        failures.erase(asked);
-        return code;
-    }
+    if (asked == failures.end() || asked->second.first-- != 0) return SUCCESS;
+    const int code = asked->second.second;
+    failures.erase(asked);
+    return code;
+}
+// A failure that sticks, a context, and whether there may be a call in a capture.
+static CUresult may(bool in_capture) {
     if (!started) return NOT_INITIALIZED;
     if (!current || !retained) return INVALID_CONTEXT;
     if (fault != SUCCESS) return fault;
@@ -212,9 +218,19 @@ static CUresult enter(const char* name, bool in_capture) {
     }
     return SUCCESS;
 }
+#define LOCK std::lock_guard<std::recursive_mutex> lock(all)
+#define CHECK(outcome) if (const CUresult code = outcome) return code
+// What most calls begin with.
 #define ENTER(in_capture) \
-    std::lock_guard<std::recursive_mutex> lock(all); \
-    if (const CUresult code = enter(__func__, in_capture)) return code
+    LOCK; \
+    CHECK(refused(__func__)); \
+    CHECK(may(in_capture))
+// What lets go of something does so, and may tell of another's failure then, as the manual has it.
+#define LET_GO(in_capture, outcome) \
+    LOCK; \
+    CHECK(may(in_capture)); \
+    CHECK(outcome); \
+    return refused(__func__)
 #define STREAM(handle) \
     Stream* const stream = stream_of(handle); \
     if (!stream) return INVALID_HANDLE
@@ -224,29 +240,63 @@ extern "C" {
 // ---- what tests ask
 
 void fake_counts(Counts* to) {
-    std::lock_guard<std::recursive_mutex> lock(all);
+    LOCK;
     *to = counts;
 }
 // No more than so many bytes at once.
 void fake_limit(u64 bytes) { limit = bytes; }
 // Another compute capability than 9.0.
 void fake_capability(int major) { capability = major; }
-// After so many more calls, one of a function fails with a code.
+// Failures that were asked for, and not told yet.
+u64 fake_failures() {
+    LOCK;
+    return failures.size();
+}
+// After so many more calls, one of a function fails with a code; none, with 0.
 void fake_fail(const char* name, u64 after, int code) {
-    std::lock_guard<std::recursive_mutex> lock(all);
-    failures[name] = {after, code};
+    LOCK;
+    if (code) failures[name] = {after, code};
+    else failures.erase(name);
+}
+// After so many more launches, one reads where there is nothing.
+void fake_fault(u64 after) {
+    LOCK;
+    faulty = after;
 }
 
 // ---- the driver
 
-CUresult cuInit(u32) { return started = true, SUCCESS; }
-CUresult cuGetErrorName(int code, const char** to) { return ERRORS.count(code) ? (*to = ERRORS.at(code).first, SUCCESS) : INVALID_VALUE; }
-CUresult cuGetErrorString(int code, const char** to) { return ERRORS.count(code) ? (*to = ERRORS.at(code).second, SUCCESS) : INVALID_VALUE; }
+#define ASKED \
+    LOCK; \
+    CHECK(refused(__func__))
 
-CUresult cuDeviceGetCount(int* to) { return started ? (*to = 1, SUCCESS) : NOT_INITIALIZED; }
-CUresult cuDeviceGet(int* to, int ordinal) { return ordinal == 0 ? (*to = 0, SUCCESS) : INVALID_DEVICE; }
-CUresult cuDeviceGetName(char* to, int length, int) { return snprintf(to, length, "a GPU that is not there"), SUCCESS; }
+CUresult cuInit(u32) {
+    ASKED;
+    return started = true, SUCCESS;
+}
+CUresult cuDriverGetVersion(int* to) {
+    ASKED;
+    return *to = 13000, SUCCESS;
+}
+CUresult cuGetErrorString(int code, const char** to) {
+    ASKED;
+    return ERRORS.count(code) ? (*to = ERRORS.at(code), SUCCESS) : INVALID_VALUE;
+}
+
+CUresult cuDeviceGetCount(int* to) {
+    ASKED;
+    return started ? (*to = 1, SUCCESS) : NOT_INITIALIZED;
+}
+CUresult cuDeviceGet(int* to, int ordinal) {
+    ASKED;
+    return ordinal == 0 ? (*to = 0, SUCCESS) : INVALID_DEVICE;
+}
+CUresult cuDeviceGetName(char* to, int length, int) {
+    ASKED;
+    return snprintf(to, length, "a GPU that is not there"), SUCCESS;
+}
 CUresult cuDeviceGetAttribute(int* to, int attribute, int) {
+    ASKED;
     switch (attribute) {
     case 16: *to = 2; return SUCCESS; // multiprocessors
     case 75: *to = capability; return SUCCESS; // compute capability: major, minor
@@ -257,26 +307,30 @@ CUresult cuDeviceGetAttribute(int* to, int attribute, int) {
 }
 
 CUresult cuDevicePrimaryCtxRetain(void** to, int) {
-    std::lock_guard<std::recursive_mutex> lock(all);
+    ASKED;
     if (!started) return NOT_INITIALIZED;
     counts.live_contexts = ++retained;
     *to = &null_stream;
     return SUCCESS;
 }
 CUresult cuDevicePrimaryCtxRelease_v2(int) {
-    std::lock_guard<std::recursive_mutex> lock(all);
+    LOCK;
     if (!retained) return INVALID_CONTEXT;
     counts.live_contexts = --retained;
-    return SUCCESS;
+    return refused(__func__);
 }
 CUresult cuCtxSetCurrent(void* context) {
+    ASKED;
     if (context && context != &null_stream) return INVALID_CONTEXT;
     return current = context != nullptr, SUCCESS;
 }
 CUresult cuCtxSynchronize() {
-    ENTER(false);
+    LOCK;
+    CHECK(may(false));
     flush(null_stream);
     for (void* stream : streams) flush(*(Stream*)stream);
+    // As of a stream.
+    CHECK(refused(__func__));
     return fault;
 }
 
@@ -286,10 +340,7 @@ CUresult cuMemAlloc_v2(u64* to, size_t bytes) {
     ENTER(false);
     return allocate((void**)to, bytes, false);
 }
-CUresult cuMemFree_v2(u64 address) {
-    ENTER(false);
-    return release(address, false);
-}
+CUresult cuMemFree_v2(u64 address) { LET_GO(false, release(address, false)); }
 CUresult cuMemGetInfo_v2(size_t* left, size_t* whole) {
     ENTER(true);
     *whole = limit;
@@ -300,10 +351,7 @@ CUresult cuMemHostAlloc(void** to, size_t bytes, u32) {
     ENTER(false);
     return allocate(to, bytes, true);
 }
-CUresult cuMemFreeHost(void* pointer) {
-    ENTER(false);
-    return release((u64)pointer, true);
-}
+CUresult cuMemFreeHost(void* pointer) { LET_GO(false, release((u64)pointer, true)); }
 
 // From memory that is not pinned, what is to be copied is known when this returns; it is there when the null stream was waited for.
 CUresult cuMemcpyHtoD_v2(u64 to, const void* from, size_t bytes) {
@@ -377,8 +425,7 @@ CUresult cuModuleLoadData(void** to, const void* image) {
     *to = module;
     return SUCCESS;
 }
-CUresult cuModuleUnload(void* handle) {
-    ENTER(false);
+static CUresult unload(void* handle) {
     if (!modules.erase(handle)) return INVALID_HANDLE;
     Module* module = (Module*)handle;
     for (auto& [name, function] : module->functions) functions.erase(function.get());
@@ -387,6 +434,7 @@ CUresult cuModuleUnload(void* handle) {
     counts.live_modules--;
     return SUCCESS;
 }
+CUresult cuModuleUnload(void* handle) { LET_GO(false, unload(handle)); }
 CUresult cuModuleGetFunction(void** to, void* handle, const char* name) {
     ENTER(true);
     if (!modules.count(handle)) return INVALID_HANDLE;
@@ -434,6 +482,7 @@ CUresult cuLaunchKernel(void* handle, u32 gx, u32 gy, u32 gz, u32 tx, u32 ty, u3
         const Launch launch = {pointers.data(), nullptr, nullptr, nullptr, gx, tx, 0, 1, 0, dynamic, &read, message};
         function->run(&launch);
         counts.launches++;
+        if (faulty-- == 0) return failed_kernel("kernel", "a fault that a test asked for");
         return message[0] ? failed_kernel("kernel", message) : (int)SUCCESS;
     });
 }
@@ -450,8 +499,7 @@ CUresult cuStreamCreate(void** to, u32 flags) {
     *to = stream;
     return SUCCESS;
 }
-CUresult cuStreamDestroy_v2(void* handle) {
-    ENTER(false);
+static CUresult destroy_stream(void* handle) {
     if (!streams.count(handle)) return INVALID_HANDLE;
     flush(*(Stream*)handle);
     streams.erase(handle);
@@ -459,12 +507,14 @@ CUresult cuStreamDestroy_v2(void* handle) {
     counts.live_streams--;
     return SUCCESS;
 }
+CUresult cuStreamDestroy_v2(void* handle) { LET_GO(false, destroy_stream(handle)); }
 CUresult cuStreamSynchronize(void* handle) {
-    std::lock_guard<std::recursive_mutex> lock(all);
+    LOCK;
     STREAM(handle);
     // Of a failure that a test asks for is told when all is done, as of one that sticks.
     if (!stream->captured) flush(*stream);
-    return enter(__func__, false);
+    CHECK(refused(__func__));
+    return may(false);
 }
 CUresult cuStreamBeginCapture_v2(void* handle, int) {
     ENTER(false);
@@ -476,12 +526,13 @@ CUresult cuStreamBeginCapture_v2(void* handle, int) {
     return SUCCESS;
 }
 CUresult cuStreamEndCapture(void* handle, void** to) {
-    std::lock_guard<std::recursive_mutex> lock(all);
+    LOCK;
     STREAM(handle);
     // It ends, whatever is said of it.
     capturing = nullptr;
     std::unique_ptr<Graph> graph = std::move(stream->captured);
-    if (const CUresult code = enter(__func__, true)) return code;
+    CHECK(refused(__func__));
+    CHECK(may(true));
     if (!graph) return INVALID_VALUE;
     *to = nullptr;
     if (stream->invalid) return STREAM_CAPTURE_INVALIDATED;
@@ -506,12 +557,12 @@ CUresult cuGraphLaunch(void* handle, void* on) {
     for (const Work& work : ((Graph*)handle)->works) put(*stream, work);
     return SUCCESS;
 }
-CUresult cuGraphDestroy(void* handle) {
-    ENTER(true);
+static CUresult destroy_graph(void* handle) {
     if (!graphs.erase(handle)) return INVALID_HANDLE;
     delete (Graph*)handle;
     counts.live_graphs--;
     return SUCCESS;
 }
-CUresult cuGraphExecDestroy(void* handle) { return cuGraphDestroy(handle); }
+CUresult cuGraphDestroy(void* handle) { LET_GO(true, destroy_graph(handle)); }
+CUresult cuGraphExecDestroy(void* handle) { LET_GO(true, destroy_graph(handle)); }
 }

@@ -12,9 +12,17 @@ use libloading::Library;
 
 /// Says in a test's own process where the fake is.
 const FOLDER: &str = "FAKE_CUDA";
+/// Beside the fake: a driver that lacks `cuGraphInstantiateWithFlags`.
+const OLD: &str = "old";
 const TEXTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../backends/cuda/src/text");
 /// What a text for NVRTC begins with, the machine's names being the first of these.
 const PRELUDE: [&str; 5] = ["device.cuh", "types.cuh", "math.cuh", "random.cuh", "reduce.cuh"];
+
+/// The driver's functions, all of them: those that its text defines.
+pub(crate) fn functions() -> impl Iterator<Item = &'static str> {
+    let lines = include_str!("cuda.cpp").lines();
+    lines.filter_map(|line| line.strip_prefix("CUresult ")?.split('(').next()).filter(|name| name.starts_with("cu"))
+}
 
 /// What the driver did so far, and what of it lives.
 #[repr(C)]
@@ -82,12 +90,24 @@ impl Driver {
         unsafe { self.cuda.get::<unsafe extern "C" fn(c_int)>(b"fake_capability").expect("it is there")(major) };
     }
 
-    /// One call of a function, after so many more, fails with a code.
+    /// How many failures were asked for and did not come to pass yet.
+    pub(crate) fn failures(&self) -> u64 {
+        // SAFETY: as above.
+        unsafe { self.cuda.get::<unsafe extern "C" fn() -> u64>(b"fake_failures").expect("it is there")() }
+    }
+
+    /// One call of a function, after so many more, fails with a code; none any more, with 0.
     pub(crate) fn fail(&self, function: &str, after: u64, code: i32) {
         type Fail = unsafe extern "C" fn(*const c_char, u64, c_int);
         let name = CString::new(function).expect("a word");
         // SAFETY: as above.
         unsafe { self.cuda.get::<Fail>(b"fake_fail").expect("it is there")(name.as_ptr(), after, code) };
+    }
+
+    /// A launch, after so many more, reads where there is nothing: told when it is waited for, and of every call from then on.
+    pub(crate) fn fault(&self, after: u64) {
+        // SAFETY: as above.
+        unsafe { self.cuda.get::<unsafe extern "C" fn(u64)>(b"fake_fault").expect("it is there")(after) };
     }
 
     /// The driver's own functions.
@@ -133,6 +153,19 @@ pub(crate) fn with_driver(test: &str, cache: Cache, body: impl FnOnce(&Driver)) 
 
 /// Runs a test of this name over the fake driver, in a process of its own.
 pub(crate) fn in_a_process(test: &str, cache: Cache, body: impl FnOnce(&Driver)) {
+    with_environment(test, cache, &[], body);
+}
+
+/// Runs a test of this name over a fake driver that is too old.
+pub(crate) fn with_old_driver(test: &str, body: impl FnOnce(&Driver)) {
+    // The loader looks from left to right.
+    let folder = made(Kernels::Quickly);
+    let path = format!("{}:{}", folder.join(OLD).display(), folder.display());
+    with_environment(test, Cache::Kept, &[("LD_LIBRARY_PATH", &path)], body);
+}
+
+/// The same, with these variables.
+pub(crate) fn with_environment(test: &str, cache: Cache, variables: &[(&str, &str)], body: impl FnOnce(&Driver)) {
     if env::var_os(FOLDER).is_some() {
         return body(&Driver::open());
     }
@@ -144,6 +177,7 @@ pub(crate) fn in_a_process(test: &str, cache: Cache, body: impl FnOnce(&Driver))
         let _ = fs::remove_dir_all(&own);
         child.env("XDG_CACHE_HOME", own);
     }
+    child.envs(variables.iter().copied());
     let output = child.output().expect("this test runs again");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
@@ -196,7 +230,9 @@ fn made(kernels: Kernels) -> &'static Path {
         files.iter().for_each(|(name, text)| fs::write(unfinished.join(name), text).expect("the target's folder is writable"));
         let script = format!(
             "{command} -x c++-header prelude.h -o prelude.h.gch && {command} -shared cuda.cpp -o libcuda.so.1 -ldl && \
-             {command} -shared nvrtc.cpp -o libnvrtc.so.13 && ln -s libcuda.so.1 libcuda.so"
+             {command} -shared nvrtc.cpp -o libnvrtc.so.13 && ln -s libcuda.so.1 libcuda.so && mkdir {OLD} && \
+             {command} -DcuGraphInstantiateWithFlags=fake_nothing -shared cuda.cpp -o {OLD}/libcuda.so.1 -ldl && \
+             ln -s libcuda.so.1 {OLD}/libcuda.so"
         );
         let output = Command::new("sh").args(["-c", &script]).current_dir(&unfinished).output().expect("there is a shell");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

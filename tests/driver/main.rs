@@ -5,6 +5,7 @@ mod calls;
 mod commands;
 mod errors;
 mod fake;
+mod faults;
 mod models;
 mod planted;
 

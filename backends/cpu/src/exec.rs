@@ -289,6 +289,7 @@ impl Executable for CpuExecutable {
 
 impl CpuExecutable {
     fn call(&self, call: Invocation<'_>, profile: Option<&mut Profile>) -> Result<Vec<Array>, Error> {
+        call.fetch()?;
         let space = call.workspace.space::<Space>(&self.owner)?;
         self.check_entry(call.entry)?;
         let bound = self.bound(space, call.entry, call.inputs)?;

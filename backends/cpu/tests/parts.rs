@@ -141,8 +141,8 @@ fn results_that_go_on_from_one_axis_to_the_next_are_one_run() {
     check(&few(2).module(Dim::from(2)), &[few(2)], false);
     for (cpu, tile) in levels::cpus(1).into_iter().zip([10, 12, 24]) {
         let executable = compile(&cpu, &few(2).module(Dim::from(2)));
-        let texts = (0..executable.program().kernels.len()).filter_map(|kernel| executable.dump(kernel, Stage::Vector));
-        let text = texts.filter(|text| text.contains("func conv")).next_back().expect("the gradient is a kernel");
+        let mut texts = (0..executable.program().kernels.len()).filter_map(|kernel| executable.dump(kernel, Stage::Vector));
+        let text = texts.rfind(|text| text.contains("func conv")).expect("the gradient is a kernel");
         let stores = text.lines().filter(|line| line.trim_start().starts_with("store f32 contiguous")).count();
         assert!(stores >= 2 * tile, "{}: {stores} stores of sums that wait and of results:\n{text}", cpu.isa());
     }

@@ -36,28 +36,41 @@ pub fn text(program: &Program, kernel: usize, stage: Stage, nvrtc: &Nvrtc, archi
     }
 }
 
-/// That NVRTC makes a stage for an architecture, whatever the kernels: what is wrong with the request is told before what is wrong with one.
+/// That an architecture's name is one that a stage can be made for, as far as that is known without NVRTC.
 ///
 /// ```
-/// use graver_cuda::{Nvrtc, check_architecture};
+/// use graver_cuda::check_architecture_name;
 /// use graver_runtime::Stage;
-/// // Where there is no NVRTC, that is an error of its own.
-/// if let Ok(nvrtc) = Nvrtc::find() {
-///     assert!(check_architecture(Stage::Sass, &nvrtc, "sm_90a").is_ok());
-///     assert!(check_architecture(Stage::Sass, &nvrtc, "compute_90").is_err());
-///     assert!(check_architecture(Stage::Ptx, &nvrtc, "sm_75").is_err());
+/// assert!(check_architecture_name(Stage::Sass, "sm_90a").is_ok());
+/// assert!(check_architecture_name(Stage::Ptx, "compute_90").is_ok());
+/// for (stage, wrong) in [(Stage::Sass, "compute_90"), (Stage::Ptx, "sm_75"), (Stage::Ptx, "hopper")] {
+///     assert!(check_architecture_name(stage, wrong).is_err());
 /// }
 /// ```
 ///
 /// # Errors
-/// There is no such architecture, this NVRTC does not know it, or it has no machine code.
-pub fn check_architecture(stage: Stage, nvrtc: &Nvrtc, architecture: &str) -> Result<(), Error> {
-    nvrtc.compile(&device_prelude(), architecture)?;
-    let digits: String = architecture.chars().filter(char::is_ascii_digit).collect();
-    if digits.parse().is_ok_and(|number: u32| number < LEAST) {
-        return Err(Error::new(format!("kernels are made for sm_{LEAST} and what came after it, not for `{architecture}`")));
+/// It is no architecture's name, is older than what kernels need, or has no machine code: what is wrong, and names that are right.
+pub fn check_architecture_name(stage: Stage, architecture: &str) -> Result<(), Error> {
+    let name = architecture.strip_prefix("sm_").or_else(|| architecture.strip_prefix("compute_"));
+    let digits = name.map(|name| name.strip_suffix(['a', 'f']).unwrap_or(name));
+    let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    match digits.and_then(|digits| digits.parse::<u32>().ok()) {
+        None => Err(Error::new(format!("`{architecture}` is no architecture; there are such as sm_80, sm_90a and compute_90"))),
+        Some(number) if number < LEAST => {
+            Err(Error::new(format!("kernels are made for sm_{LEAST} and what came after it, not for `{architecture}`")))
+        }
+        Some(_) if stage == Stage::Sass && is_virtual(architecture) => Err(no_machine(architecture)),
+        Some(_) => Ok(()),
     }
-    if stage == Stage::Sass && is_virtual(architecture) { Err(no_machine(architecture)) } else { Ok(()) }
+}
+
+/// That NVRTC makes a stage for an architecture, whatever the kernels: what is wrong with the request is told before what is wrong with one.
+///
+/// # Errors
+/// As [`check_architecture_name`], or this NVRTC does not know it: its words.
+pub fn check_architecture(stage: Stage, nvrtc: &Nvrtc, architecture: &str) -> Result<(), Error> {
+    check_architecture_name(stage, architecture)?;
+    nvrtc.compile(&device_prelude(), architecture).map(drop)
 }
 
 /// Whether it is one for which PTX is made, and no machine code.

@@ -20,8 +20,8 @@ use graver_runtime::Working;
 
 use emit::Emitted;
 
-pub use device::{Ceilings, Cuda};
-pub use dump::{check_architecture, cuda_text, text};
+pub use device::{Ceilings, Cuda, DRIVER_FUNCTIONS};
+pub use dump::{check_architecture, check_architecture_name, cuda_text, text};
 pub use nvrtc::Nvrtc;
 pub use report::{KernelName, Usage};
 pub use shim::{Copies, Cxx, Order, Shim};

@@ -313,5 +313,6 @@ fn over(
             Place::Input(_) | Place::Const(_) | Place::Arena(_) | Place::Unplaced => seen.before[*arg].clone(),
         });
     }
+    found.iter().try_for_each(|array| array.fetch().map(drop))?;
     Ok(found)
 }

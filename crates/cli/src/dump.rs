@@ -148,8 +148,11 @@ fn cuda_code(program: &Program, stage: graver_runtime::Stage, architecture: &str
     if stage == graver_runtime::Stage::Cuda {
         return Ok(kernels.map(|kernel| graver_cuda::cuda_text(program, kernel)).collect());
     }
+    // What is wrong with the name is told whether there is an NVRTC or not.
+    let wrong = |error: graver_ir::Error| Failure::Input(format!("--arch: {error}"));
+    graver_cuda::check_architecture_name(stage, architecture).map_err(wrong)?;
     let nvrtc = graver_cuda::Nvrtc::find().map_err(|error| Failure::unsupported(&error))?;
-    graver_cuda::check_architecture(stage, &nvrtc, architecture).map_err(|error| Failure::Input(format!("--arch: {error}")))?;
+    graver_cuda::check_architecture(stage, &nvrtc, architecture).map_err(wrong)?;
     let text = |kernel| graver_cuda::text(program, kernel, stage, &nvrtc, architecture);
     kernels.map(text).collect::<Result<_, _>>().map_err(|error| Failure::unsupported(&error))
 }

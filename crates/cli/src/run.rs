@@ -80,7 +80,9 @@ pub(crate) fn execute(module: Module, inputs: &[Array], machine: &Machine) -> Re
     let executable = compiled(module, machine)?;
     memory::check(executable.as_ref(), inputs)?;
     let (inputs, workspace) = (inputs.iter().collect::<Vec<_>>(), &mut executable.workspace());
-    Ok(executable.run(Invocation { entry: 0, inputs: &inputs, state: &mut [], workspace })?)
+    let outputs = executable.run(Invocation { entry: 0, inputs: &inputs, state: &mut [], workspace })?;
+    outputs.iter().try_for_each(|output| output.fetch().map(drop))?;
+    Ok(outputs)
 }
 
 fn compiled(module: Module, machine: &Machine) -> Result<Arc<dyn Executable>, Failure> {
@@ -160,6 +162,7 @@ enum Halves {
 
 impl Halves {
     fn written(self, array: &Array) -> Result<Array, Failure> {
+        array.fetch()?;
         Ok(match self {
             Self::Floats => array.cast(DType::F32),
             Self::Bits => Array::from_bytes(DType::U16, array.shape().to_vec(), array.bytes())?,

@@ -20,7 +20,8 @@ pub(crate) fn embed(args: &Embed) -> Result<(), Failure> {
     if let Some(path) = &args.output {
         return Ok(npy::write_file(path, &rows)?);
     }
-    let rows = rows.as_slice::<f32>().ok_or_else(|| Failure::Unsupported("the model's results are no f32".to_owned()))?;
+    let rows =
+        rows.fetch()?.as_slice::<f32>().ok_or_else(|| Failure::Unsupported("the model's results are no f32".to_owned()))?;
     let row = |row: &[f32]| format!("[{}]\n", row.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
     print(&rows.chunks(rows.len() / args.texts.len()).map(row).collect::<String>())
 }

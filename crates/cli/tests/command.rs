@@ -267,14 +267,31 @@ fn cuda_is_shown_without_a_gpu_and_missed_without_a_panic() {
 #[test]
 fn an_architecture_that_there_is_not_is_bad_usage() {
     let folder = Folder::new("arch");
-    for (stage, architecture) in [("ptx", "sm_12"), ("ptx", "sm_75"), ("ptx", ""), ("sass", "hopper"), ("sass", "compute_90")] {
-        let output = graver(&folder.0, &["dump", "model.gir", "--device", "cuda", "--stage", stage, "--arch", architecture]);
-        let error = String::from_utf8_lossy(&output.stderr);
-        match output.status.code() {
-            Some(2) => assert!(error.contains("--arch: ") && error.contains(&format!("`{architecture}`")), "{error}"),
-            // Without NVRTC nobody knows.
-            Some(3) => assert!(error.contains("NVRTC, which compiles kernels for GPUs, is not there"), "{error}"),
-            other => panic!("{other:?}: {error}"),
+    // With what the machine has, and with no NVRTC but the system's.
+    for hidden in [false, true] {
+        let of = |stage: &str, architecture: &str| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_graver"));
+            command
+                .args(["dump", "model.gir", "--device", "cuda", "--stage", stage, "--arch", architecture])
+                .current_dir(&folder.0);
+            if hidden {
+                command.env("XDG_CACHE_HOME", folder.path("nothing")).env_remove("GRAVER_NVRTC").env_remove("LD_LIBRARY_PATH");
+            }
+            let output = command.output().expect("the command starts");
+            (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        for (stage, wrong) in [("ptx", "sm_12"), ("ptx", "sm_75"), ("ptx", ""), ("sass", "hopper"), ("sass", "compute_90")] {
+            let (code, said) = of(stage, wrong);
+            assert!(code == Some(2) && said.contains("--arch: ") && said.contains(&format!("`{wrong}`")), "{code:?} {said}");
+        }
+        // Whether there is one of a right name, NVRTC alone knows.
+        let (known, unknown) = (of("ptx", "sm_90a"), of("ptx", "sm_980"));
+        if known.0 == Some(0) {
+            assert!(unknown.0 == Some(2) && unknown.1.contains("--arch: ") && unknown.1.contains("`sm_980`"), "{unknown:?}");
+        } else {
+            let missed =
+                |(code, said): &(Option<i32>, String)| *code == Some(3) && said.contains("NVRTC, which compiles kernels");
+            assert!(missed(&known) && missed(&unknown), "{known:?} {unknown:?}");
         }
     }
 }

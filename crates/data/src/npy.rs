@@ -68,12 +68,13 @@ pub fn write(mut writer: impl Write, array: &Array) -> Result<(), Diag> {
     })?;
     let sizes: Vec<String> = array.shape().iter().map(|size| format!("{size},")).collect();
     let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}", sizes.join(" "));
+    let bytes = array.fetch()?.bytes();
     // The data starts at a multiple of 64, the header ends with a line end.
     let unpadded = MAGIC.len() + 4 + text.len() + 1;
     let length = unpadded.next_multiple_of(64) - MAGIC.len() - 4;
     let size = u16::try_from(length).map_err(|_| Diag::new("the shape is too long for a header").op("npy"))?;
     let header = [MAGIC, &[1, 0], &size.to_le_bytes(), format!("{text:<width$}\n", width = length - 1).as_bytes()].concat();
-    let written = writer.write_all(&header).and_then(|()| writer.write_all(array.bytes()));
+    let written = writer.write_all(&header).and_then(|()| writer.write_all(bytes));
     written.map_err(|why| Diag::new(format!("cannot write: {why}")).op("npy"))
 }
 

@@ -86,7 +86,7 @@ impl Classifier {
     /// # Errors
     /// If there is no text, one has tokens that the model does not know, or a call fails.
     pub fn classify<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Vec<Scored>>, Error> {
-        let scores = run(&self.tokenizer, &self.compiled, self.vocabulary, texts)?.to_f64();
+        let scores = run(&self.tokenizer, &self.compiled, self.vocabulary, texts)?.fetch()?.to_f64();
         Ok(self.labels.ranked(&scores))
     }
 }
@@ -184,7 +184,7 @@ impl ImageClassifier {
     /// # Errors
     /// If there is no picture, or a call fails.
     pub fn classify(&self, pictures: &[Picture]) -> Result<Vec<Vec<Scored>>, Error> {
-        let scores = self.compiled.call(&self.processor.batch(pictures)?)?.to_f64();
+        let scores = self.compiled.call(&self.processor.batch(pictures)?)?.fetch()?.to_f64();
         Ok(self.labels.ranked(&scores))
     }
 }

@@ -50,9 +50,12 @@ impl Checkpoint {
     /// The bytes of a safetensors file; the same arrays always give the same bytes.
     ///
     /// # Errors
-    /// If the arrays together exceed what the format can say.
+    /// If the arrays together exceed what the format can say, or as [`Array::fetch`]: the array's name.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         let wrong = |error: safetensors::SafeTensorError| Error::new(error.to_string());
+        for (name, array) in &self.arrays {
+            array.fetch().map_err(|diag| Error::new(format!("`{name}`: {diag}")))?;
+        }
         let views = self.arrays.iter().map(|(name, array)| {
             TensorView::new(stored(array.dtype()), array.shape().to_vec(), array.bytes()).map(|view| (name.as_str(), view))
         });

@@ -54,7 +54,8 @@ impl Failed<'_> {
             let (load, access) = only_load(body, check)?;
             let input = self.whole_input(kernel, launch, access)?;
             let (_, name) = &self.program.entries[self.entry].inputs[input];
-            let array = self.inputs[input];
+            // Elements that cannot be read any more are not looked at again.
+            let array = self.inputs[input].fetch().ok()?;
             if array.dtype().is_float() {
                 return None;
             }

@@ -91,6 +91,17 @@ pub struct Invocation<'a> {
     pub workspace: &'a mut Workspace,
 }
 
+impl Invocation<'_> {
+    /// Brings inputs and state to the host, for who reads them there.
+    ///
+    /// # Errors
+    /// As [`Array::fetch`], where another device has them.
+    pub fn fetch(&self) -> Result<(), Error> {
+        let state = self.state.iter().map(Slot::array);
+        Ok(self.inputs.iter().copied().chain(state).try_for_each(|array| array.fetch().map(drop))?)
+    }
+}
+
 /// The launches of a call in the order in which they happened.
 #[derive(Clone, Debug, Default)]
 pub struct Profile {

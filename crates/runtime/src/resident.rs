@@ -50,23 +50,23 @@ impl<M> Deref for Held<'_, M> {
 /// An array on a device, to be read.
 ///
 /// # Errors
-/// As [`Device::upload`].
+/// As [`Device::upload`], or as [`Array::fetch`] where another device has the elements.
 pub fn readable<'a, D: Device>(device: &D, array: &'a Array) -> Result<Held<'a, D::Memory>, Error> {
     let known = || array.remote::<D::Memory>().filter(|memory| device.owns(memory));
     if let Some(memory) = known() {
         return Ok(Held::Kept(memory));
     }
-    array.set_remote(Box::new(device.upload(array.bytes())?));
+    array.set_remote(Box::new(device.upload(array.fetch()?.bytes())?));
     match known() {
         Some(memory) => Ok(Held::Kept(memory)),
-        None => Ok(Held::Copied(device.upload(array.bytes())?)),
+        None => Ok(Held::Copied(device.upload(array.fetch()?.bytes())?)),
     }
 }
 
 /// An array on a device, to be written by a call, which says [`Array::remote_written`] when it has. Nobody shares the memory.
 ///
 /// # Errors
-/// As [`Device::upload`].
+/// As [`Device::upload`], or as [`Array::fetch`] where another device has the elements.
 ///
 /// # Panics
 /// Never: what was just moved is there.
@@ -75,7 +75,7 @@ pub fn writable<'a, D: Device>(device: &D, array: &'a mut Array) -> Result<&'a D
     let moved = match known {
         Some(_) if !array.is_shared() => None,
         Some(memory) => Some(device.duplicate(memory)?),
-        None => Some(device.upload(array.bytes())?),
+        None => Some(device.upload(array.fetch()?.bytes())?),
     };
     if let Some(memory) = moved {
         *array = Array::from_remote(array.dtype(), array.shape(), Box::new(memory));
@@ -86,7 +86,7 @@ pub fn writable<'a, D: Device>(device: &D, array: &'a mut Array) -> Result<&'a D
 /// The state of a call on its device, by slot.
 ///
 /// # Errors
-/// As [`Device::upload`].
+/// As [`Device::upload`], or as [`Array::fetch`] where another device has the elements.
 pub fn resident<'a, D: Device>(
     device: &D,
     binding: &Binding,
@@ -116,6 +116,8 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use std::sync::{Arc, Mutex};
 
+    use graver_ir::Diag;
+
     use super::*;
 
     /// Copies to the device, on it, and back.
@@ -137,9 +139,10 @@ mod tests {
     }
 
     impl Remote for Piece {
-        fn read(&self, to: &mut [u8]) {
+        fn read(&self, to: &mut [u8]) -> Result<(), Diag> {
             self.0.0[2].fetch_add(1, Relaxed);
             to.copy_from_slice(&self.1.lock().expect("nobody panics"));
+            Ok(())
         }
     }
 

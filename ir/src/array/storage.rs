@@ -8,14 +8,15 @@ use std::sync::OnceLock;
 
 use super::Data;
 use crate::dtype::DType;
+use crate::error::Diag;
 
 /// Memory of a device that holds an array's elements, where the host cannot read them.
 pub trait Remote: Any + fmt::Debug + Send + Sync {
     /// Copies the elements, as many bytes as they are, in the machine's order.
     ///
-    /// # Panics
-    /// If the device is gone, and the elements with it.
-    fn read(&self, to: &mut [u8]);
+    /// # Errors
+    /// If the device cannot give them: why, in its own words.
+    fn read(&self, to: &mut [u8]) -> Result<(), Diag>;
 }
 
 /// The elements of an array. At least one side has them.
@@ -42,18 +43,28 @@ impl Storage {
     }
 
     /// The host's elements, copied from the device where only that has them.
+    ///
+    /// # Panics
+    /// If the device cannot give them: [`Storage::fetch`] says so instead.
     #[inline]
     pub(super) fn host(&self) -> &Data {
-        self.host.get().unwrap_or_else(|| self.fetched())
+        self.host.get().unwrap_or_else(|| {
+            let told = |diag| panic!("elements that nobody fetched can be read: {diag}; `Array::fetch` gives this as an error");
+            self.fetch().unwrap_or_else(told)
+        })
     }
 
-    #[cold]
-    fn fetched(&self) -> &Data {
-        self.host.get_or_init(|| {
-            let mut data = Data::zeroed(self.dtype, self.numel).expect("the host has memory for what it had memory for");
-            self.remote.get().expect("one side has the elements").read(data.bytes_mut());
-            data
-        })
+    /// The same, or why the device cannot give them.
+    pub(super) fn fetch(&self) -> Result<&Data, Diag> {
+        if let Some(data) = self.host.get() {
+            return Ok(data);
+        }
+        let Some(mut data) = Data::zeroed(self.dtype, self.numel) else {
+            return Err(Diag::new(format!("the host has no memory for {} elements {} of a device", self.numel, self.dtype)));
+        };
+        self.remote.get().expect("one side has the elements").read(data.bytes_mut())?;
+        // Of two threads that fetch at once either has the elements.
+        Ok(self.host.get_or_init(|| data))
     }
 
     /// The host's elements for writing: the device's are forgotten.

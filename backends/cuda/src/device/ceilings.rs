@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use cudarc::driver::result::{self, DriverError};
 use graver_ir::Error;
 
+use super::Context;
 use super::compile::load;
+use super::fault::driver_error;
 use super::memory::DeviceMemory;
-use super::{Context, driver_error};
 use crate::nvrtc::Nvrtc;
 use crate::text::device_prelude;
 

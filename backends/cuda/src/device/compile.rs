@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cudarc::driver::{result, sys};
-use graver_ir::Error;
 use graver_ir::kernel::Program;
+use graver_ir::{Diag, Error};
 
-use super::{Context, driver_error};
+use super::Context;
+use super::fault::driver_error;
 use crate::emit::{Emitted, Phase, emit, hash};
 use crate::nvrtc::{Nvrtc, OPTIONS};
 use crate::text::device_prelude;
@@ -41,10 +42,9 @@ impl Module {
 
 impl Drop for Module {
     fn drop(&mut self) {
-        if self.context.enter().is_ok() {
-            // SAFETY: it was loaded once, and its functions are gone with the executable.
-            let _ = unsafe { result::module::unload(self.handle) };
-        }
+        self.context.leave();
+        // SAFETY: it was loaded once, and its functions are gone with the executable.
+        let _ = unsafe { result::module::unload(self.handle) };
     }
 }
 
@@ -76,7 +76,7 @@ pub(super) fn compile(program: &Program, context: &Arc<Context>, nvrtc: &Nvrtc) 
 }
 
 /// Lets launches of a function give it more shared memory than is usual, where it makes use of that.
-fn grant(phase: &Phase, handle: sys::CUfunction, context: &Context) -> Result<(), Error> {
+fn grant(phase: &Phase, handle: sys::CUfunction, context: &Context) -> Result<(), Diag> {
     if phase.dynamic.is(0) {
         return Ok(());
     }

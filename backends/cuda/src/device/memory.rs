@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
-use graver_ir::{Error, Remote};
+use graver_ir::{Diag, Error, Remote};
 
+use super::Context;
+use super::fault::driver_error;
 use super::pool::rounded;
-use super::{Context, driver_error};
 
 /// Memory of a GPU.
 #[derive(Debug)]
@@ -66,32 +67,28 @@ impl DeviceMemory {
 }
 
 impl Remote for DeviceMemory {
-    fn read(&self, to: &mut [u8]) {
+    fn read(&self, to: &mut [u8]) -> Result<(), Diag> {
         if to.is_empty() {
-            return;
+            return Ok(());
         }
-        let copied = self.context.enter().and_then(|()| {
-            // SAFETY: the memory has as many bytes; work over it was waited for.
-            let copied = unsafe { result::memcpy_dtoh_sync(to, self.pointer) };
-            copied.map_err(|error| driver_error("an array cannot be copied from the GPU", &error))
-        });
-        copied.unwrap_or_else(|error| panic!("{error}: the GPU is gone, and what it held with it"));
+        self.context.enter()?;
+        // SAFETY: the memory has as many bytes; work over it was waited for.
+        let copied = unsafe { result::memcpy_dtoh_sync(to, self.pointer) };
+        copied.map_err(|error| driver_error("an array cannot be copied from the GPU", &error))
     }
 }
 
 impl Drop for DeviceMemory {
     fn drop(&mut self) {
-        // Nothing can be done about a driver that is gone.
-        if self.context.enter().is_ok() {
-            let back = self.context.pool.keep(rounded(self.bytes), self.pointer);
-            // SAFETY: it was allocated once; work over it was waited for.
-            let _ = back.map(|pointer| unsafe { result::free_sync(pointer) });
-        }
+        self.context.leave();
+        let back = self.context.pool.keep(rounded(self.bytes), self.pointer);
+        // SAFETY: it was allocated once; work over it was waited for.
+        let _ = back.map(|pointer| unsafe { result::free_sync(pointer) });
     }
 }
 
 /// From the driver; where it has none, once more after what lies idle was given back. The context is this thread's.
-fn allocate(context: &Context, bytes: usize) -> Result<sys::CUdeviceptr, Error> {
+fn allocate(context: &Context, bytes: usize) -> Result<sys::CUdeviceptr, Diag> {
     // SAFETY: what is in it is not read before it is written.
     let ask = || unsafe { result::malloc_sync(rounded(bytes)) };
     let exhausted = |error: &DriverError| error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
@@ -103,10 +100,10 @@ fn allocate(context: &Context, bytes: usize) -> Result<sys::CUdeviceptr, Error> 
         ask()
     });
     pointer.map_err(|error| match (exhausted(&error), result::mem_get_info()) {
-        (true, Ok((left, whole))) => Error::new(format!(
-            "the GPU has no memory for {bytes} bytes: {left} of its {whole} are left; make the batch smaller, or let go of arrays and \
-             compiled programs that hold some"
-        )),
+        (true, Ok((left, whole))) => {
+            Diag::new(format!("the GPU has no memory for {bytes} bytes: {left} of its {whole} are left"))
+                .help("make the batch smaller, or let go of arrays and compiled programs that hold some")
+        }
         _ => driver_error(&format!("no memory for {bytes} bytes on the GPU"), &error),
     })
 }
@@ -161,10 +158,9 @@ impl HostMemory {
 
 impl Drop for HostMemory {
     fn drop(&mut self) {
-        if self.context.enter().is_ok() {
-            // SAFETY: it was allocated once; work over it was waited for.
-            let _ = unsafe { result::free_host(self.pointer.cast::<c_void>()) };
-        }
+        self.context.leave();
+        // SAFETY: it was allocated once; work over it was waited for.
+        let _ = unsafe { result::free_host(self.pointer.cast::<c_void>()) };
     }
 }
 

@@ -4,24 +4,27 @@
 mod ceilings;
 mod compile;
 mod exec;
+mod fault;
 mod memory;
 mod pool;
 mod record;
 mod space;
+mod symbols;
 
-use std::panic::catch_unwind;
 use std::sync::Arc;
 
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use graver_ir::kernel::Program;
-use graver_ir::{Error, Target};
+use graver_ir::{Diag, Error, Target};
 use graver_runtime::{Backend, Executable};
 
 use crate::nvrtc::Nvrtc;
+use fault::{FirstFault, driver_error};
 use pool::Pool;
 
 pub use ceilings::Ceilings;
+pub use symbols::DRIVER_FUNCTIONS;
 
 /// A GPU of this machine.
 #[derive(Clone, Debug)]
@@ -78,6 +81,9 @@ struct Context {
     /// Bytes of shared memory that a block may have.
     shared: usize,
     pool: Pool,
+    fault: FirstFault,
+    /// Every launch is waited for, and nothing is recorded.
+    blocking: bool,
 }
 
 // SAFETY: the driver may be called from any thread; the context is made current before each call.
@@ -91,9 +97,8 @@ impl Context {
         if !unsafe { sys::is_culib_present() } {
             return Err(no_driver());
         }
-        // A function that an old driver lacks is a panic in the bindings.
-        let found = catch_unwind(|| Self::of_driver(ordinal));
-        found.unwrap_or_else(|_| Err(Error::new("the CUDA driver is too old: it lacks a function that graver calls; update it")))
+        symbols::check()?;
+        Self::of_driver(ordinal)
     }
 
     fn of_driver(ordinal: usize) -> Result<Self, Error> {
@@ -128,21 +133,30 @@ impl Context {
             processors: usize::try_from(processors).unwrap_or(1),
             shared: usize::try_from(shared).unwrap_or(0),
             pool: Pool::default(),
+            fault: FirstFault::default(),
+            blocking: fault::launches_are_waited_for(),
         })
     }
 
     /// Makes it this thread's.
-    fn enter(&self) -> Result<(), Error> {
+    fn enter(&self) -> Result<(), Diag> {
+        self.fault.check()?;
         // SAFETY: the context is retained while this lives.
         unsafe { result::ctx::set_current(self.context) }.map_err(|error| driver_error("the GPU cannot be used", &error))
+    }
+
+    /// Makes it this thread's to let go of something. Nothing can be done about a driver that fails then: it is asked all the same, and
+    /// what it says is not heard.
+    fn leave(&self) {
+        // SAFETY: the context is retained while this lives.
+        let _ = unsafe { result::ctx::set_current(self.context) };
     }
 }
 
 impl Drop for Context {
     fn drop(&mut self) {
-        if self.enter().is_ok() {
-            self.pool.empty();
-        }
+        self.leave();
+        self.pool.empty();
         // SAFETY: it was retained once. Nothing can be done about a driver that is gone.
         let _ = unsafe { result::primary_ctx::release(self.device) };
     }
@@ -157,10 +171,4 @@ fn no_driver() -> Error {
         "there is no CUDA: the driver's library, libcuda.so or libcuda.so.1, is not where the system looks ({path}), and the \
          device /dev/nvidiactl {device}; install NVIDIA's driver, or use another device"
     ))
-}
-
-/// An error of the driver's in its own words.
-fn driver_error(what: &str, error: &DriverError) -> Error {
-    let words = error.error_string().map(|text| text.to_string_lossy().into_owned());
-    Error::new(format!("{what}: {} ({:?})", words.unwrap_or_else(|_| "an unknown error".to_owned()), error.0))
 }

@@ -10,9 +10,10 @@ use graver_ir::kernel::{Launch, Place, launches};
 use graver_ir::{Diag, Error, Loc};
 use graver_runtime::Binding;
 
+use super::Context;
 use super::exec::CudaExecutable;
+use super::fault::driver_error;
 use super::space::Stream;
-use super::{Context, driver_error};
 use crate::emit::Grid;
 use crate::steps::{self, At, Machine};
 
@@ -24,6 +25,9 @@ const SCRATCH_BLOCKS: usize = 4;
 const MOST_RECORDED: usize = 4096;
 /// Places that a set of sizes remembers: callers that hold an earlier result, or change between states, find a few in turns.
 const REMEMBERED: usize = 4;
+
+/// Kernels that an error names at most.
+const MOST_TOLD: usize = 8;
 
 /// Where a call finds what is not its own: a graph is of one of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +83,9 @@ impl Bound {
         for launch in launches(&entry.steps) {
             scratch = scratch.max(Grids::of(executable, launch, &binding)?.scratch);
         }
-        let records = !steps::decides(&entry.steps) && steps::count(&entry.steps, &binding)? <= MOST_RECORDED;
+        let records = !executable.context.blocking
+            && !steps::decides(&entry.steps)
+            && steps::count(&entry.steps, &binding)? <= MOST_RECORDED;
         Ok(Self { binding: Arc::new(binding), scratch, records, seen: Vec::new() })
     }
 
@@ -87,6 +93,25 @@ impl Bound {
     pub(super) fn results(&self, executable: &CudaExecutable) -> Vec<usize> {
         let outputs = &executable.program.entries[self.binding.entry].outputs;
         outputs.iter().map(|id| self.binding.lengths[id.0 as usize]).collect()
+    }
+
+    /// What the user is told when waiting for it fails: what was launched, each kernel once.
+    pub(super) fn failed(&self, executable: &CudaExecutable, error: &DriverError) -> Diag {
+        let entry = &executable.program.entries[self.binding.entry];
+        let mut kernels: Vec<String> = Vec::new();
+        for launch in launches(&entry.steps) {
+            let (name, loc) = of_launch(executable, launch);
+            let kernel = if loc.place().is_some() { format!("{name} ({loc})") } else { name.to_owned() };
+            if !kernels.contains(&kernel) {
+                kernels.push(kernel);
+            }
+        }
+        let more = kernels.len().saturating_sub(MOST_TOLD);
+        kernels.truncate(MOST_TOLD);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let which = if kernels.len() == 1 { "its kernel" } else { "one of its kernels," };
+        let kernels = format!("{which} {}{more}", kernels.join(", "));
+        executable.context.fault.of_entry(&entry.name, &kernels, error)
     }
 
     /// Puts the call on a stream over these places, which it gives back. State is written only where nothing failed.
@@ -140,13 +165,13 @@ impl Graph {
                 }
             };
             let instance = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0)).map_err(failed);
-            let destroyed = result::graph::destroy(graph).map_err(failed);
-            let recorded = Self { handle: instance?, context };
-            destroyed.map(|()| recorded)
+            // What was recorded is good whether or not its draft goes.
+            let _ = result::graph::destroy(graph);
+            Ok(Self { handle: instance?, context })
         }
     }
 
-    fn replay(&self, stream: &Stream) -> Result<(), Error> {
+    fn replay(&self, stream: &Stream) -> Result<(), Diag> {
         // SAFETY: the graph and the stream live, and so does all memory that it names.
         let launched = unsafe { result::graph::launch(self.handle, stream.handle) };
         launched.map_err(|error| driver_error("a call on the GPU failed", &error))
@@ -155,11 +180,9 @@ impl Graph {
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        // Nothing can be done about a driver that is gone.
-        if self.context.enter().is_ok() {
-            // SAFETY: it was made once; its stream is idle, since calls wait for it.
-            let _ = unsafe { result::graph::exec_destroy(self.handle) };
-        }
+        self.context.leave();
+        // SAFETY: it was made once; its stream is idle, since calls wait for it.
+        let _ = unsafe { result::graph::exec_destroy(self.handle) };
     }
 }
 
@@ -224,10 +247,11 @@ impl Machine for Queue<'_> {
             let (threads, dynamic) = ((phase.threads, 1, 1), u32::try_from(dynamic).expect("no more than a block has"));
             // SAFETY: the parameters are those that the function declares, over memory that lives until the stream was waited for.
             let launched = unsafe { result::launch_kernel(*handle, grid, threads, dynamic, self.stream.handle, &mut parameters) };
-            launched.map_err(|error| {
-                let failed = driver_error(&format!("kernel {} cannot be launched", phase.name), &error);
-                Diag::new(failed.to_string()).at(launch.locs.first().unwrap_or(&Loc::UNKNOWN))
-            })?;
+            let (name, loc) = of_launch(self.executable, launch);
+            launched.map_err(|error| driver_error(&format!("kernel {name} cannot be launched"), &error).at(loc))?;
+            if self.executable.context.blocking {
+                self.stream.wait().map_err(|error| self.executable.context.fault.of_kernel(name, loc, &error))?;
+            }
         }
         Ok(())
     }
@@ -235,7 +259,7 @@ impl Machine for Queue<'_> {
     fn holds(&mut self, at: At) -> Result<Option<bool>, Error> {
         let failed = |error: DriverError| driver_error("a condition cannot be read from the GPU", &error);
         let (mut status, mut byte) = ([0u8; 8], [0u8; 1]);
-        self.stream.wait()?;
+        self.stream.wait().map_err(failed)?;
         // SAFETY: the stream is idle; the status word is 8 bytes, the condition one inside of its buffer.
         unsafe {
             result::memcpy_dtoh_sync(&mut status, self.places.status).map_err(failed)?;
@@ -243,6 +267,11 @@ impl Machine for Queue<'_> {
         }
         Ok((status == [0xff; 8]).then_some(byte[0] != 0))
     }
+}
+
+/// A launch for people: its kernel's name and the user's line.
+fn of_launch<'a>(executable: &'a CudaExecutable, launch: &'a Launch) -> (&'a str, &'a Loc) {
+    (&executable.program.kernel(launch.kernel).name, launch.locs.first().unwrap_or(&Loc::UNKNOWN))
 }
 
 /// How a launch is spread.

@@ -7,10 +7,11 @@ use cudarc::driver::sys;
 use graver_ir::{Array, Error};
 use graver_runtime::{Binding, Device};
 
+use super::Context;
 use super::exec::CudaExecutable;
+use super::fault::driver_error;
 use super::memory::{DeviceMemory, Mirror, at_least};
 use super::record::{Bound, Places, Source};
-use super::{Context, driver_error};
 
 /// Sets of sizes that a workspace remembers.
 const REMEMBERED: usize = 8;
@@ -111,11 +112,13 @@ impl Parts {
             }
             // SAFETY: the status word is 8 bytes on both sides.
             let copied = unsafe { result::memcpy_dtoh_async(self.status.host.bytes_mut(), places.status, self.stream.handle) };
-            copied.map_err(failed)
+            Ok(copied.map_err(failed)?)
         });
         // Also after an error: what was begun works in memory that may be let go of now.
         let waited = self.stream.wait();
-        begun.and(waited)?;
+        // What a fault stops is told of a later call of the driver's, too.
+        waited.map_err(|error| self.bound[0].failed(executable, &error))?;
+        begun?;
         let status = u64::from_ne_bytes(self.status.host.bytes()[..8].try_into().expect("a status word is 8 bytes"));
         Ok(if status == u64::MAX { Ok(results) } else { Err(status) })
     }
@@ -155,19 +158,16 @@ impl Stream {
     }
 
     /// Until all of it is done.
-    pub(super) fn wait(&self) -> Result<(), Error> {
-        let failed = |error: DriverError| driver_error("a call on the GPU failed", &error);
+    pub(super) fn wait(&self) -> Result<(), DriverError> {
         // SAFETY: the stream lives.
-        unsafe { result::stream::synchronize(self.handle) }.map_err(failed)
+        unsafe { result::stream::synchronize(self.handle) }
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // Nothing can be done about a driver that is gone.
-        if self.context.enter().is_ok() {
-            // SAFETY: it was made once; it is idle, since calls wait for it.
-            let _ = unsafe { result::stream::destroy(self.handle) };
-        }
+        self.context.leave();
+        // SAFETY: it was made once; it is idle, since calls wait for it.
+        let _ = unsafe { result::stream::destroy(self.handle) };
     }
 }

@@ -4,7 +4,7 @@ use std::cell::UnsafeCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use graver_ir::{Error, Remote};
+use graver_ir::{Diag, Error, Remote};
 use graver_runtime::Device;
 
 use super::ShimExecutable;
@@ -84,9 +84,10 @@ impl Piece {
 }
 
 impl Remote for Piece {
-    fn read(&self, to: &mut [u8]) {
+    fn read(&self, to: &mut [u8]) -> Result<(), Diag> {
         self.copies.counts.back.fetch_add(1, Ordering::Relaxed);
         to.copy_from_slice(self.bytes());
+        Ok(())
     }
 }
 

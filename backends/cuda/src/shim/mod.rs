@@ -208,6 +208,7 @@ impl Executable for ShimExecutable {
     fn run(&self, call: Invocation<'_>) -> Result<Vec<Array>, Error> {
         let binding = Binding::new(&self.program, call.entry, call.inputs)?;
         binding.check_state(&self.program, call.state)?;
+        call.inputs.iter().try_for_each(|input| input.fetch().map(drop))?;
         let zeros = |(dtype, shape): &(DType, Vec<usize>)| Array::zeroed(*dtype, shape.clone());
         let mut outputs: Vec<Array> = binding.outputs.iter().map(zeros).collect::<Result<_, Diag>>()?;
         // Poisoned, and aligned as the plan has it.

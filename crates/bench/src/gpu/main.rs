@@ -17,7 +17,7 @@ use clap::Parser;
 use graver::prelude::*;
 use graver_cuda::{Ceilings, Cuda};
 
-use crate::cases::{Case, Limit, Random};
+use crate::cases::{Case, Random, STEPS, Work};
 
 /// Check and time programs on a GPU.
 #[derive(Debug, Parser)]
@@ -32,7 +32,7 @@ struct Args {
     /// Write a page with the table there.
     #[arg(long, value_name = "FILE", overrides_with = "write")]
     write: Option<PathBuf>,
-    /// Divide every size by so many, to see that all of it goes through where there is no time to measure.
+    /// Divide every size and number of calls by so many, to see that all of it goes through where there is no time to measure.
     #[arg(long, default_value_t = 1)]
     shrink: u32,
     /// The day that the page tells.
@@ -73,28 +73,42 @@ fn run(args: &Args) -> Result<ExitCode, Error> {
 
 /// A row of the table, and whether the results are right.
 fn one(case: &Case, shrink: u32, device: &Device, random: &mut Random, ceilings: Ceilings) -> Result<(String, bool), Error> {
-    let sizes: Vec<usize> = case.sizes.iter().map(|size| (size / shrink.max(1) as usize).max(4)).collect();
+    let shrunk = |count: usize, least: usize| (count / shrink.max(1) as usize).max(count.min(least));
+    let sizes: Vec<usize> = case.sizes.iter().map(|size| shrunk(*size, 4)).collect();
     let mut ready = (case.build)(device, random, &sizes)?;
-    (ready.call)()?;
+    // Launch by launch, as it is recorded, and as a graph.
+    (0..shrunk(ready.checked, 3)).try_for_each(|_| (ready.call)())?;
     let error = (ready.error)()?;
-    let took = time(&mut *ready.call)?;
-    let (rate, ceiling, unit) = match ready.limit {
-        Limit::Bytes(bytes) => (bytes / took.as_secs_f64() / 1e9, ceilings.copied / 1e9, "GB/s"),
-        Limit::F32(operations) => (operations / took.as_secs_f64() / 1e12, ceilings.f32_operations / 1e12, "TFLOP/s"),
-        Limit::Bf16(operations) => (operations / took.as_secs_f64() / 1e12, ceilings.bf16_operations / 1e12, "TFLOP/s"),
-        Limit::None(images) => (images / took.as_secs_f64(), f64::NAN, "images/s"),
-    };
-    let share = if ceiling.is_nan() { "-".to_owned() } else { format!("{:.0} %", 100.0 * rate / ceiling) };
-    let milliseconds = 1e3 * took.as_secs_f64();
+    let took = time(&mut *ready.call, shrunk(SAMPLES, 1), LONG / shrink.max(1))?.as_secs_f64();
+    let (floor, rate) = floor(ready.work, ceilings);
     let right = if error <= 1.0 { format!("{error:.2} of the bound") } else { format!("WRONG: {error:.2} of the bound") };
-    Ok((format!("| {} | {:?} | {milliseconds:.3} | {rate:.1} {unit} | {share} | {right} |", case.name, sizes), error <= 1.0))
+    let (name, share) = (case.name, 100.0 * floor / took);
+    let row =
+        format!("| {name} | {sizes:?} | {:.4} | {:.4} | {share:.0} % | {} | {right} |", 1e3 * took, 1e3 * floor, rate(took));
+    Ok((row, error <= 1.0))
 }
 
-/// The median of calls, at least ten and a second of them.
-fn time(call: &mut dyn FnMut() -> Result<(), Error>) -> Result<Duration, Error> {
-    (0..3).try_for_each(|_| call())?;
+/// The least seconds for work, were all of it done at once; and the rate of what takes them, for a time.
+fn floor(work: Work, ceilings: Ceilings) -> (f64, impl Fn(f64) -> String) {
+    let Ceilings { copied, f32_operations, bf16_operations } = ceilings;
+    let parts = [
+        (work.bytes, copied, "GB/s", 1e9),
+        (work.f32, f32_operations, "TFLOP/s", 1e12),
+        (work.bf16, bf16_operations, "TFLOP/s", 1e12),
+    ];
+    let most = parts.into_iter().max_by(|x, y| (x.0 / x.1).total_cmp(&(y.0 / y.1))).expect("there are three");
+    (most.0 / most.1, move |seconds: f64| format!("{:.1} {}", most.0 / seconds / most.3, most.2))
+}
+
+/// Calls that are timed at least, and for how long.
+const SAMPLES: usize = 10;
+const LONG: Duration = Duration::from_secs(1);
+
+/// The median of calls.
+fn time(call: &mut dyn FnMut() -> Result<(), Error>, least: usize, long: Duration) -> Result<Duration, Error> {
+    (0..3.min(least)).try_for_each(|_| call())?;
     let (begin, mut samples) = (Instant::now(), Vec::new());
-    while samples.len() < 10 || begin.elapsed() < Duration::from_secs(1) {
+    while samples.len() < least || begin.elapsed() < long {
         let start = Instant::now();
         call()?;
         samples.push(start.elapsed());
@@ -107,8 +121,10 @@ fn page(name: &str, args: &Args, seed: u64, ceilings: Ceilings, rows: &str) -> S
     let Ceilings { copied, f32_operations, bf16_operations } = ceilings;
     format!(
         "# How fast on a GPU\n\n{name}, {}, written by `backends/cuda/measure.sh` with seed {seed}. Measured in the same run: copying within the GPU \
-         {:.0} GB/s, read and written; `f32` {:.1} TFLOP/s; `bf16` by `mma.sync` {:.1} TFLOP/s.\n\n\
-         | case | sizes | ms | rate | of the ceiling | largest error |\n|---|---|---|---|---|---|\n{rows}",
+         {:.0} GB/s, read and written; `f32` {:.1} TFLOP/s; `bf16` by `mma.sync` {:.1} TFLOP/s. A floor is the time of a case's bytes or \
+         operations at these rates, whichever is more. Errors are those of checked places, and of the first {STEPS} losses of the digits \
+         step, beside `f64`.\n\n\
+         | case | sizes | ms | floor, ms | floor / time | rate | largest error |\n|---|---|---|---|---|---|---|\n{rows}",
         args.date,
         copied / 1e9,
         f32_operations / 1e12,

@@ -37,13 +37,14 @@ fn labels(op: &str, labels: &Array) -> Result<Vec<i64>, Diag> {
     if !labels.dtype().is_int() {
         return Err(Diag::new(format!("labels are integers, got {}", labels.ty())).op(op));
     }
+    labels.fetch()?;
     Ok((0..labels.numel()).map(|position| labels.get(position).as_i64()).collect())
 }
 
 /// Scores `[.., classes]` as rows of one length, as many as there are labels.
 fn scores(op: &str, predicted: &Array, labels: &Array) -> Result<(Vec<f64>, usize), Diag> {
     match predicted.shape() {
-        [before @ .., classes] if before == labels.shape() && *classes > 0 => Ok((predicted.to_f64(), *classes)),
+        [before @ .., classes] if before == labels.shape() && *classes > 0 => Ok((predicted.fetch()?.to_f64(), *classes)),
         _ => Err(differ(op, predicted, labels)),
     }
 }

@@ -33,14 +33,14 @@ impl Regression {
     /// Counts a batch: numbers of one shape.
     ///
     /// # Errors
-    /// If shapes differ, or one holds no numbers.
+    /// If shapes differ, or one holds no numbers; as [`Array::fetch`].
     pub fn update(&mut self, predicted: &Array, expected: &Array) -> Result<(), Diag> {
         let numbers = [predicted, expected].iter().all(|array| array.dtype().is_float() || array.dtype().is_int());
         if predicted.shape() != expected.shape() || !numbers {
             let message = format!("takes numbers of one shape, got {} and {}", predicted.ty(), expected.ty());
             return Err(Diag::new(message).op("regression").help("reshape one: [n, 1] and [n] differ"));
         }
-        predicted.to_f64().into_iter().zip(expected.to_f64()).for_each(|(x, y)| self.push(x, y));
+        predicted.fetch()?.to_f64().into_iter().zip(expected.fetch()?.to_f64()).for_each(|(x, y)| self.push(x, y));
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The network that tells digits apart, and the step that trains it.
 
 use graver::prelude::*;
-use graver::trace::TensorSpec;
+use graver::trace::{TensorSpec, spec_of};
 
 /// Two convolutions with pooling, two linear layers.
 #[derive(Module)]
@@ -31,9 +31,9 @@ impl Cnn {
         self.fc2.forward(x)
     }
 
-    /// A step over images `f32[batch, 1, 24, 24]` and their digits `i64[batch]`, which gives the loss.
+    /// A step over images `[batch, 1, 24, 24]` of the parameters' type and their digits `i64[batch]`, which gives the loss.
     pub(crate) fn training(&self, lr: f64, device: &Device) -> Result<Step<(TensorSpec, TensorSpec), Tensor>, Error> {
-        let inputs = (spec::<f32>(("batch", 1, 24, 24)), spec::<i64>(["batch"]));
+        let inputs = (spec_of(self.conv1.weight.value().dtype(), ("batch", 1, 24, 24)), spec::<i64>(["batch"]));
         train_step(self, Sgd::new(lr).momentum(0.9), inputs, |m, (x, y)| m.forward(x).cross_entropy(y)).compile(device)
     }
 }

@@ -43,6 +43,7 @@ pub(super) fn entry(
     let function = module.function(func);
     check_state(module, state, precision)?;
     let sizes = bind_inputs(function, inputs, precision)?;
+    inputs.iter().copied().chain(state).try_for_each(|array| array.fetch().map(drop))?;
     let dense = |array: &Array, ty: &Type| Rc::new(Dense { dtype: ty.dtype, ..Dense::from_array(array) });
     let given = |array: &Array, ty: &Type, number: usize| {
         let mut value = dense(array, ty);

@@ -136,6 +136,7 @@ impl Interpreted {
         let entry = entry.ok_or_else(|| Error::new(format!("the program has no entry {}", call.entry)))?;
         let sizes = bind_inputs(entry, call.inputs)?;
         check_state(&self.program, call.state)?;
+        call.fetch()?;
         let state: Vec<&Array> = call.state.iter().map(Slot::array).collect();
         let given = Given { consts: &self.program.consts, inputs: call.inputs, state: &state };
         let mut memory = Memory::new(&given, entry, &sizes)?;

@@ -347,7 +347,7 @@ impl Continuation<'_> {
             let last: Vec<u32> = self.texts.iter().map(|text| *text.tokens.last().expect("prompts have tokens")).collect();
             self.scores = self.decoder.next(&last)?;
         }
-        let scores = self.scores.to_f64();
+        let scores = self.scores.fetch()?.to_f64();
         let vocabulary = scores.len() / self.texts.len();
         let mut picked = Vec::new();
         for (place, (text, scores)) in self.texts.iter_mut().zip(scores.chunks(vocabulary)).enumerate() {

@@ -1,0 +1,80 @@
+//! What the driver says when it fails, and what a fault means. A GPU tells of a kernel's fault when it is waited for, not at the launch,
+//! and of nothing else from then on: whoever is told first keeps what was known, for all who come later.
+
+use std::ffi::OsStr;
+use std::sync::OnceLock;
+
+use cudarc::driver::result::DriverError;
+use cudarc::driver::sys::CUresult;
+use graver_ir::{Diag, Loc};
+
+/// NVIDIA's own variable: launches are waited for one by one, so that a fault is told with its kernel.
+const BLOCKING: &str = "CUDA_LAUNCH_BLOCKING";
+/// After a fault no call of the driver does anything in this process.
+const OVER: &str = "what was on the GPU is lost, and this process cannot use it any more";
+
+/// Whether every launch is to be waited for.
+pub(super) fn launches_are_waited_for() -> bool {
+    std::env::var_os(BLOCKING).is_some_and(|value| !value.is_empty() && value != OsStr::new("0"))
+}
+
+/// An error of the driver's in its own words.
+pub(super) fn driver_error(what: &str, error: &DriverError) -> Diag {
+    let words = error.error_string().map(|text| text.to_string_lossy().into_owned());
+    let diag = Diag::new(format!("{what}: {} ({:?})", words.unwrap_or_else(|_| "an unknown error".to_owned()), error.0));
+    if is_fault(error.0) { diag.help(format!("a kernel that was launched before has stopped the GPU; {OVER}")) } else { diag }
+}
+
+/// The first fault of a GPU that this process was told of.
+#[derive(Debug, Default)]
+pub(super) struct FirstFault(OnceLock<Diag>);
+
+impl FirstFault {
+    /// What everybody is told after a fault.
+    pub(super) fn check(&self) -> Result<(), Diag> {
+        let Some(first) = self.0.get() else { return Ok(()) };
+        Err(Diag::new(format!("the GPU was stopped before: {}", first.message)).at(&first.loc).help(OVER))
+    }
+
+    /// A kernel that was waited for alone has failed.
+    pub(super) fn of_kernel(&self, name: &str, loc: &Loc, error: &DriverError) -> Diag {
+        self.keep(error, || driver_error(&format!("kernel {name} failed on the GPU"), error).at(loc), None)
+    }
+
+    /// One of an entry's kernels has failed: `kernels` says which they are.
+    pub(super) fn of_entry(&self, name: &str, kernels: &str, error: &DriverError) -> Diag {
+        let what = format!("entry `{name}` failed on the GPU in {kernels}");
+        let which = format!(
+            "a GPU tells of it after the launches: with {BLOCKING}=1 in the environment each is waited for, and the kernel and its line are named"
+        );
+        self.keep(error, || driver_error(&what, error), Some(which))
+    }
+
+    /// Of several who are told of one fault the first knows best.
+    fn keep(&self, error: &DriverError, told: impl FnOnce() -> Diag, which: Option<String>) -> Diag {
+        let over = is_fault(error.0).then(|| OVER.to_owned());
+        let help = which.into_iter().chain(over.clone()).collect::<Vec<_>>().join("; ");
+        let diag = || told().help(help);
+        if over.is_some() { self.0.get_or_init(diag).clone() } else { diag() }
+    }
+}
+
+/// Whether it ends the use of the GPU by this process: what `cuda.h` says leaves the process "in an inconsistent state", and a failed
+/// assertion, after which "the context cannot be used anymore".
+fn is_fault(error: CUresult) -> bool {
+    matches!(
+        error,
+        CUresult::CUDA_ERROR_CONTAINED
+            | CUresult::CUDA_ERROR_ILLEGAL_ADDRESS
+            | CUresult::CUDA_ERROR_LAUNCH_TIMEOUT
+            | CUresult::CUDA_ERROR_ASSERT
+            | CUresult::CUDA_ERROR_HARDWARE_STACK_ERROR
+            | CUresult::CUDA_ERROR_ILLEGAL_INSTRUCTION
+            | CUresult::CUDA_ERROR_MISALIGNED_ADDRESS
+            | CUresult::CUDA_ERROR_INVALID_ADDRESS_SPACE
+            | CUresult::CUDA_ERROR_INVALID_PC
+            | CUresult::CUDA_ERROR_LAUNCH_FAILED
+            | CUresult::CUDA_ERROR_TENSOR_MEMORY_LEAK
+            | CUresult::CUDA_ERROR_EXTERNAL_DEVICE
+    )
+}
