@@ -8,6 +8,7 @@ cd "$(dirname "$0")/../.."
 
 profile="${PROFILE:-release}"
 cargo test --profile "$profile" --workspace --test device -- --nocapture --test-threads 1 ${SUITE:+"$SUITE"}
-cargo build --profile "$profile" --workspace --bin graver-gpu
+# The features that tests have: nothing is built twice.
+cargo build --profile "$profile" --workspace --features graver-hub/download --bin graver-gpu
 built="${CARGO_TARGET_DIR:-target}/$([ "$profile" = dev ] && echo debug || echo "$profile")"
 "$built/graver-gpu" --date "$(date -u +%F)" --write docs/cuda-speed.md "$@"

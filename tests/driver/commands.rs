@@ -72,7 +72,8 @@ func @main(
 #[test]
 fn a_program_in_a_file_gives_what_it_gives_on_the_cpu() {
     let (profile, built) = if cfg!(debug_assertions) { ("dev", "debug") } else { ("release", "release") };
-    let build = ["build", "--workspace", "--bin", "graver", "--profile", profile];
+    // The features that tests have: nothing is built twice.
+    let build = ["build", "--workspace", "--features", "graver-hub/download", "--bin", "graver", "--profile", profile];
     printed("cargo", &build.map(OsStr::new), &[], Kernels::Quickly);
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target's folder");
     let (graver, folder) = (target.join(built).join("graver"), target.join("tmp/run"));

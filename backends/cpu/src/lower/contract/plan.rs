@@ -20,7 +20,7 @@ const BLOCK_ELEMENTS: i64 = 48_000;
 /// Row panels of a block at most.
 const BLOCK_PANELS: i64 = 24;
 /// Column panels of a group at most: what waits between chunks stays in a second-level cache.
-const GROUP_PANELS: i64 = 64;
+const GROUP_PANELS: i64 = 32;
 /// Column panels of a group at least, where there are so many: rows are packed for each group anew.
 pub(super) const LEAST_PANELS: i64 = 3;
 /// Parallel points that there should be at least where their number decides in which order sums are made, which is the same for any number of threads.
