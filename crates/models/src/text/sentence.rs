@@ -116,6 +116,8 @@ struct Part {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct PoolingConfig {
+    /// How long the body's rows are.
+    word_embedding_dimension: Option<usize>,
     pooling_mode: Option<Modes>,
     pooling_mode_cls_token: bool,
     pooling_mode_max_tokens: bool,
@@ -146,9 +148,13 @@ impl SentenceEncoder {
     pub fn of_folder(folder: &Folder) -> Result<Self, Error> {
         let plan = Plan::of_folder(folder)?;
         let body = TextEncoder::of_folder(&plan.body)?;
+        plan.fits(body.config().hidden_size)?;
         let limits = if folder.has(LIMITS) { folder.json::<Limits>(LIMITS)? } else { Limits::default() };
+        if limits.max_seq_length == Some(0) {
+            return Err(Diag::new("`max_seq_length` is 0: nothing of a text would be read").op(LIMITS).into());
+        }
         let longest = body.config().max_length();
-        let max_length = limits.max_seq_length.filter(|limit| *limit > 0).map_or(longest, |limit| limit.min(longest));
+        let max_length = limits.max_seq_length.map_or(longest, |limit| limit.min(longest));
         Ok(Self { body, pooling: plan.pooling, dense: plan.dense, normalize: plan.normalize, max_length })
     }
 
@@ -238,13 +244,16 @@ impl PoolingConfig {
 struct Plan {
     body: Folder,
     pooling: Vec<Pooling>,
+    /// A file that says how long the body's rows are.
+    width: Option<(String, usize)>,
     dense: Vec<Dense>,
     normalize: bool,
 }
 
 impl Plan {
     fn of_folder(folder: &Folder) -> Result<Self, Error> {
-        let mut plan = Self { body: folder.clone(), pooling: vec![Pooling::Mean], dense: Vec::new(), normalize: false };
+        let mut plan =
+            Self { body: folder.clone(), pooling: vec![Pooling::Mean], width: None, dense: Vec::new(), normalize: false };
         if !folder.has(MODULES) {
             return Ok(plan);
         }
@@ -266,13 +275,30 @@ impl Plan {
         }
         match kind {
             "Transformer" => self.body = Folder::open(folder.path().join(&part.path))?,
-            "Pooling" => self.pooling = pooling(folder, &format!("{}/config.json", part.path))?,
+            "Pooling" => {
+                let file = format!("{}/config.json", part.path);
+                let config: PoolingConfig = folder.json(&file)?;
+                self.pooling = pooling(&config, &file)?;
+                self.width = config.word_embedding_dimension.map(|width| (file, width));
+            }
             "Normalize" => self.normalize = true,
             _ if self.normalize => return Err(Error::new(format!("`{}` behind `Normalize` is not supported", part.kind))),
             "Dense" => self.dense.push(Dense::of_folder(&Folder::open(folder.path().join(&part.path))?)?),
             _ => return Err(Error::new(format!("the module `{}` is not supported", part.kind))),
         }
         Ok(())
+    }
+
+    /// Whether the body's rows are as long as is said.
+    fn fits(&self, hidden: usize) -> Result<(), Error> {
+        match &self.width {
+            Some((file, width)) if *width != hidden => {
+                let said =
+                    format!("`word_embedding_dimension` is {width}, and the rows of the encoder of tokens are {hidden} long");
+                Err(Diag::new(said).op(file).help("the pooling is another model's").into())
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -282,8 +308,7 @@ fn is_inside(path: &str) -> bool {
     Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
-fn pooling(folder: &Folder, file: &str) -> Result<Vec<Pooling>, Error> {
-    let config: PoolingConfig = folder.json(file)?;
+fn pooling(config: &PoolingConfig, file: &str) -> Result<Vec<Pooling>, Error> {
     let unknown = |mode: &str| Diag::new(format!("pooling by `{mode}` is not supported")).op(file);
     let named = |mode: &str| Pooling::named(mode).ok_or_else(|| Error::from(unknown(mode)));
     match config.modes() {

@@ -266,4 +266,18 @@ fn modules_of_sentences_stay_inside_and_are_known() {
     copy.edit("1_Pooling/config.json", |config| config["pooling_mode"] = json!("median"));
     let error = Embedder::of_folder(&copy.folder(), &cpu()).expect_err("no such pooling").to_string();
     assert!(error.contains("pooling by `median` is not supported"), "{error}");
+    for (file, key, value, words) in [
+        (
+            "1_Pooling/config.json",
+            "word_embedding_dimension",
+            999,
+            "`word_embedding_dimension` is 999, and the rows of the encoder of tokens are ",
+        ),
+        ("sentence_bert_config.json", "max_seq_length", 0, "`max_seq_length` is 0"),
+    ] {
+        let copy = Copy::of("sentence", key);
+        copy.edit(file, |config| config[key] = json!(value));
+        let error = Embedder::of_folder(&copy.folder(), &cpu()).expect_err(key).to_string();
+        assert!(error.contains(words) && error.contains(file), "{error}");
+    }
 }
