@@ -72,7 +72,7 @@ const HARMLESS: &[&str] = &[
 const IN_ERRORS: &[&str] = &["cuGetErrorString", "cuMemGetInfo_v2", "cuDriverGetVersion"];
 
 /// Asks all of the driver's functions, from its start on; what the calls gave.
-fn ask_all() -> Result<Vec<f64>, Error> {
+pub(crate) fn ask_all() -> Result<Vec<f64>, Error> {
     let device = cuda(0)?;
     let known = Array::from_vec([2, 2], vec![1.0f32, 2.0, 3.0, 4.0])?;
     let product = |x: Tensor| x.matmul(graver::trace::constant_array(&known));

@@ -71,8 +71,9 @@ impl Backend for Cuda {
 /// What every program on a GPU shares.
 #[derive(Debug)]
 struct Context {
-    device: sys::CUdevice,
-    context: sys::CUcontext,
+    primary: Primary,
+    /// Arrays are copied there, and waited for. Whoever waits for the context instead ends what another thread records.
+    copies: sys::CUstream,
     name: String,
     /// What NVRTC is asked for.
     architecture: String,
@@ -121,13 +122,14 @@ impl Context {
         if major < 8 {
             return Err(Error::new(format!("GPU {ordinal}, {name}, is of compute capability {major}.{minor}; 8.0 is the least")));
         }
-        // SAFETY: the device was given by the driver; the context is released once, when this is dropped.
-        let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed)?;
+        let primary = Primary::retain(device).map_err(failed)?;
+        primary.make_current().map_err(failed)?;
+        let copies = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed)?;
         let suffix = if (major, minor) == (9, 0) { "a" } else { "" };
         let architecture = format!("sm_{major}{minor}{suffix}");
         Ok(Self {
-            device,
-            context,
+            primary,
+            copies,
             name,
             architecture,
             processors: usize::try_from(processors).unwrap_or(1),
@@ -141,15 +143,13 @@ impl Context {
     /// Makes it this thread's.
     fn enter(&self) -> Result<(), Diag> {
         self.fault.check()?;
-        // SAFETY: the context is retained while this lives.
-        unsafe { result::ctx::set_current(self.context) }.map_err(|error| driver_error("the GPU cannot be used", &error))
+        self.primary.make_current().map_err(|error| driver_error("the GPU cannot be used", &error))
     }
 
     /// Makes it this thread's to let go of something. Nothing can be done about a driver that fails then: it is asked all the same, and
     /// what it says is not heard.
     fn leave(&self) {
-        // SAFETY: the context is retained while this lives.
-        let _ = unsafe { result::ctx::set_current(self.context) };
+        let _ = self.primary.make_current();
     }
 }
 
@@ -157,6 +157,33 @@ impl Drop for Context {
     fn drop(&mut self) {
         self.leave();
         self.pool.empty();
+        // SAFETY: it was made once; it is idle, since copies are waited for.
+        let _ = unsafe { result::stream::destroy(self.copies) };
+    }
+}
+
+/// A GPU's primary context, retained while this lives.
+#[derive(Debug)]
+struct Primary {
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+}
+
+impl Primary {
+    fn retain(device: sys::CUdevice) -> Result<Self, DriverError> {
+        // SAFETY: the device was given by the driver; the context is released once, when this is dropped.
+        let context = unsafe { result::primary_ctx::retain(device) }?;
+        Ok(Self { device, context })
+    }
+
+    fn make_current(&self) -> Result<(), DriverError> {
+        // SAFETY: the context is retained while this lives.
+        unsafe { result::ctx::set_current(self.context) }
+    }
+}
+
+impl Drop for Primary {
+    fn drop(&mut self) {
         // SAFETY: it was retained once. Nothing can be done about a driver that is gone.
         let _ = unsafe { result::primary_ctx::release(self.device) };
     }

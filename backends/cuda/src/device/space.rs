@@ -150,7 +150,7 @@ pub(super) struct Stream {
 unsafe impl Send for Stream {}
 
 impl Stream {
-    fn new(context: &Arc<Context>) -> Result<Self, Error> {
+    pub(super) fn new(context: &Arc<Context>) -> Result<Self, Error> {
         context.enter()?;
         let handle = result::stream::create(result::stream::StreamKind::NonBlocking);
         let handle = handle.map_err(|error| driver_error("the GPU gives no stream", &error))?;
