@@ -55,6 +55,33 @@ fn a_failing_check_names_the_line_and_leaves_the_state() {
     });
 }
 
+/// A step that fails in the driver's hands may have written the state: who reads it reads what the next step goes on from.
+#[test]
+fn state_after_a_drivers_error_is_what_the_gpu_has() {
+    with_driver("errors::state_after_a_drivers_error_is_what_the_gpu_has", Cache::Kept, |driver| {
+        let sum = graver::trace::step(spec::<f32>([2]), |x: Tensor| {
+            let sum = named_slot("sum", || Array::full([2], Scalar::zero(DType::F32)));
+            sum.set(sum.get() + x);
+            sum.get()
+        });
+        let mut sum = sum.compile(&gpu()).expect("it is well typed");
+        let x = Array::from_vec([2], vec![1.0f32, 2.0]).expect("sizes agree");
+        let value = |step: &Step<_, Tensor>| step.state().at("optim.sum").expect("it is there").to_f64();
+        // After the launches, and before any of them.
+        for (function, written) in [("cuMemcpyDtoHAsync_v2", 1.0), ("cuGraphLaunch", 0.0)] {
+            (0..2).for_each(|_| drop(sum.run(&x).expect("nothing fails")));
+            let before = value(&sum);
+            driver.fail(function, 0, 999);
+            let error = sum.run(&x).expect_err("it is refused").to_string();
+            assert!(error.contains("CUDA_ERROR_UNKNOWN"), "{error}");
+            let after = value(&sum);
+            assert_eq!(after, [before[0] + written, before[1] + 2.0 * written], "{function}");
+            sum.run(&x).expect("it is refused once");
+            assert_eq!(value(&sum), [after[0] + 1.0, after[1] + 2.0], "{function}");
+        }
+    });
+}
+
 /// Functions whose failure nobody has to hear of: what lets go of something, and the loading of kernels that were kept, which are
 /// compiled again where that fails.
 const HARMLESS: &[&str] = &[
