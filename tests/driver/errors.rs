@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use graver::ir::kernel::Program;
+use graver::ir::{Diag, Remote};
 use graver::prelude::*;
 use graver::runtime::{Backend, Invocation, Stage};
 use graver::trace::named_slot;
@@ -198,6 +199,25 @@ fn a_result_that_cannot_be_read() {
         driver.fail("cuMemcpyDtoH_v2", 0, 999);
         assert!(format!("{y:?}").contains("cannot be copied"), "{y:?}");
         assert_eq!(y.to_f64(), [6.0]);
+    });
+}
+
+/// Memory of a device that gives nothing back.
+#[derive(Debug)]
+struct Lost;
+
+impl Remote for Lost {
+    fn read(&self, _: &mut [u8]) -> Result<(), Diag> {
+        Err(Diag::new("that device is gone"))
+    }
+}
+
+#[test]
+fn an_input_that_another_device_cannot_give() {
+    with_driver("errors::an_input_that_another_device_cannot_give", Cache::Kept, |_| {
+        let double = compile(|x: Tensor| x * 2.0, spec::<f32>([1]), &gpu()).expect("it is well typed");
+        let error = double.call(&Array::from_remote(DType::F32, [1], Box::new(Lost))).expect_err("it cannot be read");
+        assert!(error.to_string().contains("that device is gone"), "{error}");
     });
 }
 

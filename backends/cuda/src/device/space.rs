@@ -140,7 +140,7 @@ impl Parts {
             if let Some(memory) = input.remote::<DeviceMemory>().filter(|memory| executable.owns(memory)) {
                 return Ok(Source::there(memory.pointer));
             }
-            let bytes = input.bytes();
+            let bytes = input.fetch()?.bytes();
             let mirror = Mirror::at_least(mirror, &executable.context, bytes.len())?;
             let pinned = &mut mirror.host.bytes_mut()[..bytes.len()];
             pinned.copy_from_slice(bytes);
