@@ -82,7 +82,7 @@ struct Context {
     /// Bytes of shared memory that a block may have.
     shared: usize,
     pool: Pool,
-    fault: FirstFault,
+    fault: Arc<FirstFault>,
     /// Every launch is waited for, and nothing is recorded.
     blocking: bool,
 }
@@ -109,6 +109,8 @@ impl Context {
         let number = number.ok_or_else(|| Error::new(format!("there is no GPU {ordinal}: the CUDA driver sees {count}")))?;
         let failed = |error: DriverError| driver_error(&format!("GPU {ordinal} cannot be used"), &error);
         let device = result::device::get(number).map_err(failed)?;
+        let fault = FirstFault::of(device);
+        fault.check()?;
         let name = result::device::get_name(device).map_err(failed)?;
         let attribute = |attribute| {
             // SAFETY: the device was given by the driver.
@@ -135,7 +137,7 @@ impl Context {
             processors: usize::try_from(processors).unwrap_or(1),
             shared: usize::try_from(shared).unwrap_or(0),
             pool: Pool::default(),
-            fault: FirstFault::default(),
+            fault,
             blocking: fault::launches_are_waited_for(),
         })
     }
