@@ -124,7 +124,7 @@ pub(crate) fn ask_all() -> Result<Vec<f64>, Error> {
     Ok(results.iter().flat_map(Array::to_f64).collect())
 }
 
-/// Each of the driver's functions fails once, wherever it is called: what was begun is let go of, and the next attempt succeeds.
+/// Of each of the driver's functions the first, the second and the fourth call fail, one at a time: what was begun is let go of, and the next attempt succeeds.
 #[test]
 fn whatever_the_driver_refuses_once_works_the_next_time() {
     with_driver("errors::whatever_the_driver_refuses_once_works_the_next_time", Cache::Kept, |driver| {
