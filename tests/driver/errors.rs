@@ -10,7 +10,7 @@ use graver::runtime::{Backend, Invocation, Stage};
 use graver::trace::named_slot;
 use graver_cuda::{Cuda, DRIVER_FUNCTIONS, Nvrtc, check_architecture};
 
-use crate::fake::{Live, functions, with_old_driver};
+use crate::fake::{Live, functions, with_broken_driver, with_old_driver};
 use crate::{Cache, with_driver};
 
 fn gpu() -> Device {
@@ -260,6 +260,16 @@ fn a_driver_that_lacks_a_function() {
         );
         driver.fail("cuDriverGetVersion", 0, 999);
         assert!(error().contains("it is of a version that it does not tell, and lacks cuGraphInstantiateWithFlags"));
+    });
+}
+
+#[test]
+fn a_file_that_is_no_driver() {
+    with_broken_driver("errors::a_file_that_is_no_driver", || {
+        let error = cuda(0).expect_err("there is none").to_string();
+        let told = ["there is no CUDA: the driver's library cannot be loaded", "libcuda.so.1: ", "LD_LIBRARY_PATH is "];
+        told.iter().for_each(|what| assert!(error.contains(what), "{what}: {error}"));
+        assert!(!error.contains("No such file"), "{error}");
     });
 }
 

@@ -19,7 +19,7 @@ use graver_ir::kernel::Program;
 use graver_ir::{Diag, Error, Target};
 use graver_runtime::{Backend, Executable};
 
-use crate::nvrtc::Nvrtc;
+use crate::nvrtc::{Nvrtc, causes};
 use fault::{FirstFault, driver_error};
 use pool::Pool;
 
@@ -191,13 +191,19 @@ impl Drop for Primary {
     }
 }
 
+/// As NVIDIA's driver installs it.
+const LIBRARY: &str = "libcuda.so.1";
+
 /// What the user is told where there is no driver.
 fn no_driver() -> Error {
     let path = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
     let path = if path.is_empty() { "LD_LIBRARY_PATH is not set".to_owned() } else { format!("LD_LIBRARY_PATH is {path}") };
     let device = if std::path::Path::new("/dev/nvidiactl").exists() { "is there" } else { "is not there" };
+    // SAFETY: opening NVIDIA's library asks nothing of its caller.
+    let refused = unsafe { libloading::Library::new(LIBRARY) }.err();
+    let refused = refused.map_or_else(|| format!("{LIBRARY} can be loaded now"), |error| causes(&error));
     Error::new(format!(
-        "there is no CUDA: the driver's library, libcuda.so or libcuda.so.1, is not where the system looks ({path}), and the \
-         device /dev/nvidiactl {device}; install NVIDIA's driver, or use another device"
+        "there is no CUDA: the driver's library cannot be loaded ({refused}; {path}), and the device /dev/nvidiactl {device}; \
+         install NVIDIA's driver, or use another device"
     ))
 }

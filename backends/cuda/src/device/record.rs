@@ -56,7 +56,7 @@ impl Source {
 
     /// From pinned memory, which lives as long as the workspace remembers the call.
     pub(super) fn pinned(host: &[u8], device: sys::CUdeviceptr) -> Self {
-        Self { device, host: Some((host.as_ptr().addr(), host.len())).filter(|_| !host.is_empty()) }
+        Self { device, host: Some((host.as_ptr().expose_provenance(), host.len())).filter(|_| !host.is_empty()) }
     }
 }
 
