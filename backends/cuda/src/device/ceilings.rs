@@ -90,9 +90,7 @@ impl Ceilings {
                 let (mut out, mut rounds) = (to.pointer, rounds);
                 let mut parameters: [*mut c_void; 2] = [(&raw mut out).cast(), (&raw mut rounds).cast()];
                 // SAFETY: the parameters are those that the kernels declare; a block writes its own element at most.
-                unsafe {
-                    result::launch_kernel(handle, (blocks, 1, 1), (THREADS, 1, 1), 0, stream.handle, &mut parameters)
-                }
+                unsafe { result::launch_kernel(handle, (blocks, 1, 1), (THREADS, 1, 1), 0, stream.handle, &mut parameters) }
             })
             .map_err(failed)
         };
