@@ -327,6 +327,29 @@ fn kernels_of_a_gpu_are_as_good() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Without a scale, a mask or anything beside it, it is all of the program: what a kernel is known for is no region of the entry yet.
+#[test]
+fn attention_is_all_there_is() {
+    let text = "graver 1\n\nfunc @main(\n  %0: f32[60, 16] = arg \"q\",\n  %1: f32[70, 16] = arg \"k\",\n  %2: f32[70, 16] = arg \"v\",\n) {\n\
+                  %3 = dot(%0, %1) {lhs_contract = [1], rhs_contract = [1]} : f32[60, 70]\n\
+                  %4 = reduce(%3) {kind = max, axes = [1]} : f32[60]\n  %5 = broadcast(%4) {shape = [60, 70], axes = [0]} : f32[60, 70]\n\
+                  %6 = sub(%3, %5) : f32[60, 70]\n  %7 = exp(%6) : f32[60, 70]\n  %8 = reduce(%7) {kind = sum, axes = [1]} : f32[60]\n\
+                  %9 = broadcast(%8) {shape = [60, 70], axes = [0]} : f32[60, 70]\n  %10 = div(%7, %9) : f32[60, 70]\n\
+                  %11 = dot(%10, %2) {lhs_contract = [1], rhs_contract = [0]} : f32[60, 16]\n  return %11\n}\n";
+    let graph = graver::ir::text::parse(text).expect("it is well formed");
+    let inputs: Vec<Array> =
+        [60, 70, 70].iter().enumerate().map(|(seed, rows)| numbers(DType::F32, &[*rows, 16], seed)).collect();
+    let expected = reference(&graph, &inputs);
+    let shim = Shim::new(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("shim")).expect("a C++ compiler");
+    let backends =
+        levels::cpus(2).into_iter().map(|cpu| Box::new(cpu) as Box<dyn Backend>).chain([Box::new(shim) as Box<dyn Backend>]);
+    for backend in backends {
+        let (program, executable) = compiled(backend.as_ref(), &graph);
+        assert_eq!((attentions(&program), program.kernels.len()), (1, 1));
+        check_close(&expected[0], &run(executable.as_ref(), &inputs)[0], bound(DType::F32)).expect("it is near");
+    }
+}
+
 #[test]
 fn memory_grows_with_the_length_and_not_with_its_square() {
     let case = Case { batch: 1, ..Case { causal: true, ..PLAIN } };

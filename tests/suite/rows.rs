@@ -78,3 +78,57 @@ fn of_longer_rows_and_unknown_ones_what_shared_memory_holds_is_read_once() {
         assert!(times >= least && times <= most, "{times} times, in rows of {columns}");
     }
 }
+
+/// What two devices give for a program, which is held to be the same to rounding.
+fn as_on_the_cpu(make: impl Fn(&Device) -> Vec<Array>, name: &str) {
+    let (got, expected) = (make(&Device::new(Arc::new(shim()))), make(&cpu_with_threads(1)));
+    assert_eq!(got.len(), expected.len());
+    for (got, expected) in got.iter().zip(&expected) {
+        let close = |(x, y): (f64, f64)| (x - y).abs() < 1e-4 * (1.0 + y.abs());
+        assert!(got.to_f64().into_iter().zip(expected.to_f64()).all(close), "{name}");
+    }
+}
+
+/// Groups of two elements of 8 bytes, beside groups of two of one byte, which no access of 4 bytes may take.
+#[test]
+fn rows_of_elements_of_several_sizes_are_kept() {
+    as_on_the_cpu(
+        |device| {
+            let masked = |(x, m): (Tensor, Tensor)| (x + (m.cast(DType::F64) - 1.0) * 1e9).softmax(-1);
+            let masked =
+                compile(masked, (spec::<f64>(("n", 8192)), spec::<bool>(("n", 8192))), device).expect("it is well typed");
+            let (x, m) = (array(ROWS, 8192, 0.37).cast(DType::F64), array(ROWS, 8192, 0.11));
+            let m = Array::from_vec([ROWS, 8192], m.to_f64().into_iter().map(|x| x > 0.0).collect()).expect("sizes agree");
+            vec![masked.call((&x, &m)).expect("it fits")]
+        },
+        "masked",
+    );
+}
+
+/// A warp a row, whose rows are more than its registers hold.
+#[test]
+fn rows_of_a_warp_are_kept_in_shared_memory() {
+    as_on_the_cpu(
+        |device| {
+            let of = || spec::<f32>(("n", 1000));
+            let sum = compile(|(x, y, z): (Tensor, Tensor, Tensor)| (x + y + z).softmax(-1), (of(), of(), of()), device);
+            let [x, y, z] = [0.37, 0.11, 0.23].map(|step| array(64, 1000, step));
+            vec![sum.expect("it is well typed").call((&x, &y, &z)).expect("it fits")]
+        },
+        "three",
+    );
+}
+
+/// Reductions hand shared memory over to the next: sixty of them take no more than one.
+#[test]
+fn many_sums_share_their_memory() {
+    as_on_the_cpu(
+        |device| {
+            let sums = |x: Tensor| (0..60).map(|times| (x * f64::from(times)).sum(0)).collect::<Vec<_>>();
+            let sums = compile(sums, spec::<f32>([512, 100]), device).expect("it is well typed");
+            assert_eq!(sums.program().kernels.len(), 1);
+            sums.call(&array(512, 100, 0.37)).expect("it fits")
+        },
+        "sums",
+    );
+}

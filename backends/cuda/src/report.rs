@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use graver_ir::Error;
 use graver_ir::kernel::{Kernel, KernelBody, Program};
 
-use crate::emit::{Emitted, Phase, emit};
+use crate::emit::{Emitted, Phase, emit, unit};
 use crate::nvrtc::Nvrtc;
 use crate::text::device_prelude;
 
@@ -83,7 +83,7 @@ impl Nvrtc {
     }
 
     fn batch(&self, batch: &[(KernelName, Emitted)], architecture: &str) -> Result<Vec<(KernelName, Usage)>, Error> {
-        let text: String = batch.iter().map(|(_, kernel)| kernel.text.as_str()).collect();
+        let text = unit(batch.iter().map(|(_, kernel)| kernel));
         let log = self.compile(&(device_prelude() + &text), architecture)?.log;
         let usages = read(&log);
         // Of a kernel of several phases, the most that one of them takes.

@@ -8,13 +8,18 @@ use graver_ir::{FuncId, Function, Graph, Module, NodeId, Op, Param, Role, Sink, 
 use super::partition::Partition;
 use rustc_hash::FxHashMap;
 
-use crate::blocks::{is_block, is_region};
+use crate::blocks::is_block;
 use crate::lower::name::name;
 
 /// Whether the function holds nothing but parameters, arrays, control flow and calls of regions already.
 pub(super) fn is_outlined(function: &Function) -> bool {
     let graph = &function.graph;
-    graph.nodes().all(|id| is_region(graph.op(id)) || stays(graph.op(id)))
+    // What a kernel is known for is a region's body, but no region.
+    graph.nodes().all(|id| tag_is_region(graph.op(id)) || stays(graph.op(id)))
+}
+
+fn tag_is_region(op: &Op) -> bool {
+    if let Op::Call(call) = op { call.tag == Some(Composite::Region) } else { false }
 }
 
 /// Whether the operation stands outside of regions.

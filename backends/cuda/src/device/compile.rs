@@ -11,7 +11,7 @@ use graver_ir::{Diag, Error};
 
 use super::Context;
 use super::fault::driver_error;
-use crate::emit::{Emitted, Phase, emit, hash};
+use crate::emit::{Emitted, Phase, emit, hash, unit};
 use crate::nvrtc::{Nvrtc, OPTIONS};
 use crate::text::device_prelude;
 
@@ -55,7 +55,7 @@ pub(super) fn compile(program: &Program, context: &Arc<Context>, nvrtc: &Nvrtc) 
     let (mut functions, mut modules) = (Vec::new(), Vec::new());
     for batch in emitted.chunks(BATCH) {
         let start = Instant::now();
-        let text = device_prelude() + &batch.iter().map(|kernel| kernel.text.as_str()).collect::<String>();
+        let text = device_prelude() + &unit(batch);
         let module = loaded(&text, context, nvrtc)?;
         let took = start.elapsed() / u32::try_from(batch.len()).unwrap_or(1);
         let handle = |phase: &Phase| {

@@ -29,6 +29,7 @@ const MOST_SUMS: i64 = 64;
 pub(super) const PITCH: i64 = COLUMNS + 1;
 
 pub(super) fn emit(mut cx: Cx<'_>, attend: &Attend) -> Emitted {
+    assert!(attend.across.is_empty(), "a target that attends across no columns is given no such sums");
     let Some(plan) = Plan::new(attend) else { return nest::emit(cx, &attend.as_nest()) };
     let blocks = plan.emit(&mut cx);
     finish(cx, THREADS, blocks)

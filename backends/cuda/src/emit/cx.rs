@@ -12,6 +12,8 @@ pub(super) struct Cx<'a> {
     pub(super) at: Vec<Option<String>>,
     /// Bytes of shared memory that are given out.
     pub(super) shared: usize,
+    /// Where that of reductions begins, and how much it is.
+    slots: (usize, usize),
     /// Bytes of shared memory beside them that a block makes use of, if it is given any.
     pub(super) dynamic: Dim,
     /// Bytes of global memory that one block works in.
@@ -32,6 +34,7 @@ impl<'a> Cx<'a> {
             kernel,
             at: vec![None; AxisSet::MAX],
             shared: 0,
+            slots: (0, 0),
             dynamic: Dim::ZERO,
             scratch: Dim::ZERO,
             barriers: false,
@@ -134,6 +137,14 @@ impl<'a> Cx<'a> {
         let offset = self.shared.next_multiple_of(16);
         self.shared = offset + bytes;
         offset
+    }
+
+    /// Shared memory that is handed over by every reduction to the next, between barriers: the offset of `bytes`.
+    pub(super) fn take_slots(&mut self, bytes: usize) -> usize {
+        if self.slots.1 < bytes {
+            self.slots = (self.take_shared(bytes), bytes);
+        }
+        self.slots.0
     }
 
     /// Memory of a block: the offset of `bytes`.

@@ -21,6 +21,8 @@ mod tensor;
 mod transpose;
 mod vector;
 
+use std::collections::BTreeSet;
+
 use graver_ir::kernel::{Kernel, KernelBody, Mode};
 use graver_ir::{DType, Dim, Error, Sizes, Symbol};
 use graver_runtime::evaluated;
@@ -92,8 +94,15 @@ impl Emitted {
             scratch = scratch.max(blocks.saturating_mul(each));
             grids.push(Grid { blocks, dynamic: evaluated(&phase.dynamic, sizes)?.min(phase.granted(shared)) });
         }
-        Ok((grids, scratch.saturating_add(evaluated(&self.shared, sizes)?)))
+        Ok((grids, scratch.saturating_add(evaluated(&self.shared.round_up(16), sizes)?)))
     }
+}
+
+/// What is compiled at once for kernels: one text may be several kernels', which differ in what no text tells, as the size of an argument of which a part
+/// is read, and stands there once.
+pub(crate) fn unit<'a>(kernels: impl IntoIterator<Item = &'a Emitted>) -> String {
+    let mut known = BTreeSet::new();
+    kernels.into_iter().filter(|kernel| known.insert(kernel.name.as_str())).map(|kernel| kernel.text.as_str()).collect()
 }
 
 /// The kernel's text.

@@ -303,7 +303,8 @@ impl<'a> Sum<'a> {
                 }
             }
             let slots = usize::try_from(if rows { threads / 32 } else { threads }).expect("few threads");
-            let place = cx.take_shared(slots * dtype.size());
+            let values = (slots * dtype.size()).next_multiple_of(16);
+            let place = cx.take_slots(values + if accumulator.at.is_some() { slots * 8 } else { 0 });
             let slots_of = |ty: &str, place: usize| format!("gr_local<{ty}>(shared, {place}, {slots})");
             let slot = if rows {
                 format!("thread / 32, thread % 32 == 0, 0, 1, {slots}")
@@ -313,7 +314,7 @@ impl<'a> Sum<'a> {
             match &accumulator.at {
                 None => cx.line(format!("{value} = gr_of_team<{op}, {ty}>({}, {value}, {slot});", slots_of(ty, place))),
                 Some(at) => {
-                    let places = slots_of("i64", cx.take_shared(slots * 8));
+                    let places = slots_of("i64", place + values);
                     cx.line(format!("gr_arg_of_team<{op}, {ty}>({}, {places}, &{value}, &{at}, {slot});", slots_of(ty, place)));
                 }
             }

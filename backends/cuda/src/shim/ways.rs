@@ -28,7 +28,7 @@ const fn together(name: &'static str, mark: &'static str) -> Way {
     Way { name, mark, hands_on: true }
 }
 
-/// Every way, but for results in memory, which no pass asks for, and sums of attention by tensor instructions: `faults.rs` and `tests.rs`
+/// Every way, but for results in memory, which attention to values wider than 512 has, and sums of attention by tensor instructions: `faults.rs` and `tests.rs`
 /// have both.
 const WAYS: &[Way] = &[
     apart("16 bytes at once", "gr_read<"),
@@ -39,7 +39,7 @@ const WAYS: &[Way] = &[
     together("a block a row", "% 32 == 0, 0, 1, 8)"),
     together("columns", "thread, true, thread % 32, 32, 8)"),
     together("the position of an extreme, in a warp", "gr_arg_of_warp<"),
-    apart("the position of an extreme, in a block", "gr_arg_of_team<"),
+    together("the position of an extreme, in a block", "gr_arg_of_team<"),
     together("transposes", "_first + row + e"),
     together("shares of rows and columns", "from = share"),
     together("shares of k", "k_begin = share"),

@@ -157,12 +157,15 @@ template <class T>
 static gr_pointer<T> gr_local(u8* shared, i32 offset, i32 count) {
     const gr_machine& here = gr_here();
     const i64 end = shared + offset + count * (i64)sizeof(T) - here.shared, all = gr_declared(here) + here.launch->dynamic;
-    if (end > (shared == here.shared ? here.shared_bytes : all)) gr_report("shared memory up to %lld of %lld", end, all);
+    const bool declared = shared == here.shared && here.shared_bytes > 0;
+    if (end > (declared ? here.shared_bytes : all)) gr_report("shared memory up to %lld of %lld", end, all);
     return gr_pointer<T>{(T*)(shared + offset), count};
 }
 
 static u8* gr_shared_memory(i64 bytes) {
     gr_machine& here = gr_here();
+    // As the assembler has it.
+    if (bytes > 48 * 1024) gr_report("%lld bytes of shared memory are declared, more than %lld", bytes, (i64)(48 * 1024));
     here.shared_bytes = bytes;
     return here.shared;
 }

@@ -115,14 +115,18 @@ struct gr_pack {
     };
 };
 
-// Of shared memory, where it is known that they are.
+// Of shared memory, where it is known that they are. What is of no such size is read and written one by one.
 template <class T, i32 count>
 GR_DEVICE gr_pack<T, count> gr_read_aligned(const T* from) {
     const i32 bytes = count * (i32)sizeof(T);
     gr_pack<T, count> pack;
     if (bytes == 16) pack.quad = gr_read16(from);
     else if (bytes == 8) pack.pair = *(const u64*)gr_aligned(from, 8);
-    else pack.word = *(const u32*)gr_aligned(from, 4);
+    else if (bytes == 4) pack.word = *(const u32*)gr_aligned(from, 4);
+    else {
+        GR_UNROLL
+        for (i32 i = 0; i < count; i++) pack.at[i] = from[i];
+    }
     return pack;
 }
 
@@ -131,7 +135,11 @@ GR_DEVICE void gr_write_aligned(T* to, gr_pack<T, count> pack) {
     const i32 bytes = count * (i32)sizeof(T);
     if (bytes == 16) gr_write16(to, pack.quad);
     else if (bytes == 8) *(u64*)gr_aligned(to, 8) = pack.pair;
-    else *(u32*)gr_aligned(to, 4) = pack.word;
+    else if (bytes == 4) *(u32*)gr_aligned(to, 4) = pack.word;
+    else {
+        GR_UNROLL
+        for (i32 i = 0; i < count; i++) to[i] = pack.at[i];
+    }
 }
 
 // Whether that is so of an argument's, which may begin anywhere.
