@@ -2,7 +2,9 @@
 
 use graver::prelude::*;
 
-use crate::fake::{Counts, Driver};
+use crate::errors::ask_all;
+use crate::fake::{Counts, Driver, in_a_process};
+use crate::planted::while_a_stream_records;
 use crate::{Cache, with_driver};
 
 fn gpu() -> Device {
@@ -186,6 +188,18 @@ fn threads_call_at_once() {
                 });
             }
         });
+    });
+}
+
+/// Constants and state are copied to the GPU, and on it, and ceilings measured, while another thread records.
+#[test]
+fn nothing_ends_what_another_thread_records() {
+    in_a_process("calls::nothing_ends_what_another_thread_records", Cache::Kept, |driver| {
+        let work = || {
+            ask_all().expect("nothing fails");
+            graver_cuda::Cuda::new(0).and_then(|cuda| cuda.ceilings(1 << 16)).expect("it is measured");
+        };
+        assert_eq!(while_a_stream_records(driver, work), 0, "what was recorded is good");
     });
 }
 

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use graver::ir::kernel::Program;
+use graver::ir::{Diag, Remote};
 use graver::prelude::*;
 use graver::runtime::{Backend, Invocation, Stage};
 use graver::trace::named_slot;
 use graver_cuda::{Cuda, DRIVER_FUNCTIONS, Nvrtc, check_architecture};
 
-use crate::fake::{Live, functions, with_old_driver};
+use crate::fake::{Live, functions, with_broken_driver, with_old_driver};
 use crate::{Cache, with_driver};
 
 fn gpu() -> Device {
@@ -55,6 +56,33 @@ fn a_failing_check_names_the_line_and_leaves_the_state() {
     });
 }
 
+/// A step that fails in the driver's hands may have written the state: who reads it reads what the next step goes on from.
+#[test]
+fn state_after_a_drivers_error_is_what_the_gpu_has() {
+    with_driver("errors::state_after_a_drivers_error_is_what_the_gpu_has", Cache::Kept, |driver| {
+        let sum = graver::trace::step(spec::<f32>([2]), |x: Tensor| {
+            let sum = named_slot("sum", || Array::full([2], Scalar::zero(DType::F32)));
+            sum.set(sum.get() + x);
+            sum.get()
+        });
+        let mut sum = sum.compile(&gpu()).expect("it is well typed");
+        let x = Array::from_vec([2], vec![1.0f32, 2.0]).expect("sizes agree");
+        let value = |step: &Step<_, Tensor>| step.state().at("optim.sum").expect("it is there").to_f64();
+        // After the launches, and before any of them.
+        for (function, written) in [("cuMemcpyDtoHAsync_v2", 1.0), ("cuGraphLaunch", 0.0)] {
+            (0..2).for_each(|_| drop(sum.run(&x).expect("nothing fails")));
+            let before = value(&sum);
+            driver.fail(function, 0, 999);
+            let error = sum.run(&x).expect_err("it is refused").to_string();
+            assert!(error.contains("CUDA_ERROR_UNKNOWN"), "{error}");
+            let after = value(&sum);
+            assert_eq!(after, [before[0] + written, before[1] + 2.0 * written], "{function}");
+            sum.run(&x).expect("it is refused once");
+            assert_eq!(value(&sum), [after[0] + 1.0, after[1] + 2.0], "{function}");
+        }
+    });
+}
+
 /// Functions whose failure nobody has to hear of: what lets go of something, and the loading of kernels that were kept, which are
 /// compiled again where that fails.
 const HARMLESS: &[&str] = &[
@@ -72,7 +100,7 @@ const HARMLESS: &[&str] = &[
 const IN_ERRORS: &[&str] = &["cuGetErrorString", "cuMemGetInfo_v2", "cuDriverGetVersion"];
 
 /// Asks all of the driver's functions, from its start on; what the calls gave.
-fn ask_all() -> Result<Vec<f64>, Error> {
+pub(crate) fn ask_all() -> Result<Vec<f64>, Error> {
     let device = cuda(0)?;
     let known = Array::from_vec([2, 2], vec![1.0f32, 2.0, 3.0, 4.0])?;
     let product = |x: Tensor| x.matmul(graver::trace::constant_array(&known));
@@ -96,7 +124,7 @@ fn ask_all() -> Result<Vec<f64>, Error> {
     Ok(results.iter().flat_map(Array::to_f64).collect())
 }
 
-/// Each of the driver's functions fails once, wherever it is called: what was begun is let go of, and the next attempt succeeds.
+/// Of each of the driver's functions the first, the second and the fourth call fail, one at a time: what was begun is let go of, and the next attempt succeeds.
 #[test]
 fn whatever_the_driver_refuses_once_works_the_next_time() {
     with_driver("errors::whatever_the_driver_refuses_once_works_the_next_time", Cache::Kept, |driver| {
@@ -174,6 +202,25 @@ fn a_result_that_cannot_be_read() {
     });
 }
 
+/// Memory of a device that gives nothing back.
+#[derive(Debug)]
+struct Lost;
+
+impl Remote for Lost {
+    fn read(&self, _: &mut [u8]) -> Result<(), Diag> {
+        Err(Diag::new("that device is gone"))
+    }
+}
+
+#[test]
+fn an_input_that_another_device_cannot_give() {
+    with_driver("errors::an_input_that_another_device_cannot_give", Cache::Kept, |_| {
+        let double = compile(|x: Tensor| x * 2.0, spec::<f32>([1]), &gpu()).expect("it is well typed");
+        let error = double.call(&Array::from_remote(DType::F32, [1], Box::new(Lost))).expect_err("it cannot be read");
+        assert!(error.to_string().contains("that device is gone"), "{error}");
+    });
+}
+
 #[test]
 fn kernels_are_compiled_once_and_what_is_broken_again() {
     with_driver("errors::kernels_are_compiled_once_and_what_is_broken_again", Cache::Fresh, |driver| {
@@ -213,6 +260,16 @@ fn a_driver_that_lacks_a_function() {
         );
         driver.fail("cuDriverGetVersion", 0, 999);
         assert!(error().contains("it is of a version that it does not tell, and lacks cuGraphInstantiateWithFlags"));
+    });
+}
+
+#[test]
+fn a_file_that_is_no_driver() {
+    with_broken_driver("errors::a_file_that_is_no_driver", || {
+        let error = cuda(0).expect_err("there is none").to_string();
+        let told = ["there is no CUDA: the driver's library cannot be loaded", "libcuda.so.1: ", "LD_LIBRARY_PATH is "];
+        told.iter().for_each(|what| assert!(error.contains(what), "{what}: {error}"));
+        assert!(!error.contains("No such file"), "{error}");
     });
 }
 

@@ -169,8 +169,7 @@ pub(crate) fn with_environment(test: &str, cache: Cache, variables: &[(&str, &st
     if env::var_os(FOLDER).is_some() {
         return body(&Driver::open());
     }
-    let mut child = Command::new(env::current_exe().expect("this test"));
-    child.args(["--exact", test, "--nocapture"]);
+    let mut child = again(test);
     let folder = equip(&mut child, Kernels::Quickly);
     if cache == Cache::Fresh {
         let own = folder.join(format!("cache_{test}"));
@@ -178,6 +177,32 @@ pub(crate) fn with_environment(test: &str, cache: Cache, variables: &[(&str, &st
         child.env("XDG_CACHE_HOME", own);
     }
     child.envs(variables.iter().copied());
+    passes(child);
+}
+
+/// Runs a test of this name in a process of its own, which finds a file of the driver's name that is no library.
+pub(crate) fn with_broken_driver(test: &str, body: impl FnOnce()) {
+    if env::var_os(FOLDER).is_some() {
+        return body();
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("broken");
+    fs::create_dir_all(&folder).expect("the target's folder is writable");
+    for name in ["libcuda.so", "libcuda.so.1"] {
+        fs::write(folder.join(name), "what is this?").expect("the target's folder is writable");
+    }
+    let mut child = again(test);
+    child.env(FOLDER, &folder).env("LD_LIBRARY_PATH", &folder);
+    passes(child);
+}
+
+/// This test's process, for one test.
+fn again(test: &str) -> Command {
+    let mut child = Command::new(env::current_exe().expect("this test"));
+    child.args(["--exact", test, "--nocapture"]);
+    child
+}
+
+fn passes(mut child: Command) {
     let output = child.output().expect("this test runs again");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");

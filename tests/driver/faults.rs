@@ -23,6 +23,7 @@ fn third_call_faults(driver: &Driver) -> (String, Compiled<graver::trace::Tensor
 #[test]
 fn a_fault_names_the_entry_and_how_to_learn_more() {
     with_environment("faults::a_fault_names_the_entry_and_how_to_learn_more", Cache::Kept, &[], |driver| {
+        let other = cuda(0).expect("there is a driver");
         let (error, program, kept) = third_call_faults(driver);
         println!("{error}");
         let told = ["entry `main` failed on the GPU in one of its kernels, ", "faults.rs:", "CUDA_ERROR_ILLEGAL_ADDRESS"];
@@ -31,7 +32,10 @@ fn a_fault_names_the_entry_and_how_to_learn_more() {
         assert!(program.kernels().iter().all(|kernel| error.contains(&kernel.name)), "{error}");
         // Nothing is a panic afterwards, and everything says what came first.
         let x = Array::from_vec([3, 4], vec![0.5f32; 12]).expect("sizes agree");
+        let double = |device: Device| compile(|x: Tensor| x * 2.0, spec::<f32>(("n", 4)), &device)?.call(&x).map(drop);
         let later = [program.call(&x).map(drop), kept.fetch().map(drop).map_err(Error::from)];
+        // Also to whoever asked for the GPU apart from that, before or after.
+        let later = later.into_iter().chain([double(other), cuda(0).and_then(double)]);
         for error in later.map(|later| later.expect_err("the GPU is gone").to_string()) {
             assert!(error.contains("the GPU was stopped before: entry `main` failed on the GPU in one of its"), "{error}");
         }

@@ -43,6 +43,7 @@ struct Api<'d> {
     function: Symbol<'d, unsafe extern "C" fn(*mut Handle, Handle, *const c_char) -> i32>,
     grant: Symbol<'d, unsafe extern "C" fn(Handle, i32, i32) -> i32>,
     launch: Symbol<'d, Launch>,
+    synchronize: Symbol<'d, unsafe extern "C" fn() -> i32>,
 }
 
 impl<'d> Api<'d> {
@@ -74,6 +75,7 @@ impl<'d> Api<'d> {
             function: find!(b"cuModuleGetFunction"),
             grant: find!(b"cuFuncSetAttribute"),
             launch: find!(b"cuLaunchKernel"),
+            synchronize: find!(b"cuCtxSynchronize"),
         }
     }
 
@@ -178,6 +180,34 @@ fn memory_asked_for_while_a_stream_records() {
             assert_eq!((api.end)(stream, &raw mut graph), CAPTURE_INVALIDATED);
         }
         assert_eq!(graph.cast_const(), null());
+    });
+}
+
+/// Does something in another thread while a stream of this one records; what the end of the capture says.
+pub(crate) fn while_a_stream_records(driver: &Driver, work: impl FnOnce() + Send) -> i32 {
+    let api = Api::of(driver);
+    api.begin_work();
+    let (mut stream, mut graph) = (null_mut(), null_mut());
+    // SAFETY: the pointers are locals'; a stream that does not wait for the null stream is asked for, and a capture of its thread alone.
+    unsafe {
+        assert_eq!([(api.stream)(&raw mut stream, 1), (api.begin)(stream, 1)], [SUCCESS; 2]);
+        std::thread::scope(|scope| drop(scope.spawn(work)));
+        (api.end)(stream, &raw mut graph)
+    }
+}
+
+#[test]
+fn a_context_waited_for_while_another_thread_records() {
+    in_a_process("planted::a_context_waited_for_while_another_thread_records", Cache::Kept, |driver| {
+        let wait = || {
+            let api = Api::of(driver);
+            api.begin_work();
+            // SAFETY: it asks nothing of its caller.
+            assert_eq!(unsafe { (api.synchronize)() }, UNSUPPORTED_IN_CAPTURE);
+        };
+        assert_eq!(while_a_stream_records(driver, wait), CAPTURE_INVALIDATED);
+        // SAFETY: as above.
+        assert_eq!(unsafe { (Api::of(driver).synchronize)() }, SUCCESS);
     });
 }
 

@@ -205,7 +205,7 @@ impl Drop for Program<'_> {
 }
 
 /// An error and what it comes of.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let rest = std::iter::successors(error.source(), |error| error.source());
     rest.fold(error.to_string(), |all, cause| format!("{all}: {cause}"))
 }

@@ -11,6 +11,7 @@ use super::Context;
 use super::compile::load;
 use super::fault::driver_error;
 use super::memory::DeviceMemory;
+use super::space::Stream;
 use crate::nvrtc::Nvrtc;
 use crate::text::device_prelude;
 
@@ -74,9 +75,10 @@ impl Ceilings {
         let (bytes, rounds) = ((COPY / shrink as usize).max(1), (ROUNDS / shrink).max(1));
         let failed = |error: DriverError| driver_error("the GPU's ceilings cannot be measured", &error);
         let (from, to) = (DeviceMemory::new(context, bytes)?, DeviceMemory::new(context, bytes)?);
-        let copy = best(|| {
-            // SAFETY: both have so many bytes.
-            unsafe { result::memcpy_dtod_sync(to.pointer, from.pointer, bytes) }
+        let stream = Stream::new(context)?;
+        let copy = best(&stream, || {
+            // SAFETY: both have so many bytes, and live until the stream was waited for.
+            unsafe { result::memcpy_dtod_async(to.pointer, from.pointer, bytes, stream.handle) }
         });
         let module = load(&nvrtc.compile(&text(), &context.architecture)?.cubin, context)?;
         let multiply = |name: &str| {
@@ -84,13 +86,11 @@ impl Ceilings {
             // SAFETY: the module is loaded.
             let handle = unsafe { result::module::get_function(module.handle(), name) }.map_err(failed)?;
             let blocks = u32::try_from(context.processors * BLOCKS).unwrap_or(u32::MAX);
-            best(|| {
+            best(&stream, || {
                 let (mut out, mut rounds) = (to.pointer, rounds);
                 let mut parameters: [*mut c_void; 2] = [(&raw mut out).cast(), (&raw mut rounds).cast()];
                 // SAFETY: the parameters are those that the kernels declare; a block writes its own element at most.
-                unsafe {
-                    result::launch_kernel(handle, (blocks, 1, 1), (THREADS, 1, 1), 0, std::ptr::null_mut(), &mut parameters)
-                }
+                unsafe { result::launch_kernel(handle, (blocks, 1, 1), (THREADS, 1, 1), 0, stream.handle, &mut parameters) }
             })
             .map_err(failed)
         };
@@ -105,14 +105,14 @@ impl Ceilings {
     }
 }
 
-/// The least time that work takes until the GPU has done it.
-fn best(mut work: impl FnMut() -> Result<(), DriverError>) -> Result<Duration, DriverError> {
+/// The least time that work on a stream takes until the GPU has done it.
+fn best(stream: &Stream, mut work: impl FnMut() -> Result<(), DriverError>) -> Result<Duration, DriverError> {
     let mut least = Duration::MAX;
     for _ in 0..REPEATS {
-        result::ctx::synchronize()?;
+        stream.wait()?;
         let start = Instant::now();
         work()?;
-        result::ctx::synchronize()?;
+        stream.wait()?;
         least = least.min(start.elapsed());
     }
     Ok(least)

@@ -77,11 +77,15 @@ impl Executable for CudaExecutable {
         let binding = parts.bind(self, call.entry, call.inputs)?;
         binding.check_state(&self.program, call.state)?;
         let held = resident(self, &binding, call.state)?;
-        let outcome = parts.run(self, call.inputs, held.iter().map(|memory| memory.pointer).collect());
+        let places = parts.places(self, call.inputs, held.iter().map(|memory| memory.pointer).collect())?;
+        let outcome = parts.run(self, places);
         drop(held);
+        // Where a check fails nothing writes the state. After a driver's error it is whatever the GPU has: a host's copy is older.
+        if !matches!(outcome, Ok(Err(_))) {
+            written(&binding, call.state);
+        }
         let failed = Failed { program: &self.program, entry: call.entry, sizes: &binding.sizes, inputs: call.inputs };
         let results = outcome?.map_err(|status| failure(failed, crate::trap_of(status)))?;
-        written(&binding, call.state);
         let array = |((dtype, shape), memory): (&(DType, Vec<usize>), DeviceMemory)| {
             Array::from_remote(*dtype, shape.clone(), Box::new(memory))
         };

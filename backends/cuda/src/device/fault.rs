@@ -1,11 +1,12 @@
 //! What the driver says when it fails, and what a fault means. A GPU tells of a kernel's fault when it is waited for, not at the launch,
 //! and of nothing else from then on: whoever is told first keeps what was known, for all who come later.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cudarc::driver::result::DriverError;
-use cudarc::driver::sys::CUresult;
+use cudarc::driver::sys::{CUdevice, CUresult};
 use graver_ir::{Diag, Loc};
 
 /// NVIDIA's own variable: launches are waited for one by one, so that a fault is told with its kernel.
@@ -30,6 +31,12 @@ pub(super) fn driver_error(what: &str, error: &DriverError) -> Diag {
 pub(super) struct FirstFault(OnceLock<Diag>);
 
 impl FirstFault {
+    /// That of a GPU, however often it is asked for: a fault ends its use by the whole process.
+    pub(super) fn of(device: CUdevice) -> Arc<Self> {
+        static ALL: Mutex<BTreeMap<CUdevice, Arc<FirstFault>>> = Mutex::new(BTreeMap::new());
+        Arc::clone(ALL.lock().unwrap_or_else(PoisonError::into_inner).entry(device).or_default())
+    }
+
     /// What everybody is told after a fault.
     pub(super) fn check(&self) -> Result<(), Diag> {
         let Some(first) = self.0.get() else { return Ok(()) };

@@ -34,11 +34,9 @@ impl DeviceMemory {
     pub(super) fn of(context: &Arc<Context>, bytes: &[u8]) -> Result<Self, Error> {
         let memory = Self::new(context, bytes.len())?;
         if !bytes.is_empty() {
-            let failed = |error| driver_error("an array cannot be copied to the GPU", &error);
-            // SAFETY: the memory has room for the bytes, which are copied before the call returns.
-            unsafe { result::memcpy_htod_sync(memory.pointer, bytes) }.map_err(failed)?;
-            // Streams of entries do not wait for copies from memory that is not pinned.
-            result::ctx::synchronize().map_err(failed)?;
+            // SAFETY: the memory has room for the bytes, and both are there until the copy was waited for.
+            let copied = copy(context, |stream| unsafe { result::memcpy_htod_async(memory.pointer, bytes, stream) });
+            copied.map_err(|error| driver_error("an array cannot be copied to the GPU", &error))?;
         }
         Ok(memory)
     }
@@ -47,10 +45,10 @@ impl DeviceMemory {
     pub(super) fn duplicate(&self) -> Result<Self, Error> {
         let memory = Self::new(&self.context, self.bytes)?;
         if self.bytes > 0 {
-            let failed = |error| driver_error("an array cannot be copied on the GPU", &error);
-            // SAFETY: both have so many bytes; work over this one was waited for.
-            unsafe { result::memcpy_dtod_sync(memory.pointer, self.pointer, self.bytes) }.map_err(failed)?;
-            result::ctx::synchronize().map_err(failed)?;
+            let (to, from) = (memory.pointer, self.pointer);
+            // SAFETY: both have so many bytes, and are there until the copy was waited for; so was work over this one.
+            let copied = copy(&self.context, |stream| unsafe { result::memcpy_dtod_async(to, from, self.bytes, stream) });
+            copied.map_err(|error| driver_error("an array cannot be copied on the GPU", &error))?;
         }
         Ok(memory)
     }
@@ -62,7 +60,7 @@ impl DeviceMemory {
 
     /// Whether it is of the same GPU.
     pub(super) fn is_of(&self, context: &Context) -> bool {
-        self.context.device == context.device
+        self.context.primary.device == context.primary.device
     }
 }
 
@@ -85,6 +83,14 @@ impl Drop for DeviceMemory {
         // SAFETY: it was allocated once; work over it was waited for.
         let _ = back.map(|pointer| unsafe { result::free_sync(pointer) });
     }
+}
+
+/// A copy on the context's own stream, until it is done. The context is this thread's. The driver takes work for a stream from several
+/// threads: some then wait for others' copies, too.
+fn copy(context: &Context, enqueue: impl FnOnce(sys::CUstream) -> Result<(), DriverError>) -> Result<(), DriverError> {
+    enqueue(context.copies)?;
+    // SAFETY: the stream lives as long as the context.
+    unsafe { result::stream::synchronize(context.copies) }
 }
 
 /// From the driver; where it has none, once more after what lies idle was given back. The context is this thread's.

@@ -19,7 +19,7 @@ use graver_ir::kernel::Program;
 use graver_ir::{Diag, Error, Target};
 use graver_runtime::{Backend, Executable};
 
-use crate::nvrtc::Nvrtc;
+use crate::nvrtc::{Nvrtc, causes};
 use fault::{FirstFault, driver_error};
 use pool::Pool;
 
@@ -71,8 +71,9 @@ impl Backend for Cuda {
 /// What every program on a GPU shares.
 #[derive(Debug)]
 struct Context {
-    device: sys::CUdevice,
-    context: sys::CUcontext,
+    primary: Primary,
+    /// Arrays are copied there, and waited for. Whoever waits for the context instead ends what another thread records.
+    copies: sys::CUstream,
     name: String,
     /// What NVRTC is asked for.
     architecture: String,
@@ -81,7 +82,7 @@ struct Context {
     /// Bytes of shared memory that a block may have.
     shared: usize,
     pool: Pool,
-    fault: FirstFault,
+    fault: Arc<FirstFault>,
     /// Every launch is waited for, and nothing is recorded.
     blocking: bool,
 }
@@ -108,6 +109,8 @@ impl Context {
         let number = number.ok_or_else(|| Error::new(format!("there is no GPU {ordinal}: the CUDA driver sees {count}")))?;
         let failed = |error: DriverError| driver_error(&format!("GPU {ordinal} cannot be used"), &error);
         let device = result::device::get(number).map_err(failed)?;
+        let fault = FirstFault::of(device);
+        fault.check()?;
         let name = result::device::get_name(device).map_err(failed)?;
         let attribute = |attribute| {
             // SAFETY: the device was given by the driver.
@@ -121,19 +124,20 @@ impl Context {
         if major < 8 {
             return Err(Error::new(format!("GPU {ordinal}, {name}, is of compute capability {major}.{minor}; 8.0 is the least")));
         }
-        // SAFETY: the device was given by the driver; the context is released once, when this is dropped.
-        let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed)?;
+        let primary = Primary::retain(device).map_err(failed)?;
+        primary.make_current().map_err(failed)?;
+        let copies = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed)?;
         let suffix = if (major, minor) == (9, 0) { "a" } else { "" };
         let architecture = format!("sm_{major}{minor}{suffix}");
         Ok(Self {
-            device,
-            context,
+            primary,
+            copies,
             name,
             architecture,
             processors: usize::try_from(processors).unwrap_or(1),
             shared: usize::try_from(shared).unwrap_or(0),
             pool: Pool::default(),
-            fault: FirstFault::default(),
+            fault,
             blocking: fault::launches_are_waited_for(),
         })
     }
@@ -141,15 +145,13 @@ impl Context {
     /// Makes it this thread's.
     fn enter(&self) -> Result<(), Diag> {
         self.fault.check()?;
-        // SAFETY: the context is retained while this lives.
-        unsafe { result::ctx::set_current(self.context) }.map_err(|error| driver_error("the GPU cannot be used", &error))
+        self.primary.make_current().map_err(|error| driver_error("the GPU cannot be used", &error))
     }
 
     /// Makes it this thread's to let go of something. Nothing can be done about a driver that fails then: it is asked all the same, and
     /// what it says is not heard.
     fn leave(&self) {
-        // SAFETY: the context is retained while this lives.
-        let _ = unsafe { result::ctx::set_current(self.context) };
+        let _ = self.primary.make_current();
     }
 }
 
@@ -157,18 +159,51 @@ impl Drop for Context {
     fn drop(&mut self) {
         self.leave();
         self.pool.empty();
+        // SAFETY: it was made once; it is idle, since copies are waited for.
+        let _ = unsafe { result::stream::destroy(self.copies) };
+    }
+}
+
+/// A GPU's primary context, retained while this lives.
+#[derive(Debug)]
+struct Primary {
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+}
+
+impl Primary {
+    fn retain(device: sys::CUdevice) -> Result<Self, DriverError> {
+        // SAFETY: the device was given by the driver; the context is released once, when this is dropped.
+        let context = unsafe { result::primary_ctx::retain(device) }?;
+        Ok(Self { device, context })
+    }
+
+    fn make_current(&self) -> Result<(), DriverError> {
+        // SAFETY: the context is retained while this lives.
+        unsafe { result::ctx::set_current(self.context) }
+    }
+}
+
+impl Drop for Primary {
+    fn drop(&mut self) {
         // SAFETY: it was retained once. Nothing can be done about a driver that is gone.
         let _ = unsafe { result::primary_ctx::release(self.device) };
     }
 }
+
+/// As NVIDIA's driver installs it.
+const LIBRARY: &str = "libcuda.so.1";
 
 /// What the user is told where there is no driver.
 fn no_driver() -> Error {
     let path = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
     let path = if path.is_empty() { "LD_LIBRARY_PATH is not set".to_owned() } else { format!("LD_LIBRARY_PATH is {path}") };
     let device = if std::path::Path::new("/dev/nvidiactl").exists() { "is there" } else { "is not there" };
+    // SAFETY: opening NVIDIA's library asks nothing of its caller.
+    let refused = unsafe { libloading::Library::new(LIBRARY) }.err();
+    let refused = refused.map_or_else(|| format!("{LIBRARY} can be loaded now"), |error| causes(&error));
     Error::new(format!(
-        "there is no CUDA: the driver's library, libcuda.so or libcuda.so.1, is not where the system looks ({path}), and the \
-         device /dev/nvidiactl {device}; install NVIDIA's driver, or use another device"
+        "there is no CUDA: the driver's library cannot be loaded ({refused}; {path}), and the device /dev/nvidiactl {device}; \
+         install NVIDIA's driver, or use another device"
     ))
 }

@@ -56,7 +56,7 @@ impl Source {
 
     /// From pinned memory, which lives as long as the workspace remembers the call.
     pub(super) fn pinned(host: &[u8], device: sys::CUdeviceptr) -> Self {
-        Self { device, host: Some((host.as_ptr().addr(), host.len())).filter(|_| !host.is_empty()) }
+        Self { device, host: Some((host.as_ptr().expose_provenance(), host.len())).filter(|_| !host.is_empty()) }
     }
 }
 
@@ -114,7 +114,8 @@ impl Bound {
         executable.context.fault.of_entry(&entry.name, &kernels, error)
     }
 
-    /// Puts the call on a stream over these places, which it gives back. State is written only where nothing failed.
+    /// Puts the call on a stream over these places, which it gives back. State is written where no check fails, or a driver's error ends
+    /// what was begun.
     pub(super) fn launch(&mut self, executable: &CudaExecutable, stream: &Stream, places: Places) -> Result<&Places, Error> {
         executable.context.enter()?;
         let known = self.seen.iter().position(|seen| seen.places == places);

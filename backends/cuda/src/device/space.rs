@@ -76,13 +76,13 @@ impl Parts {
         Ok(Arc::clone(&self.bound[0].binding))
     }
 
-    /// Runs what was bound over the state at these places: the results, or the status word of a failure.
-    pub(super) fn run(
+    /// Where what was bound is to run, over the state at these places, and memory for its results.
+    pub(super) fn places(
         &mut self,
         executable: &CudaExecutable,
         inputs: &[&Array],
         state: Vec<sys::CUdeviceptr>,
-    ) -> Result<Result<Vec<DeviceMemory>, u64>, Error> {
+    ) -> Result<(Places, Vec<DeviceMemory>), Error> {
         let context = &executable.context;
         let lengths = self.bound[0].results(executable);
         let results = lengths.into_iter().map(|bytes| DeviceMemory::new(context, bytes)).collect::<Result<Vec<_>, _>>()?;
@@ -92,7 +92,7 @@ impl Parts {
             true => at_least(own, context, result.bytes()).map(|memory| memory.pointer),
             false => Ok(result.pointer),
         };
-        let bound = &mut self.bound[0];
+        let bound = &self.bound[0];
         let places = Places {
             inputs: sources,
             results: self.results.iter_mut().zip(&results).map(place).collect::<Result<_, _>>()?,
@@ -101,7 +101,17 @@ impl Parts {
             scratch: at_least(&mut self.scratch, context, bound.scratch)?.pointer,
             status: self.status.device.pointer,
         };
-        let begun = bound.launch(executable, &self.stream, places).and_then(|places| {
+        Ok((places, results))
+    }
+
+    /// Runs what was bound at its places: the results, or the status word of a failure. After a driver's error what was launched before
+    /// it has been done, as far as anybody knows.
+    pub(super) fn run(
+        &mut self,
+        executable: &CudaExecutable,
+        (places, results): (Places, Vec<DeviceMemory>),
+    ) -> Result<Result<Vec<DeviceMemory>, u64>, Error> {
+        let begun = self.bound[0].launch(executable, &self.stream, places).and_then(|places| {
             let failed = |error| driver_error("a result cannot be copied on the GPU", &error);
             for (result, from) in results.iter().zip(&places.results).filter(|(result, from)| result.pointer != **from) {
                 if result.bytes() > 0 {
@@ -130,7 +140,7 @@ impl Parts {
             if let Some(memory) = input.remote::<DeviceMemory>().filter(|memory| executable.owns(memory)) {
                 return Ok(Source::there(memory.pointer));
             }
-            let bytes = input.bytes();
+            let bytes = input.fetch()?.bytes();
             let mirror = Mirror::at_least(mirror, &executable.context, bytes.len())?;
             let pinned = &mut mirror.host.bytes_mut()[..bytes.len()];
             pinned.copy_from_slice(bytes);
@@ -150,7 +160,7 @@ pub(super) struct Stream {
 unsafe impl Send for Stream {}
 
 impl Stream {
-    fn new(context: &Arc<Context>) -> Result<Self, Error> {
+    pub(super) fn new(context: &Arc<Context>) -> Result<Self, Error> {
         context.enter()?;
         let handle = result::stream::create(result::stream::StreamKind::NonBlocking);
         let handle = handle.map_err(|error| driver_error("the GPU gives no stream", &error))?;

@@ -88,6 +88,14 @@ impl Random {
     }
 }
 
+/// Ways in which a GPU is given the calls of one program, one after the other: launch by launch, as it is recorded, and as a graph.
+const WAYS: usize = 3;
+
+/// The largest error; NaN is larger than all.
+pub(crate) fn largest(errors: impl IntoIterator<Item = f64>) -> f64 {
+    errors.into_iter().fold(0.0, |most, error| if error.is_nan() { f64::INFINITY } else { most.max(error) })
+}
+
 /// A step that leaves `f` of operands as its state `result`, and how far that is at some places from `expected(place)`, which gives a
 /// value and its bound.
 fn over_state(
@@ -118,10 +126,9 @@ fn over_state(
             let (value, bound) = expected(&known, *place);
             (got.get(*place).as_f64() - value).abs() / bound
         });
-        // NaN is the largest error of all.
-        Ok(errors.fold(0.0, |most: f64, error| if error <= most { most } else { error }))
+        Ok(largest(errors))
     };
-    Ok(Ready { call: Box::new(call), checked: 1, error: Box::new(error), work })
+    Ok(Ready { call: Box::new(call), checked: WAYS, error: Box::new(error), work })
 }
 
 fn elementwise(device: &Device, random: &mut Random, sizes: &[usize]) -> Result<Ready, Error> {
@@ -214,7 +221,7 @@ fn digits(device: &Device, random: &mut Random, sizes: &[usize]) -> Result<Ready
     let error = move || {
         let losses = losses.borrow();
         let errors = losses.iter().map(|(got, expected)| (got - expected).abs() / (LOSS * expected.abs()));
-        Ok(errors.fold(0.0, |most: f64, error| if error <= most { most } else { error }))
+        Ok(largest(errors))
     };
     Ok(Ready { call: Box::new(call), checked: STEPS, error: Box::new(error), work })
 }
@@ -246,6 +253,7 @@ mod tests {
             let error = (ready.error)().expect("it has results");
             assert!(error <= 1.0, "{}: {error}", case.name);
         }
+        assert_eq!([largest([0.5, 0.25]), largest([f64::NAN, 0.5])], [0.5, f64::INFINITY]);
         let wrong = |_: &[Vec<f64>], _: usize| (1.0, 1e-6);
         let zeros = || Array::zeroed(DType::F32, [4]).expect("four");
         let mut ready = over_state(&cpu_with_threads(1), vec![zeros()], zeros(), Work::default(), |x| x[0], vec![0, 3], wrong)

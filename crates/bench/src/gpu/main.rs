@@ -76,10 +76,11 @@ fn one(case: &Case, shrink: u32, device: &Device, random: &mut Random, ceilings:
     let shrunk = |count: usize, least: usize| (count / shrink.max(1) as usize).max(count.min(least));
     let sizes: Vec<usize> = case.sizes.iter().map(|size| shrunk(*size, 4)).collect();
     let mut ready = (case.build)(device, random, &sizes)?;
-    // Launch by launch, as it is recorded, and as a graph.
     (0..shrunk(ready.checked, 3)).try_for_each(|_| (ready.call)())?;
-    let error = (ready.error)()?;
+    let first = (ready.error)()?;
     let took = time(&mut *ready.call, shrunk(SAMPLES, 1), LONG / shrink.max(1))?.as_secs_f64();
+    // What was timed is right, too.
+    let error = cases::largest([first, (ready.error)()?]);
     let (floor, rate) = floor(ready.work, ceilings);
     let right = if error <= 1.0 { format!("{error:.2} of the bound") } else { format!("WRONG: {error:.2} of the bound") };
     let (name, share) = (case.name, 100.0 * floor / took);
