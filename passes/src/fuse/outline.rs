@@ -15,10 +15,11 @@ use crate::lower::name::name;
 pub(super) fn is_outlined(function: &Function) -> bool {
     let graph = &function.graph;
     // What a kernel is known for is a region's body, but no region.
-    graph.nodes().all(|id| tag_is_region(graph.op(id)) || stays(graph.op(id)))
+    graph.nodes().all(|id| calls_region(graph.op(id)) || stays(graph.op(id)))
 }
 
-fn tag_is_region(op: &Op) -> bool {
+/// Whether the operation calls a region that was cut out before.
+fn calls_region(op: &Op) -> bool {
     if let Op::Call(call) = op { call.tag == Some(Composite::Region) } else { false }
 }
 
