@@ -21,7 +21,7 @@ const BLOCK_ELEMENTS: i64 = 48_000;
 const BLOCK_PANELS: i64 = 24;
 /// Column panels of a group at most: what waits between chunks stays in a second-level cache.
 const GROUP_PANELS: i64 = 32;
-/// Column panels of a group at least, where there are so many: rows are packed for each group anew.
+/// Column panels of a group at least, where rows are shared out too: rows are packed for each group anew.
 pub(super) const LEAST_PANELS: i64 = 3;
 /// Parallel points that there should be at least where their number decides in which order sums are made, which is the same for any number of threads.
 pub(super) const POINTS: i64 = 8;
@@ -81,7 +81,7 @@ impl Plan {
         // columns anew. Columns are shared out first, then rows: what is packed for a block of rows is of use for few columns only.
         let points = Dim::from(cx.how.threads);
         let largest = row_panels.ceil_div(&Dim::from(fits));
-        let shared_out = (&column_panels * &largest).floor_div(&points).max_with(&Dim::from(LEAST_PANELS));
+        let shared_out = (&column_panels * &largest).floor_div(&points).max_with(&least(&row_panels, cx.how.threads));
         let group = evenly(&column_panels, &shared_out.min_with(&Dim::from(GROUP_PANELS)), cx.how.threads).max_with(&Dim::ONE);
         let groups = column_panels.ceil_div(&group);
         let shared_out = (&row_panels * &groups).ceil_div(&points);
@@ -167,7 +167,10 @@ impl Plan {
         });
         let products = &self.batch * &self.rows * &self.columns * &self.k;
         // A vector unit does some sixteen operations while a body does one.
-        let work = products.floor_div(&Dim::from(8)) + &self.rows * &self.k * Dim::from(tiling.rows.side.body.insts.len());
+        let packed = &self.batch * &self.rows * &self.k * Dim::from(tiling.rows.side.body.insts.len());
+        // Columns come from memory.
+        let read = (&self.batch * &self.columns * &self.k).floor_div(&Dim::from(2));
+        let work = products.floor_div(&Dim::from(8)) + packed + read;
         Phase { func: cx.b.finish(), extent: digits.iter().product(), scratch: cx.scratch, work }
     }
 
@@ -249,6 +252,12 @@ pub(super) fn evenly(count: &Dim, most: &Dim, threads: usize) -> Dim {
     let even = parts.ceil_div(&threads) * &threads;
     let is_more = (&parts - Dim::ONE).min_with(&Dim::ONE);
     count.ceil_div(&((even - Dim::ONE) * is_more + Dim::ONE))
+}
+
+/// Column panels of a group at least: one where rows are too few to be shared out.
+pub(super) fn least(row_panels: &Dim, threads: usize) -> Dim {
+    let are_shared_out = row_panels.floor_div(&Dim::from(threads)).min_with(&Dim::ONE);
+    are_shared_out * Dim::from(LEAST_PANELS - 1) + Dim::ONE
 }
 
 /// Where the axes of a block's first row stand, and their sizes.
