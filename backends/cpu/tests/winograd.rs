@@ -75,6 +75,13 @@ impl Shape {
         result
     }
 
+    /// The derivative with respect to the weights.
+    fn back_to_weights(&self, image: &[f64], cotangent: &[f64]) -> Vec<f64> {
+        let mut result = vec![0.0; self.weights().iter().product()];
+        self.products(|of, at, by| result[by] += image[at] * cotangent[of]);
+        result
+    }
+
     /// The derivative with respect to the image.
     fn back(&self, cotangent: &[f64], weights: &[f64]) -> Vec<f64> {
         let mut result = vec![0.0; self.image.iter().product()];
@@ -94,10 +101,14 @@ fn run(executable: &dyn Executable, inputs: &[Array]) -> Vec<Array> {
     executable.run(call).expect("it runs")
 }
 
-/// Whether some kernel transforms weights.
+/// Whether some kernel is computed by transforms: transforms weights, or gives windows.
 fn transforms(executable: &dyn Executable) -> bool {
+    has_func(executable, ".weights ") || has_func(executable, ".windows ")
+}
+
+fn has_func(executable: &dyn Executable, name: &str) -> bool {
     let texts = (0..executable.program().kernels.len()).filter_map(|kernel| executable.dump(kernel, Stage::Vector));
-    texts.into_iter().any(|text| text.lines().any(|line| line.starts_with("func ") && line.contains(".weights ")))
+    texts.into_iter().any(|text| text.lines().any(|line| line.starts_with("func ") && line.contains(name)))
 }
 
 /// Whole numbers from -3 to 3: transforms to two results at once are exact.
@@ -128,7 +139,8 @@ fn check(module: &Module, calls: &[(Vec<Array>, Vec<f64>)]) {
         let [alone, three] = [cpu, three].map(|cpu| compile(&cpu, module));
         assert!(transforms(alone.as_ref()), "{isa}, {way}: a convolution is transformed");
         let vectors = (0..alone.program().kernels.len()).filter_map(|kernel| alone.dump(kernel, Stage::Vector));
-        assert!(vectors.into_iter().any(|text| text.contains("prefetch")), "{isa}, {way}: the next weights are fetched");
+        let is_fetched = vectors.into_iter().any(|text| text.contains("prefetch"));
+        assert!(is_fetched || !has_func(alone.as_ref(), ".weights "), "{isa}, {way}: the next weights are fetched");
         for (inputs, expected) in calls {
             let results = run(alone.as_ref(), inputs);
             assert!(results == run(three.as_ref(), inputs), "{isa}, {way}: threads change bits");
@@ -210,6 +222,57 @@ fn derivatives_of_images() {
         let expected = shape.back(&arrays[2].to_f64(), &arrays[1].to_f64());
         check(&b.finish([derivative]), &[(arrays, expected)]);
     }
+}
+
+/// The derivative with respect to weights is a sum over patches: in one part or several, of blocks that are not whole, for any batch.
+#[test]
+fn derivatives_of_weights() {
+    let mut rng = Rng::named("weights");
+    let shapes = [
+        Shape::new([2, 9, 7, 36], 40, [[1, 1], [1, 1]]),
+        Shape::new([1, 8, 11, 33], 70, [[0, 0], [0, 0]]),
+        Shape::new([3, 4, 5, 64], 16, [[2, 0], [0, 2]]),
+        Shape::new([5, 6, 6, 130], 129, [[2, 2], [1, 1]]),
+        Shape::new([40, 14, 13, 24], 24, [[1, 1], [0, 1]]),
+    ];
+    for shape in shapes {
+        let batch = Dim::sym(&Symbol::ranged("batch", 0, 1 << 12, 1));
+        let of_batch = |sizes: [usize; 4]| [batch.clone(), sizes[1].into(), sizes[2].into(), sizes[3].into()];
+        let mut b = Build::new("conv");
+        let (x, w) = (b.arg("x", DType::F32, of_batch(shape.image)), b.arg("w", DType::F32, shape.weights()));
+        let g = b.arg("g", DType::F32, of_batch(shape.result()));
+        let y = b.add(Op::Conv(shape.conv()), &[x, w]);
+        let derivative = b.vjp(&[y], &[g], &[w])[0];
+        // As an optimiser does.
+        let next = b.map(ScalarFn::Sub, [w, derivative]);
+        let module = b.finish([next]);
+        let calls = [shape.image[0], 0, 1, 7].map(|batch| {
+            let shape = Shape { image: [batch, shape.image[1], shape.image[2], shape.image[3]], ..shape.clone() };
+            let [x, w, g] = [&shape.image, &shape.weights(), &shape.result()].map(|sizes| integers(&mut rng, sizes));
+            let derivative = shape.back_to_weights(&x.to_f64(), &g.to_f64());
+            let expected = w.to_f64().into_iter().zip(derivative).map(|(w, by)| w - by).collect();
+            (vec![x, w, g], expected)
+        });
+        check(&module, &calls);
+    }
+}
+
+/// Weights that are stored `[3, 3, inputs, outputs]`: results are neighbours along outputs.
+#[test]
+fn derivatives_of_weights_by_outputs() {
+    let mut rng = Rng::named("by outputs");
+    let shape = Shape::new([6, 10, 9, 24], 40, [[1, 1], [1, 1]]);
+    let sizes = [3, 3, 24, 40];
+    let mut b = Build::new("conv");
+    let (x, w) = (b.arg("x", DType::F32, shape.image), b.arg("w", DType::F32, sizes));
+    let g = b.arg("g", DType::F32, shape.result());
+    let y = b.add(Op::Conv(Conv { kernel: vec![3, 2, 0, 1], ..shape.conv() }), &[x, w]);
+    let derivative = b.vjp(&[y], &[g], &[w])[0];
+    let [x, w, g] = [&shape.image[..], &sizes, &shape.result()].map(|sizes| integers(&mut rng, sizes));
+    let by_weights = shape.back_to_weights(&x.to_f64(), &g.to_f64());
+    let place = |place: usize| (place % 40 * 24 + place / 40 % 24) * 9 + place / (40 * 24);
+    let expected = (0..by_weights.len()).map(|at| by_weights[place(at)]).collect();
+    check(&b.finish([derivative]), &[(vec![x, w, g], expected)]);
 }
 
 /// Only where a caller allows it and it is less work: windows of 3x3 that slide by one, over channels enough, in `f32`.

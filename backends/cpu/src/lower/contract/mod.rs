@@ -22,7 +22,7 @@ use graver_ir::{DType, Dim};
 use self::parts::Parts;
 use self::sides::{Operand, Sides};
 use self::stream::Stream;
-use self::winograd::Winograd;
+use self::winograd::{Gradient, Winograd};
 use super::cx::Cx;
 use super::{Lowered, Phase, nest};
 use crate::vector::Elem;
@@ -43,6 +43,9 @@ pub(super) fn lower(cx: Cx<'_>, contract: &Contract, lasting: &[bool]) -> Lowere
     }
     if let Some(winograd) = elem_of(contract).and_then(|elem| Winograd::new(&cx, contract, elem, lasting)) {
         return winograd.lower(cx);
+    }
+    if let Some(gradient) = elem_of(contract).and_then(|elem| Gradient::new(&cx, contract, elem)) {
+        return gradient.lower(cx);
     }
     let Some(elem) = elem_of(contract).filter(|_| pays(contract)) else { return nest::lower(cx, &contract.as_nest()) };
     let sides = Sides::best(&cx, contract, elem, lasting);

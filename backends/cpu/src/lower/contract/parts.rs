@@ -44,20 +44,20 @@ impl Parts {
         let steps = tiling.k.iter().map(|axis| contract.axes[*axis].nominal()).fold(1, i64::saturating_mul);
         let fits =
             sums <= FEW && steps >= POINTS * LONG && !tiling.columns.is_kept(lasting) && contract.axes.len() < AxisSet::MAX;
-        fits.then(|| Self::of(cx, tiling))
+        let own = || tiling.batch.iter().chain(&tiling.rows.axes).chain(&tiling.columns.axes).copied().collect::<Vec<usize>>();
+        fits.then(|| Self::of(cx, contract, &own()))
     }
 
-    fn of(cx: &Cx<'_>, tiling: &Tiling<'_>) -> Self {
-        let contract = tiling.contract;
+    /// For a contraction that is worth it; `own` are the axes of its sums, along the last of which they are neighbours.
+    pub(super) fn of(cx: &Cx<'_>, contract: &Contract, own: &[usize]) -> Self {
         let mut axes = contract.axes.clone();
         let part = axes.len();
         axes.push(Dim::from(POINTS));
-        let own = tiling.batch.iter().chain(&tiling.rows.axes).chain(&tiling.columns.axes).copied();
-        let order: Vec<usize> = std::iter::once(part).chain(own).collect();
+        let order: Vec<usize> = std::iter::once(part).chain(own.iter().copied()).collect();
         let place = |axis: &usize| Dim::axis(u32::try_from(*axis).expect("few axes"), &axes[*axis]);
         let index: Vec<Index> = order.iter().map(place).map(Index::At).collect();
         let shape: Vec<Dim> = order.iter().map(|axis| axes[*axis].clone()).collect();
-        let bytes = (shape.iter().product::<Dim>() * Dim::from(tiling.bytes())).round_up(64);
+        let bytes = (shape.iter().product::<Dim>() * Dim::from(contract.acc.size())).round_up(64);
         let arg = cx.kernel.args.len();
         let mut kernel = cx.kernel.clone();
         kernel.args.push(Arg::dense(contract.acc, shape, Mode::Write));
@@ -76,18 +76,20 @@ impl Parts {
     }
 
     pub(super) fn lower(&self, cx: &Cx<'_>, tiling: &Tiling<'_>) -> Lowered {
+        self.lower_by(cx, |cx, sums, part| {
+            let (rows, columns) = (tiling.rows.clone(), tiling.columns.clone());
+            let tiling =
+                Tiling { contract: sums, rows, columns, batch: sums.batch.iter().collect(), k: tiling.k.clone(), ..*tiling };
+            Plan::of_parts(&cx, &tiling).parts(cx, &tiling, part)
+        })
+    }
+
+    /// The phases of the sums, which the caller makes of the contraction to parts and its axis of them, and of the results.
+    pub(super) fn lower_by(&self, cx: &Cx<'_>, sums: impl FnOnce(Cx<'_>, &Contract, usize) -> Phase) -> Lowered {
         let shared = (cx.kernel.args.len(), self.bytes.clone());
         let cx = Cx { shared, ..Cx::new(&self.kernel, cx.symbols, cx.how) };
-        let tiling = Tiling {
-            contract: &self.sums,
-            rows: tiling.rows.clone(),
-            columns: tiling.columns.clone(),
-            batch: self.sums.batch.iter().collect(),
-            k: tiling.k.clone(),
-            ..*tiling
-        };
         let results = nest::lower(cx.again("results"), &self.results);
-        let sums = Plan::of_parts(&cx, &tiling).parts(cx, &tiling, self.part);
+        let sums = sums(cx, &self.sums, self.part);
         let phases = std::iter::once(sums).chain(results.phases).collect();
         Lowered::new(phases, &self.bytes + results.shared)
     }

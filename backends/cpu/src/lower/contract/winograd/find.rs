@@ -1,7 +1,7 @@
 //! Which contractions are convolutions of 3x3 windows that slide by one, and which of them transforms pay for.
 
 use graver_ir::Dim;
-use graver_ir::kernel::{AxisSet, Body, Bounds, Contract, Index, InstKind, Side, Store};
+use graver_ir::kernel::{AxisSet, Body, Bounds, Contract, Index, InstKind, Side};
 
 use super::super::super::cx::Cx;
 use super::super::sides::slope;
@@ -10,7 +10,7 @@ use crate::how::Convolutions;
 
 /// What transforming an element of a patch or its sum costs, in products.
 const TRANSFORM: i64 = 8;
-/// What transforming a window of weights costs beyond packing it.
+/// What transforming a window of weights, or its gradient, costs beyond moving it.
 const WINDOW: i64 = 32;
 
 /// An axis of an image along which windows overlap: an element depends on its position plus the tap.
@@ -31,58 +31,70 @@ impl Slide {
     }
 }
 
-/// A convolution of 3x3 windows.
+/// A convolution of 3x3 windows, or its derivative with respect to them.
+#[derive(Clone)]
 pub(super) struct Convolution<'a> {
     pub(super) image: &'a Side,
-    pub(super) weights: &'a Side,
+    /// What patches are multiplied by: weights, or the cotangent of results.
+    pub(super) by: &'a Side,
     pub(super) slides: [Slide; 2],
-    /// The other axes of the image and the result.
+    /// The axes of positions besides those along which windows slide.
     pub(super) others: Vec<usize>,
-    /// Those of the weights and the result, along the last of which results are neighbours.
-    pub(super) columns: Vec<usize>,
-    /// What is summed over besides windows; elements of the image are neighbours along the last.
+    /// Those of what patches are multiplied by that the image has not.
+    pub(super) outputs: Vec<usize>,
+    /// Those of the image besides positions and windows; its elements are neighbours along the last.
     pub(super) channels: Vec<usize>,
 }
 
 impl<'a> Convolution<'a> {
-    /// `None` if the contraction is none, or images are not stored channel by channel.
+    /// `None` if the contraction is none, or images are not read, and results not stored, channel by channel.
     pub(super) fn find(cx: &Cx<'_>, contract: &'a Contract) -> Option<Self> {
+        let found = Self::of(contract, |own| (own, contract.k))?;
+        let column = *found.outputs.last()?;
+        let is_stored = contract.stores.iter().all(|store| slope(cx, store.arg, &store.index, column).is_some_and(|by| by.is(1)));
+        (is_stored && found.is_by_channel(cx)).then_some(found)
+    }
+
+    /// The derivative with respect to weights: positions are summed over, and there is a result for every tap. `None` if the contraction is none, or images
+    /// and cotangents are not read channel by channel.
+    pub(super) fn find_gradient(cx: &Cx<'_>, contract: &'a Contract) -> Option<Self> {
+        let found = Self::of(contract, |own| (contract.k, own))?;
+        let output = *found.outputs.last()?;
+        (found.is_by_channel(cx) && is_along(cx, &found.by.body, output)).then_some(found)
+    }
+
+    /// `roles` says, of the image's own axes, which axes are positions, and which may be taps.
+    fn of(contract: &'a Contract, roles: impl Fn(AxisSet) -> (AxisSet, AxisSet)) -> Option<Self> {
         let sides = [(&contract.a, contract.m, &contract.b, contract.n), (&contract.b, contract.n, &contract.a, contract.m)];
-        sides.into_iter().filter(|_| contract.batch.is_empty()).find_map(|(image, m, weights, n)| {
-            let slides = slides(contract, &image.body, m)?;
+        sides.into_iter().filter(|_| contract.batch.is_empty()).find_map(|(image, m, by, n)| {
+            let (positions, taps) = roles(m);
+            let slides = slides(contract, &image.body, (positions, taps))?;
             let without = |set: AxisSet, axis: &dyn Fn(&Slide) -> usize| -> Vec<usize> {
                 set.iter().filter(|other| slides.iter().all(|slide| axis(slide) != *other)).collect()
             };
-            let found = Self {
+            Some(Self {
                 image,
-                weights,
+                by,
                 slides,
-                others: without(m, &|slide| slide.own),
-                columns: n.iter().collect(),
-                channels: without(contract.k, &|slide| slide.tap),
-            };
-            found.is_by_channel(cx, contract).then_some(found)
+                others: without(positions, &|slide| slide.own),
+                outputs: n.iter().collect(),
+                channels: without(taps, &|slide| slide.tap),
+            })
         })
     }
 
-    /// Whether images are read, and results stored, along channels, which no padding depends on.
-    fn is_by_channel(&self, cx: &Cx<'_>, contract: &Contract) -> bool {
-        let (Some(channel), Some(column)) = (self.channels.last(), self.columns.last()) else { return false };
-        let moves = |arg: usize, index: &[Index], axis: usize| slope(cx, arg, index, axis);
-        let stored = |store: &Store| moves(store.arg, &store.index, *column).is_some_and(|by| by.is(1));
-        let stored = contract.stores.iter().all(stored);
-        let read = self.image.body.loads().all(|(_, access)| {
-            let inside = |index: &Index, size: &Dim| {
-                let of_channel = self.channels.iter().any(|axis| index.dim().axes().iter().any(|var| var.id as usize == *axis));
-                !of_channel || index.dim().is_below(size)
-            };
-            let padding = access.index.iter().zip(&cx.arg(access.arg).shape).all(|(index, size)| inside(index, size));
-            padding && moves(access.arg, &access.index, *channel).is_some_and(|by| by.is(0) || by.is(1))
-        });
-        stored && read
+    /// Whether images are read along channels, which no padding depends on.
+    fn is_by_channel(&self, cx: &Cx<'_>) -> bool {
+        let inside = |index: &Index, size: &Dim| {
+            let of_channel = self.channels.iter().any(|axis| index.dim().axes().iter().any(|var| var.id as usize == *axis));
+            !of_channel || index.dim().is_below(size)
+        };
+        let mut loads = self.image.body.loads();
+        let is_inside = loads.all(|(_, access)| access.index.iter().zip(&cx.arg(access.arg).shape).all(|(index, size)| inside(index, size)));
+        self.channels.last().is_some_and(|channel| is_inside && is_along(cx, &self.image.body, *channel))
     }
 
-    /// The transform of those allowed that is the least work, if any is less than the sums of products; `kept`: transformed weights are.
+    /// The transform of those allowed that is the least work, if any is less than the sums of products; `kept`: transformed windows are.
     pub(super) fn cheapest(&self, cx: &Cx<'_>, contract: &Contract, kept: bool) -> Option<&'static Transform> {
         let transforms: &[&'static Transform] = match cx.how.convolutions {
             Convolutions::Direct => &[],
@@ -90,31 +102,36 @@ impl<'a> Convolution<'a> {
             Convolutions::Winograd4 => &[&TWO, &FOUR],
         };
         let count = |axes: &[usize]| axes.iter().map(|axis| contract.axes[*axis].nominal()).fold(1, i64::saturating_mul);
-        let [channels, columns, others] = [&self.channels, &self.columns, &self.others].map(|axes| count(axes));
+        let [channels, outputs, others] = [&self.channels, &self.outputs, &self.others].map(|axes| count(axes));
         let sizes = self.slides.map(|slide| contract.axes[slide.own].nominal());
-        let weights = channels.saturating_mul(columns);
+        let weights = channels.saturating_mul(outputs);
         let product = |numbers: [i64; 4]| numbers.into_iter().fold(1, i64::saturating_mul);
         let direct = product([others, sizes[0], sizes[1], 9]).saturating_mul(weights);
         // Vectors are transformed, of which the last may be nearly empty.
         let lanes = i64::try_from(cx.lanes).expect("few lanes");
         let covered = |count: i64| count.saturating_add(lanes - 1) / lanes * lanes;
-        let sides = covered(channels).saturating_add(covered(columns));
+        let sides = covered(channels).saturating_add(covered(outputs));
         let work = |transform: &Transform| {
-            let [outputs, patch] = [transform.outputs(), transform.patch()];
-            let [y, x] = sizes.map(|size| size / outputs + i64::from(size % outputs > 0));
+            let at_once = transform.outputs();
+            let [y, x] = sizes.map(|size| size / at_once + i64::from(size % at_once > 0));
             let each = weights.saturating_add(sides.saturating_mul(TRANSFORM));
             let packed = if kept { 0 } else { weights.saturating_mul(WINDOW) };
-            product([others, y, x, patch * patch]).saturating_mul(each).saturating_add(packed)
+            product([others, y, x, transform.elements()]).saturating_mul(each).saturating_add(packed)
         };
         transforms.iter().copied().filter(|transform| work(transform) < direct).min_by_key(|transform| work(transform))
     }
 }
 
-/// The last two axes along which windows slide.
-fn slides(contract: &Contract, image: &Body, own: AxisSet) -> Option<[Slide; 2]> {
+/// Whether a body reads neighbours, or the same, along an axis.
+fn is_along(cx: &Cx<'_>, body: &Body, axis: usize) -> bool {
+    body.loads().all(|(_, access)| slope(cx, access.arg, &access.index, axis).is_some_and(|by| by.is(0) || by.is(1)))
+}
+
+/// The last two axes along which windows slide, of some positions and some that may be taps.
+fn slides(contract: &Contract, image: &Body, (positions, taps): (AxisSet, AxisSet)) -> Option<[Slide; 2]> {
     let is_taps = |axis: &usize| contract.axes[*axis].is(TAPS);
-    let of_tap = |tap: usize| own.iter().find_map(|own| slide(image, own, tap));
-    let found: Vec<Slide> = contract.k.iter().filter(is_taps).filter_map(of_tap).collect();
+    let of_tap = |tap: usize| positions.iter().find_map(|own| slide(image, own, tap));
+    let found: Vec<Slide> = taps.iter().filter(is_taps).filter_map(of_tap).collect();
     let [.., y, x] = found[..] else { return None };
     (y.own != x.own).then_some([y, x])
 }

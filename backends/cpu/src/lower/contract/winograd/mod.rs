@@ -6,6 +6,7 @@
 //! other, until they are transformed to results. Blocks depend on sizes alone, and results not on blocks.
 
 mod find;
+mod gradient;
 mod patch;
 mod transform;
 
@@ -13,12 +14,13 @@ use graver_ir::Dim;
 use graver_ir::kernel::Contract;
 
 use self::find::Convolution;
-use self::transform::{Transform, both_ways};
+pub(super) use self::gradient::Gradient;
+use self::patch::{Channels, Patches};
+use self::transform::both_ways;
 use super::super::body::Nothing;
 use super::super::cx::{At, Cx};
 use super::super::{Lowered, Phase, Prepared};
 use super::fetch::{Fetch, Turn};
-use super::pack::Run;
 use super::plan::{LEAST_PANELS, evenly};
 use super::sides::Operand;
 use super::tile::{Spilled, Step, bind, epilogue, range};
@@ -38,14 +40,12 @@ const LINE: i64 = 16;
 
 /// A convolution, and how it is run.
 pub(super) struct Winograd<'a> {
-    convolution: Convolution<'a>,
-    transform: &'static Transform,
+    patches: Patches<'a>,
     /// The products of a transformed element: patches are rows, channels are summed over.
     tiling: Tiling<'a>,
     channels: i64,
-    /// Patches along both axes, and all of them.
-    along: [Dim; 2],
-    patches: Dim,
+    /// How many patches there are, and columns.
+    count: Dim,
     columns: Dim,
     /// Columns of a tile, and how many panels of so many there are.
     width: i64,
@@ -66,28 +66,27 @@ impl<'a> Winograd<'a> {
         let convolution = Convolution::find(cx, contract).filter(|_| elem == Elem::F32)?;
         let count = |axes: &[usize]| -> Dim { axes.iter().map(|axis| contract.axes[*axis].clone()).product() };
         let channels = count(&convolution.channels).as_const().filter(|count| (1..=MOST_CHANNELS).contains(count))?;
-        let kept = convolution.weights.body.loads().all(|(_, access)| lasting[access.arg]);
+        let kept = convolution.by.body.loads().all(|(_, access)| lasting[access.arg]);
         let transform = convolution.cheapest(cx, contract, kept)?;
-        let outputs = Dim::from(transform.outputs());
-        let along = convolution.slides.map(|slide| contract.axes[slide.own].ceil_div(&outputs));
-        let patches = count(&convolution.others) * &along[0] * &along[1];
-        let columns = count(&convolution.columns);
-        let shape = Shape::best(cx.lanes, false, &patches, &columns);
+        let patches = Patches::new(contract, convolution, transform);
+        let Convolution { image, by, others, outputs, channels: k, .. } = &patches.convolution;
+        let (rows, columns) = (patches.count(), count(outputs));
+        let shape = Shape::best(cx.lanes, false, &rows, &columns);
         let operand = |side, axes: &[usize]| Operand::new(side, axes.to_vec(), false, elem);
         let tiling = Tiling {
             contract,
-            rows: operand(convolution.image, &convolution.others),
-            columns: operand(convolution.weights, &convolution.columns),
+            rows: operand(image, others),
+            columns: operand(by, outputs),
             batch: Vec::new(),
-            k: convolution.channels.clone(),
+            k: k.clone(),
             elem,
             shape,
         };
         let width = tiling.width(cx);
         let panels = columns.ceil_div(&Dim::from(width));
-        let each = transform.patch() * transform.patch() * (row_stride(channels) + width);
+        let each = transform.elements() * (row_stride(channels) + width);
         let fits = (BLOCK_ELEMENTS / (each * shape.rows)).clamp(1, BLOCK_PANELS);
-        let row_panels = patches.ceil_div(&Dim::from(shape.rows));
+        let row_panels = rows.ceil_div(&Dim::from(shape.rows));
         // Columns are shared out first, then rows, as for other contractions.
         let points = Dim::from(cx.how.threads);
         let largest = row_panels.ceil_div(&Dim::from(fits));
@@ -100,28 +99,13 @@ impl<'a> Winograd<'a> {
         let block = evenly(&row_panels, &shared_out.min_with(&Dim::from(fits)), cx.how.threads).max_with(&Dim::ONE);
         let blocks = row_panels.ceil_div(&block);
         let (most, block) = (fits * shape.rows, block * Dim::from(shape.rows));
-        Some(Self {
-            convolution,
-            transform,
-            tiling,
-            channels,
-            along,
-            patches,
-            columns,
-            width,
-            panels,
-            most,
-            block,
-            blocks,
-            group,
-            groups,
-        })
+        Some(Self { patches, tiling, channels, count: rows, columns, width, panels, most, block, blocks, group, groups })
     }
 
     pub(super) fn lower(&self, cx: Cx<'_>) -> Lowered {
         let weights = self.weights(cx.again("weights"));
         let results = self.results(cx);
-        let mut args: Vec<usize> = self.convolution.weights.body.loads().map(|(_, access)| access.arg).collect();
+        let mut args: Vec<usize> = self.patches.convolution.by.body.loads().map(|(_, access)| access.arg).collect();
         args.sort_unstable();
         args.dedup();
         let shared = &self.panels * Dim::from(self.panel_bytes());
@@ -131,7 +115,7 @@ impl<'a> Winograd<'a> {
 
     /// Elements of a transformed patch, of one channel.
     fn elements(&self) -> i64 {
-        self.transform.patch() * self.transform.patch()
+        self.patches.transform.elements()
     }
 
     /// Bytes of the transformed weights of a panel: `[element][channel][column]`.
@@ -157,42 +141,28 @@ impl<'a> Winograd<'a> {
             let base = self.packed(cx, *panel);
             let channel = cx.value(&(self.tiling.number(&self.tiling.k) * Dim::from(self.width * BYTES)));
             let base = cx.b.add(base, channel);
-            self.tiling.runs(cx, &self.tiling.columns.axes, begin, end, &mut |cx, run| self.windows(cx, base, begin, run));
+            self.windows(cx, &Channels { begin, end, base, apart: self.channels * self.width });
         });
         let extent: Dim = digits.iter().product();
-        let each = i64::try_from(self.convolution.weights.body.insts.len() + 2).expect("few instructions") * self.elements();
+        let each = i64::try_from(self.patches.convolution.by.body.insts.len() + 2).expect("few instructions") * self.elements();
         let work = &self.columns * Dim::from(self.channels * each);
         Phase { func: cx.b.finish(), extent, scratch: cx.scratch, work }
     }
 
     /// The windows of some columns, at a channel.
-    fn windows(&self, cx: &mut Cx<'_>, base: Val, begin: Val, run: Run) {
-        let bytes = cx.b.int(BYTES);
-        let shift = cx.b.sub(run.first, begin);
-        let shift = cx.b.mul(shift, bytes);
-        let base = cx.b.add(base, shift);
-        let column = Dim::axis(u32::try_from(run.axis).expect("few axes"), &self.tiling.size(run.axis));
-        cx.swept(run.axis, run.begin, run.end, 1, &mut |cx| {
-            let side = self.convolution.weights;
-            let transformed = both_ways(cx, self.transform.weights, &mut |cx, row, column| {
-                for (slide, place) in self.convolution.slides.iter().zip([row, column]) {
+    fn windows(&self, cx: &mut Cx<'_>, to: &Channels) {
+        let Convolution { by, slides, outputs, .. } = &self.patches.convolution;
+        to.each(cx, &self.tiling, outputs, &mut |cx, lanes| {
+            let transformed = both_ways(cx, self.patches.transform.weights, &mut |cx, row, column| {
+                for (slide, place) in slides.iter().zip([row, column]) {
                     let tap = cx.b.int(slide.at(place));
                     cx.at[slide.tap] = At::One(tap);
                 }
-                cx.body(&side.body, &mut Nothing)[side.value.index()]
+                cx.body(&by.body, &mut Nothing)[by.value.index()]
             });
-            self.unbind_taps(cx);
-            for (element, value) in (0..).zip(transformed) {
-                let offset = cx.b.int(element * self.element_bytes());
-                let at = cx.b.add(base, offset);
-                let (ptr, pattern) = cx.place(at, &column, None, Elem::F32.dtype());
-                cx.b.store(ptr, Elem::F32.dtype(), pattern, value);
-            }
+            slides.iter().for_each(|slide| cx.at[slide.tap] = At::Unbound);
+            to.store(cx, lanes, &transformed);
         });
-    }
-
-    fn unbind_taps(&self, cx: &mut Cx<'_>) {
-        self.convolution.slides.iter().for_each(|slide| cx.at[slide.tap] = At::Unbound);
     }
 
     /// The address of a panel's transformed weights.
@@ -211,11 +181,11 @@ impl<'a> Winograd<'a> {
         let digits = [self.groups.clone(), self.blocks.clone()];
         cx.parallel(&digits, &mut |cx, digits| {
             let [group, block] = digits else { unreachable!("there are two digits") };
-            let (height, count) = (cx.value(&self.block), cx.value(&self.patches));
+            let (height, count) = (cx.value(&self.block), cx.value(&self.count));
             let begin = cx.b.mul(*block, height);
             let end = cx.b.add(begin, height);
             let end = cx.b.binary(Binary::Min, end, count);
-            self.patches(cx, &memory, begin, end);
+            self.rows(cx, &memory, begin, end);
             let (panels, most) = (cx.value(&self.group), cx.value(&self.panels));
             let first = cx.b.mul(*group, panels);
             let last = cx.b.add(first, panels);
@@ -225,14 +195,14 @@ impl<'a> Winograd<'a> {
             self.outputs(cx, &memory, open.var, (begin, end));
             cx.b.close_loop(open, Vec::new());
         });
-        let products = &self.patches * &self.columns * Dim::from(self.elements() * self.channels);
+        let products = &self.count * &self.columns * Dim::from(self.elements() * self.channels);
         // A vector unit does some sixteen operations while a body does one.
         let work = products.floor_div(&Dim::from(8));
         Phase { func: cx.b.finish(), extent: digits.iter().product(), scratch: cx.scratch, work }
     }
 
     fn memory(&self, cx: &mut Cx<'_>) -> Memory {
-        let outputs = self.transform.outputs();
+        let outputs = self.patches.transform.outputs();
         let mut take = |elements: i64| cx.take_scratch(&Dim::from(elements * BYTES));
         Memory {
             patches: take(self.elements() * self.most * self.row_stride()),
@@ -240,6 +210,17 @@ impl<'a> Winograd<'a> {
             sums: take(self.elements() * self.most * self.width),
             outputs: take(outputs * outputs * self.width),
         }
+    }
+
+    /// Transforms every patch `begin..end`.
+    fn rows(&self, cx: &mut Cx<'_>, memory: &Memory, begin: Val, end: Val) {
+        let (zero, channels) = (cx.b.int(0), cx.b.int(self.channels));
+        let padded = Channels { begin: zero, end: channels, base: memory.padded, apart: self.row_stride() };
+        self.patches.each(cx, begin, end, &mut |cx, place, corner| {
+            let base = offset(cx, memory.patches, place, self.row_stride());
+            let to = Channels { base, apart: self.most * self.row_stride(), ..padded };
+            self.patches.image(cx, &self.tiling, corner, &to, &padded);
+        });
     }
 
     /// Elements from a transformed patch to the next.
@@ -257,7 +238,7 @@ impl<'a> Winograd<'a> {
         let sums = offset(cx, memory.sums, open.var, self.most * self.width);
         let count = cx.b.sub(end, begin);
         let mut row = zero;
-        let heights = self.tiling.shape.heights(&self.patches);
+        let heights = self.tiling.shape.heights(&self.count);
         for (number, height) in heights.iter().enumerate() {
             // Lower tiles take what rows are left, where they can take all.
             let left = cx.b.int(heights.get(number + 1).copied().unwrap_or(0));
@@ -295,20 +276,15 @@ impl<'a> Winograd<'a> {
     /// The results of every patch in a panel of columns.
     fn outputs(&self, cx: &mut Cx<'_>, memory: &Memory, panel: Val, (begin, end): (Val, Val)) {
         let columns = range(cx, panel, self.width, &self.columns);
-        self.each_patch(cx, begin, end, &mut |cx, place, corner| {
+        let slides = &self.patches.convolution.slides;
+        self.patches.each(cx, begin, end, &mut |cx, place, corner| {
             let sums = offset(cx, memory.sums, place, self.width);
             self.back(cx, sums, memory.outputs);
             let zero = cx.b.int(0);
-            let slides = &self.convolution.slides;
-            let [height, width] = [0, 1].map(|axis| {
-                let size = cx.value(&self.tiling.size(slides[axis].own));
-                let left = cx.b.sub(size, corner[axis]);
-                let most = cx.b.int(self.transform.outputs());
-                cx.b.binary(Binary::Min, left, most)
-            });
+            let [height, width] = [0, 1].map(|axis| self.patches.results(cx, axis, corner));
             let row = cx.b.open_loop(zero, height, 1, Vec::new());
             cx.at[slides[0].own] = At::One(cx.b.add(corner[0], row.var));
-            let row_base = offset(cx, memory.outputs, row.var, self.transform.outputs() * self.width);
+            let row_base = offset(cx, memory.outputs, row.var, self.patches.transform.outputs() * self.width);
             let column = cx.b.open_loop(zero, width, 1, Vec::new());
             cx.at[slides[1].own] = At::One(cx.b.add(corner[1], column.var));
             let base = offset(cx, row_base, column.var, self.width);
@@ -335,8 +311,8 @@ impl<'a> Winograd<'a> {
         let open = cx.b.open_sweep(zero, width, 1);
         let place = cx.b.mul(open.var, bytes);
         let (sums, to) = (cx.b.add(sums, place), cx.b.add(to, place));
-        let results = both_ways(cx, self.transform.results, &mut |cx, row, column| {
-            let element = row * self.transform.patch() + column;
+        let results = both_ways(cx, self.patches.transform.results, &mut |cx, row, column| {
+            let element = row * self.patches.transform.patch() + column;
             let offset = cx.b.int(element * self.most * self.width * BYTES);
             let ptr = cx.b.add(sums, offset);
             cx.b.load_now(Load { ptr, dtype: Elem::F32.dtype(), pattern: Pattern::Contiguous, mask: None })
@@ -347,25 +323,6 @@ impl<'a> Winograd<'a> {
             cx.b.store(ptr, Elem::F32.dtype(), Pattern::Contiguous, result);
         }
         cx.b.close_sweep(open, Vec::new());
-    }
-
-    /// The body for every patch `begin..end`: its place in the block, and where its first results are. The image's other axes are bound.
-    fn each_patch(&self, cx: &mut Cx<'_>, begin: Val, end: Val, body: &mut dyn FnMut(&mut Cx<'_>, Val, [Val; 2])) {
-        let others = &self.convolution.others;
-        let mut sizes: Vec<Val> = others.iter().map(|axis| cx.value(&self.tiling.size(*axis))).collect();
-        sizes.extend(self.along.each_ref().map(|count| cx.value(count)));
-        let first = cx.digits(begin, &sizes);
-        let open = cx.b.open_loop(begin, end, 1, first);
-        let digits = open.params.clone();
-        let [outer @ .., y, x] = &digits[..] else { unreachable!("a patch has two places") };
-        bind(cx, others, outer);
-        let outputs = cx.b.int(self.transform.outputs());
-        let corner = [*y, *x].map(|place| cx.b.mul(place, outputs));
-        let place = cx.b.sub(open.var, begin);
-        body(cx, place, corner);
-        others.iter().for_each(|axis| cx.at[*axis] = At::Unbound);
-        let next = cx.next_digits(&digits, &sizes);
-        cx.b.close_loop(open, next);
     }
 }
 

@@ -11,6 +11,9 @@ pub(super) const TAPS: i64 = 3;
 type Matrix = &'static [&'static [f32]];
 
 /// The matrices for so many results along an axis, each of rows.
+///
+/// The gradient of a window is the same with what windows are multiplied by and results changed over: as many elements of the cotangent as there were results
+/// are multiplied by the patch, to three taps.
 #[derive(Debug)]
 pub(super) struct Transform {
     /// `B^T`, of a patch of the image.
@@ -19,6 +22,10 @@ pub(super) struct Transform {
     pub(super) weights: Matrix,
     /// `A^T`, of sums of products, to results.
     pub(super) results: Matrix,
+    /// `G`, of the results' cotangent.
+    pub(super) cotangent: Matrix,
+    /// `A^T`, of sums of products, to the taps of a window.
+    pub(super) taps: Matrix,
 }
 
 /// Two results along an axis: nine products become four.
@@ -26,6 +33,8 @@ pub(super) const TWO: Transform = Transform {
     image: &[&[1.0, 0.0, -1.0, 0.0], &[0.0, 1.0, 1.0, 0.0], &[0.0, -1.0, 1.0, 0.0], &[0.0, 1.0, 0.0, -1.0]],
     weights: &[&[1.0, 0.0, 0.0], &[0.5, 0.5, 0.5], &[0.5, -0.5, 0.5], &[0.0, 0.0, 1.0]],
     results: &[&[1.0, 1.0, 1.0, 0.0], &[0.0, 1.0, -1.0, -1.0]],
+    cotangent: &[&[1.0, 0.0], &[0.5, 0.5], &[0.5, -0.5], &[0.0, 1.0]],
+    taps: &[&[1.0, 1.0, 1.0, 0.0], &[0.0, 1.0, -1.0, 0.0], &[0.0, 1.0, 1.0, -1.0]],
 };
 
 /// Four results along an axis: nine products become two and a quarter.
@@ -52,12 +61,26 @@ pub(super) const FOUR: Transform = Transform {
         &[0.0, 1.0, 1.0, 4.0, 4.0, 0.0],
         &[0.0, 1.0, -1.0, 8.0, -8.0, 1.0],
     ],
+    cotangent: &[
+        &[0.25, 0.0, 0.0, 0.0],
+        &[-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+        &[-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0, 1.0 / 6.0],
+        &[1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0, 1.0 / 3.0],
+        &[1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0, -1.0 / 3.0],
+        &[0.0, 0.0, 0.0, 1.0],
+    ],
+    taps: &[&[1.0, 1.0, 1.0, 1.0, 1.0, 0.0], &[0.0, 1.0, -1.0, 2.0, -2.0, 0.0], &[0.0, 1.0, 1.0, 4.0, 4.0, 1.0]],
 };
 
 impl Transform {
     /// Positions of a patch along an axis.
     pub(super) fn patch(&self) -> i64 {
         i64::try_from(self.image.len()).expect("a small patch")
+    }
+
+    /// Elements of a transformed patch.
+    pub(super) fn elements(&self) -> i64 {
+        self.patch() * self.patch()
     }
 
     /// Results along an axis.
