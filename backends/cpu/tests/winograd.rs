@@ -356,18 +356,40 @@ fn exact_enough() {
         let module = b.finish([y]);
         let inputs = [normal(&mut rng, &shape.image), normal(&mut rng, &shape.weights())];
         let expected = shape.reference(&inputs[0].to_f64(), &inputs[1].to_f64());
-        let squares: f64 = expected.iter().map(|x| x * x).sum();
-        let unit = (squares / f64::from(u32::try_from(expected.len()).expect("few results"))).sqrt();
-        for (cpu, (way, most)) in levels::cpus(1)
-            .into_iter()
-            .flat_map(|cpu| Convolutions::ALL.into_iter().zip([1e-5, 3e-6, 5e-5]).map(move |how| (cpu.clone(), how)))
-        {
+        errors(&format!("{channels} channels"), &module, &inputs, &expected, [1e-5, 3e-6, 5e-5]);
+    }
+}
+
+/// The same of weights' derivatives, of 1568 and 6272 products.
+#[test]
+fn derivatives_of_weights_are_exact_enough() {
+    let mut rng = Rng::named("normal weights");
+    for images in [8, 32] {
+        let shape = Shape::new([images, 14, 14, 32], 64, [[1, 1], [1, 1]]);
+        let mut b = Build::new("conv");
+        let (x, w) = (b.arg("x", DType::F32, shape.image), b.arg("w", DType::F32, shape.weights()));
+        let g = b.arg("g", DType::F32, shape.result());
+        let y = b.add(Op::Conv(shape.conv()), &[x, w]);
+        let derivative = b.vjp(&[y], &[g], &[w])[0];
+        let module = b.finish([derivative]);
+        let inputs = [normal(&mut rng, &shape.image), normal(&mut rng, &shape.weights()), normal(&mut rng, &shape.result())];
+        let expected = shape.back_to_weights(&inputs[0].to_f64(), &inputs[2].to_f64());
+        errors(&format!("weights, {images} images"), &module, &inputs, &expected, [3e-5, 1e-5, 5e-5]);
+    }
+}
+
+/// The greatest error of every way at every level, in units of the results' root mean square, is at most so much.
+fn errors(what: &str, module: &Module, inputs: &[Array], expected: &[f64], most: [f64; 3]) {
+    let squares: f64 = expected.iter().map(|x| x * x).sum();
+    let unit = (squares / f64::from(u32::try_from(expected.len()).expect("few results"))).sqrt();
+    for cpu in levels::cpus(1) {
+        for (way, most) in Convolutions::ALL.into_iter().zip(most) {
             let isa = cpu.isa();
-            let executable = compile(&cpu.with_convolutions(way), &module);
+            let executable = compile(&cpu.clone().with_convolutions(way), module);
             assert_eq!(transforms(executable.as_ref()), way != Convolutions::Direct);
-            let error = greatest_error(&expected, &run(executable.as_ref(), &inputs)[0].to_f64()) / unit;
-            println!("{channels} channels, {isa}, {way}: {error:.1e}");
-            assert!(error <= most, "{channels} channels, {isa}, {way}: {error:e}");
+            let error = greatest_error(expected, &run(executable.as_ref(), inputs)[0].to_f64()) / unit;
+            println!("{what}, {isa}, {way}: {error:.1e}");
+            assert!(error <= most, "{what}, {isa}, {way}: {error:e}");
         }
     }
 }

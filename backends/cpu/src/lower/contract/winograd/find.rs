@@ -90,7 +90,8 @@ impl<'a> Convolution<'a> {
             !of_channel || index.dim().is_below(size)
         };
         let mut loads = self.image.body.loads();
-        let is_inside = loads.all(|(_, access)| access.index.iter().zip(&cx.arg(access.arg).shape).all(|(index, size)| inside(index, size)));
+        let is_inside =
+            loads.all(|(_, access)| access.index.iter().zip(&cx.arg(access.arg).shape).all(|(index, size)| inside(index, size)));
         self.channels.last().is_some_and(|channel| is_inside && is_along(cx, &self.image.body, *channel))
     }
 

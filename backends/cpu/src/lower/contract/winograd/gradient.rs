@@ -116,7 +116,8 @@ impl<'a> Gradient<'a> {
         let taps = self.patches.convolution.slides.map(|slide| slide.tap);
         let Tiling { rows, columns, .. } = &self.tiling;
         let own: Vec<usize> = rows.axes.iter().chain(&columns.axes).chain(&taps).copied().collect();
-        Parts::of(&cx, self.tiling.contract, &own).lower_by(&cx, |cx, sums, part| self.of(sums).sums(cx.again("windows"), Some(part)))
+        Parts::of(&cx, self.tiling.contract, &own)
+            .lower_by(&cx, |cx, sums, part| self.of(sums).sums(cx.again("windows"), Some(part)))
     }
 
     /// The same of another contraction, of the same sides.
@@ -173,15 +174,9 @@ impl<'a> Gradient<'a> {
         Memory {
             rows: take(elements * chunk * stride),
             columns: take(group * elements * chunk * width),
-            padded: take(elements * self.padded_stride()),
             sums: take(group * elements * block * width),
             taps: take(taps * width),
         }
-    }
-
-    /// Elements from a position of a copied patch to the next.
-    fn padded_stride(&self) -> i64 {
-        super::row_stride(self.sizes.block.max(self.sizes.width))
     }
 
     /// The body for every column panel of a group: its number, and the columns of it.
@@ -220,20 +215,19 @@ impl<'a> Gradient<'a> {
         self.patches.each(cx, begin, end, &mut |cx, place, corner| {
             let base = offset(cx, memory.rows, place, stride);
             let (begin, end) = point.rows;
-            self.operand(cx, point, corner, &Channels { begin, end, base, apart: chunk * stride }, !self.is_image_columns);
+            self.operand(cx, corner, &Channels { begin, end, base, apart: chunk * stride }, !self.is_image_columns);
             self.each_panel(cx, point, &mut |cx, panel| {
                 let base = offset(cx, memory.columns, panel.place, elements * chunk * width);
                 let base = offset(cx, base, place, width);
                 let (begin, end) = panel.columns;
-                self.operand(cx, point, corner, &Channels { begin, end, base, apart: chunk * width }, self.is_image_columns);
+                self.operand(cx, corner, &Channels { begin, end, base, apart: chunk * width }, self.is_image_columns);
             });
         });
     }
 
-    fn operand(&self, cx: &mut Cx<'_>, point: &Point<'_>, corner: [Val; 2], to: &Channels, is_image: bool) {
+    fn operand(&self, cx: &mut Cx<'_>, corner: [Val; 2], to: &Channels, is_image: bool) {
         if is_image {
-            let padded = Channels { base: point.memory.padded, apart: self.padded_stride(), ..*to };
-            self.patches.image(cx, &self.tiling, corner, to, &padded);
+            self.patches.image(cx, &self.tiling, corner, to);
         } else {
             self.patches.cotangent(cx, &self.tiling, corner, to);
         }
@@ -307,7 +301,11 @@ impl<'a> Gradient<'a> {
         // From one tap to the next, and from one column to the next.
         let strides = if is_flat { (1, TAPS * TAPS) } else { (width, 1) };
         self.taps(cx, sums, point.memory.taps, strides);
-        if is_flat { self.finish_flat(cx, point, panel) } else { self.finish(cx, point, panel) }
+        if is_flat {
+            self.finish_flat(cx, point, panel)
+        } else {
+            self.finish(cx, point, panel)
+        }
         let next = cx.next_digits(&digits, &counts);
         axes.iter().for_each(|axis| cx.at[*axis] = At::Unbound);
         cx.b.close_loop(open, next);
@@ -400,8 +398,6 @@ struct Memory {
     rows: Val,
     /// Transformed columns: `[panel][element][patch][column]`.
     columns: Val,
-    /// A patch that holds padding: `[element][channel]`.
-    padded: Val,
     /// Sums of products: `[panel][element][row][column]`.
     sums: Val,
     /// The taps of a row's windows.

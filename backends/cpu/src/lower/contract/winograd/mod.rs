@@ -206,7 +206,6 @@ impl<'a> Winograd<'a> {
         let mut take = |elements: i64| cx.take_scratch(&Dim::from(elements * BYTES));
         Memory {
             patches: take(self.elements() * self.most * self.row_stride()),
-            padded: take(self.elements() * self.row_stride()),
             sums: take(self.elements() * self.most * self.width),
             outputs: take(outputs * outputs * self.width),
         }
@@ -215,11 +214,10 @@ impl<'a> Winograd<'a> {
     /// Transforms every patch `begin..end`.
     fn rows(&self, cx: &mut Cx<'_>, memory: &Memory, begin: Val, end: Val) {
         let (zero, channels) = (cx.b.int(0), cx.b.int(self.channels));
-        let padded = Channels { begin: zero, end: channels, base: memory.padded, apart: self.row_stride() };
         self.patches.each(cx, begin, end, &mut |cx, place, corner| {
             let base = offset(cx, memory.patches, place, self.row_stride());
-            let to = Channels { base, apart: self.most * self.row_stride(), ..padded };
-            self.patches.image(cx, &self.tiling, corner, &to, &padded);
+            let to = Channels { begin: zero, end: channels, base, apart: self.most * self.row_stride() };
+            self.patches.image(cx, &self.tiling, corner, &to);
         });
     }
 
@@ -330,8 +328,6 @@ impl<'a> Winograd<'a> {
 struct Memory {
     /// Transformed patches: `[element][patch][channel]`.
     patches: Val,
-    /// A patch that holds padding: `[element][channel]`.
-    padded: Val,
     /// Sums of products with a panel: `[element][patch][column]`.
     sums: Val,
     /// The results of a patch.

@@ -7,10 +7,10 @@ use super::super::super::body::Nothing;
 use super::super::super::cx::{At, Cx};
 use super::super::Tiling;
 use super::super::tile::bind;
+use super::BYTES;
 use super::find::Convolution;
 use super::transform::{TAPS, Transform, both_ways};
-use super::{BYTES, offset};
-use crate::vector::{Binary, Compare, Load, Pattern, Unary, Val};
+use crate::vector::{Binary, Compare, Pattern, Unary, Val};
 
 /// The patches of a convolution's image, of all of which each gives several results along both axes.
 #[derive(Clone)]
@@ -63,8 +63,8 @@ impl<'a> Patches<'a> {
         cx.b.binary(Binary::Min, left, most)
     }
 
-    /// Transforms a patch of the image. One without padding, all of whose results exist, is read where it lies; others are copied first.
-    pub(super) fn image(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, corner: [Val; 2], to: &Channels, padded: &Channels) {
+    /// Transforms a patch of the image. One without padding, all of whose results exist, is not asked at every position whether it is inside.
+    pub(super) fn image(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, corner: [Val; 2], to: &Channels) {
         let (side, slides) = (self.convolution.image, &self.convolution.slides);
         let (inner, channels) = (unpadded(&side.body), &self.convolution.channels);
         let is_inner = self.is_inner(cx, corner);
@@ -82,13 +82,10 @@ impl<'a> Patches<'a> {
         cx.b.close_if(open);
         let is_outer = cx.b.unary(Unary::Not, is_inner);
         let open = cx.b.open_if(is_outer);
-        self.copy(cx, tiling, padded, corner);
         to.each(cx, tiling, channels, &mut |cx, lanes| {
             let elements = both_ways(cx, self.transform.image, &mut |cx, row, column| {
-                let from = cx.b.int((row * self.transform.patch() + column) * padded.apart * BYTES);
-                let from = cx.b.add(padded.base, from);
-                let (ptr, pattern) = lanes.place(cx, from);
-                cx.b.load_now(Load { ptr, dtype: DType::F32, pattern, mask: None })
+                self.stand(cx, corner, [row, column]);
+                cx.body(&side.body, &mut Nothing)[side.value.index()]
             });
             to.store(cx, lanes, &elements);
         });
@@ -171,37 +168,19 @@ impl<'a> Patches<'a> {
         inner.expect("there are two axes")
     }
 
-    /// Copies a patch, padding and all. Positions beyond the last result's are that result's last.
-    fn copy(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, to: &Channels, corner: [Val; 2]) {
-        let patch = self.transform.patch();
-        let (zero, size) = (cx.b.int(0), cx.b.int(patch));
-        let row = cx.b.open_loop(zero, size, 1, Vec::new());
-        self.stand(cx, 0, corner[0], row.var);
-        let line = offset(cx, to.base, row.var, patch * to.apart);
-        let column = cx.b.open_loop(zero, size, 1, Vec::new());
-        self.stand(cx, 1, corner[1], column.var);
-        let base = offset(cx, line, column.var, to.apart);
-        to.each(cx, tiling, &self.convolution.channels, &mut |cx, lanes| {
-            let side = self.convolution.image;
-            let value = cx.body(&side.body, &mut Nothing)[side.value.index()];
-            let (ptr, pattern) = lanes.place(cx, base);
-            cx.b.store(ptr, DType::F32, pattern, value);
-        });
-        cx.b.close_loop(column, Vec::new());
-        cx.b.close_loop(row, Vec::new());
-    }
-
-    /// Stands at a position of a patch: at a result that exists, and the tap that is left.
-    fn stand(&self, cx: &mut Cx<'_>, axis: usize, first: Val, place: Val) {
-        let slide = self.convolution.slides[axis];
-        let last_tap = cx.b.int(TAPS - 1);
-        let last = cx.value(&(&self.sizes[axis] - Dim::ONE));
-        let position = cx.b.add(first, place);
-        let own = cx.b.binary(Binary::Min, position, last);
-        let tap = cx.b.sub(position, own);
-        let tap = cx.b.binary(Binary::Min, tap, last_tap);
-        let tap = if slide.reversed { cx.b.sub(last_tap, tap) } else { tap };
-        (cx.at[slide.own], cx.at[slide.tap]) = (At::One(own), At::One(tap));
+    /// Stands at a position of a patch: at a result that exists, and the tap that is left. Positions beyond the last result's are that result's last.
+    fn stand(&self, cx: &mut Cx<'_>, corner: [Val; 2], places: [i64; 2]) {
+        for ((slide, size), (first, place)) in self.convolution.slides.iter().zip(&self.sizes).zip(corner.into_iter().zip(places))
+        {
+            let (place, last_tap) = (cx.b.int(place), cx.b.int(TAPS - 1));
+            let last = cx.value(&(size - Dim::ONE));
+            let position = cx.b.add(first, place);
+            let own = cx.b.binary(Binary::Min, position, last);
+            let tap = cx.b.sub(position, own);
+            let tap = cx.b.binary(Binary::Min, tap, last_tap);
+            let tap = if slide.reversed { cx.b.sub(last_tap, tap) } else { tap };
+            (cx.at[slide.own], cx.at[slide.tap]) = (At::One(own), At::One(tap));
+        }
     }
 
     fn unbind(&self, cx: &mut Cx<'_>) {
