@@ -19,7 +19,7 @@ pub enum Convolutions {
     #[default]
     Direct,
     /// Those of 3x3 windows that slide by one, in `f32`, by Winograd's minimal filtering (Lavin and Gray, 2016, "Fast Algorithms for
-    /// Convolutional Neural Networks") where that is less work: 2x2 results at once, of 16 products instead of 36.
+    /// Convolutional Neural Networks") where that is less work, and so their derivatives: 2x2 results at once, of 16 products instead of 36.
     Winograd2,
     /// As [`Convolutions::Winograd2`], or 4x4 results at once, of 36 products instead of 144, where that is less work still. Less exact.
     Winograd4,
