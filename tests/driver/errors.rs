@@ -10,7 +10,7 @@ use graver::runtime::{Backend, Invocation, Stage};
 use graver::trace::named_slot;
 use graver_cuda::{Cuda, DRIVER_FUNCTIONS, Nvrtc, check_architecture};
 
-use crate::fake::{Live, functions, with_broken_driver, with_old_driver};
+use crate::fake::{Live, functions, with_broken_driver, with_old_driver, with_two_nvrtcs};
 use crate::{Cache, with_driver};
 
 fn gpu() -> Device {
@@ -97,7 +97,7 @@ const HARMLESS: &[&str] = &[
 ];
 
 /// Functions that are called where another one has failed, to say more; each has a test of its own.
-const IN_ERRORS: &[&str] = &["cuGetErrorString", "cuMemGetInfo_v2", "cuDriverGetVersion"];
+const IN_ERRORS: &[&str] = &["cuGetErrorString", "cuMemGetInfo_v2"];
 
 /// Asks all of the driver's functions, from its start on; what the calls gave.
 pub(crate) fn ask_all() -> Result<Vec<f64>, Error> {
@@ -260,6 +260,44 @@ fn a_driver_that_lacks_a_function() {
         );
         driver.fail("cuDriverGetVersion", 0, 999);
         assert!(error().contains("it is of a version that it does not tell, and lacks cuGraphInstantiateWithFlags"));
+    });
+}
+
+/// Machine code of a newer major version is nothing that a driver loads.
+#[test]
+fn a_driver_that_is_older_than_nvrtc() {
+    with_driver("errors::a_driver_that_is_older_than_nvrtc", Cache::Kept, |driver| {
+        driver.version(12_040);
+        let error = cuda(0).expect_err("it is too old").to_string();
+        let told = [
+            "the CUDA driver is of CUDA 12.4, and NVRTC, which compiles kernels, of CUDA 13.0: ",
+            "update NVIDIA's driver to one of CUDA 13, or set GRAVER_NVRTC to the folder of an NVRTC of CUDA 12. Tried:",
+            "\n  libnvrtc.so.13: it is of CUDA 13.0\n  libnvrtc.so.12: ",
+        ];
+        told.iter().for_each(|what| assert!(error.contains(what), "{what}: {error}"));
+        [13_000, 13_020, 14_000].iter().for_each(|number| {
+            driver.version(*number);
+            cuda(0).expect("it is new enough");
+        });
+        driver.fail("cuDriverGetVersion", 0, 999);
+        let error = cuda(0).expect_err("it does not say").to_string();
+        assert!(error.contains("the CUDA driver does not tell its version: an unknown error (CUDA_ERROR_UNKNOWN)"), "{error}");
+    });
+}
+
+#[test]
+fn an_older_nvrtc_is_taken_where_the_driver_is_older() {
+    with_two_nvrtcs("errors::an_older_nvrtc_is_taken_where_the_driver_is_older", |driver| {
+        let double = || {
+            let double = compile(|x: Tensor| x * 2.0, spec::<f32>([1]), &gpu()).expect("it is well typed");
+            assert_eq!(double.call(&Array::from_vec([1], vec![3.0f32]).expect("one")).expect("it fits").to_f64(), [6.0]);
+        };
+        driver.version(12_040);
+        double();
+        assert_eq!(driver.compilations(), 0, "the newer one compiles nothing");
+        driver.version(13_000);
+        double();
+        assert_eq!(driver.compilations(), 1);
     });
 }
 

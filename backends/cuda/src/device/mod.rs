@@ -37,10 +37,11 @@ impl Cuda {
     /// The GPU of this number.
     ///
     /// # Errors
-    /// There is no driver, no such GPU, or no NVRTC: what was looked for, and where.
+    /// There is no driver, no such GPU, or no NVRTC whose machine code the driver loads: what was looked for, and where.
     pub fn new(ordinal: usize) -> Result<Self, Error> {
         let context = Arc::new(Context::new(ordinal)?);
-        Ok(Self { context, nvrtc: Nvrtc::find()? })
+        let driver = symbols::version().map_err(|error| driver_error("the CUDA driver does not tell its version", &error))?;
+        Ok(Self { context, nvrtc: Nvrtc::find_for(driver)? })
     }
 
     /// Its name: `NVIDIA H100 80GB HBM3`.

@@ -3,6 +3,7 @@
 
 use std::ffi::c_int;
 
+use cudarc::driver::result::DriverError;
 use cudarc::driver::sys;
 use graver_ir::Diag;
 
@@ -54,16 +55,17 @@ pub(super) fn check() -> Result<(), Diag> {
     if missing.is_empty() {
         return Ok(());
     }
-    let version = Some(()).filter(|()| has("cuDriverGetVersion")).and_then(|()| version());
-    let version = version.map_or_else(|| "a version that it does not tell".to_owned(), |version| format!("CUDA {version}"));
+    let version = Some(()).filter(|()| has("cuDriverGetVersion")).and_then(|()| version().ok());
+    let version = version
+        .map_or_else(|| "a version that it does not tell".to_owned(), |(major, minor)| format!("CUDA {major}.{minor}"));
     let missing = missing.join(", ");
     Err(Diag::new(format!("the CUDA driver is too old: it is of {version}, and lacks {missing}")).help("update NVIDIA's driver"))
 }
 
-/// `13.0`; the function is there.
-fn version() -> Option<String> {
+/// The version of CUDA that the driver is of: 13, 0. The function is there.
+pub(super) fn version() -> Result<(c_int, c_int), DriverError> {
     let mut version: c_int = 0;
     // SAFETY: the pointer is a local's.
-    unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().ok()?;
-    Some(format!("{}.{}", version / 1000, version % 1000 / 10))
+    unsafe { sys::cuDriverGetVersion(&raw mut version) }.result()?;
+    Ok((version / 1000, version % 1000 / 10))
 }
