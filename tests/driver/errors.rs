@@ -83,6 +83,75 @@ fn state_after_a_drivers_error_is_what_the_gpu_has() {
     });
 }
 
+/// Two slots, each written by a launch of its own: of a step that ends between them there is nothing to go on from.
+#[test]
+fn state_that_was_written_in_part_is_refused_until_it_is_set_anew() {
+    with_driver("errors::state_that_was_written_in_part_is_refused_until_it_is_set_anew", Cache::Kept, |driver| {
+        let device = gpu();
+        let sums = || {
+            let sums = graver::trace::step((spec::<f32>([2]), spec::<f32>([3])), |(x, y): (Tensor, Tensor)| {
+                for (name, x, len) in [("first", x, 2), ("second", y, 3)] {
+                    let sum = named_slot(name, || Array::full([len], Scalar::zero(DType::F32)));
+                    sum.set(sum.get() + x);
+                }
+                x * 2.0
+            });
+            sums.compile(&device).expect("it is well typed")
+        };
+        let (x, y) = (ones(2), ones(3));
+        let at = |step: &Step<_, Tensor>, path: &str| step.state().at(path).expect("it is there").clone();
+        let values = |step: &Step<_, Tensor>| PATHS.map(|path| at(step, path).to_f64());
+        let restored = |step: &mut Step<_, Tensor>| {
+            for path in PATHS {
+                let error = at(step, path).fetch().expect_err("nobody knows it").to_string();
+                assert!(error.starts_with(&format!("`{path}` is undefined: a call of `main` failed between its writes")), "{error}");
+            }
+            for (path, len) in PATHS.into_iter().zip([2, 3]) {
+                let error = step.run((&x, &y)).expect_err("it is refused").to_string();
+                assert!(error.contains(&format!("`{path}` is undefined")) && error.contains("set it anew"), "{error}");
+                step.state_mut().set(path, ones(len)).expect("it is of the type");
+            }
+            step.run((&x, &y)).expect("all of it is set anew");
+            assert_eq!(values(step), [vec![2.0; 2], vec![2.0; 3]]);
+        };
+        let told = |error: Error| error.to_string().contains("ended between its writes to the state, which is undefined now");
+        let mut torn = Vec::new();
+        for after in 0.. {
+            let mut step = sums();
+            driver.fail("cuLaunchKernel", after, 999);
+            let Err(error) = step.run((&x, &y)) else { break };
+            assert!(error.to_string().contains("CUDA_ERROR_UNKNOWN"), "{error}");
+            torn.push(told(error));
+            if torn.last() == Some(&true) {
+                restored(&mut step);
+            } else {
+                // Nothing of it was written, or, where only a result is missing, all.
+                let each = if torn.len() == 1 { 0.0 } else { 1.0 };
+                assert_eq!(values(&step), [vec![each; 2], vec![each; 3]]);
+                step.run((&x, &y)).expect("it is refused once");
+                assert_eq!(values(&step), [vec![each + 1.0; 2], vec![each + 1.0; 3]]);
+            }
+        }
+        driver.fail("cuLaunchKernel", 0, 0);
+        assert_eq!(torn, [false, true, false]);
+        // All was launched, and nobody knows whether it was done; as a graph, too.
+        for runs in [1, 4] {
+            let mut step = sums();
+            (0..runs).for_each(|_| drop(step.run((&x, &y)).expect("nothing fails")));
+            driver.fail("cuStreamSynchronize", 0, 999);
+            assert!(told(step.run((&x, &y)).expect_err("it is refused")));
+            restored(&mut step);
+        }
+    });
+}
+
+/// Of the state of two sums.
+const PATHS: [&str; 2] = ["optim.first", "optim.second"];
+
+fn ones(len: usize) -> Array {
+    Array::full([len], Scalar::float(DType::F32, 1.0))
+}
+
 /// Functions whose failure nobody has to hear of: what lets go of something, and the loading of kernels that were kept, which are
 /// compiled again where that fails.
 const HARMLESS: &[&str] = &[

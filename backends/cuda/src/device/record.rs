@@ -8,7 +8,7 @@ use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use graver_ir::kernel::{Launch, Place, launches};
 use graver_ir::{Diag, Error, Loc};
-use graver_runtime::Binding;
+use graver_runtime::{Binding, Wrote};
 
 use super::Context;
 use super::exec::CudaExecutable;
@@ -114,22 +114,27 @@ impl Bound {
         executable.context.fault.of_entry(&entry.name, &kernels, error)
     }
 
-    /// Puts the call on a stream over these places, which it gives back. State is written where no check fails, or a driver's error ends
-    /// what was begun.
-    pub(super) fn launch(&mut self, executable: &CudaExecutable, stream: &Stream, places: Places) -> Result<&Places, Error> {
+    /// Puts the call on a stream over these places, which it gives back, and says what of it writes to the state if no check fails.
+    pub(super) fn launch(
+        &mut self,
+        executable: &CudaExecutable,
+        stream: &Stream,
+        places: Places,
+        wrote: &mut Wrote,
+    ) -> Result<&Places, Error> {
         executable.context.enter()?;
         let known = self.seen.iter().position(|seen| seen.places == places);
         let mut seen = match known {
             Some(place) => self.seen.remove(place),
             None => Seen { places, graph: None },
         };
-        let queue = |places| Queue { executable, binding: &self.binding, places, stream };
+        let mut queue = Queue { executable, binding: &self.binding, places: &seen.places, stream, begun: false };
         if known.is_some() && self.records && seen.graph.is_none() {
-            seen.graph = Some(Graph::record(queue(&seen.places))?);
+            seen.graph = Some(Graph::record(&mut queue)?);
         }
         match &seen.graph {
-            Some(graph) => graph.replay(stream)?,
-            None => queue(&seen.places).all()?,
+            Some(graph) => *wrote = graph.replay(stream)?,
+            None => queue.all(wrote)?,
         }
         self.seen.truncate(REMEMBERED - 1);
         self.seen.insert(0, seen);
@@ -140,6 +145,8 @@ impl Bound {
 /// Work that was recorded.
 struct Graph {
     handle: sys::CUgraphExec,
+    /// What a replay does to the state if no check fails.
+    wrote: Wrote,
     context: Arc<Context>,
 }
 
@@ -147,7 +154,7 @@ struct Graph {
 unsafe impl Send for Graph {}
 
 impl Graph {
-    fn record(mut queue: Queue<'_>) -> Result<Self, Error> {
+    fn record(queue: &mut Queue<'_>) -> Result<Self, Error> {
         let failed = |error: DriverError| driver_error("a call cannot be recorded for the GPU", &error);
         let (stream, context) = (queue.stream.handle, Arc::clone(&queue.executable.context));
         // SAFETY: the stream is this workspace's own; what is captured names memory that is there whenever the graph is replayed,
@@ -156,7 +163,8 @@ impl Graph {
             let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
             result::stream::begin_capture(stream, mode).map_err(failed)?;
             // A capture that was begun is ended whatever happens.
-            let captured = queue.all();
+            let mut wrote = Wrote::Nothing;
+            let captured = queue.all(&mut wrote);
             let graph = result::stream::end_capture(stream).map_err(failed);
             let graph = match (captured, graph) {
                 (Ok(()), graph) => graph?,
@@ -168,14 +176,15 @@ impl Graph {
             let instance = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0)).map_err(failed);
             // What was recorded is good whether or not its draft goes.
             let _ = result::graph::destroy(graph);
-            Ok(Self { handle: instance?, context })
+            Ok(Self { handle: instance?, wrote, context })
         }
     }
 
-    fn replay(&self, stream: &Stream) -> Result<(), Diag> {
+    fn replay(&self, stream: &Stream) -> Result<Wrote, Diag> {
         // SAFETY: the graph and the stream live, and so does all memory that it names.
         let launched = unsafe { result::graph::launch(self.handle, stream.handle) };
-        launched.map_err(|error| driver_error("a call on the GPU failed", &error))
+        launched.map_err(|error| driver_error("a call on the GPU failed", &error))?;
+        Ok(self.wrote)
     }
 }
 
@@ -193,11 +202,13 @@ struct Queue<'a> {
     binding: &'a Binding,
     places: &'a Places,
     stream: &'a Stream,
+    /// A launch was put on the stream that may write to the state.
+    begun: bool,
 }
 
 impl Queue<'_> {
     /// All of it in the order of the stream.
-    fn all(&mut self) -> Result<(), Error> {
+    fn all(&mut self, wrote: &mut Wrote) -> Result<(), Error> {
         let copy = |error: DriverError| driver_error("a copy cannot be made on the GPU", &error);
         let stream = self.stream.handle;
         for source in &self.places.inputs {
@@ -209,7 +220,7 @@ impl Queue<'_> {
         }
         // SAFETY: the status word is 8 bytes on the GPU.
         unsafe { result::memset_d8_async(self.places.status, 0xff, 8, stream) }.map_err(copy)?;
-        steps::run(&self.executable.program, self.binding, self)
+        steps::run(&self.executable.program, self.binding, self, wrote)
     }
 
     /// The address of the memory that was planned for a buffer.
@@ -231,6 +242,7 @@ impl Machine for Queue<'_> {
     fn launch(&mut self, number: u32, launch: &Launch, args: &[At]) -> Result<(), Error> {
         let kernel = &self.executable.functions[launch.kernel.0 as usize];
         let grids = Grids::of(self.executable, launch, self.binding)?;
+        let writes_state = steps::writes_state(&self.executable.program.entries[self.binding.entry], &kernel.emitted, args);
         let mut pointers: Vec<sys::CUdeviceptr> = args.iter().map(|at| self.address(*at)).collect();
         let symbols = kernel.emitted.symbols.iter();
         let mut sizes: Vec<i64> = symbols.map(|symbol| self.binding.sizes.get(symbol.name()).copied().unwrap_or(0)).collect();
@@ -250,6 +262,9 @@ impl Machine for Queue<'_> {
             let launched = unsafe { result::launch_kernel(*handle, grid, threads, dynamic, self.stream.handle, &mut parameters) };
             let (name, loc) = of_launch(self.executable, launch);
             launched.map_err(|error| driver_error(&format!("kernel {name} cannot be launched"), &error).at(loc))?;
+            if writes_state {
+                self.begun = true;
+            }
             if self.executable.context.blocking {
                 self.stream.wait().map_err(|error| self.executable.context.fault.of_kernel(name, loc, &error))?;
             }
@@ -267,6 +282,10 @@ impl Machine for Queue<'_> {
             result::memcpy_dtoh_sync(&mut byte, self.address(at)).map_err(failed)?;
         }
         Ok((status == [0xff; 8]).then_some(byte[0] != 0))
+    }
+
+    fn has_begun_to_write(&self) -> bool {
+        self.begun
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use graver_ir::{Array, Error};
-use graver_runtime::{Binding, Device};
+use graver_runtime::{Binding, Device, Wrote};
 
 use super::Context;
 use super::exec::CudaExecutable;
@@ -104,14 +104,15 @@ impl Parts {
         Ok((places, results))
     }
 
-    /// Runs what was bound at its places: the results, or the status word of a failure. After a driver's error what was launched before
-    /// it has been done, as far as anybody knows.
+    /// Runs what was bound at its places: the results, or the status word of a failure; and says what that did to the state. After a driver's
+    /// error what was launched before it has been done, as far as a wait says so.
     pub(super) fn run(
         &mut self,
         executable: &CudaExecutable,
         (places, results): (Places, Vec<DeviceMemory>),
+        wrote: &mut Wrote,
     ) -> Result<Result<Vec<DeviceMemory>, u64>, Error> {
-        let begun = self.bound[0].launch(executable, &self.stream, places).and_then(|places| {
+        let begun = self.bound[0].launch(executable, &self.stream, places, wrote).and_then(|places| {
             let failed = |error| driver_error("a result cannot be copied on the GPU", &error);
             for (result, from) in results.iter().zip(&places.results).filter(|(result, from)| result.pointer != **from) {
                 if result.bytes() > 0 {
@@ -126,11 +127,22 @@ impl Parts {
         });
         // Also after an error: what was begun works in memory that may be let go of now.
         let waited = self.stream.wait();
-        // What a fault stops is told of a later call of the driver's, too.
-        waited.map_err(|error| self.bound[0].failed(executable, &error))?;
+        if let Err(error) = waited {
+            // What a fault stops is told of a later call of the driver's, too.
+            let told = self.bound[0].failed(executable, &error);
+            if *wrote != Wrote::Nothing {
+                // After a fault all is lost, and says so itself.
+                *wrote = if executable.context.fault.check().is_err() { Wrote::All } else { Wrote::Part };
+            }
+            return Err(told.into());
+        }
         begun?;
         let status = u64::from_ne_bytes(self.status.host.bytes()[..8].try_into().expect("a status word is 8 bytes"));
-        Ok(if status == u64::MAX { Ok(results) } else { Err(status) })
+        if status == u64::MAX {
+            return Ok(Ok(results));
+        }
+        *wrote = Wrote::Nothing;
+        Ok(Err(status))
     }
 
     /// Where the inputs are on the GPU, or come from pinned memory.
