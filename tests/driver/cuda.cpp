@@ -104,7 +104,13 @@ CUresult cuDriverGetVersion(int* to) {
 }
 CUresult cuGetErrorString(int code, const char** to) {
     ASKED;
-    return ERRORS.count(code) ? (*to = ERRORS.at(code), SUCCESS) : INVALID_VALUE;
+    const auto known = ERRORS.find(code);
+    return known != ERRORS.end() && known->second.words ? (*to = known->second.words, SUCCESS) : INVALID_VALUE;
+}
+CUresult cuGetErrorName(int code, const char** to) {
+    ASKED;
+    const auto known = ERRORS.find(code);
+    return known != ERRORS.end() ? (*to = known->second.name, SUCCESS) : INVALID_VALUE;
 }
 
 CUresult cuDeviceGetCount(int* to) {

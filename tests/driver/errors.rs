@@ -104,7 +104,10 @@ fn state_that_was_written_in_part_is_refused_until_it_is_set_anew() {
         let restored = |step: &mut Step<_, Tensor>| {
             for path in PATHS {
                 let error = at(step, path).fetch().expect_err("nobody knows it").to_string();
-                assert!(error.starts_with(&format!("`{path}` is undefined: a call of `main` failed between its writes")), "{error}");
+                assert!(
+                    error.starts_with(&format!("`{path}` is undefined: a call of `main` failed between its writes")),
+                    "{error}"
+                );
             }
             for (path, len) in PATHS.into_iter().zip([2, 3]) {
                 let error = step.run((&x, &y)).expect_err("it is refused").to_string();
@@ -166,7 +169,7 @@ const HARMLESS: &[&str] = &[
 ];
 
 /// Functions that are called where another one has failed, to say more; each has a test of its own.
-const IN_ERRORS: &[&str] = &["cuGetErrorString", "cuMemGetInfo_v2"];
+const IN_ERRORS: &[&str] = &["cuGetErrorString", "cuGetErrorName", "cuMemGetInfo_v2"];
 
 /// Asks all of the driver's functions, from its start on; what the calls gave.
 pub(crate) fn ask_all() -> Result<Vec<f64>, Error> {
@@ -234,6 +237,20 @@ fn what_says_more_of_an_error_may_fail_itself() {
         let error = error();
         assert!(error.contains("no memory for 4194304 bytes on the GPU: out of memory (CUDA_ERROR_OUT_OF_MEMORY)"), "{error}");
         assert_eq!(driver.failures(), 0);
+    });
+}
+
+/// A newer driver may have errors that nobody here knows, nor it itself.
+#[test]
+fn errors_that_nobody_knows() {
+    with_driver("errors::errors_that_nobody_knows", Cache::Kept, |driver| {
+        let double = compile(|x: Tensor| x * 2.0, spec::<f32>(["n"]), &gpu()).expect("it is well typed");
+        for code in [12_345, -7, i32::MAX] {
+            driver.fail("cuStreamCreate", 0, code);
+            let error = double.call(&ones(3)).expect_err("it is refused").to_string();
+            assert!(error.contains(&format!("the GPU gives no stream: an unknown error (error {code})")), "{error}");
+        }
+        assert_eq!(double.call(&ones(1)).expect("it is refused no more").to_f64(), [2.0]);
     });
 }
 

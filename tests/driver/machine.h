@@ -26,24 +26,29 @@ typedef uint8_t u8;
 enum {
     SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, INVALID_DEVICE = 101, INVALID_IMAGE = 200, INVALID_CONTEXT = 201,
     INVALID_HANDLE = 400, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, LAUNCH_OUT_OF_RESOURCES = 701, NOT_SUPPORTED = 801,
-    STREAM_CAPTURE_UNSUPPORTED = 900, STREAM_CAPTURE_INVALIDATED = 901,
+    STREAM_CAPTURE_UNSUPPORTED = 900, STREAM_CAPTURE_INVALIDATED = 901, UNKNOWN = 999,
 };
 
-static const std::map<int, const char*> ERRORS = {
-    {SUCCESS, "no error"},
-    {INVALID_VALUE, "invalid argument"},
-    {OUT_OF_MEMORY, "out of memory"},
-    {NOT_INITIALIZED, "initialization error"},
-    {INVALID_DEVICE, "invalid device ordinal"},
-    {INVALID_IMAGE, "device kernel image is invalid"},
-    {INVALID_CONTEXT, "invalid device context"},
-    {INVALID_HANDLE, "invalid resource handle"},
-    {NOT_FOUND, "named symbol not found"},
-    {ILLEGAL_ADDRESS, "an illegal memory access was encountered"},
-    {LAUNCH_OUT_OF_RESOURCES, "too many resources requested for launch"},
-    {NOT_SUPPORTED, "operation not supported"},
-    {STREAM_CAPTURE_UNSUPPORTED, "operation not permitted when stream is capturing"},
-    {STREAM_CAPTURE_INVALIDATED, "operation failed due to a previous error during capture"},
+// Their names and words; of some the driver has none.
+struct Error {
+    const char *name, *words;
+};
+static const std::map<int, Error> ERRORS = {
+    {SUCCESS, {"CUDA_SUCCESS", "no error"}},
+    {INVALID_VALUE, {"CUDA_ERROR_INVALID_VALUE", "invalid argument"}},
+    {OUT_OF_MEMORY, {"CUDA_ERROR_OUT_OF_MEMORY", "out of memory"}},
+    {NOT_INITIALIZED, {"CUDA_ERROR_NOT_INITIALIZED", "initialization error"}},
+    {INVALID_DEVICE, {"CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"}},
+    {INVALID_IMAGE, {"CUDA_ERROR_INVALID_IMAGE", "device kernel image is invalid"}},
+    {INVALID_CONTEXT, {"CUDA_ERROR_INVALID_CONTEXT", "invalid device context"}},
+    {INVALID_HANDLE, {"CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"}},
+    {NOT_FOUND, {"CUDA_ERROR_NOT_FOUND", "named symbol not found"}},
+    {ILLEGAL_ADDRESS, {"CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"}},
+    {LAUNCH_OUT_OF_RESOURCES, {"CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", "too many resources requested for launch"}},
+    {NOT_SUPPORTED, {"CUDA_ERROR_NOT_SUPPORTED", "operation not supported"}},
+    {STREAM_CAPTURE_UNSUPPORTED, {"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", "operation not permitted when stream is capturing"}},
+    {STREAM_CAPTURE_INVALIDATED, {"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", "operation failed due to a previous error during capture"}},
+    {UNKNOWN, {"CUDA_ERROR_UNKNOWN", nullptr}},
 };
 
 // ---- what there is

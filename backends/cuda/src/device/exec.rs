@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use graver_ir::kernel::Program;
 use graver_ir::{Array, DType, Error, Sizes};
-use graver_runtime::{Device, Executable, Failed, Invocation, Owner, Stage, Working, Workspace, Wrote, failure, resident, written};
+use graver_runtime::{
+    Device, Executable, Failed, Invocation, Owner, Stage, Working, Workspace, Wrote, failure, resident, written,
+};
 
 use super::Context;
 use super::compile::{Function, Module, compile};

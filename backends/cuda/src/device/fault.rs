@@ -2,12 +2,12 @@
 //! and of nothing else from then on: whoever is told first keeps what was known, for all who come later.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, c_int};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use cudarc::driver::result::DriverError;
-use cudarc::driver::sys::{CUdevice, CUresult};
 use graver_ir::{Diag, Loc};
+
+use super::driver::{DriverError, Ordinal};
 
 /// NVIDIA's own variable: launches are waited for one by one, so that a fault is told with its kernel.
 const BLOCKING: &str = "CUDA_LAUNCH_BLOCKING";
@@ -21,9 +21,10 @@ pub(super) fn launches_are_waited_for() -> bool {
 
 /// An error of the driver's in its own words.
 pub(super) fn driver_error(what: &str, error: &DriverError) -> Diag {
-    let words = error.error_string().map(|text| text.to_string_lossy().into_owned());
-    let diag = Diag::new(format!("{what}: {} ({:?})", words.unwrap_or_else(|_| "an unknown error".to_owned()), error.0));
-    if is_fault(error.0) { diag.help(format!("a kernel that was launched before has stopped the GPU; {OVER}")) } else { diag }
+    let words = error.words().unwrap_or_else(|| "an unknown error".to_owned());
+    let name = error.name().unwrap_or_else(|| format!("error {}", error.0));
+    let diag = Diag::new(format!("{what}: {words} ({name})"));
+    if is_fault(*error) { diag.help(format!("a kernel that was launched before has stopped the GPU; {OVER}")) } else { diag }
 }
 
 /// The first fault of a GPU that this process was told of.
@@ -32,8 +33,8 @@ pub(super) struct FirstFault(OnceLock<Diag>);
 
 impl FirstFault {
     /// That of a GPU, however often it is asked for: a fault ends its use by the whole process.
-    pub(super) fn of(device: CUdevice) -> Arc<Self> {
-        static ALL: Mutex<BTreeMap<CUdevice, Arc<FirstFault>>> = Mutex::new(BTreeMap::new());
+    pub(super) fn of(device: Ordinal) -> Arc<Self> {
+        static ALL: Mutex<BTreeMap<Ordinal, Arc<FirstFault>>> = Mutex::new(BTreeMap::new());
         Arc::clone(ALL.lock().unwrap_or_else(PoisonError::into_inner).entry(device).or_default())
     }
 
@@ -59,7 +60,7 @@ impl FirstFault {
 
     /// Of several who are told of one fault the first knows best.
     fn keep(&self, error: &DriverError, told: impl FnOnce() -> Diag, which: Option<String>) -> Diag {
-        let over = is_fault(error.0).then(|| OVER.to_owned());
+        let over = is_fault(*error).then(|| OVER.to_owned());
         let help = which.into_iter().chain(over.clone()).collect::<Vec<_>>().join("; ");
         let diag = || told().help(help);
         if over.is_some() { self.0.get_or_init(diag).clone() } else { diag() }
@@ -68,20 +69,32 @@ impl FirstFault {
 
 /// Whether it ends the use of the GPU by this process: what `cuda.h` says leaves the process "in an inconsistent state", and a failed
 /// assertion, after which "the context cannot be used anymore".
-fn is_fault(error: CUresult) -> bool {
+const fn is_fault(error: DriverError) -> bool {
+    const CONTAINED: c_int = 226;
+    const ILLEGAL_ADDRESS: c_int = 700;
+    const LAUNCH_TIMEOUT: c_int = 702;
+    const ASSERT: c_int = 710;
+    const HARDWARE_STACK_ERROR: c_int = 714;
+    const ILLEGAL_INSTRUCTION: c_int = 715;
+    const MISALIGNED_ADDRESS: c_int = 716;
+    const INVALID_ADDRESS_SPACE: c_int = 717;
+    const INVALID_PC: c_int = 718;
+    const LAUNCH_FAILED: c_int = 719;
+    const TENSOR_MEMORY_LEAK: c_int = 721;
+    const EXTERNAL_DEVICE: c_int = 911;
     matches!(
-        error,
-        CUresult::CUDA_ERROR_CONTAINED
-            | CUresult::CUDA_ERROR_ILLEGAL_ADDRESS
-            | CUresult::CUDA_ERROR_LAUNCH_TIMEOUT
-            | CUresult::CUDA_ERROR_ASSERT
-            | CUresult::CUDA_ERROR_HARDWARE_STACK_ERROR
-            | CUresult::CUDA_ERROR_ILLEGAL_INSTRUCTION
-            | CUresult::CUDA_ERROR_MISALIGNED_ADDRESS
-            | CUresult::CUDA_ERROR_INVALID_ADDRESS_SPACE
-            | CUresult::CUDA_ERROR_INVALID_PC
-            | CUresult::CUDA_ERROR_LAUNCH_FAILED
-            | CUresult::CUDA_ERROR_TENSOR_MEMORY_LEAK
-            | CUresult::CUDA_ERROR_EXTERNAL_DEVICE
+        error.0,
+        CONTAINED
+            | ILLEGAL_ADDRESS
+            | LAUNCH_TIMEOUT
+            | ASSERT
+            | HARDWARE_STACK_ERROR
+            | ILLEGAL_INSTRUCTION
+            | MISALIGNED_ADDRESS
+            | INVALID_ADDRESS_SPACE
+            | INVALID_PC
+            | LAUNCH_FAILED
+            | TENSOR_MEMORY_LEAK
+            | EXTERNAL_DEVICE
     )
 }

@@ -4,13 +4,12 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use cudarc::driver::result::{self, DriverError};
-use cudarc::driver::sys;
 use graver_ir::kernel::{Launch, Place, launches};
 use graver_ir::{Diag, Error, Loc};
 use graver_runtime::{Binding, Wrote};
 
 use super::Context;
+use super::driver::{self, Address, DriverError, Handle};
 use super::exec::CudaExecutable;
 use super::fault::driver_error;
 use super::space::Stream;
@@ -33,29 +32,29 @@ const MOST_TOLD: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Places {
     pub(super) inputs: Vec<Source>,
-    pub(super) results: Vec<sys::CUdeviceptr>,
+    pub(super) results: Vec<Address>,
     /// By slot of the state.
-    pub(super) state: Vec<sys::CUdeviceptr>,
-    pub(super) arena: sys::CUdeviceptr,
-    pub(super) scratch: sys::CUdeviceptr,
-    pub(super) status: sys::CUdeviceptr,
+    pub(super) state: Vec<Address>,
+    pub(super) arena: Address,
+    pub(super) scratch: Address,
+    pub(super) status: Address,
 }
 
 /// Where an input is, and where it comes from if it is not there yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Source {
-    device: sys::CUdeviceptr,
+    device: Address,
     /// The address and length of pinned memory.
     host: Option<(usize, usize)>,
 }
 
 impl Source {
-    pub(super) fn there(device: sys::CUdeviceptr) -> Self {
+    pub(super) fn there(device: Address) -> Self {
         Self { device, host: None }
     }
 
     /// From pinned memory, which lives as long as the workspace remembers the call.
-    pub(super) fn pinned(host: &[u8], device: sys::CUdeviceptr) -> Self {
+    pub(super) fn pinned(host: &[u8], device: Address) -> Self {
         Self { device, host: Some((host.as_ptr().expose_provenance(), host.len())).filter(|_| !host.is_empty()) }
     }
 }
@@ -144,7 +143,7 @@ impl Bound {
 
 /// Work that was recorded.
 struct Graph {
-    handle: sys::CUgraphExec,
+    handle: Handle,
     /// What a replay does to the state if no check fails.
     wrote: Wrote,
     context: Arc<Context>,
@@ -160,29 +159,28 @@ impl Graph {
         // SAFETY: the stream is this workspace's own; what is captured names memory that is there whenever the graph is replayed,
         // since it is replayed over these places only.
         unsafe {
-            let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-            result::stream::begin_capture(stream, mode).map_err(failed)?;
+            driver::begin_capture(stream).map_err(failed)?;
             // A capture that was begun is ended whatever happens.
             let mut wrote = Wrote::Nothing;
             let captured = queue.all(&mut wrote);
-            let graph = result::stream::end_capture(stream).map_err(failed);
+            let graph = driver::end_capture(stream).map_err(failed);
             let graph = match (captured, graph) {
                 (Ok(()), graph) => graph?,
                 (Err(error), graph) => {
-                    let _ = graph.map(|graph| result::graph::destroy(graph));
+                    let _ = graph.map(|graph| driver::destroy_graph(graph));
                     return Err(error);
                 }
             };
-            let instance = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0)).map_err(failed);
+            let instance = driver::instantiate(graph).map_err(failed);
             // What was recorded is good whether or not its draft goes.
-            let _ = result::graph::destroy(graph);
+            let _ = driver::destroy_graph(graph);
             Ok(Self { handle: instance?, wrote, context })
         }
     }
 
     fn replay(&self, stream: &Stream) -> Result<Wrote, Diag> {
         // SAFETY: the graph and the stream live, and so does all memory that it names.
-        let launched = unsafe { result::graph::launch(self.handle, stream.handle) };
+        let launched = unsafe { driver::launch_graph(self.handle, stream.handle) };
         launched.map_err(|error| driver_error("a call on the GPU failed", &error))?;
         Ok(self.wrote)
     }
@@ -192,7 +190,7 @@ impl Drop for Graph {
     fn drop(&mut self) {
         self.context.leave();
         // SAFETY: it was made once; its stream is idle, since calls wait for it.
-        let _ = unsafe { result::graph::exec_destroy(self.handle) };
+        let _ = unsafe { driver::destroy_instance(self.handle) };
     }
 }
 
@@ -216,15 +214,15 @@ impl Queue<'_> {
             // SAFETY: the workspace's pinned memory has the length, and is not touched until the stream was waited for.
             let pinned = unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(address), length) };
             // SAFETY: both sides have the length.
-            unsafe { result::memcpy_htod_async(source.device, pinned, stream) }.map_err(copy)?;
+            unsafe { driver::enqueue_copy_in(source.device, pinned, stream) }.map_err(copy)?;
         }
         // SAFETY: the status word is 8 bytes on the GPU.
-        unsafe { result::memset_d8_async(self.places.status, 0xff, 8, stream) }.map_err(copy)?;
+        unsafe { driver::enqueue_set(self.places.status, 0xff, 8, stream) }.map_err(copy)?;
         steps::run(&self.executable.program, self.binding, self, wrote)
     }
 
     /// The address of the memory that was planned for a buffer.
-    fn address(&self, at: At) -> sys::CUdeviceptr {
+    fn address(&self, at: At) -> Address {
         let places = self.places;
         let begin = match &self.executable.program.entries[self.binding.entry].buffers[at.memory].place {
             Place::Input(input) => places.inputs[*input].device,
@@ -243,7 +241,7 @@ impl Machine for Queue<'_> {
         let kernel = &self.executable.functions[launch.kernel.0 as usize];
         let grids = Grids::of(self.executable, launch, self.binding)?;
         let writes_state = steps::writes_state(&self.executable.program.entries[self.binding.entry], &kernel.emitted, args);
-        let mut pointers: Vec<sys::CUdeviceptr> = args.iter().map(|at| self.address(*at)).collect();
+        let mut pointers: Vec<Address> = args.iter().map(|at| self.address(*at)).collect();
         let symbols = kernel.emitted.symbols.iter();
         let mut sizes: Vec<i64> = symbols.map(|symbol| self.binding.sizes.get(symbol.name()).copied().unwrap_or(0)).collect();
         let (mut fixed, mut number) = ([self.places.scratch, self.places.status], number);
@@ -256,10 +254,10 @@ impl Machine for Queue<'_> {
             if blocks == 0 {
                 continue;
             }
-            let grid = (u32::try_from(blocks).unwrap_or(u32::MAX), 1, 1);
-            let (threads, dynamic) = ((phase.threads, 1, 1), u32::try_from(dynamic).expect("no more than a block has"));
+            let dynamic = u32::try_from(dynamic).expect("no more than a block has");
+            let grid = (u32::try_from(blocks).unwrap_or(u32::MAX), phase.threads, dynamic);
             // SAFETY: the parameters are those that the function declares, over memory that lives until the stream was waited for.
-            let launched = unsafe { result::launch_kernel(*handle, grid, threads, dynamic, self.stream.handle, &mut parameters) };
+            let launched = unsafe { driver::launch(*handle, grid, self.stream.handle, &mut parameters) };
             let (name, loc) = of_launch(self.executable, launch);
             launched.map_err(|error| driver_error(&format!("kernel {name} cannot be launched"), &error).at(loc))?;
             if writes_state {
@@ -278,8 +276,8 @@ impl Machine for Queue<'_> {
         self.stream.wait().map_err(failed)?;
         // SAFETY: the stream is idle; the status word is 8 bytes, the condition one inside of its buffer.
         unsafe {
-            result::memcpy_dtoh_sync(&mut status, self.places.status).map_err(failed)?;
-            result::memcpy_dtoh_sync(&mut byte, self.address(at)).map_err(failed)?;
+            driver::copy_out(&mut status, self.places.status).map_err(failed)?;
+            driver::copy_out(&mut byte, self.address(at)).map_err(failed)?;
         }
         Ok((status == [0xff; 8]).then_some(byte[0] != 0))
     }

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::result::{self, DriverError};
-use cudarc::driver::sys;
 use graver_ir::{Array, Error};
 use graver_runtime::{Binding, Device, Wrote};
 
 use super::Context;
+use super::driver::{self, Address, DriverError, Handle};
 use super::exec::CudaExecutable;
 use super::fault::driver_error;
 use super::memory::{DeviceMemory, Mirror, at_least};
@@ -81,7 +80,7 @@ impl Parts {
         &mut self,
         executable: &CudaExecutable,
         inputs: &[&Array],
-        state: Vec<sys::CUdeviceptr>,
+        state: Vec<Address>,
     ) -> Result<(Places, Vec<DeviceMemory>), Error> {
         let context = &executable.context;
         let lengths = self.bound[0].results(executable);
@@ -117,12 +116,13 @@ impl Parts {
             for (result, from) in results.iter().zip(&places.results).filter(|(result, from)| result.pointer != **from) {
                 if result.bytes() > 0 {
                     // SAFETY: both have so many bytes, and live until the stream was waited for.
-                    let copied = unsafe { result::memcpy_dtod_async(result.pointer, *from, result.bytes(), self.stream.handle) };
+                    let copied =
+                        unsafe { driver::enqueue_copy_within(result.pointer, *from, result.bytes(), self.stream.handle) };
                     copied.map_err(failed)?;
                 }
             }
             // SAFETY: the status word is 8 bytes on both sides.
-            let copied = unsafe { result::memcpy_dtoh_async(self.status.host.bytes_mut(), places.status, self.stream.handle) };
+            let copied = unsafe { driver::enqueue_copy_out(self.status.host.bytes_mut(), places.status, self.stream.handle) };
             Ok(copied.map_err(failed)?)
         });
         // Also after an error: what was begun works in memory that may be let go of now.
@@ -164,7 +164,7 @@ impl Parts {
 
 /// Work in order.
 pub(super) struct Stream {
-    pub(super) handle: sys::CUstream,
+    pub(super) handle: Handle,
     context: Arc<Context>,
 }
 
@@ -174,7 +174,7 @@ unsafe impl Send for Stream {}
 impl Stream {
     pub(super) fn new(context: &Arc<Context>) -> Result<Self, Error> {
         context.enter()?;
-        let handle = result::stream::create(result::stream::StreamKind::NonBlocking);
+        let handle = driver::create_stream();
         let handle = handle.map_err(|error| driver_error("the GPU gives no stream", &error))?;
         Ok(Self { handle, context: Arc::clone(context) })
     }
@@ -182,7 +182,7 @@ impl Stream {
     /// Until all of it is done.
     pub(super) fn wait(&self) -> Result<(), DriverError> {
         // SAFETY: the stream lives.
-        unsafe { result::stream::synchronize(self.handle) }
+        unsafe { driver::wait(self.handle) }
     }
 }
 
@@ -190,6 +190,6 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.context.leave();
         // SAFETY: it was made once; it is idle, since calls wait for it.
-        let _ = unsafe { result::stream::destroy(self.handle) };
+        let _ = unsafe { driver::destroy_stream(self.handle) };
     }
 }
