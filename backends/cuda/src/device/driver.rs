@@ -82,6 +82,7 @@ macro_rules! functions {
         }
 
         /// The functions as they are.
+        #[expect(clippy::too_many_arguments, reason = "`cuLaunchKernel` has them")]
         mod raw {
             use super::*;
 
