@@ -32,6 +32,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("cranelift", &["backends/cpu/"]),
     ("regalloc2", &["backends/cpu/"]),
     ("iced_x86", &["backends/cpu/"]),
+    ("cudarc", &["backends/cuda/"]),
     ("libloading", &["backends/cuda/"]),
     ("memmap2", &["crates/hub/"]),
     ("hf_hub", &["crates/hub/"]),

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cudarc::driver::sys::{CUfunction, CUmodule};
 use graver_ir::kernel::Program;
 use graver_ir::{Diag, Error};
 
 use super::Context;
-use super::driver::{self, Handle};
+use super::driver;
 use super::fault::driver_error;
 use crate::emit::{Emitted, Phase, emit, hash, unit};
 use crate::nvrtc::{Nvrtc, OPTIONS};
@@ -22,19 +23,19 @@ const BATCH: usize = 64;
 pub(super) struct Function {
     pub(super) emitted: Emitted,
     /// One a phase.
-    pub(super) handles: Vec<Handle>,
+    pub(super) handles: Vec<CUfunction>,
     pub(super) took: Duration,
 }
 
 /// Machine code on the GPU.
 #[derive(Debug)]
 pub(super) struct Module {
-    handle: Handle,
+    handle: CUmodule,
     context: Arc<Context>,
 }
 
 impl Module {
-    pub(super) fn handle(&self) -> Handle {
+    pub(super) fn handle(&self) -> CUmodule {
         self.handle
     }
 }
@@ -74,7 +75,7 @@ pub(super) fn compile(program: &Program, context: &Arc<Context>, nvrtc: &Nvrtc) 
 }
 
 /// Lets launches of a function give it more shared memory than is usual, where it makes use of that.
-fn grant(phase: &Phase, handle: Handle, context: &Context) -> Result<(), Diag> {
+fn grant(phase: &Phase, handle: CUfunction, context: &Context) -> Result<(), Diag> {
     if phase.dynamic.is(0) {
         return Ok(());
     }

@@ -1,40 +1,40 @@
-//! NVIDIA's driver: its functions as `cuda.h` declares them, in a library that is opened when a GPU is first asked for, and looked up there at
-//! once. What they return is a number: a newer driver may have errors that nobody here knows, and they are told as they are.
+//! NVIDIA's driver: its types, constants and functions as cudarc declares them, in a library that is opened when a GPU is first asked for, and
+//! looked up there at once. What they return is a number here: a newer driver may have errors that nobody knows, which cudarc's enum of them
+//! cannot hold, and they are told as they are.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulonglong, c_void};
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
 
+use cudarc::driver::sys::{
+    self, CUcontext, CUdevice, CUdevice_attribute, CUdeviceptr, CUfunction, CUfunction_attribute, CUgraph, CUgraphExec, CUmodule,
+    CUresult, CUstream, CUstream_flags, CUstreamCaptureMode,
+};
 use graver_ir::{Diag, Error};
 use libloading::Library;
 
 use crate::nvrtc::causes;
-
-/// An address on a GPU.
-pub(super) type Address = u64;
-/// A GPU's number.
-pub(super) type Ordinal = c_int;
-/// A handle of the driver's: of a context, a stream, a module, a function, or a graph.
-pub(super) type Handle = *mut c_void;
 
 /// What the driver says of a call that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DriverError(pub(super) c_int);
 
 impl DriverError {
-    /// No memory.
-    pub(super) const OUT_OF_MEMORY: Self = Self(2);
+    /// Whether it is this one.
+    pub(super) fn is(self, known: CUresult) -> bool {
+        self.0 == known as c_int
+    }
 
     /// The driver's words.
     pub(super) fn words(self) -> Option<String> {
         // SAFETY: the driver gives a text of its own, which stays.
-        told(|to| unsafe { raw::error_string(self.0, to) })
+        told(|to| unsafe { raw::cuGetErrorString(self.0, to) })
     }
 
     /// Its name in `cuda.h`.
     pub(super) fn name(self) -> Option<String> {
         // SAFETY: as above.
-        told(|to| unsafe { raw::error_name(self.0, to) })
+        told(|to| unsafe { raw::cuGetErrorName(self.0, to) })
     }
 }
 
@@ -47,17 +47,32 @@ fn told(ask: impl FnOnce(*mut *const c_char) -> Result<(), DriverError>) -> Opti
 
 /// As NVIDIA's driver installs it.
 const LIBRARY: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
+const SUCCESS: c_int = CUresult::CUDA_SUCCESS as c_int;
 
 static FUNCTIONS: OnceLock<Functions> = OnceLock::new();
 
+/// The type that cudarc gives a parameter, where it is another one than that it is called with.
+macro_rules! declared {
+    ($ty:ty) => {
+        $ty
+    };
+    ($ty:ty as $declared:ty) => {
+        $declared
+    };
+}
+
 macro_rules! functions {
-    ($($symbol:literal $name:ident($($arg:ident: $ty:ty),*);)*) => {
+    ($($name:ident($($arg:ident: $ty:ty $(as $declared:ty)?),*);)*) => {
         /// The functions of the CUDA driver that are called.
-        pub const DRIVER_FUNCTIONS: &[&str] = &[$($symbol),*];
+        pub const DRIVER_FUNCTIONS: &[&str] = &[$(stringify!($name)),*];
+
+        // Each is as cudarc declares it, or this does not compile.
+        $(const _: unsafe fn($(declared!($ty $(as $declared)?)),*) -> CUresult = sys::$name;)*
 
         #[derive(Debug)]
+        #[expect(non_snake_case, reason = "`cuda.h` calls them so")]
         struct Functions {
-            $($name: unsafe extern "system" fn($($ty),*) -> c_int,)*
+            $($name: unsafe extern "C" fn($($ty),*) -> c_int,)*
             /// Never closed.
             _library: Library,
         }
@@ -66,15 +81,15 @@ macro_rules! functions {
             /// All of them, or the names of those that are not there.
             fn of(library: Library) -> Result<Self, (Library, Vec<&'static str>)> {
                 // SAFETY: nothing is called.
-                let has = |name: &&str| unsafe { library.get::<unsafe extern "system" fn()>(name.as_bytes()) }.is_ok();
+                let has = |name: &&str| unsafe { library.get::<unsafe extern "C" fn()>(name.as_bytes()) }.is_ok();
                 let missing: Vec<&str> = DRIVER_FUNCTIONS.iter().copied().filter(|name| !has(name)).collect();
                 if !missing.is_empty() {
                     return Err((library, missing));
                 }
                 Ok(Self {
                     $(
-                        // SAFETY: `cuda.h` declares it so, in CUDA 12 and 13 alike.
-                        $name: *unsafe { library.get($symbol.as_bytes()) }.expect("it was looked up above"),
+                        // SAFETY: cudarc declares it so, for CUDA 12 and 13 alike, but for codes, which are as large.
+                        $name: *unsafe { library.get(stringify!($name).as_bytes()) }.expect("it was looked up above"),
                     )*
                     _library: library,
                 })
@@ -82,6 +97,7 @@ macro_rules! functions {
         }
 
         /// The functions as they are.
+        #[expect(non_snake_case, reason = "`cuda.h` calls them so")]
         #[expect(clippy::too_many_arguments, reason = "`cuLaunchKernel` has them")]
         mod raw {
             use super::*;
@@ -91,7 +107,7 @@ macro_rules! functions {
                     let functions = FUNCTIONS.get().expect("a GPU was asked for");
                     // SAFETY: the caller's promise.
                     match unsafe { (functions.$name)($($arg),*) } {
-                        0 => Ok(()),
+                        SUCCESS => Ok(()),
                         code => Err(DriverError(code)),
                     }
                 }
@@ -101,45 +117,45 @@ macro_rules! functions {
 }
 
 functions! {
-    "cuInit" init(flags: c_uint);
-    "cuDriverGetVersion" driver_version(to: *mut c_int);
-    "cuGetErrorString" error_string(code: c_int, to: *mut *const c_char);
-    "cuGetErrorName" error_name(code: c_int, to: *mut *const c_char);
-    "cuDeviceGetCount" device_count(to: *mut c_int);
-    "cuDeviceGet" device(to: *mut Ordinal, ordinal: c_int);
-    "cuDeviceGetName" device_name(to: *mut c_char, length: c_int, device: Ordinal);
-    "cuDeviceGetAttribute" device_attribute(to: *mut c_int, attribute: c_int, device: Ordinal);
-    "cuDevicePrimaryCtxRetain" retain(to: *mut Handle, device: Ordinal);
-    "cuDevicePrimaryCtxRelease_v2" release(device: Ordinal);
-    "cuCtxSetCurrent" set_current(context: Handle);
-    "cuMemAlloc_v2" allocate(to: *mut Address, bytes: usize);
-    "cuMemFree_v2" free(address: Address);
-    "cuMemGetInfo_v2" memory(left: *mut usize, whole: *mut usize);
-    "cuMemHostAlloc" allocate_pinned(to: *mut *mut c_void, bytes: usize, flags: c_uint);
-    "cuMemFreeHost" free_pinned(pointer: *mut c_void);
-    "cuMemcpyDtoH_v2" copy_out(to: *mut c_void, from: Address, bytes: usize);
-    "cuMemcpyHtoDAsync_v2" enqueue_copy_in(to: Address, from: *const c_void, bytes: usize, stream: Handle);
-    "cuMemcpyDtoHAsync_v2" enqueue_copy_out(to: *mut c_void, from: Address, bytes: usize, stream: Handle);
-    "cuMemcpyDtoDAsync_v2" enqueue_copy_within(to: Address, from: Address, bytes: usize, stream: Handle);
-    "cuMemsetD8Async" enqueue_set(to: Address, byte: u8, bytes: usize, stream: Handle);
-    "cuModuleLoadData" load_module(to: *mut Handle, image: *const c_void);
-    "cuModuleUnload" unload_module(module: Handle);
-    "cuModuleGetFunction" function(to: *mut Handle, module: Handle, name: *const c_char);
-    "cuFuncSetAttribute" set_function_attribute(function: Handle, attribute: c_int, value: c_int);
-    "cuLaunchKernel" launch(
-        function: Handle,
+    cuInit(flags: c_uint);
+    cuDriverGetVersion(to: *mut c_int);
+    cuGetErrorString(code: c_int as CUresult, to: *mut *const c_char);
+    cuGetErrorName(code: c_int as CUresult, to: *mut *const c_char);
+    cuDeviceGetCount(to: *mut c_int);
+    cuDeviceGet(to: *mut CUdevice, ordinal: c_int);
+    cuDeviceGetName(to: *mut c_char, length: c_int, device: CUdevice);
+    cuDeviceGetAttribute(to: *mut c_int, attribute: CUdevice_attribute, device: CUdevice);
+    cuDevicePrimaryCtxRetain(to: *mut CUcontext, device: CUdevice);
+    cuDevicePrimaryCtxRelease_v2(device: CUdevice);
+    cuCtxSetCurrent(context: CUcontext);
+    cuMemAlloc_v2(to: *mut CUdeviceptr, bytes: usize);
+    cuMemFree_v2(address: CUdeviceptr);
+    cuMemGetInfo_v2(left: *mut usize, whole: *mut usize);
+    cuMemHostAlloc(to: *mut *mut c_void, bytes: usize, flags: c_uint);
+    cuMemFreeHost(pointer: *mut c_void);
+    cuMemcpyDtoH_v2(to: *mut c_void, from: CUdeviceptr, bytes: usize);
+    cuMemcpyHtoDAsync_v2(to: CUdeviceptr, from: *const c_void, bytes: usize, stream: CUstream);
+    cuMemcpyDtoHAsync_v2(to: *mut c_void, from: CUdeviceptr, bytes: usize, stream: CUstream);
+    cuMemcpyDtoDAsync_v2(to: CUdeviceptr, from: CUdeviceptr, bytes: usize, stream: CUstream);
+    cuMemsetD8Async(to: CUdeviceptr, byte: u8, bytes: usize, stream: CUstream);
+    cuModuleLoadData(to: *mut CUmodule, image: *const c_void);
+    cuModuleUnload(module: CUmodule);
+    cuModuleGetFunction(to: *mut CUfunction, module: CUmodule, name: *const c_char);
+    cuFuncSetAttribute(function: CUfunction, attribute: CUfunction_attribute, value: c_int);
+    cuLaunchKernel(
+        function: CUfunction,
         gx: c_uint, gy: c_uint, gz: c_uint, tx: c_uint, ty: c_uint, tz: c_uint,
-        shared: c_uint, stream: Handle, parameters: *mut *mut c_void, extra: *mut *mut c_void
+        shared: c_uint, stream: CUstream, parameters: *mut *mut c_void, extra: *mut *mut c_void
     );
-    "cuStreamCreate" create_stream(to: *mut Handle, flags: c_uint);
-    "cuStreamDestroy_v2" destroy_stream(stream: Handle);
-    "cuStreamSynchronize" wait(stream: Handle);
-    "cuStreamBeginCapture_v2" begin_capture(stream: Handle, mode: c_int);
-    "cuStreamEndCapture" end_capture(stream: Handle, to: *mut Handle);
-    "cuGraphInstantiateWithFlags" instantiate(to: *mut Handle, graph: Handle, flags: u64);
-    "cuGraphLaunch" launch_graph(instance: Handle, stream: Handle);
-    "cuGraphDestroy" destroy_graph(graph: Handle);
-    "cuGraphExecDestroy" destroy_instance(instance: Handle);
+    cuStreamCreate(to: *mut CUstream, flags: c_uint);
+    cuStreamDestroy_v2(stream: CUstream);
+    cuStreamSynchronize(stream: CUstream);
+    cuStreamBeginCapture_v2(stream: CUstream, mode: CUstreamCaptureMode);
+    cuStreamEndCapture(stream: CUstream, to: *mut CUgraph);
+    cuGraphInstantiateWithFlags(to: *mut CUgraphExec, graph: CUgraph, flags: c_ulonglong);
+    cuGraphLaunch(instance: CUgraphExec, stream: CUstream);
+    cuGraphDestroy(graph: CUgraph);
+    cuGraphExecDestroy(instance: CUgraphExec);
 }
 
 /// Opens the driver's library, unless it is open.
@@ -172,13 +188,13 @@ fn no_driver(error: &libloading::Error) -> Error {
 
 /// What the user is told where functions are missing.
 fn too_old(library: &Library, missing: &[&str]) -> Diag {
-    type Tell = unsafe extern "system" fn(*mut c_int) -> c_int;
+    type Tell = unsafe extern "C" fn(*mut c_int) -> c_int;
     let mut version = 0;
-    // SAFETY: `cuda.h` declares it so.
+    // SAFETY: it is as in the table above.
     let tell = unsafe { library.get::<Tell>(b"cuDriverGetVersion") };
     // SAFETY: the pointer is a local's.
     let version = match tell.map(|tell| unsafe { tell(&raw mut version) }) {
-        Ok(0) => format!("CUDA {}.{}", version / 1000, version % 1000 / 10),
+        Ok(SUCCESS) => format!("CUDA {}.{}", version / 1000, version % 1000 / 10),
         Ok(_) | Err(_) => "a version that it does not tell".to_owned(),
     };
     let missing = missing.join(", ");
@@ -195,174 +211,168 @@ fn given<T>(begin: T, ask: impl FnOnce(*mut T) -> Result<(), DriverError>) -> Re
 /// The version of CUDA that it is of: 13, 0.
 pub(super) fn version() -> Result<(c_int, c_int), DriverError> {
     // SAFETY: the pointer is a local's.
-    let version = given(0, |to| unsafe { raw::driver_version(to) })?;
+    let version = given(0, |to| unsafe { raw::cuDriverGetVersion(to) })?;
     Ok((version / 1000, version % 1000 / 10))
 }
 
 /// Starts it.
 pub(super) fn init() -> Result<(), DriverError> {
     // SAFETY: there are no flags.
-    unsafe { raw::init(0) }
+    unsafe { raw::cuInit(0) }
 }
 
 /// How many GPUs there are.
 pub(super) fn device_count() -> Result<c_int, DriverError> {
     // SAFETY: the pointer is a local's.
-    given(0, |to| unsafe { raw::device_count(to) })
+    given(0, |to| unsafe { raw::cuDeviceGetCount(to) })
 }
 
 /// A GPU.
-pub(super) fn device(ordinal: c_int) -> Result<Ordinal, DriverError> {
+pub(super) fn device(ordinal: c_int) -> Result<CUdevice, DriverError> {
     // SAFETY: the pointer is a local's.
-    given(0, |to| unsafe { raw::device(to, ordinal) })
+    given(0, |to| unsafe { raw::cuDeviceGet(to, ordinal) })
 }
 
 /// A GPU's name.
-pub(super) fn device_name(device: Ordinal) -> Result<String, DriverError> {
+pub(super) fn device_name(device: CUdevice) -> Result<String, DriverError> {
     let mut name = [0u8; 128];
     let length = c_int::try_from(name.len() - 1).expect("short");
     // SAFETY: the text has room for so many bytes, and for the zero that it ends with.
-    unsafe { raw::device_name(name.as_mut_ptr().cast(), length, device) }?;
+    unsafe { raw::cuDeviceGetName(name.as_mut_ptr().cast(), length, device) }?;
     Ok(CStr::from_bytes_until_nul(&name).unwrap_or_default().to_string_lossy().into_owned())
 }
 
-/// What is asked of a GPU, by its number in `cuda.h`.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Attribute {
-    Multiprocessors = 16,
-    CapabilityMajor = 75,
-    CapabilityMinor = 76,
-    /// Bytes that a block may have where it is asked for.
-    MostShared = 97,
-}
-
-pub(super) fn device_attribute(device: Ordinal, attribute: Attribute) -> Result<c_int, DriverError> {
+pub(super) fn device_attribute(device: CUdevice, attribute: CUdevice_attribute) -> Result<c_int, DriverError> {
     // SAFETY: the pointer is a local's.
-    given(0, |to| unsafe { raw::device_attribute(to, attribute as c_int, device) })
+    given(0, |to| unsafe { raw::cuDeviceGetAttribute(to, attribute, device) })
 }
 
 /// A GPU's primary context, to be released as often.
-pub(super) fn retain(device: Ordinal) -> Result<Handle, DriverError> {
+pub(super) fn retain(device: CUdevice) -> Result<CUcontext, DriverError> {
     // SAFETY: the pointer is a local's.
-    given(null_mut(), |to| unsafe { raw::retain(to, device) })
+    given(null_mut(), |to| unsafe { raw::cuDevicePrimaryCtxRetain(to, device) })
 }
 
 /// # Safety
 /// It was retained, and nobody uses what is in it any more.
-pub(super) unsafe fn release(device: Ordinal) -> Result<(), DriverError> {
+pub(super) unsafe fn release(device: CUdevice) -> Result<(), DriverError> {
     // SAFETY: the caller's promise.
-    unsafe { raw::release(device) }
+    unsafe { raw::cuDevicePrimaryCtxRelease_v2(device) }
 }
 
 /// # Safety
 /// The context is retained.
-pub(super) unsafe fn set_current(context: Handle) -> Result<(), DriverError> {
+pub(super) unsafe fn set_current(context: CUcontext) -> Result<(), DriverError> {
     // SAFETY: the caller's promise.
-    unsafe { raw::set_current(context) }
+    unsafe { raw::cuCtxSetCurrent(context) }
 }
 
 /// Memory of the GPU whose context is this thread's, which holds whatever it holds.
-pub(super) fn allocate(bytes: usize) -> Result<Address, DriverError> {
+pub(super) fn allocate(bytes: usize) -> Result<CUdeviceptr, DriverError> {
     // SAFETY: the pointer is a local's.
-    given(0, |to| unsafe { raw::allocate(to, bytes) })
+    given(0, |to| unsafe { raw::cuMemAlloc_v2(to, bytes) })
 }
 
 /// # Safety
 /// It was allocated, and nothing uses it any more.
-pub(super) unsafe fn free(address: Address) -> Result<(), DriverError> {
+pub(super) unsafe fn free(address: CUdeviceptr) -> Result<(), DriverError> {
     // SAFETY: the caller's promise.
-    unsafe { raw::free(address) }
+    unsafe { raw::cuMemFree_v2(address) }
 }
 
 /// Bytes that are left, and all of them.
 pub(super) fn memory() -> Result<(usize, usize), DriverError> {
     let mut whole = 0;
     // SAFETY: the pointers are locals'.
-    let left = given(0, |to| unsafe { raw::memory(to, &raw mut whole) })?;
+    let left = given(0, |to| unsafe { raw::cuMemGetInfo_v2(to, &raw mut whole) })?;
     Ok((left, whole))
 }
 
 /// Memory of the host that the GPU copies from and to.
 pub(super) fn allocate_pinned(bytes: usize) -> Result<*mut c_void, DriverError> {
     // SAFETY: the pointer is a local's; there are no flags.
-    given(null_mut(), |to| unsafe { raw::allocate_pinned(to, bytes, 0) })
+    given(null_mut(), |to| unsafe { raw::cuMemHostAlloc(to, bytes, 0) })
 }
 
 /// # Safety
 /// It was allocated so, and nothing uses it any more.
 pub(super) unsafe fn free_pinned(pointer: *mut c_void) -> Result<(), DriverError> {
     // SAFETY: the caller's promise.
-    unsafe { raw::free_pinned(pointer) }
+    unsafe { raw::cuMemFreeHost(pointer) }
 }
 
 /// To the host, until it is done.
 ///
 /// # Safety
 /// There are as many bytes, and work over them was waited for.
-pub(super) unsafe fn copy_out(to: &mut [u8], from: Address) -> Result<(), DriverError> {
+pub(super) unsafe fn copy_out(to: &mut [u8], from: CUdeviceptr) -> Result<(), DriverError> {
     // SAFETY: the caller's promise.
-    unsafe { raw::copy_out(to.as_mut_ptr().cast(), from, to.len()) }
+    unsafe { raw::cuMemcpyDtoH_v2(to.as_mut_ptr().cast(), from, to.len()) }
 }
 
 /// # Safety
 /// There is room for as many bytes; both sides are there, and nothing else touches them, until the stream was waited for.
-pub(super) unsafe fn enqueue_copy_in(to: Address, from: &[u8], stream: Handle) -> Result<(), DriverError> {
+pub(super) unsafe fn enqueue_copy_in(to: CUdeviceptr, from: &[u8], stream: CUstream) -> Result<(), DriverError> {
     // SAFETY: the caller's promise.
-    unsafe { raw::enqueue_copy_in(to, from.as_ptr().cast(), from.len(), stream) }
+    unsafe { raw::cuMemcpyHtoDAsync_v2(to, from.as_ptr().cast(), from.len(), stream) }
 }
 
 /// # Safety
 /// There are as many bytes; both sides are there, and nothing else touches them, until the stream was waited for.
-pub(super) unsafe fn enqueue_copy_out(to: &mut [u8], from: Address, stream: Handle) -> Result<(), DriverError> {
+pub(super) unsafe fn enqueue_copy_out(to: &mut [u8], from: CUdeviceptr, stream: CUstream) -> Result<(), DriverError> {
     // SAFETY: the caller's promise.
-    unsafe { raw::enqueue_copy_out(to.as_mut_ptr().cast(), from, to.len(), stream) }
+    unsafe { raw::cuMemcpyDtoHAsync_v2(to.as_mut_ptr().cast(), from, to.len(), stream) }
 }
 
 /// # Safety
 /// Both sides have so many bytes, and are there until the stream was waited for.
-pub(super) unsafe fn enqueue_copy_within(to: Address, from: Address, bytes: usize, stream: Handle) -> Result<(), DriverError> {
+pub(super) unsafe fn enqueue_copy_within(
+    to: CUdeviceptr,
+    from: CUdeviceptr,
+    bytes: usize,
+    stream: CUstream,
+) -> Result<(), DriverError> {
     // SAFETY: the caller's promise.
-    unsafe { raw::enqueue_copy_within(to, from, bytes, stream) }
+    unsafe { raw::cuMemcpyDtoDAsync_v2(to, from, bytes, stream) }
 }
 
 /// # Safety
 /// There are so many bytes, until the stream was waited for.
-pub(super) unsafe fn enqueue_set(to: Address, byte: u8, bytes: usize, stream: Handle) -> Result<(), DriverError> {
+pub(super) unsafe fn enqueue_set(to: CUdeviceptr, byte: u8, bytes: usize, stream: CUstream) -> Result<(), DriverError> {
     // SAFETY: the caller's promise.
-    unsafe { raw::enqueue_set(to, byte, bytes, stream) }
+    unsafe { raw::cuMemsetD8Async(to, byte, bytes, stream) }
 }
 
 /// # Safety
 /// The image is machine code, whole.
-pub(super) unsafe fn load_module(image: &[u8]) -> Result<Handle, DriverError> {
+pub(super) unsafe fn load_module(image: &[u8]) -> Result<CUmodule, DriverError> {
     // SAFETY: the caller's promise; the pointer is a local's.
-    given(null_mut(), |to| unsafe { raw::load_module(to, image.as_ptr().cast()) })
+    given(null_mut(), |to| unsafe { raw::cuModuleLoadData(to, image.as_ptr().cast()) })
 }
 
 /// # Safety
 /// It is loaded, and nobody uses its functions any more.
-pub(super) unsafe fn unload_module(module: Handle) -> Result<(), DriverError> {
+pub(super) unsafe fn unload_module(module: CUmodule) -> Result<(), DriverError> {
     // SAFETY: the caller's promise.
-    unsafe { raw::unload_module(module) }
+    unsafe { raw::cuModuleUnload(module) }
 }
 
 /// # Safety
 /// The module is loaded.
-pub(super) unsafe fn function(module: Handle, name: &str) -> Result<Handle, DriverError> {
+pub(super) unsafe fn function(module: CUmodule, name: &str) -> Result<CUfunction, DriverError> {
     let name = CString::new(name).expect("names are words");
     // SAFETY: the caller's promise; the pointer is a local's.
-    given(null_mut(), |to| unsafe { raw::function(to, module, name.as_ptr()) })
+    given(null_mut(), |to| unsafe { raw::cuModuleGetFunction(to, module, name.as_ptr()) })
 }
 
 /// Lets launches of a function give it so many bytes of shared memory.
 ///
 /// # Safety
 /// The function's module is loaded.
-pub(super) unsafe fn grant(function: Handle, bytes: c_int) -> Result<(), DriverError> {
-    /// `CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES`.
-    const MOST_DYNAMIC: c_int = 8;
+pub(super) unsafe fn grant(function: CUfunction, bytes: c_int) -> Result<(), DriverError> {
+    const MOST_DYNAMIC: CUfunction_attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
     // SAFETY: the caller's promise.
-    unsafe { raw::set_function_attribute(function, MOST_DYNAMIC, bytes) }
+    unsafe { raw::cuFuncSetAttribute(function, MOST_DYNAMIC, bytes) }
 }
 
 /// So many blocks of so many threads, with so many bytes of shared memory.
@@ -370,85 +380,83 @@ pub(super) unsafe fn grant(function: Handle, bytes: c_int) -> Result<(), DriverE
 /// # Safety
 /// The parameters are those that the function declares; what they lead to is there until the stream was waited for.
 pub(super) unsafe fn launch(
-    function: Handle,
+    function: CUfunction,
     (blocks, threads, shared): (c_uint, c_uint, c_uint),
-    stream: Handle,
+    stream: CUstream,
     parameters: &mut [*mut c_void],
 ) -> Result<(), DriverError> {
     // SAFETY: the caller's promise.
-    unsafe { raw::launch(function, blocks, 1, 1, threads, 1, 1, shared, stream, parameters.as_mut_ptr(), null_mut()) }
+    unsafe { raw::cuLaunchKernel(function, blocks, 1, 1, threads, 1, 1, shared, stream, parameters.as_mut_ptr(), null_mut()) }
 }
 
 /// A stream that does not wait for the null stream.
-pub(super) fn create_stream() -> Result<Handle, DriverError> {
-    /// `CU_STREAM_NON_BLOCKING`.
-    const NON_BLOCKING: c_uint = 1;
+pub(super) fn create_stream() -> Result<CUstream, DriverError> {
+    const NON_BLOCKING: c_uint = CUstream_flags::CU_STREAM_NON_BLOCKING as c_uint;
     // SAFETY: the pointer is a local's.
-    given(null_mut(), |to| unsafe { raw::create_stream(to, NON_BLOCKING) })
+    given(null_mut(), |to| unsafe { raw::cuStreamCreate(to, NON_BLOCKING) })
 }
 
 /// # Safety
 /// It was created, and nobody uses it any more.
-pub(super) unsafe fn destroy_stream(stream: Handle) -> Result<(), DriverError> {
+pub(super) unsafe fn destroy_stream(stream: CUstream) -> Result<(), DriverError> {
     // SAFETY: the caller's promise.
-    unsafe { raw::destroy_stream(stream) }
+    unsafe { raw::cuStreamDestroy_v2(stream) }
 }
 
 /// Until all of a stream is done.
 ///
 /// # Safety
 /// It lives.
-pub(super) unsafe fn wait(stream: Handle) -> Result<(), DriverError> {
+pub(super) unsafe fn wait(stream: CUstream) -> Result<(), DriverError> {
     // SAFETY: the caller's promise.
-    unsafe { raw::wait(stream) }
+    unsafe { raw::cuStreamSynchronize(stream) }
 }
 
 /// Records what is put on a stream from now on. Other threads may do what they like meanwhile.
 ///
 /// # Safety
 /// It lives, and records nothing.
-pub(super) unsafe fn begin_capture(stream: Handle) -> Result<(), DriverError> {
-    /// `CU_STREAM_CAPTURE_MODE_THREAD_LOCAL`.
-    const THREAD_LOCAL: c_int = 1;
+pub(super) unsafe fn begin_capture(stream: CUstream) -> Result<(), DriverError> {
+    const THREAD_LOCAL: CUstreamCaptureMode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
     // SAFETY: the caller's promise.
-    unsafe { raw::begin_capture(stream, THREAD_LOCAL) }
+    unsafe { raw::cuStreamBeginCapture_v2(stream, THREAD_LOCAL) }
 }
 
 /// What was recorded.
 ///
 /// # Safety
 /// The stream records.
-pub(super) unsafe fn end_capture(stream: Handle) -> Result<Handle, DriverError> {
+pub(super) unsafe fn end_capture(stream: CUstream) -> Result<CUgraph, DriverError> {
     // SAFETY: the caller's promise; the pointer is a local's.
-    given(null_mut(), |to| unsafe { raw::end_capture(stream, to) })
+    given(null_mut(), |to| unsafe { raw::cuStreamEndCapture(stream, to) })
 }
 
 /// A graph that can be launched.
 ///
 /// # Safety
 /// It is one that was recorded.
-pub(super) unsafe fn instantiate(graph: Handle) -> Result<Handle, DriverError> {
+pub(super) unsafe fn instantiate(graph: CUgraph) -> Result<CUgraphExec, DriverError> {
     // SAFETY: the caller's promise; the pointer is a local's, and there are no flags.
-    given(null_mut(), |to| unsafe { raw::instantiate(to, graph, 0) })
+    given(null_mut(), |to| unsafe { raw::cuGraphInstantiateWithFlags(to, graph, 0) })
 }
 
 /// # Safety
 /// Both live, and what was recorded may be done again.
-pub(super) unsafe fn launch_graph(instance: Handle, stream: Handle) -> Result<(), DriverError> {
+pub(super) unsafe fn launch_graph(instance: CUgraphExec, stream: CUstream) -> Result<(), DriverError> {
     // SAFETY: the caller's promise.
-    unsafe { raw::launch_graph(instance, stream) }
+    unsafe { raw::cuGraphLaunch(instance, stream) }
 }
 
 /// # Safety
 /// It was recorded, and nobody uses it any more.
-pub(super) unsafe fn destroy_graph(graph: Handle) -> Result<(), DriverError> {
+pub(super) unsafe fn destroy_graph(graph: CUgraph) -> Result<(), DriverError> {
     // SAFETY: the caller's promise.
-    unsafe { raw::destroy_graph(graph) }
+    unsafe { raw::cuGraphDestroy(graph) }
 }
 
 /// # Safety
 /// It was made, and is not running.
-pub(super) unsafe fn destroy_instance(instance: Handle) -> Result<(), DriverError> {
+pub(super) unsafe fn destroy_instance(instance: CUgraphExec) -> Result<(), DriverError> {
     // SAFETY: the caller's promise.
-    unsafe { raw::destroy_instance(instance) }
+    unsafe { raw::cuGraphExecDestroy(instance) }
 }

@@ -2,12 +2,13 @@
 //! and of nothing else from then on: whoever is told first keeps what was known, for all who come later.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, c_int};
+use std::ffi::OsStr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use cudarc::driver::sys::{CUdevice, CUresult};
 use graver_ir::{Diag, Loc};
 
-use super::driver::{DriverError, Ordinal};
+use super::driver::DriverError;
 
 /// NVIDIA's own variable: launches are waited for one by one, so that a fault is told with its kernel.
 const BLOCKING: &str = "CUDA_LAUNCH_BLOCKING";
@@ -33,8 +34,8 @@ pub(super) struct FirstFault(OnceLock<Diag>);
 
 impl FirstFault {
     /// That of a GPU, however often it is asked for: a fault ends its use by the whole process.
-    pub(super) fn of(device: Ordinal) -> Arc<Self> {
-        static ALL: Mutex<BTreeMap<Ordinal, Arc<FirstFault>>> = Mutex::new(BTreeMap::new());
+    pub(super) fn of(device: CUdevice) -> Arc<Self> {
+        static ALL: Mutex<BTreeMap<CUdevice, Arc<FirstFault>>> = Mutex::new(BTreeMap::new());
         Arc::clone(ALL.lock().unwrap_or_else(PoisonError::into_inner).entry(device).or_default())
     }
 
@@ -69,32 +70,20 @@ impl FirstFault {
 
 /// Whether it ends the use of the GPU by this process: what `cuda.h` says leaves the process "in an inconsistent state", and a failed
 /// assertion, after which "the context cannot be used anymore".
-const fn is_fault(error: DriverError) -> bool {
-    const CONTAINED: c_int = 226;
-    const ILLEGAL_ADDRESS: c_int = 700;
-    const LAUNCH_TIMEOUT: c_int = 702;
-    const ASSERT: c_int = 710;
-    const HARDWARE_STACK_ERROR: c_int = 714;
-    const ILLEGAL_INSTRUCTION: c_int = 715;
-    const MISALIGNED_ADDRESS: c_int = 716;
-    const INVALID_ADDRESS_SPACE: c_int = 717;
-    const INVALID_PC: c_int = 718;
-    const LAUNCH_FAILED: c_int = 719;
-    const TENSOR_MEMORY_LEAK: c_int = 721;
-    const EXTERNAL_DEVICE: c_int = 911;
-    matches!(
-        error.0,
-        CONTAINED
-            | ILLEGAL_ADDRESS
-            | LAUNCH_TIMEOUT
-            | ASSERT
-            | HARDWARE_STACK_ERROR
-            | ILLEGAL_INSTRUCTION
-            | MISALIGNED_ADDRESS
-            | INVALID_ADDRESS_SPACE
-            | INVALID_PC
-            | LAUNCH_FAILED
-            | TENSOR_MEMORY_LEAK
-            | EXTERNAL_DEVICE
-    )
+fn is_fault(error: DriverError) -> bool {
+    const FAULTS: [CUresult; 12] = [
+        CUresult::CUDA_ERROR_CONTAINED,
+        CUresult::CUDA_ERROR_ILLEGAL_ADDRESS,
+        CUresult::CUDA_ERROR_LAUNCH_TIMEOUT,
+        CUresult::CUDA_ERROR_ASSERT,
+        CUresult::CUDA_ERROR_HARDWARE_STACK_ERROR,
+        CUresult::CUDA_ERROR_ILLEGAL_INSTRUCTION,
+        CUresult::CUDA_ERROR_MISALIGNED_ADDRESS,
+        CUresult::CUDA_ERROR_INVALID_ADDRESS_SPACE,
+        CUresult::CUDA_ERROR_INVALID_PC,
+        CUresult::CUDA_ERROR_LAUNCH_FAILED,
+        CUresult::CUDA_ERROR_TENSOR_MEMORY_LEAK,
+        CUresult::CUDA_ERROR_EXTERNAL_DEVICE,
+    ];
+    FAULTS.iter().any(|fault| error.is(*fault))
 }

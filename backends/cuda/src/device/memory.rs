@@ -3,17 +3,18 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
+use cudarc::driver::sys::{CUdeviceptr, CUresult, CUstream};
 use graver_ir::{Diag, Error, Remote};
 
 use super::Context;
-use super::driver::{self, Address, DriverError, Handle};
+use super::driver::{self, DriverError};
 use super::fault::driver_error;
 use super::pool::rounded;
 
 /// Memory of a GPU.
 #[derive(Debug)]
 pub(super) struct DeviceMemory {
-    pub(super) pointer: Address,
+    pub(super) pointer: CUdeviceptr,
     bytes: usize,
     context: Arc<Context>,
 }
@@ -86,16 +87,16 @@ impl Drop for DeviceMemory {
 
 /// A copy on the context's own stream, until it is done. The context is this thread's. The driver takes work for a stream from several
 /// threads: some then wait for others' copies, too.
-fn copy(context: &Context, enqueue: impl FnOnce(Handle) -> Result<(), DriverError>) -> Result<(), DriverError> {
+fn copy(context: &Context, enqueue: impl FnOnce(CUstream) -> Result<(), DriverError>) -> Result<(), DriverError> {
     enqueue(context.copies)?;
     // SAFETY: the stream lives as long as the context.
     unsafe { driver::wait(context.copies) }
 }
 
 /// From the driver; where it has none, once more after what lies idle was given back. The context is this thread's.
-fn allocate(context: &Context, bytes: usize) -> Result<Address, Diag> {
+fn allocate(context: &Context, bytes: usize) -> Result<CUdeviceptr, Diag> {
     let ask = || driver::allocate(rounded(bytes));
-    let exhausted = |error: &DriverError| *error == DriverError::OUT_OF_MEMORY;
+    let exhausted = |error: &DriverError| error.is(CUresult::CUDA_ERROR_OUT_OF_MEMORY);
     let pointer = ask().or_else(|error| {
         if !exhausted(&error) {
             return Err(error);

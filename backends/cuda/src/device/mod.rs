@@ -13,12 +13,13 @@ mod space;
 
 use std::sync::Arc;
 
+use cudarc::driver::sys::{CUcontext, CUdevice, CUdevice_attribute as Attribute, CUstream};
 use graver_ir::kernel::Program;
 use graver_ir::{Diag, Error, Target};
 use graver_runtime::{Backend, Executable};
 
 use crate::nvrtc::Nvrtc;
-use driver::{Attribute, DriverError, Handle};
+use driver::DriverError;
 use fault::{FirstFault, driver_error};
 use pool::Pool;
 
@@ -73,7 +74,7 @@ impl Backend for Cuda {
 struct Context {
     primary: Primary,
     /// Arrays are copied there, and waited for. Whoever waits for the context instead ends what another thread records.
-    copies: Handle,
+    copies: CUstream,
     name: String,
     /// What NVRTC is asked for.
     architecture: String,
@@ -109,8 +110,14 @@ impl Context {
         fault.check()?;
         let name = driver::device_name(device).map_err(failed)?;
         let attribute = |attribute| driver::device_attribute(device, attribute).map_err(failed);
-        let (major, minor) = (attribute(Attribute::CapabilityMajor)?, attribute(Attribute::CapabilityMinor)?);
-        let (processors, shared) = (attribute(Attribute::Multiprocessors)?, attribute(Attribute::MostShared)?);
+        let (major, minor) = (
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        );
+        let (processors, shared) = (
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+        );
         if major < 8 {
             return Err(Error::new(format!("GPU {ordinal}, {name}, is of compute capability {major}.{minor}; 8.0 is the least")));
         }
@@ -157,12 +164,12 @@ impl Drop for Context {
 /// A GPU's primary context, retained while this lives.
 #[derive(Debug)]
 struct Primary {
-    device: driver::Ordinal,
-    context: Handle,
+    device: CUdevice,
+    context: CUcontext,
 }
 
 impl Primary {
-    fn retain(device: driver::Ordinal) -> Result<Self, DriverError> {
+    fn retain(device: CUdevice) -> Result<Self, DriverError> {
         Ok(Self { device, context: driver::retain(device)? })
     }
 

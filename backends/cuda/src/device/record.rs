@@ -4,12 +4,13 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
+use cudarc::driver::sys::{CUdeviceptr, CUgraphExec};
 use graver_ir::kernel::{Launch, Place, launches};
 use graver_ir::{Diag, Error, Loc};
 use graver_runtime::{Binding, Wrote};
 
 use super::Context;
-use super::driver::{self, Address, DriverError, Handle};
+use super::driver::{self, DriverError};
 use super::exec::CudaExecutable;
 use super::fault::driver_error;
 use super::space::Stream;
@@ -32,29 +33,29 @@ const MOST_TOLD: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Places {
     pub(super) inputs: Vec<Source>,
-    pub(super) results: Vec<Address>,
+    pub(super) results: Vec<CUdeviceptr>,
     /// By slot of the state.
-    pub(super) state: Vec<Address>,
-    pub(super) arena: Address,
-    pub(super) scratch: Address,
-    pub(super) status: Address,
+    pub(super) state: Vec<CUdeviceptr>,
+    pub(super) arena: CUdeviceptr,
+    pub(super) scratch: CUdeviceptr,
+    pub(super) status: CUdeviceptr,
 }
 
 /// Where an input is, and where it comes from if it is not there yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Source {
-    device: Address,
+    device: CUdeviceptr,
     /// The address and length of pinned memory.
     host: Option<(usize, usize)>,
 }
 
 impl Source {
-    pub(super) fn there(device: Address) -> Self {
+    pub(super) fn there(device: CUdeviceptr) -> Self {
         Self { device, host: None }
     }
 
     /// From pinned memory, which lives as long as the workspace remembers the call.
-    pub(super) fn pinned(host: &[u8], device: Address) -> Self {
+    pub(super) fn pinned(host: &[u8], device: CUdeviceptr) -> Self {
         Self { device, host: Some((host.as_ptr().expose_provenance(), host.len())).filter(|_| !host.is_empty()) }
     }
 }
@@ -143,7 +144,7 @@ impl Bound {
 
 /// Work that was recorded.
 struct Graph {
-    handle: Handle,
+    handle: CUgraphExec,
     /// What a replay does to the state if no check fails.
     wrote: Wrote,
     context: Arc<Context>,
@@ -222,7 +223,7 @@ impl Queue<'_> {
     }
 
     /// The address of the memory that was planned for a buffer.
-    fn address(&self, at: At) -> Address {
+    fn address(&self, at: At) -> CUdeviceptr {
         let places = self.places;
         let begin = match &self.executable.program.entries[self.binding.entry].buffers[at.memory].place {
             Place::Input(input) => places.inputs[*input].device,
@@ -241,7 +242,7 @@ impl Machine for Queue<'_> {
         let kernel = &self.executable.functions[launch.kernel.0 as usize];
         let grids = Grids::of(self.executable, launch, self.binding)?;
         let writes_state = steps::writes_state(&self.executable.program.entries[self.binding.entry], &kernel.emitted, args);
-        let mut pointers: Vec<Address> = args.iter().map(|at| self.address(*at)).collect();
+        let mut pointers: Vec<CUdeviceptr> = args.iter().map(|at| self.address(*at)).collect();
         let symbols = kernel.emitted.symbols.iter();
         let mut sizes: Vec<i64> = symbols.map(|symbol| self.binding.sizes.get(symbol.name()).copied().unwrap_or(0)).collect();
         let (mut fixed, mut number) = ([self.places.scratch, self.places.status], number);

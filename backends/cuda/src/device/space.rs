@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use cudarc::driver::sys::{CUdeviceptr, CUstream};
 use graver_ir::{Array, Error};
 use graver_runtime::{Binding, Device, Wrote};
 
 use super::Context;
-use super::driver::{self, Address, DriverError, Handle};
+use super::driver::{self, DriverError};
 use super::exec::CudaExecutable;
 use super::fault::driver_error;
 use super::memory::{DeviceMemory, Mirror, at_least};
@@ -80,7 +81,7 @@ impl Parts {
         &mut self,
         executable: &CudaExecutable,
         inputs: &[&Array],
-        state: Vec<Address>,
+        state: Vec<CUdeviceptr>,
     ) -> Result<(Places, Vec<DeviceMemory>), Error> {
         let context = &executable.context;
         let lengths = self.bound[0].results(executable);
@@ -164,7 +165,7 @@ impl Parts {
 
 /// Work in order.
 pub(super) struct Stream {
-    pub(super) handle: Handle,
+    pub(super) handle: CUstream,
     context: Arc<Context>,
 }
 
