@@ -10,7 +10,7 @@ use graver::runtime::{Backend, Invocation, Stage};
 use graver::trace::named_slot;
 use graver_cuda::{Cuda, DRIVER_FUNCTIONS, Nvrtc, check_architecture};
 
-use crate::fake::{Live, functions, with_broken_driver, with_old_driver};
+use crate::fake::{Live, functions, with_broken_driver, with_old_driver, with_two_nvrtcs};
 use crate::{Cache, with_driver};
 
 fn gpu() -> Device {
@@ -83,6 +83,78 @@ fn state_after_a_drivers_error_is_what_the_gpu_has() {
     });
 }
 
+/// Two slots, each written by a launch of its own: of a step that ends between them there is nothing to go on from.
+#[test]
+fn state_that_was_written_in_part_is_refused_until_it_is_set_anew() {
+    with_driver("errors::state_that_was_written_in_part_is_refused_until_it_is_set_anew", Cache::Kept, |driver| {
+        let device = gpu();
+        let sums = || {
+            let sums = graver::trace::step((spec::<f32>([2]), spec::<f32>([3])), |(x, y): (Tensor, Tensor)| {
+                for (name, x, len) in [("first", x, 2), ("second", y, 3)] {
+                    let sum = named_slot(name, || Array::full([len], Scalar::zero(DType::F32)));
+                    sum.set(sum.get() + x);
+                }
+                x * 2.0
+            });
+            sums.compile(&device).expect("it is well typed")
+        };
+        let (x, y) = (ones(2), ones(3));
+        let at = |step: &Step<_, Tensor>, path: &str| step.state().at(path).expect("it is there").clone();
+        let values = |step: &Step<_, Tensor>| PATHS.map(|path| at(step, path).to_f64());
+        let restored = |step: &mut Step<_, Tensor>| {
+            for path in PATHS {
+                let error = at(step, path).fetch().expect_err("nobody knows it").to_string();
+                assert!(
+                    error.starts_with(&format!("`{path}` is undefined: a call of `main` failed between its writes")),
+                    "{error}"
+                );
+            }
+            for (path, len) in PATHS.into_iter().zip([2, 3]) {
+                let error = step.run((&x, &y)).expect_err("it is refused").to_string();
+                assert!(error.contains(&format!("`{path}` is undefined")) && error.contains("set it anew"), "{error}");
+                step.state_mut().set(path, ones(len)).expect("it is of the type");
+            }
+            step.run((&x, &y)).expect("all of it is set anew");
+            assert_eq!(values(step), [vec![2.0; 2], vec![2.0; 3]]);
+        };
+        let told = |error: Error| error.to_string().contains("ended between its writes to the state, which is undefined now");
+        let mut torn = Vec::new();
+        for after in 0.. {
+            let mut step = sums();
+            driver.fail("cuLaunchKernel", after, 999);
+            let Err(error) = step.run((&x, &y)) else { break };
+            assert!(error.to_string().contains("CUDA_ERROR_UNKNOWN"), "{error}");
+            torn.push(told(error));
+            if torn.last() == Some(&true) {
+                restored(&mut step);
+            } else {
+                // Nothing of it was written, or, where only a result is missing, all.
+                let each = if torn.len() == 1 { 0.0 } else { 1.0 };
+                assert_eq!(values(&step), [vec![each; 2], vec![each; 3]]);
+                step.run((&x, &y)).expect("it is refused once");
+                assert_eq!(values(&step), [vec![each + 1.0; 2], vec![each + 1.0; 3]]);
+            }
+        }
+        driver.fail("cuLaunchKernel", 0, 0);
+        assert_eq!(torn, [false, true, false]);
+        // All was launched, and nobody knows whether it was done; as a graph, too.
+        for runs in [1, 4] {
+            let mut step = sums();
+            (0..runs).for_each(|_| drop(step.run((&x, &y)).expect("nothing fails")));
+            driver.fail("cuStreamSynchronize", 0, 999);
+            assert!(told(step.run((&x, &y)).expect_err("it is refused")));
+            restored(&mut step);
+        }
+    });
+}
+
+/// Of the state of two sums.
+const PATHS: [&str; 2] = ["optim.first", "optim.second"];
+
+fn ones(len: usize) -> Array {
+    Array::full([len], Scalar::float(DType::F32, 1.0))
+}
+
 /// Functions whose failure nobody has to hear of: what lets go of something, and the loading of kernels that were kept, which are
 /// compiled again where that fails.
 const HARMLESS: &[&str] = &[
@@ -97,7 +169,7 @@ const HARMLESS: &[&str] = &[
 ];
 
 /// Functions that are called where another one has failed, to say more; each has a test of its own.
-const IN_ERRORS: &[&str] = &["cuGetErrorString", "cuMemGetInfo_v2", "cuDriverGetVersion"];
+const IN_ERRORS: &[&str] = &["cuGetErrorString", "cuGetErrorName", "cuMemGetInfo_v2"];
 
 /// Asks all of the driver's functions, from its start on; what the calls gave.
 pub(crate) fn ask_all() -> Result<Vec<f64>, Error> {
@@ -165,6 +237,20 @@ fn what_says_more_of_an_error_may_fail_itself() {
         let error = error();
         assert!(error.contains("no memory for 4194304 bytes on the GPU: out of memory (CUDA_ERROR_OUT_OF_MEMORY)"), "{error}");
         assert_eq!(driver.failures(), 0);
+    });
+}
+
+/// A newer driver may have errors that nobody here knows, nor it itself.
+#[test]
+fn errors_that_nobody_knows() {
+    with_driver("errors::errors_that_nobody_knows", Cache::Kept, |driver| {
+        let double = compile(|x: Tensor| x * 2.0, spec::<f32>(["n"]), &gpu()).expect("it is well typed");
+        for code in [12_345, -7, i32::MAX] {
+            driver.fail("cuStreamCreate", 0, code);
+            let error = double.call(&ones(3)).expect_err("it is refused").to_string();
+            assert!(error.contains(&format!("the GPU gives no stream: an unknown error (error {code})")), "{error}");
+        }
+        assert_eq!(double.call(&ones(1)).expect("it is refused no more").to_f64(), [2.0]);
     });
 }
 
@@ -260,6 +346,44 @@ fn a_driver_that_lacks_a_function() {
         );
         driver.fail("cuDriverGetVersion", 0, 999);
         assert!(error().contains("it is of a version that it does not tell, and lacks cuGraphInstantiateWithFlags"));
+    });
+}
+
+/// Machine code of a newer major version is nothing that a driver loads.
+#[test]
+fn a_driver_that_is_older_than_nvrtc() {
+    with_driver("errors::a_driver_that_is_older_than_nvrtc", Cache::Kept, |driver| {
+        driver.version(12_040);
+        let error = cuda(0).expect_err("it is too old").to_string();
+        let told = [
+            "the CUDA driver is of CUDA 12.4, and NVRTC, which compiles kernels, of CUDA 13.0: ",
+            "update NVIDIA's driver to one of CUDA 13, or set GRAVER_NVRTC to the folder of an NVRTC of CUDA 12. Tried:",
+            "\n  libnvrtc.so.13: it is of CUDA 13.0\n  libnvrtc.so.12: ",
+        ];
+        told.iter().for_each(|what| assert!(error.contains(what), "{what}: {error}"));
+        [13_000, 13_020, 14_000].iter().for_each(|number| {
+            driver.version(*number);
+            cuda(0).expect("it is new enough");
+        });
+        driver.fail("cuDriverGetVersion", 0, 999);
+        let error = cuda(0).expect_err("it does not say").to_string();
+        assert!(error.contains("the CUDA driver does not tell its version: an unknown error (CUDA_ERROR_UNKNOWN)"), "{error}");
+    });
+}
+
+#[test]
+fn an_older_nvrtc_is_taken_where_the_driver_is_older() {
+    with_two_nvrtcs("errors::an_older_nvrtc_is_taken_where_the_driver_is_older", |driver| {
+        let double = || {
+            let double = compile(|x: Tensor| x * 2.0, spec::<f32>([1]), &gpu()).expect("it is well typed");
+            assert_eq!(double.call(&Array::from_vec([1], vec![3.0f32]).expect("one")).expect("it fits").to_f64(), [6.0]);
+        };
+        driver.version(12_040);
+        double();
+        assert_eq!(driver.compilations(), 0, "the newer one compiles nothing");
+        driver.version(13_000);
+        double();
+        assert_eq!(driver.compilations(), 1);
     });
 }
 

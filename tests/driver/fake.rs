@@ -1,4 +1,4 @@
-//! A CUDA driver and an NVRTC that need no GPU (`cuda.cpp`, `nvrtc.cpp`): made once by the system's C++ compiler, found by a test's own
+//! A CUDA driver and an NVRTC that need no GPU (`cuda.cpp` over `machine.h`, `nvrtc.cpp`): made once by the system's C++ compiler, found by a test's own
 //! process as the real ones are, by their names.
 
 use std::ffi::{CString, c_char, c_int};
@@ -14,6 +14,8 @@ use libloading::Library;
 const FOLDER: &str = "FAKE_CUDA";
 /// Beside the fake: a driver that lacks `cuGraphInstantiateWithFlags`.
 const OLD: &str = "old";
+/// Beside the fake: an NVRTC of CUDA 12.
+const OLD_NVRTC: &str = "nvrtc12";
 const TEXTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../backends/cuda/src/text");
 /// What a text for NVRTC begins with, the machine's names being the first of these.
 const PRELUDE: [&str; 5] = ["device.cuh", "types.cuh", "math.cuh", "random.cuh", "reduce.cuh"];
@@ -90,6 +92,12 @@ impl Driver {
         unsafe { self.cuda.get::<unsafe extern "C" fn(c_int)>(b"fake_capability").expect("it is there")(major) };
     }
 
+    /// Of another CUDA than 13.0: 12040 is 12.4.
+    pub(crate) fn version(&self, number: i32) {
+        // SAFETY: as above.
+        unsafe { self.cuda.get::<unsafe extern "C" fn(c_int)>(b"fake_version").expect("it is there")(number) };
+    }
+
     /// How many failures were asked for and did not come to pass yet.
     pub(crate) fn failures(&self) -> u64 {
         // SAFETY: as above.
@@ -162,6 +170,13 @@ pub(crate) fn with_old_driver(test: &str, body: impl FnOnce(&Driver)) {
     let folder = made(Kernels::Quickly);
     let path = format!("{}:{}", folder.join(OLD).display(), folder.display());
     with_environment(test, Cache::Kept, &[("LD_LIBRARY_PATH", &path)], body);
+}
+
+/// Runs a test of this name over the fake driver, with an NVRTC of CUDA 12 beside the one of 13.
+pub(crate) fn with_two_nvrtcs(test: &str, body: impl FnOnce(&Driver)) {
+    let folder = made(Kernels::Quickly);
+    let path = format!("{}:{}", folder.display(), folder.join(OLD_NVRTC).display());
+    with_environment(test, Cache::Fresh, &[("LD_LIBRARY_PATH", &path)], body);
 }
 
 /// The same, with these variables.
@@ -237,6 +252,7 @@ fn made(kernels: Kernels) -> &'static Path {
         let files = [
             ("device.h", device + &common),
             ("prelude.h", text(TEXTS, "shim.h") + &common + &entry),
+            ("machine.h", text(own, "machine.h")),
             ("cuda.cpp", text(own, "cuda.cpp")),
             ("nvrtc.cpp", text(own, "nvrtc.cpp")),
             ("command", command.clone()),
@@ -257,7 +273,8 @@ fn made(kernels: Kernels) -> &'static Path {
             "{command} -x c++-header prelude.h -o prelude.h.gch && {command} -shared cuda.cpp -o libcuda.so.1 -ldl && \
              {command} -shared nvrtc.cpp -o libnvrtc.so.13 && ln -s libcuda.so.1 libcuda.so && mkdir {OLD} && \
              {command} -DcuGraphInstantiateWithFlags=fake_nothing -shared cuda.cpp -o {OLD}/libcuda.so.1 -ldl && \
-             ln -s libcuda.so.1 {OLD}/libcuda.so"
+             ln -s libcuda.so.1 {OLD}/libcuda.so && mkdir {OLD_NVRTC} && \
+             {command} -DFAKE_MAJOR=12 -shared nvrtc.cpp -o {OLD_NVRTC}/libnvrtc.so.12"
         );
         let output = Command::new("sh").args(["-c", &script]).current_dir(&unfinished).output().expect("there is a shell");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -33,6 +33,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("regalloc2", &["backends/cpu/"]),
     ("iced_x86", &["backends/cpu/"]),
     ("cudarc", &["backends/cuda/"]),
+    ("libloading", &["backends/cuda/"]),
     ("memmap2", &["crates/hub/"]),
     ("hf_hub", &["crates/hub/"]),
     ("minijinja", &["crates/hub/"]),

@@ -150,7 +150,7 @@ type Visit<'v, 'a> = dyn FnMut(&Walk<'a>, &Launch) + 'v;
 
 impl<'a> Walk<'a> {
     fn new(program: &'a Program, entry: &'a Entry) -> Self {
-        Self { program, entry, written: written_state(program, entry), begun: 0, loops: Vec::new() }
+        Self { program, entry, written: written_state(program, entry, &entry.steps), begun: 0, loops: Vec::new() }
     }
 
     fn steps(&mut self, steps: &[Step], visit: &mut Visit<'_, 'a>) {

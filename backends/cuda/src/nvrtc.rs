@@ -65,24 +65,39 @@ impl Nvrtc {
     /// # Errors
     /// It is in none of these places: which were tried.
     pub fn find() -> Result<Self, Error> {
-        Self::find_in(folders())
+        Self::find_in(folders(), None)
+    }
+
+    /// The first whose machine code a driver of this version of CUDA loads: one of its major version, or of an older one.
+    pub(crate) fn find_for(driver: (i32, i32)) -> Result<Self, Error> {
+        Self::find_in(folders(), Some(driver))
     }
 
     /// From some folders, or from where the system looks.
-    fn find_in(folders: Vec<PathBuf>) -> Result<Self, Error> {
-        let mut tried = Vec::new();
+    fn find_in(folders: Vec<PathBuf>, driver: Option<(i32, i32)>) -> Result<Self, Error> {
+        let (mut tried, mut newer) = (Vec::new(), None);
         for folder in folders.into_iter().map(Some).chain([None]) {
             for name in NAMES {
-                match Self::open(folder.as_ref(), name) {
-                    Ok(found) => return Ok(found),
-                    Err(error) => {
-                        let path = folder.as_ref().map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
-                        tried.push(format!("{}: {}", path.display(), causes(&error)));
+                let path = folder.as_ref().map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
+                let why = match Self::open(folder.as_ref(), name).map(|found| (found.version(), found)) {
+                    Ok((version, _)) if driver.is_some_and(|(major, _)| version.0 > major) => {
+                        newer.get_or_insert(version);
+                        format!("it is of CUDA {}.{}", version.0, version.1)
                     }
-                }
+                    Ok((_, found)) => return Ok(found),
+                    Err(error) => causes(&error),
+                };
+                tried.push(format!("{}: {why}", path.display()));
             }
         }
         let tried = tried.join("\n  ");
+        if let (Some((major, minor)), Some((of, least))) = (newer, driver) {
+            return Err(Error::new(format!(
+                "the CUDA driver is of CUDA {of}.{least}, and NVRTC, which compiles kernels, of CUDA {major}.{minor}: a driver does not load \
+                 machine code of a newer major version; update NVIDIA's driver to one of CUDA {major}, or set {FOLDER_VARIABLE} to the \
+                 folder of an NVRTC of CUDA {of}. Tried:\n  {tried}"
+            )));
+        }
         Err(Error::new(format!(
             "NVRTC, which compiles kernels for GPUs, is not there; install CUDA, or run backends/cuda/setup-nvrtc.sh, or set \
              {FOLDER_VARIABLE} to its folder. Tried:\n  {tried}"
@@ -232,7 +247,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("graver_nvrtc_{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("the system's folder is writable");
         std::fs::write(folder.join(NAMES[0]), "not a library").expect("it can be written");
-        let found = Nvrtc::find_in(vec![folder.clone()]);
+        let found = Nvrtc::find_in(vec![folder.clone()], None);
         std::fs::remove_dir_all(&folder).expect("it was made above");
         // A machine with CUDA finds it where the system looks.
         let Err(error) = found else { return };

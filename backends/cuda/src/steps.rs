@@ -5,8 +5,10 @@
 //! value decides how to go on.
 
 use graver_ir::Error;
-use graver_ir::kernel::{Launch, Loop, Program, Step, Trip, View};
-use graver_runtime::{Binding, evaluated};
+use graver_ir::kernel::{Entry, Launch, Loop, Place, Program, Step, Trip, View};
+use graver_runtime::{Binding, Wrote, evaluated, writes, written_state};
+
+use crate::emit::Emitted;
 
 /// A place in memory: whose memory it is, and how many bytes from its first.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +25,15 @@ pub(crate) trait Machine {
 
     /// The bool at a place, once all launches so far are done; `None` if one of them failed.
     fn holds(&mut self, at: At) -> Result<Option<bool>, Error>;
+
+    /// Whether a launch was begun that may write to the state.
+    fn has_begun_to_write(&self) -> bool;
+}
+
+/// Whether a kernel over these places may write to the state.
+pub(crate) fn writes_state(entry: &Entry, kernel: &Emitted, args: &[At]) -> bool {
+    let is_state = |at: &At| matches!(entry.buffers[at.memory].place, Place::State(_));
+    kernel.args.iter().zip(args).any(|((_, mode), at)| writes(*mode) && is_state(at))
 }
 
 /// Whether values decide what happens: such an entry cannot be recorded.
@@ -49,11 +60,23 @@ pub(crate) fn count(steps: &[Step], binding: &Binding) -> Result<usize, Error> {
     })
 }
 
-/// Runs the steps of an entry.
-pub(crate) fn run(program: &Program, binding: &Binding, machine: &mut dyn Machine) -> Result<(), Error> {
+/// Runs the steps of an entry, and says what that does to the state if no check fails.
+pub(crate) fn run(program: &Program, binding: &Binding, machine: &mut dyn Machine, wrote: &mut Wrote) -> Result<(), Error> {
     let entry = &program.entries[binding.entry];
     let mut walk = Walk { program, binding: binding.clone(), memory: (0..entry.buffers.len()).collect(), launches: 0, machine };
-    walk.all(&entry.steps).map(|_| ())
+    for (number, step) in entry.steps.iter().enumerate() {
+        let goes = walk.all(std::slice::from_ref(step));
+        if goes.is_err() && walk.machine.has_begun_to_write() {
+            // What is left may be results alone.
+            let left = written_state(program, entry, &entry.steps[number..]);
+            *wrote = if left.is_empty() { Wrote::All } else { Wrote::Part };
+        }
+        if goes? == Goes::Home {
+            return Ok(());
+        }
+    }
+    *wrote = if binding.written.is_empty() { Wrote::Nothing } else { Wrote::All };
+    Ok(())
 }
 
 /// Whether a call goes on.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use graver_conformance::{SEEDS, contractions, functions, networks, random_programs, samples};
+use graver_conformance::{SEEDS, attentions, contractions, functions, networks, random_programs, samples};
 use graver_cuda::{Order, Shim};
 
 fn shim() -> Shim {
@@ -36,4 +36,10 @@ fn contractions_of_every_arrangement() {
 fn nets_and_their_training_steps() {
     let shim = shim();
     networks(&shim, &[&shim.with_order(Order::Descending)]);
+}
+
+#[test]
+fn attention_and_its_derivatives() {
+    let shim = shim();
+    attentions(&shim, &[&shim.with_order(Order::Descending).with_blocks(3)]);
 }

@@ -1,6 +1,6 @@
 //! The suite on a GPU, where there is one; elsewhere, that its absence is an ordinary error.
 
-use graver_conformance::{SEEDS, contractions, functions, networks, random_programs, samples};
+use graver_conformance::{SEEDS, attentions, contractions, functions, networks, random_programs, samples};
 use graver_cuda::Cuda;
 
 /// The GPU, or nothing where there is none, which is said.
@@ -43,4 +43,9 @@ fn contractions_of_every_arrangement() {
 #[test]
 fn nets_and_their_training_steps() {
     gpu().iter().for_each(|cuda| networks(cuda, &[]));
+}
+
+#[test]
+fn attention_and_its_derivatives() {
+    gpu().iter().for_each(|cuda| attentions(cuda, &[cuda]));
 }

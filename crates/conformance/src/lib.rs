@@ -4,6 +4,7 @@
 //! Everything is compiled before anything runs, so that a backend may compile many programs at once. Each function panics with
 //! what is wrong.
 
+pub mod attention;
 mod contractions;
 mod functions;
 mod nets;
@@ -20,6 +21,7 @@ use graver_runtime::{Backend, Executable, Invocation, Slot};
 
 use nets::{DTYPES, nets_of};
 
+pub use attention::attentions;
 pub use contractions::contractions;
 pub use functions::functions;
 pub use nets::networks;
@@ -37,7 +39,7 @@ pub fn programs(target: &Target) -> Vec<(String, Program)> {
     let samples = graver_testkit::samples().into_iter().map(|sample| (sample.name, sample.module));
     let random = (0..SEEDS).map(|seed| (format!("random/{seed}"), graver_testkit::random_program(seed).module));
     let contractions = contractions::cases().into_iter().map(|case| (case.what, case.module));
-    let all = samples.chain(random).chain(contractions).chain(functions::modules()).chain(nets());
+    let all = samples.chain(random).chain(contractions).chain(attention::modules()).chain(functions::modules()).chain(nets());
     all.map(|(name, module)| {
         let program = pipeline::compile(module, target, &mut Silent).unwrap_or_else(|error| panic!("{name}: {error}"));
         (name, program)

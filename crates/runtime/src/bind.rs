@@ -1,6 +1,6 @@
 //! Sizes become numbers: what any backend works out of an entry for one set of input shapes, and checks before a call.
 
-use graver_ir::kernel::{Buffer, BufferId, Entry, Mode, Place, Program, launches};
+use graver_ir::kernel::{Buffer, BufferId, Entry, Mode, Place, Program, Step, launches};
 use graver_ir::{Array, DType, Diag, Dim, Error, Shape, Sizes, StateDecl, Type};
 
 use crate::{Slot, evaluated};
@@ -55,7 +55,7 @@ impl Binding {
             lengths: entry.buffers.iter().map(|buffer| evaluated(&buffer.bytes(), &sizes)).collect::<Result<_, _>>()?,
             offsets: entry.buffers.iter().map(offset).collect::<Result<_, _>>()?,
             outputs: entry.outputs.iter().map(output).collect::<Result<_, Error>>()?,
-            written: written_state(program, entry),
+            written: written_state(program, entry, &entry.steps),
             shapes: inputs.iter().map(|input| input.shape().to_vec()).collect(),
             sizes,
         })
@@ -120,11 +120,11 @@ fn sizes(entry: &Entry, inputs: &[&Array]) -> Result<Sizes, Error> {
     graver_ir::bind(&params, inputs)
 }
 
-/// The slots that some launch of an entry writes, ascending.
+/// The slots that some launch of these steps of an entry writes, ascending.
 #[must_use]
-pub fn written_state(program: &Program, entry: &Entry) -> Vec<usize> {
+pub fn written_state(program: &Program, entry: &Entry, steps: &[Step]) -> Vec<usize> {
     let mut written = Vec::new();
-    for launch in launches(&entry.steps) {
+    for launch in launches(steps) {
         for (arg, view) in program.kernel(launch.kernel).args.iter().zip(&launch.args) {
             match entry.buffer(view.buffer).place {
                 Place::State(slot) if writes(arg.mode) => written.push(slot.0 as usize),

@@ -18,7 +18,7 @@ use graver_ir::{Array, Diag, Error, Sizes, Target};
 pub use bind::{Binding, writes, written_state};
 pub use checkpoint::{Checkpoint, write_whole};
 pub use failure::{Failed, failure};
-pub use resident::{Device, Held, readable, resident, writable, written};
+pub use resident::{Device, Held, Wrote, readable, resident, writable, written};
 pub use working::{Layout, Working, evaluated};
 
 /// A device that compiles and runs programs.
@@ -60,7 +60,8 @@ pub trait Executable: fmt::Debug + Send + Sync {
     /// Runs an entry. Input types must fit the entry's; sizes of symbols are taken from them.
     ///
     /// # Errors
-    /// If inputs do not fit (which, both types), or a data-dependent failure occurred (the user's line). The state is then as it was.
+    /// If inputs do not fit (which, both types), or a data-dependent failure occurred (the user's line). The state is then as it was. A device
+    /// that fails by itself may leave it undefined ([`Wrote::Part`]), which the error says.
     fn run(&self, call: Invocation<'_>) -> Result<Vec<Array>, Error>;
 
     /// As [`Executable::run`], with the time of every launch; of none where the backend does not tell.

@@ -2,7 +2,8 @@
 
 use std::ops::Deref;
 
-use graver_ir::{Array, Error, Remote};
+use graver_ir::kernel::Program;
+use graver_ir::{Array, Diag, Error, Remote};
 
 use crate::{Binding, Slot};
 
@@ -102,11 +103,59 @@ pub fn resident<'a, D: Device>(
     state.iter_mut().enumerate().map(held).collect()
 }
 
-/// Tells the state that a call has written it on its device.
-pub fn written(binding: &Binding, state: &mut [Slot<'_>]) {
+/// What a call has done on its device to the state that its entry writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrote {
+    /// It is as it was.
+    Nothing,
+    /// Some launches wrote to it, and others that would have did not, or nobody knows.
+    Part,
+    /// All that the entry writes.
+    All,
+}
+
+/// What to do about state that was written in part.
+const ANEW: &str = "set it anew, from a checkpoint, before the next call";
+
+impl Wrote {
+    /// The error of a call that did this: it says so where the state is nothing that can be gone on from.
+    #[must_use]
+    pub fn told(self, error: Error) -> Error {
+        let told = |diag: &Diag| {
+            let own = if diag.help.is_empty() { String::new() } else { format!("{}; ", diag.help) };
+            diag.clone().help(format!("{own}the call ended between its writes to the state, which is undefined now: {ANEW}"))
+        };
+        match self {
+            Self::Nothing | Self::All => error,
+            Self::Part => Error::from_diags(error.diags().iter().map(told).collect()).expect("an error has diagnostics"),
+        }
+    }
+}
+
+/// Elements that nobody knows: why.
+#[derive(Debug)]
+struct Undefined(Diag);
+
+impl Remote for Undefined {
+    fn read(&self, _: &mut [u8]) -> Result<(), Diag> {
+        Err(self.0.clone())
+    }
+}
+
+/// Tells the state what a call has done to it on its device. Where that is a part, every slot that the entry writes is an error for whoever
+/// reads it, the next call among them, until it is set anew.
+pub fn written(program: &Program, binding: &Binding, state: &mut [Slot<'_>], wrote: Wrote) {
     for place in &binding.written {
-        if let Slot::Write(array) = &mut state[*place] {
-            array.remote_written();
+        let Slot::Write(array) = &mut state[*place] else { continue };
+        match wrote {
+            Wrote::Nothing => {}
+            Wrote::All => array.remote_written(),
+            Wrote::Part => {
+                let (path, entry) = (&program.state[*place].path, &program.entries[binding.entry].name);
+                let why = format!("`{path}` is undefined: a call of `{entry}` failed between its writes to the state");
+                let undefined = Undefined(Diag::new(why).help(ANEW));
+                **array = Array::from_remote(array.dtype(), array.shape(), Box::new(undefined));
+            }
         }
     }
 }
@@ -115,8 +164,6 @@ pub fn written(binding: &Binding, state: &mut [Slot<'_>]) {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use std::sync::{Arc, Mutex};
-
-    use graver_ir::Diag;
 
     use super::*;
 

@@ -27,6 +27,12 @@ pub enum Fill {
     Shift,
     /// Infinities, NaN, zeros of both signs, denormals and ordinary values; for integers both ends of the range.
     Special,
+    /// As `Special`, and the greatest and the least values of the type. 20 of floats, 10 of integers.
+    Edges,
+    /// The same, moved on by one after each round: beside `Edges`, as many elements as pairs hold every pair.
+    EdgesBeside,
+    /// As `EdgesBeside`, without 0: divisors of integers.
+    EdgesBesideNonZero,
     /// Whole numbers within 3 in any type, so that sums and products are exact and ties occur.
     Whole,
     /// Every bit random (integers only).
@@ -44,7 +50,15 @@ impl Fill {
     pub fn array(self, dtype: DType, shape: &[usize], rng: &mut Rng) -> Array {
         match self {
             Self::Distinct => distinct(dtype, shape, rng),
-            Self::Special => special(dtype, shape, rng),
+            Self::Special => in_turn(&specials(dtype, rng), 0, shape, rng),
+            Self::Edges => in_turn(&edges(dtype, rng), 0, shape, rng),
+            Self::EdgesBeside => in_turn(&edges(dtype, rng), 1, shape, rng),
+            Self::EdgesBesideNonZero => {
+                let mut values = edges(dtype, rng);
+                let zero = Scalar::zero(dtype);
+                values.iter_mut().filter(|value| **value == zero).for_each(|value| *value = Scalar::int(dtype, 3));
+                in_turn(&values, 1, shape, rng)
+            }
             Self::Any
             | Self::Positive
             | Self::Open
@@ -80,7 +94,14 @@ impl Fill {
             Self::Whole => rng.int(-3, 3) as f64,
             #[expect(clippy::cast_precision_loss, reason = "small")]
             Self::Quarters => rng.int(-8, 8) as f64 / 4.0,
-            Self::Distinct | Self::Index(_) | Self::Shift | Self::Special | Self::Bits => panic!("{self:?} is no fill of floats"),
+            Self::Distinct
+            | Self::Index(_)
+            | Self::Shift
+            | Self::Special
+            | Self::Edges
+            | Self::EdgesBeside
+            | Self::EdgesBesideNonZero
+            | Self::Bits => panic!("{self:?} is no fill of floats"),
         }
     }
 
@@ -102,7 +123,9 @@ impl Fill {
             Self::Shift => rng.int(0, 70),
             Self::Whole | Self::Quarters => rng.int(least.max(-3), 3),
             Self::Bits => rng.bits().cast_signed() >> rng.below(40),
-            Self::Open | Self::Distinct | Self::Special => panic!("{self:?} is no fill of integers"),
+            Self::Open | Self::Distinct | Self::Special | Self::Edges | Self::EdgesBeside | Self::EdgesBesideNonZero => {
+                panic!("{self:?} is no fill of integers")
+            }
         }
     }
 }
@@ -121,18 +144,39 @@ fn distinct(dtype: DType, shape: &[usize], rng: &mut Rng) -> Array {
     })
 }
 
-fn special(dtype: DType, shape: &[usize], rng: &mut Rng) -> Array {
+/// The values of [`Fill::Special`].
+fn specials(dtype: DType, rng: &mut Rng) -> Vec<Scalar> {
     const FLOATS: [f64; 16] =
         [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 1e-40, 6e-8, 60.0, -90.0, 12.25, -3.0, 1.5];
     const LEAST: i128 = i64::MIN as i128;
     const INTS: [i128; 10] = [LEAST, HALF - 1, 0, 1, -1, HALF - 1, 7, LEAST, u64::MAX as i128, HALF];
-    // From a random place on, so that operands do not meet in step.
-    let (float_start, int_start) = (rng.below(FLOATS.len()), rng.below(INTS.len()));
-    Array::from_fn(dtype, shape, |position| match dtype.kind() {
-        DTypeKind::Float => Scalar::float(dtype, FLOATS[(position + float_start) % FLOATS.len()]),
-        DTypeKind::Signed | DTypeKind::Unsigned => Scalar::from_i128(dtype, INTS[(position + int_start) % INTS.len()]),
-        DTypeKind::Bool => Scalar::bool(rng.once_in(2)),
-    })
+    match dtype.kind() {
+        DTypeKind::Float => FLOATS.iter().map(|value| Scalar::float(dtype, *value)).collect(),
+        DTypeKind::Signed | DTypeKind::Unsigned => INTS.iter().map(|value| Scalar::from_i128(dtype, *value)).collect(),
+        DTypeKind::Bool => (0..7).map(|_| Scalar::bool(rng.once_in(2))).collect(),
+    }
+}
+
+/// The same, and of floats the greatest on both sides, the least normal one and the least.
+fn edges(dtype: DType, rng: &mut Rng) -> Vec<Scalar> {
+    let [most, normal, least] = match dtype {
+        DType::F64 => [f64::MAX, f64::MIN_POSITIVE, 5e-324],
+        DType::F32 => [f64::from(f32::MAX), f64::from(f32::MIN_POSITIVE), 1.4e-45],
+        DType::BF16 => [3.389_531_389_251_535_5e38, f64::from(f32::MIN_POSITIVE), 9.2e-41],
+        DType::F16 => [65_504.0, 6.103_515_625e-5, 6e-8],
+        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 | DType::Bool => {
+            return specials(dtype, rng);
+        }
+    };
+    let own = [most, -most, normal, -least].map(|value| Scalar::float(dtype, value));
+    specials(dtype, rng).into_iter().chain(own).collect()
+}
+
+/// Values in turn, from a random place on, so that operands do not meet in step; each round begins so much further.
+fn in_turn(values: &[Scalar], further: usize, shape: &[usize], rng: &mut Rng) -> Array {
+    let start = rng.below(values.len());
+    let place = |position: usize| (position + position / values.len() * further + start) % values.len();
+    Array::from_fn(values[0].dtype(), shape, |position| values[place(position)])
 }
 
 /// What the symbols of samples and random programs are at run time: `n = 3, m = 5, k = 7, s = 17, z = 0`.
@@ -150,4 +194,28 @@ pub fn concrete(shape: &Shape) -> Vec<usize> {
     let sizes = sizes();
     let size = |dim: &graver_ir::Dim| dim.eval(&sizes).ok().and_then(|size| usize::try_from(size).ok());
     shape.iter().map(|dim| size(dim).expect("a shape over the symbols of `sizes`")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use graver_ir::DType;
+
+    use super::Fill;
+    use crate::rng::Rng;
+
+    #[test]
+    fn every_pair_of_edges_occurs_and_no_divisor_is_zero() {
+        let mut rng = Rng::named("edges");
+        // 1e-40 is 0 in f16.
+        for (dtype, count) in [(DType::F16, 19), (DType::BF16, 20), (DType::F32, 20), (DType::F64, 20), (DType::I32, 6)] {
+            let [x, y, divisors] =
+                [Fill::Edges, Fill::EdgesBeside, Fill::EdgesBesideNonZero].map(|fill| fill.array(dtype, &[400], &mut rng));
+            let bits = |array: &graver_ir::Array, place: usize| array.get(place).bits();
+            let pairs: BTreeSet<(u64, u64)> = (0..400).map(|place| (bits(&x, place), bits(&y, place))).collect();
+            assert_eq!(pairs.len(), count * count, "{dtype}");
+            assert!(dtype.is_float() || divisors.to_f64().iter().all(|value| *value != 0.0), "{dtype}");
+        }
+    }
 }

@@ -1,14 +1,14 @@
 //! What a GPU can do at most, measured: bytes that it copies, products and sums that it makes. Times of programs are told beside these.
 
-use std::ffi::{CString, c_void};
+use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cudarc::driver::result::{self, DriverError};
 use graver_ir::Error;
 
 use super::Context;
 use super::compile::load;
+use super::driver::{self, DriverError};
 use super::fault::driver_error;
 use super::memory::DeviceMemory;
 use super::space::Stream;
@@ -78,19 +78,18 @@ impl Ceilings {
         let stream = Stream::new(context)?;
         let copy = best(&stream, || {
             // SAFETY: both have so many bytes, and live until the stream was waited for.
-            unsafe { result::memcpy_dtod_async(to.pointer, from.pointer, bytes, stream.handle) }
+            unsafe { driver::enqueue_copy_within(to.pointer, from.pointer, bytes, stream.handle) }
         });
         let module = load(&nvrtc.compile(&text(), &context.architecture)?.cubin, context)?;
         let multiply = |name: &str| {
-            let name = CString::new(name).expect("a word");
             // SAFETY: the module is loaded.
-            let handle = unsafe { result::module::get_function(module.handle(), name) }.map_err(failed)?;
+            let handle = unsafe { driver::function(module.handle(), name) }.map_err(failed)?;
             let blocks = u32::try_from(context.processors * BLOCKS).unwrap_or(u32::MAX);
             best(&stream, || {
                 let (mut out, mut rounds) = (to.pointer, rounds);
                 let mut parameters: [*mut c_void; 2] = [(&raw mut out).cast(), (&raw mut rounds).cast()];
                 // SAFETY: the parameters are those that the kernels declare; a block writes its own element at most.
-                unsafe { result::launch_kernel(handle, (blocks, 1, 1), (THREADS, 1, 1), 0, stream.handle, &mut parameters) }
+                unsafe { driver::launch(handle, (blocks, THREADS, 0), stream.handle, &mut parameters) }
             })
             .map_err(failed)
         };

@@ -1,15 +1,15 @@
 //! Kernels to functions of a GPU, by way of machine code that is kept on disk.
 
-use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cudarc::driver::{result, sys};
+use cudarc::driver::sys::{CUfunction, CUmodule};
 use graver_ir::kernel::Program;
 use graver_ir::{Diag, Error};
 
 use super::Context;
+use super::driver;
 use super::fault::driver_error;
 use crate::emit::{Emitted, Phase, emit, hash, unit};
 use crate::nvrtc::{Nvrtc, OPTIONS};
@@ -23,19 +23,19 @@ const BATCH: usize = 64;
 pub(super) struct Function {
     pub(super) emitted: Emitted,
     /// One a phase.
-    pub(super) handles: Vec<sys::CUfunction>,
+    pub(super) handles: Vec<CUfunction>,
     pub(super) took: Duration,
 }
 
 /// Machine code on the GPU.
 #[derive(Debug)]
 pub(super) struct Module {
-    handle: sys::CUmodule,
+    handle: CUmodule,
     context: Arc<Context>,
 }
 
 impl Module {
-    pub(super) fn handle(&self) -> sys::CUmodule {
+    pub(super) fn handle(&self) -> CUmodule {
         self.handle
     }
 }
@@ -44,7 +44,7 @@ impl Drop for Module {
     fn drop(&mut self) {
         self.context.leave();
         // SAFETY: it was loaded once, and its functions are gone with the executable.
-        let _ = unsafe { result::module::unload(self.handle) };
+        let _ = unsafe { driver::unload_module(self.handle) };
     }
 }
 
@@ -59,9 +59,8 @@ pub(super) fn compile(program: &Program, context: &Arc<Context>, nvrtc: &Nvrtc) 
         let module = loaded(&text, context, nvrtc)?;
         let took = start.elapsed() / u32::try_from(batch.len()).unwrap_or(1);
         let handle = |phase: &Phase| {
-            let name = CString::new(phase.name.as_str()).expect("names are words");
             // SAFETY: the module is loaded.
-            let handle = unsafe { result::module::get_function(module.handle, name) };
+            let handle = unsafe { driver::function(module.handle, &phase.name) };
             let handle = handle.map_err(|error| driver_error(&format!("kernel {} is not in its module", phase.name), &error))?;
             grant(phase, handle, context)?;
             Ok(handle)
@@ -76,20 +75,19 @@ pub(super) fn compile(program: &Program, context: &Arc<Context>, nvrtc: &Nvrtc) 
 }
 
 /// Lets launches of a function give it more shared memory than is usual, where it makes use of that.
-fn grant(phase: &Phase, handle: sys::CUfunction, context: &Context) -> Result<(), Diag> {
+fn grant(phase: &Phase, handle: CUfunction, context: &Context) -> Result<(), Diag> {
     if phase.dynamic.is(0) {
         return Ok(());
     }
     let most = i32::try_from(phase.granted(context.shared)).unwrap_or(i32::MAX);
-    let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
     // SAFETY: the function is of a module that is loaded.
-    let set = unsafe { result::function::set_function_attribute(handle, attribute, most) };
+    let set = unsafe { driver::grant(handle, most) };
     set.map_err(|error| driver_error(&format!("kernel {} is not granted {most} bytes of shared memory", phase.name), &error))
 }
 
 pub(super) fn load(cubin: &[u8], context: &Arc<Context>) -> Result<Module, Error> {
     // SAFETY: the image is what NVRTC made, whole.
-    let handle = unsafe { result::module::load_data(cubin.as_ptr().cast()) };
+    let handle = unsafe { driver::load_module(cubin) };
     let handle = handle.map_err(|error| driver_error("kernels cannot be loaded on the GPU", &error))?;
     Ok(Module { handle, context: Arc::clone(context) })
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use graver_ir::kernel::Program;
 use graver_ir::{Array, DType, Error, Sizes};
-use graver_runtime::{Device, Executable, Failed, Invocation, Owner, Stage, Working, Workspace, failure, resident, written};
+use graver_runtime::{
+    Device, Executable, Failed, Invocation, Owner, Stage, Working, Workspace, Wrote, failure, resident, written,
+};
 
 use super::Context;
 use super::compile::{Function, Module, compile};
@@ -78,14 +80,12 @@ impl Executable for CudaExecutable {
         binding.check_state(&self.program, call.state)?;
         let held = resident(self, &binding, call.state)?;
         let places = parts.places(self, call.inputs, held.iter().map(|memory| memory.pointer).collect())?;
-        let outcome = parts.run(self, places);
+        let mut wrote = Wrote::Nothing;
+        let outcome = parts.run(self, places, &mut wrote);
         drop(held);
-        // Where a check fails nothing writes the state. After a driver's error it is whatever the GPU has: a host's copy is older.
-        if !matches!(outcome, Ok(Err(_))) {
-            written(&binding, call.state);
-        }
+        written(&self.program, &binding, call.state, wrote);
         let failed = Failed { program: &self.program, entry: call.entry, sizes: &binding.sizes, inputs: call.inputs };
-        let results = outcome?.map_err(|status| failure(failed, crate::trap_of(status)))?;
+        let results = outcome.map_err(|error| wrote.told(error))?.map_err(|status| failure(failed, crate::trap_of(status)))?;
         let array = |((dtype, shape), memory): (&(DType, Vec<usize>), DeviceMemory)| {
             Array::from_remote(*dtype, shape.clone(), Box::new(memory))
         };

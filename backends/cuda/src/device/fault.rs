@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use cudarc::driver::result::DriverError;
 use cudarc::driver::sys::{CUdevice, CUresult};
 use graver_ir::{Diag, Loc};
+
+use super::driver::DriverError;
 
 /// NVIDIA's own variable: launches are waited for one by one, so that a fault is told with its kernel.
 const BLOCKING: &str = "CUDA_LAUNCH_BLOCKING";
@@ -21,9 +22,10 @@ pub(super) fn launches_are_waited_for() -> bool {
 
 /// An error of the driver's in its own words.
 pub(super) fn driver_error(what: &str, error: &DriverError) -> Diag {
-    let words = error.error_string().map(|text| text.to_string_lossy().into_owned());
-    let diag = Diag::new(format!("{what}: {} ({:?})", words.unwrap_or_else(|_| "an unknown error".to_owned()), error.0));
-    if is_fault(error.0) { diag.help(format!("a kernel that was launched before has stopped the GPU; {OVER}")) } else { diag }
+    let words = error.words().unwrap_or_else(|| "an unknown error".to_owned());
+    let name = error.name().unwrap_or_else(|| format!("error {}", error.0));
+    let diag = Diag::new(format!("{what}: {words} ({name})"));
+    if is_fault(*error) { diag.help(format!("a kernel that was launched before has stopped the GPU; {OVER}")) } else { diag }
 }
 
 /// The first fault of a GPU that this process was told of.
@@ -59,7 +61,7 @@ impl FirstFault {
 
     /// Of several who are told of one fault the first knows best.
     fn keep(&self, error: &DriverError, told: impl FnOnce() -> Diag, which: Option<String>) -> Diag {
-        let over = is_fault(error.0).then(|| OVER.to_owned());
+        let over = is_fault(*error).then(|| OVER.to_owned());
         let help = which.into_iter().chain(over.clone()).collect::<Vec<_>>().join("; ");
         let diag = || told().help(help);
         if over.is_some() { self.0.get_or_init(diag).clone() } else { diag() }
@@ -68,20 +70,20 @@ impl FirstFault {
 
 /// Whether it ends the use of the GPU by this process: what `cuda.h` says leaves the process "in an inconsistent state", and a failed
 /// assertion, after which "the context cannot be used anymore".
-fn is_fault(error: CUresult) -> bool {
-    matches!(
-        error,
-        CUresult::CUDA_ERROR_CONTAINED
-            | CUresult::CUDA_ERROR_ILLEGAL_ADDRESS
-            | CUresult::CUDA_ERROR_LAUNCH_TIMEOUT
-            | CUresult::CUDA_ERROR_ASSERT
-            | CUresult::CUDA_ERROR_HARDWARE_STACK_ERROR
-            | CUresult::CUDA_ERROR_ILLEGAL_INSTRUCTION
-            | CUresult::CUDA_ERROR_MISALIGNED_ADDRESS
-            | CUresult::CUDA_ERROR_INVALID_ADDRESS_SPACE
-            | CUresult::CUDA_ERROR_INVALID_PC
-            | CUresult::CUDA_ERROR_LAUNCH_FAILED
-            | CUresult::CUDA_ERROR_TENSOR_MEMORY_LEAK
-            | CUresult::CUDA_ERROR_EXTERNAL_DEVICE
-    )
+fn is_fault(error: DriverError) -> bool {
+    const FAULTS: [CUresult; 12] = [
+        CUresult::CUDA_ERROR_CONTAINED,
+        CUresult::CUDA_ERROR_ILLEGAL_ADDRESS,
+        CUresult::CUDA_ERROR_LAUNCH_TIMEOUT,
+        CUresult::CUDA_ERROR_ASSERT,
+        CUresult::CUDA_ERROR_HARDWARE_STACK_ERROR,
+        CUresult::CUDA_ERROR_ILLEGAL_INSTRUCTION,
+        CUresult::CUDA_ERROR_MISALIGNED_ADDRESS,
+        CUresult::CUDA_ERROR_INVALID_ADDRESS_SPACE,
+        CUresult::CUDA_ERROR_INVALID_PC,
+        CUresult::CUDA_ERROR_LAUNCH_FAILED,
+        CUresult::CUDA_ERROR_TENSOR_MEMORY_LEAK,
+        CUresult::CUDA_ERROR_EXTERNAL_DEVICE,
+    ];
+    FAULTS.iter().any(|fault| error.is(*fault))
 }

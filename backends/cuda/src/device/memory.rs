@@ -3,18 +3,18 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use cudarc::driver::result::{self, DriverError};
-use cudarc::driver::sys;
+use cudarc::driver::sys::{CUdeviceptr, CUresult, CUstream};
 use graver_ir::{Diag, Error, Remote};
 
 use super::Context;
+use super::driver::{self, DriverError};
 use super::fault::driver_error;
 use super::pool::rounded;
 
 /// Memory of a GPU.
 #[derive(Debug)]
 pub(super) struct DeviceMemory {
-    pub(super) pointer: sys::CUdeviceptr,
+    pub(super) pointer: CUdeviceptr,
     bytes: usize,
     context: Arc<Context>,
 }
@@ -35,7 +35,7 @@ impl DeviceMemory {
         let memory = Self::new(context, bytes.len())?;
         if !bytes.is_empty() {
             // SAFETY: the memory has room for the bytes, and both are there until the copy was waited for.
-            let copied = copy(context, |stream| unsafe { result::memcpy_htod_async(memory.pointer, bytes, stream) });
+            let copied = copy(context, |stream| unsafe { driver::enqueue_copy_in(memory.pointer, bytes, stream) });
             copied.map_err(|error| driver_error("an array cannot be copied to the GPU", &error))?;
         }
         Ok(memory)
@@ -47,7 +47,7 @@ impl DeviceMemory {
         if self.bytes > 0 {
             let (to, from) = (memory.pointer, self.pointer);
             // SAFETY: both have so many bytes, and are there until the copy was waited for; so was work over this one.
-            let copied = copy(&self.context, |stream| unsafe { result::memcpy_dtod_async(to, from, self.bytes, stream) });
+            let copied = copy(&self.context, |stream| unsafe { driver::enqueue_copy_within(to, from, self.bytes, stream) });
             copied.map_err(|error| driver_error("an array cannot be copied on the GPU", &error))?;
         }
         Ok(memory)
@@ -71,7 +71,7 @@ impl Remote for DeviceMemory {
         }
         self.context.enter()?;
         // SAFETY: the memory has as many bytes; work over it was waited for.
-        let copied = unsafe { result::memcpy_dtoh_sync(to, self.pointer) };
+        let copied = unsafe { driver::copy_out(to, self.pointer) };
         copied.map_err(|error| driver_error("an array cannot be copied from the GPU", &error))
     }
 }
@@ -81,23 +81,22 @@ impl Drop for DeviceMemory {
         self.context.leave();
         let back = self.context.pool.keep(rounded(self.bytes), self.pointer);
         // SAFETY: it was allocated once; work over it was waited for.
-        let _ = back.map(|pointer| unsafe { result::free_sync(pointer) });
+        let _ = back.map(|pointer| unsafe { driver::free(pointer) });
     }
 }
 
 /// A copy on the context's own stream, until it is done. The context is this thread's. The driver takes work for a stream from several
 /// threads: some then wait for others' copies, too.
-fn copy(context: &Context, enqueue: impl FnOnce(sys::CUstream) -> Result<(), DriverError>) -> Result<(), DriverError> {
+fn copy(context: &Context, enqueue: impl FnOnce(CUstream) -> Result<(), DriverError>) -> Result<(), DriverError> {
     enqueue(context.copies)?;
     // SAFETY: the stream lives as long as the context.
-    unsafe { result::stream::synchronize(context.copies) }
+    unsafe { driver::wait(context.copies) }
 }
 
 /// From the driver; where it has none, once more after what lies idle was given back. The context is this thread's.
-fn allocate(context: &Context, bytes: usize) -> Result<sys::CUdeviceptr, Diag> {
-    // SAFETY: what is in it is not read before it is written.
-    let ask = || unsafe { result::malloc_sync(rounded(bytes)) };
-    let exhausted = |error: &DriverError| error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
+fn allocate(context: &Context, bytes: usize) -> Result<CUdeviceptr, Diag> {
+    let ask = || driver::allocate(rounded(bytes));
+    let exhausted = |error: &DriverError| error.is(CUresult::CUDA_ERROR_OUT_OF_MEMORY);
     let pointer = ask().or_else(|error| {
         if !exhausted(&error) {
             return Err(error);
@@ -105,7 +104,7 @@ fn allocate(context: &Context, bytes: usize) -> Result<sys::CUdeviceptr, Diag> {
         context.pool.empty();
         ask()
     });
-    pointer.map_err(|error| match (exhausted(&error), result::mem_get_info()) {
+    pointer.map_err(|error| match (exhausted(&error), driver::memory()) {
         (true, Ok((left, whole))) => {
             Diag::new(format!("the GPU has no memory for {bytes} bytes: {left} of its {whole} are left"))
                 .help("make the batch smaller, or let go of arrays and compiled programs that hold some")
@@ -143,8 +142,7 @@ unsafe impl Send for HostMemory {}
 impl HostMemory {
     pub(super) fn new(context: &Arc<Context>, len: usize) -> Result<Self, Error> {
         context.enter()?;
-        // SAFETY: the memory is written below before it is read.
-        let pointer = unsafe { result::malloc_host(len.max(8), 0) };
+        let pointer = driver::allocate_pinned(len.max(8));
         let pointer = pointer.map_err(|error| driver_error(&format!("no pinned memory for {len} bytes"), &error))?.cast::<u8>();
         // SAFETY: as many bytes were allocated.
         unsafe { pointer.write_bytes(0, len.max(8)) };
@@ -166,7 +164,7 @@ impl Drop for HostMemory {
     fn drop(&mut self) {
         self.context.leave();
         // SAFETY: it was allocated once; work over it was waited for.
-        let _ = unsafe { result::free_host(self.pointer.cast::<c_void>()) };
+        let _ = unsafe { driver::free_pinned(self.pointer.cast::<c_void>()) };
     }
 }
 

@@ -3,28 +3,28 @@
 
 mod ceilings;
 mod compile;
+mod driver;
 mod exec;
 mod fault;
 mod memory;
 mod pool;
 mod record;
 mod space;
-mod symbols;
 
 use std::sync::Arc;
 
-use cudarc::driver::result::{self, DriverError};
-use cudarc::driver::sys;
+use cudarc::driver::sys::{CUcontext, CUdevice, CUdevice_attribute as Attribute, CUstream};
 use graver_ir::kernel::Program;
 use graver_ir::{Diag, Error, Target};
 use graver_runtime::{Backend, Executable};
 
-use crate::nvrtc::{Nvrtc, causes};
+use crate::nvrtc::Nvrtc;
+use driver::DriverError;
 use fault::{FirstFault, driver_error};
 use pool::Pool;
 
 pub use ceilings::Ceilings;
-pub use symbols::DRIVER_FUNCTIONS;
+pub use driver::DRIVER_FUNCTIONS;
 
 /// A GPU of this machine.
 #[derive(Clone, Debug)]
@@ -37,10 +37,11 @@ impl Cuda {
     /// The GPU of this number.
     ///
     /// # Errors
-    /// There is no driver, no such GPU, or no NVRTC: what was looked for, and where.
+    /// There is no driver, no such GPU, or no NVRTC whose machine code the driver loads: what was looked for, and where.
     pub fn new(ordinal: usize) -> Result<Self, Error> {
         let context = Arc::new(Context::new(ordinal)?);
-        Ok(Self { context, nvrtc: Nvrtc::find()? })
+        let version = driver::version().map_err(|error| driver_error("the CUDA driver does not tell its version", &error))?;
+        Ok(Self { context, nvrtc: Nvrtc::find_for(version)? })
     }
 
     /// Its name: `NVIDIA H100 80GB HBM3`.
@@ -73,7 +74,7 @@ impl Backend for Cuda {
 struct Context {
     primary: Primary,
     /// Arrays are copied there, and waited for. Whoever waits for the context instead ends what another thread records.
-    copies: sys::CUstream,
+    copies: CUstream,
     name: String,
     /// What NVRTC is asked for.
     architecture: String,
@@ -94,39 +95,35 @@ unsafe impl Sync for Context {}
 
 impl Context {
     fn new(ordinal: usize) -> Result<Self, Error> {
-        // SAFETY: opening NVIDIA's library asks nothing of its caller.
-        if !unsafe { sys::is_culib_present() } {
-            return Err(no_driver());
-        }
-        symbols::check()?;
+        driver::open()?;
         Self::of_driver(ordinal)
     }
 
     fn of_driver(ordinal: usize) -> Result<Self, Error> {
-        result::init().map_err(|error| driver_error("the CUDA driver does not start", &error))?;
-        let count = result::device::get_count().map_err(|error| driver_error("GPUs cannot be counted", &error))?;
+        driver::init().map_err(|error| driver_error("the CUDA driver does not start", &error))?;
+        let count = driver::device_count().map_err(|error| driver_error("GPUs cannot be counted", &error))?;
         let number = i32::try_from(ordinal).ok().filter(|number| *number < count);
         let number = number.ok_or_else(|| Error::new(format!("there is no GPU {ordinal}: the CUDA driver sees {count}")))?;
         let failed = |error: DriverError| driver_error(&format!("GPU {ordinal} cannot be used"), &error);
-        let device = result::device::get(number).map_err(failed)?;
+        let device = driver::device(number).map_err(failed)?;
         let fault = FirstFault::of(device);
         fault.check()?;
-        let name = result::device::get_name(device).map_err(failed)?;
-        let attribute = |attribute| {
-            // SAFETY: the device was given by the driver.
-            unsafe { result::device::get_attribute(device, attribute) }.map_err(failed)
-        };
-        use sys::CUdevice_attribute as Attribute;
-        let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
-        let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
-        let processors = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
-        let shared = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
+        let name = driver::device_name(device).map_err(failed)?;
+        let attribute = |attribute| driver::device_attribute(device, attribute).map_err(failed);
+        let (major, minor) = (
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        );
+        let (processors, shared) = (
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+        );
         if major < 8 {
             return Err(Error::new(format!("GPU {ordinal}, {name}, is of compute capability {major}.{minor}; 8.0 is the least")));
         }
         let primary = Primary::retain(device).map_err(failed)?;
         primary.make_current().map_err(failed)?;
-        let copies = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed)?;
+        let copies = driver::create_stream().map_err(failed)?;
         let suffix = if (major, minor) == (9, 0) { "a" } else { "" };
         let architecture = format!("sm_{major}{minor}{suffix}");
         Ok(Self {
@@ -160,50 +157,31 @@ impl Drop for Context {
         self.leave();
         self.pool.empty();
         // SAFETY: it was made once; it is idle, since copies are waited for.
-        let _ = unsafe { result::stream::destroy(self.copies) };
+        let _ = unsafe { driver::destroy_stream(self.copies) };
     }
 }
 
 /// A GPU's primary context, retained while this lives.
 #[derive(Debug)]
 struct Primary {
-    device: sys::CUdevice,
-    context: sys::CUcontext,
+    device: CUdevice,
+    context: CUcontext,
 }
 
 impl Primary {
-    fn retain(device: sys::CUdevice) -> Result<Self, DriverError> {
-        // SAFETY: the device was given by the driver; the context is released once, when this is dropped.
-        let context = unsafe { result::primary_ctx::retain(device) }?;
-        Ok(Self { device, context })
+    fn retain(device: CUdevice) -> Result<Self, DriverError> {
+        Ok(Self { device, context: driver::retain(device)? })
     }
 
     fn make_current(&self) -> Result<(), DriverError> {
         // SAFETY: the context is retained while this lives.
-        unsafe { result::ctx::set_current(self.context) }
+        unsafe { driver::set_current(self.context) }
     }
 }
 
 impl Drop for Primary {
     fn drop(&mut self) {
         // SAFETY: it was retained once. Nothing can be done about a driver that is gone.
-        let _ = unsafe { result::primary_ctx::release(self.device) };
+        let _ = unsafe { driver::release(self.device) };
     }
-}
-
-/// As NVIDIA's driver installs it.
-const LIBRARY: &str = "libcuda.so.1";
-
-/// What the user is told where there is no driver.
-fn no_driver() -> Error {
-    let path = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
-    let path = if path.is_empty() { "LD_LIBRARY_PATH is not set".to_owned() } else { format!("LD_LIBRARY_PATH is {path}") };
-    let device = if std::path::Path::new("/dev/nvidiactl").exists() { "is there" } else { "is not there" };
-    // SAFETY: opening NVIDIA's library asks nothing of its caller.
-    let refused = unsafe { libloading::Library::new(LIBRARY) }.err();
-    let refused = refused.map_or_else(|| format!("{LIBRARY} can be loaded now"), |error| causes(&error));
-    Error::new(format!(
-        "there is no CUDA: the driver's library cannot be loaded ({refused}; {path}), and the device /dev/nvidiactl {device}; \
-         install NVIDIA's driver, or use another device"
-    ))
 }

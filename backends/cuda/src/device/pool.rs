@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cudarc::driver::{result, sys};
+use cudarc::driver::sys::CUdeviceptr;
+
+use super::driver;
 
 /// Bytes that lie idle at most; what goes beyond goes back to the driver.
 const MOST_IDLE: usize = 1 << 28;
@@ -16,7 +18,7 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct Idle {
-    pieces: BTreeMap<usize, Vec<sys::CUdeviceptr>>,
+    pieces: BTreeMap<usize, Vec<CUdeviceptr>>,
     bytes: usize,
 }
 
@@ -28,7 +30,7 @@ pub(super) fn rounded(bytes: usize) -> usize {
 
 impl Pool {
     /// A piece of exactly this size.
-    pub(super) fn take(&self, size: usize) -> Option<sys::CUdeviceptr> {
+    pub(super) fn take(&self, size: usize) -> Option<CUdeviceptr> {
         let mut idle = self.idle();
         let piece = idle.pieces.get_mut(&size)?.pop()?;
         idle.bytes -= size;
@@ -36,7 +38,7 @@ impl Pool {
     }
 
     /// Keeps a piece that nobody uses any more, unless there is enough; then it is given back.
-    pub(super) fn keep(&self, size: usize, piece: sys::CUdeviceptr) -> Option<sys::CUdeviceptr> {
+    pub(super) fn keep(&self, size: usize, piece: CUdeviceptr) -> Option<CUdeviceptr> {
         let mut idle = self.idle();
         if idle.bytes.saturating_add(size) > MOST_IDLE {
             return Some(piece);
@@ -51,7 +53,7 @@ impl Pool {
         let idle = std::mem::take(&mut *self.idle());
         for piece in idle.pieces.into_values().flatten() {
             // SAFETY: it was allocated once, and nobody uses it. Nothing can be done about a driver that is gone.
-            let _ = unsafe { result::free_sync(piece) };
+            let _ = unsafe { driver::free(piece) };
         }
     }
 

@@ -4,13 +4,13 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use cudarc::driver::result::{self, DriverError};
-use cudarc::driver::sys;
+use cudarc::driver::sys::{CUdeviceptr, CUgraphExec};
 use graver_ir::kernel::{Launch, Place, launches};
 use graver_ir::{Diag, Error, Loc};
-use graver_runtime::Binding;
+use graver_runtime::{Binding, Wrote};
 
 use super::Context;
+use super::driver::{self, DriverError};
 use super::exec::CudaExecutable;
 use super::fault::driver_error;
 use super::space::Stream;
@@ -33,29 +33,29 @@ const MOST_TOLD: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Places {
     pub(super) inputs: Vec<Source>,
-    pub(super) results: Vec<sys::CUdeviceptr>,
+    pub(super) results: Vec<CUdeviceptr>,
     /// By slot of the state.
-    pub(super) state: Vec<sys::CUdeviceptr>,
-    pub(super) arena: sys::CUdeviceptr,
-    pub(super) scratch: sys::CUdeviceptr,
-    pub(super) status: sys::CUdeviceptr,
+    pub(super) state: Vec<CUdeviceptr>,
+    pub(super) arena: CUdeviceptr,
+    pub(super) scratch: CUdeviceptr,
+    pub(super) status: CUdeviceptr,
 }
 
 /// Where an input is, and where it comes from if it is not there yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Source {
-    device: sys::CUdeviceptr,
+    device: CUdeviceptr,
     /// The address and length of pinned memory.
     host: Option<(usize, usize)>,
 }
 
 impl Source {
-    pub(super) fn there(device: sys::CUdeviceptr) -> Self {
+    pub(super) fn there(device: CUdeviceptr) -> Self {
         Self { device, host: None }
     }
 
     /// From pinned memory, which lives as long as the workspace remembers the call.
-    pub(super) fn pinned(host: &[u8], device: sys::CUdeviceptr) -> Self {
+    pub(super) fn pinned(host: &[u8], device: CUdeviceptr) -> Self {
         Self { device, host: Some((host.as_ptr().expose_provenance(), host.len())).filter(|_| !host.is_empty()) }
     }
 }
@@ -114,22 +114,27 @@ impl Bound {
         executable.context.fault.of_entry(&entry.name, &kernels, error)
     }
 
-    /// Puts the call on a stream over these places, which it gives back. State is written where no check fails, or a driver's error ends
-    /// what was begun.
-    pub(super) fn launch(&mut self, executable: &CudaExecutable, stream: &Stream, places: Places) -> Result<&Places, Error> {
+    /// Puts the call on a stream over these places, which it gives back, and says what of it writes to the state if no check fails.
+    pub(super) fn launch(
+        &mut self,
+        executable: &CudaExecutable,
+        stream: &Stream,
+        places: Places,
+        wrote: &mut Wrote,
+    ) -> Result<&Places, Error> {
         executable.context.enter()?;
         let known = self.seen.iter().position(|seen| seen.places == places);
         let mut seen = match known {
             Some(place) => self.seen.remove(place),
             None => Seen { places, graph: None },
         };
-        let queue = |places| Queue { executable, binding: &self.binding, places, stream };
+        let mut queue = Queue { executable, binding: &self.binding, places: &seen.places, stream, begun: false };
         if known.is_some() && self.records && seen.graph.is_none() {
-            seen.graph = Some(Graph::record(queue(&seen.places))?);
+            seen.graph = Some(Graph::record(&mut queue)?);
         }
         match &seen.graph {
-            Some(graph) => graph.replay(stream)?,
-            None => queue(&seen.places).all()?,
+            Some(graph) => *wrote = graph.replay(stream)?,
+            None => queue.all(wrote)?,
         }
         self.seen.truncate(REMEMBERED - 1);
         self.seen.insert(0, seen);
@@ -139,7 +144,9 @@ impl Bound {
 
 /// Work that was recorded.
 struct Graph {
-    handle: sys::CUgraphExec,
+    handle: CUgraphExec,
+    /// What a replay does to the state if no check fails.
+    wrote: Wrote,
     context: Arc<Context>,
 }
 
@@ -147,35 +154,36 @@ struct Graph {
 unsafe impl Send for Graph {}
 
 impl Graph {
-    fn record(mut queue: Queue<'_>) -> Result<Self, Error> {
+    fn record(queue: &mut Queue<'_>) -> Result<Self, Error> {
         let failed = |error: DriverError| driver_error("a call cannot be recorded for the GPU", &error);
         let (stream, context) = (queue.stream.handle, Arc::clone(&queue.executable.context));
         // SAFETY: the stream is this workspace's own; what is captured names memory that is there whenever the graph is replayed,
         // since it is replayed over these places only.
         unsafe {
-            let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-            result::stream::begin_capture(stream, mode).map_err(failed)?;
+            driver::begin_capture(stream).map_err(failed)?;
             // A capture that was begun is ended whatever happens.
-            let captured = queue.all();
-            let graph = result::stream::end_capture(stream).map_err(failed);
+            let mut wrote = Wrote::Nothing;
+            let captured = queue.all(&mut wrote);
+            let graph = driver::end_capture(stream).map_err(failed);
             let graph = match (captured, graph) {
                 (Ok(()), graph) => graph?,
                 (Err(error), graph) => {
-                    let _ = graph.map(|graph| result::graph::destroy(graph));
+                    let _ = graph.map(|graph| driver::destroy_graph(graph));
                     return Err(error);
                 }
             };
-            let instance = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0)).map_err(failed);
+            let instance = driver::instantiate(graph).map_err(failed);
             // What was recorded is good whether or not its draft goes.
-            let _ = result::graph::destroy(graph);
-            Ok(Self { handle: instance?, context })
+            let _ = driver::destroy_graph(graph);
+            Ok(Self { handle: instance?, wrote, context })
         }
     }
 
-    fn replay(&self, stream: &Stream) -> Result<(), Diag> {
+    fn replay(&self, stream: &Stream) -> Result<Wrote, Diag> {
         // SAFETY: the graph and the stream live, and so does all memory that it names.
-        let launched = unsafe { result::graph::launch(self.handle, stream.handle) };
-        launched.map_err(|error| driver_error("a call on the GPU failed", &error))
+        let launched = unsafe { driver::launch_graph(self.handle, stream.handle) };
+        launched.map_err(|error| driver_error("a call on the GPU failed", &error))?;
+        Ok(self.wrote)
     }
 }
 
@@ -183,7 +191,7 @@ impl Drop for Graph {
     fn drop(&mut self) {
         self.context.leave();
         // SAFETY: it was made once; its stream is idle, since calls wait for it.
-        let _ = unsafe { result::graph::exec_destroy(self.handle) };
+        let _ = unsafe { driver::destroy_instance(self.handle) };
     }
 }
 
@@ -193,11 +201,13 @@ struct Queue<'a> {
     binding: &'a Binding,
     places: &'a Places,
     stream: &'a Stream,
+    /// A launch was put on the stream that may write to the state.
+    begun: bool,
 }
 
 impl Queue<'_> {
     /// All of it in the order of the stream.
-    fn all(&mut self) -> Result<(), Error> {
+    fn all(&mut self, wrote: &mut Wrote) -> Result<(), Error> {
         let copy = |error: DriverError| driver_error("a copy cannot be made on the GPU", &error);
         let stream = self.stream.handle;
         for source in &self.places.inputs {
@@ -205,15 +215,15 @@ impl Queue<'_> {
             // SAFETY: the workspace's pinned memory has the length, and is not touched until the stream was waited for.
             let pinned = unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(address), length) };
             // SAFETY: both sides have the length.
-            unsafe { result::memcpy_htod_async(source.device, pinned, stream) }.map_err(copy)?;
+            unsafe { driver::enqueue_copy_in(source.device, pinned, stream) }.map_err(copy)?;
         }
         // SAFETY: the status word is 8 bytes on the GPU.
-        unsafe { result::memset_d8_async(self.places.status, 0xff, 8, stream) }.map_err(copy)?;
-        steps::run(&self.executable.program, self.binding, self)
+        unsafe { driver::enqueue_set(self.places.status, 0xff, 8, stream) }.map_err(copy)?;
+        steps::run(&self.executable.program, self.binding, self, wrote)
     }
 
     /// The address of the memory that was planned for a buffer.
-    fn address(&self, at: At) -> sys::CUdeviceptr {
+    fn address(&self, at: At) -> CUdeviceptr {
         let places = self.places;
         let begin = match &self.executable.program.entries[self.binding.entry].buffers[at.memory].place {
             Place::Input(input) => places.inputs[*input].device,
@@ -231,7 +241,8 @@ impl Machine for Queue<'_> {
     fn launch(&mut self, number: u32, launch: &Launch, args: &[At]) -> Result<(), Error> {
         let kernel = &self.executable.functions[launch.kernel.0 as usize];
         let grids = Grids::of(self.executable, launch, self.binding)?;
-        let mut pointers: Vec<sys::CUdeviceptr> = args.iter().map(|at| self.address(*at)).collect();
+        let writes_state = steps::writes_state(&self.executable.program.entries[self.binding.entry], &kernel.emitted, args);
+        let mut pointers: Vec<CUdeviceptr> = args.iter().map(|at| self.address(*at)).collect();
         let symbols = kernel.emitted.symbols.iter();
         let mut sizes: Vec<i64> = symbols.map(|symbol| self.binding.sizes.get(symbol.name()).copied().unwrap_or(0)).collect();
         let (mut fixed, mut number) = ([self.places.scratch, self.places.status], number);
@@ -244,12 +255,15 @@ impl Machine for Queue<'_> {
             if blocks == 0 {
                 continue;
             }
-            let grid = (u32::try_from(blocks).unwrap_or(u32::MAX), 1, 1);
-            let (threads, dynamic) = ((phase.threads, 1, 1), u32::try_from(dynamic).expect("no more than a block has"));
+            let dynamic = u32::try_from(dynamic).expect("no more than a block has");
+            let grid = (u32::try_from(blocks).unwrap_or(u32::MAX), phase.threads, dynamic);
             // SAFETY: the parameters are those that the function declares, over memory that lives until the stream was waited for.
-            let launched = unsafe { result::launch_kernel(*handle, grid, threads, dynamic, self.stream.handle, &mut parameters) };
+            let launched = unsafe { driver::launch(*handle, grid, self.stream.handle, &mut parameters) };
             let (name, loc) = of_launch(self.executable, launch);
             launched.map_err(|error| driver_error(&format!("kernel {name} cannot be launched"), &error).at(loc))?;
+            if writes_state {
+                self.begun = true;
+            }
             if self.executable.context.blocking {
                 self.stream.wait().map_err(|error| self.executable.context.fault.of_kernel(name, loc, &error))?;
             }
@@ -263,10 +277,14 @@ impl Machine for Queue<'_> {
         self.stream.wait().map_err(failed)?;
         // SAFETY: the stream is idle; the status word is 8 bytes, the condition one inside of its buffer.
         unsafe {
-            result::memcpy_dtoh_sync(&mut status, self.places.status).map_err(failed)?;
-            result::memcpy_dtoh_sync(&mut byte, self.address(at)).map_err(failed)?;
+            driver::copy_out(&mut status, self.places.status).map_err(failed)?;
+            driver::copy_out(&mut byte, self.address(at)).map_err(failed)?;
         }
         Ok((status == [0xff; 8]).then_some(byte[0] != 0))
+    }
+
+    fn has_begun_to_write(&self) -> bool {
+        self.begun
     }
 }
 

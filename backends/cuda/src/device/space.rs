@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::result::{self, DriverError};
-use cudarc::driver::sys;
+use cudarc::driver::sys::{CUdeviceptr, CUstream};
 use graver_ir::{Array, Error};
-use graver_runtime::{Binding, Device};
+use graver_runtime::{Binding, Device, Wrote};
 
 use super::Context;
+use super::driver::{self, DriverError};
 use super::exec::CudaExecutable;
 use super::fault::driver_error;
 use super::memory::{DeviceMemory, Mirror, at_least};
@@ -81,7 +81,7 @@ impl Parts {
         &mut self,
         executable: &CudaExecutable,
         inputs: &[&Array],
-        state: Vec<sys::CUdeviceptr>,
+        state: Vec<CUdeviceptr>,
     ) -> Result<(Places, Vec<DeviceMemory>), Error> {
         let context = &executable.context;
         let lengths = self.bound[0].results(executable);
@@ -104,33 +104,46 @@ impl Parts {
         Ok((places, results))
     }
 
-    /// Runs what was bound at its places: the results, or the status word of a failure. After a driver's error what was launched before
-    /// it has been done, as far as anybody knows.
+    /// Runs what was bound at its places: the results, or the status word of a failure; and says what that did to the state. After a driver's
+    /// error what was launched before it has been done, as far as a wait says so.
     pub(super) fn run(
         &mut self,
         executable: &CudaExecutable,
         (places, results): (Places, Vec<DeviceMemory>),
+        wrote: &mut Wrote,
     ) -> Result<Result<Vec<DeviceMemory>, u64>, Error> {
-        let begun = self.bound[0].launch(executable, &self.stream, places).and_then(|places| {
+        let begun = self.bound[0].launch(executable, &self.stream, places, wrote).and_then(|places| {
             let failed = |error| driver_error("a result cannot be copied on the GPU", &error);
             for (result, from) in results.iter().zip(&places.results).filter(|(result, from)| result.pointer != **from) {
                 if result.bytes() > 0 {
                     // SAFETY: both have so many bytes, and live until the stream was waited for.
-                    let copied = unsafe { result::memcpy_dtod_async(result.pointer, *from, result.bytes(), self.stream.handle) };
+                    let copied =
+                        unsafe { driver::enqueue_copy_within(result.pointer, *from, result.bytes(), self.stream.handle) };
                     copied.map_err(failed)?;
                 }
             }
             // SAFETY: the status word is 8 bytes on both sides.
-            let copied = unsafe { result::memcpy_dtoh_async(self.status.host.bytes_mut(), places.status, self.stream.handle) };
+            let copied = unsafe { driver::enqueue_copy_out(self.status.host.bytes_mut(), places.status, self.stream.handle) };
             Ok(copied.map_err(failed)?)
         });
         // Also after an error: what was begun works in memory that may be let go of now.
         let waited = self.stream.wait();
-        // What a fault stops is told of a later call of the driver's, too.
-        waited.map_err(|error| self.bound[0].failed(executable, &error))?;
+        if let Err(error) = waited {
+            // What a fault stops is told of a later call of the driver's, too.
+            let told = self.bound[0].failed(executable, &error);
+            if *wrote != Wrote::Nothing {
+                // After a fault all is lost, and says so itself.
+                *wrote = if executable.context.fault.check().is_err() { Wrote::All } else { Wrote::Part };
+            }
+            return Err(told.into());
+        }
         begun?;
         let status = u64::from_ne_bytes(self.status.host.bytes()[..8].try_into().expect("a status word is 8 bytes"));
-        Ok(if status == u64::MAX { Ok(results) } else { Err(status) })
+        if status == u64::MAX {
+            return Ok(Ok(results));
+        }
+        *wrote = Wrote::Nothing;
+        Ok(Err(status))
     }
 
     /// Where the inputs are on the GPU, or come from pinned memory.
@@ -152,7 +165,7 @@ impl Parts {
 
 /// Work in order.
 pub(super) struct Stream {
-    pub(super) handle: sys::CUstream,
+    pub(super) handle: CUstream,
     context: Arc<Context>,
 }
 
@@ -162,7 +175,7 @@ unsafe impl Send for Stream {}
 impl Stream {
     pub(super) fn new(context: &Arc<Context>) -> Result<Self, Error> {
         context.enter()?;
-        let handle = result::stream::create(result::stream::StreamKind::NonBlocking);
+        let handle = driver::create_stream();
         let handle = handle.map_err(|error| driver_error("the GPU gives no stream", &error))?;
         Ok(Self { handle, context: Arc::clone(context) })
     }
@@ -170,7 +183,7 @@ impl Stream {
     /// Until all of it is done.
     pub(super) fn wait(&self) -> Result<(), DriverError> {
         // SAFETY: the stream lives.
-        unsafe { result::stream::synchronize(self.handle) }
+        unsafe { driver::wait(self.handle) }
     }
 }
 
@@ -178,6 +191,6 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.context.leave();
         // SAFETY: it was made once; it is idle, since calls wait for it.
-        let _ = unsafe { result::stream::destroy(self.handle) };
+        let _ = unsafe { driver::destroy_stream(self.handle) };
     }
 }

@@ -3,6 +3,7 @@
 use super::compiler::{Order, Racing};
 use super::tests::{TENSOR_DOT, compiler, is_seen, kernel, numbers, planted, races, races_of, row_sums, run};
 use crate::emit::Emitted;
+use crate::text::shim_prelude;
 
 const TRANSPOSE: &str = "program 1
 
@@ -177,6 +178,59 @@ fn a_share_that_is_not_left_is_missed() {
     for (from, to) in [("if (live && member == 0)", "if (live && member == 0 && share != 2)"), ("share * length", "0")] {
         let planted = planted(&kernel, from, to, false);
         assert_ne!(run(&compiler, &planted, &inputs, 2, Order::Ascending), Ok(expected.clone()), "{to}");
+    }
+}
+
+/// The position of the greatest of each row.
+fn row_extremes(rows: usize, columns: usize) -> String {
+    row_sums(rows, columns)
+        .replace(&format!("p1: i32[{rows}]"), &format!("p1: i64[{rows}]"))
+        .replace("reduce sum(%0): i32", "arg max(%0): i64")
+        .replace("%0: i32 = reduced", "%0: i64 = reduced")
+}
+
+/// The kernel with a function of the prelude that lacks one of its two barriers.
+fn without_barrier_of(kernel: &Emitted, function: &str, number: usize) -> Emitted {
+    let prelude = shim_prelude();
+    let name = prelude.find(&format!(" {function}(")).expect("a function of the prelude");
+    let begin = prelude[..name].rfind("template").expect("it is one");
+    let end = begin + prelude[begin..].find("\n}\n").expect("it ends") + 3;
+    let broken = format!("broken_{number}_{function}");
+    let own = prelude[begin..end].replace(function, &broken);
+    let places: Vec<usize> = own.match_indices("gr_sync();").map(|(place, _)| place).collect();
+    assert_eq!(places.len(), 2, "{own}");
+    let own = own[..places[number]].to_owned() + &own[places[number] + "gr_sync();".len()..];
+    let mut planted = planted(kernel, &format!("{function}<"), &format!("{broken}<"), true);
+    planted.text = own + &planted.text;
+    planted
+}
+
+#[test]
+fn every_barrier_of_what_a_block_combines_is_needed() {
+    let compiler = compiler();
+    // The greatest of a row is a late warp's.
+    let number = |(place, x): (usize, u32)| if place % 4096 == 3000 { 100 + (place / 4096) as u32 } else { x };
+    let inputs = [numbers(7 * 4096).into_iter().enumerate().map(number).collect::<Vec<u32>>()];
+    let sums: Vec<u32> = inputs[0].chunks(4096).map(|row| row.iter().sum()).collect();
+    // Two words each.
+    let extremes = [3000, 0].repeat(7);
+    for (program, function, expected, elements) in [
+        (row_sums(7, 4096), "gr_of_team", sums, [7 * 4096, 7]),
+        (row_extremes(7, 4096), "gr_arg_of_team", extremes, [7 * 4096, 7]),
+    ] {
+        let kernel = kernel(&program);
+        for order in [Order::Ascending, Order::Descending] {
+            assert_eq!(run(&compiler, &kernel, &inputs, expected.len(), order), Ok(expected.clone()), "{function}");
+        }
+        // Before the members' results are read, and before a block goes on to its next row: there the barrier between stages covers for it.
+        let bare = planted(&kernel, "gr_sync();", "", true);
+        assert_eq!(races(&bare, &elements), None, "{function}");
+        for barrier in [0, 1] {
+            let planted = without_barrier_of(&bare, function, barrier);
+            assert!(is_seen(&planted, &elements), "barrier {barrier} of {function} is not missed");
+        }
+        let planted = without_barrier_of(&kernel, function, 0);
+        assert_ne!(run(&compiler, &planted, &inputs, expected.len(), Order::Ascending), Ok(expected), "{function}");
     }
 }
 

@@ -9,6 +9,8 @@ mod memory;
 #[cfg(test)]
 mod rows;
 #[cfg(test)]
+mod state;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod ways;
@@ -21,7 +23,7 @@ use std::time::Duration;
 use graver_ir::kernel::{Launch, Place, Program};
 use graver_ir::{Array, DType, Diag, Error, Loc, Sizes, Target};
 use graver_runtime::{
-    Backend, Binding, Executable, Failed, Held, Invocation, Stage, Working, Workspace, failure, resident, written,
+    Backend, Binding, Executable, Failed, Held, Invocation, Stage, Working, Workspace, Wrote, failure, resident, written,
 };
 
 use crate::emit::{Emitted, emit};
@@ -148,6 +150,7 @@ struct Call<'a> {
     binding: &'a Binding,
     memory: Memory,
     told: Told,
+    begun: bool,
 }
 
 impl Machine for Call<'_> {
@@ -167,6 +170,9 @@ impl Machine for Call<'_> {
             kernel.symbols.iter().map(|symbol| binding.sizes.get(symbol.name()).copied().unwrap_or(0)).collect();
         let order = executable.shim.order;
         let run = Run { pointers: &pointers, lengths: &lengths, sizes: &sizes, grids: &grids, launch: number, order };
+        if steps::writes_state(&executable.program.entries[binding.entry], kernel, args) {
+            self.begun = true;
+        }
         // SAFETY: pointers and lengths are those of live buffers, as the kernel's arguments are declared.
         let message = unsafe { executable.shim.compiler.run(kernel, &run, &mut self.told) }?;
         match message {
@@ -183,6 +189,10 @@ impl Machine for Call<'_> {
         // SAFETY: the byte is inside of its buffer, which is live.
         let byte = unsafe { self.memory.pointer(at).read() };
         Ok((self.told.status == u64::MAX).then_some(byte != 0))
+    }
+
+    fn has_begun_to_write(&self) -> bool {
+        self.begun
     }
 }
 
@@ -217,17 +227,22 @@ impl Executable for ShimExecutable {
         let base = base.wrapping_add(base.align_offset(crate::ALIGNMENT));
         let state = resident(self, &binding, call.state)?;
         let memory = self.resolve(&binding, call.inputs, &mut outputs, &state, base);
-        let mut running = Call { executable: self, binding: &binding, memory, told: Told::NOTHING };
+        let mut running = Call { executable: self, binding: &binding, memory, told: Told::NOTHING, begun: false };
+        let mut wrote = Wrote::Nothing;
         // A failure does not end the launches: as on a GPU, what follows must leave the state alone by itself.
-        steps::run(&self.program, &binding, &mut running)?;
+        let done = steps::run(&self.program, &binding, &mut running, &mut wrote);
         let Told { status, read } = running.told;
         self.shim.copies.count_read(read);
+        if done.is_ok() && status != u64::MAX {
+            wrote = Wrote::Nothing;
+        }
         drop(state);
+        written(&self.program, &binding, call.state, wrote);
+        done.map_err(|error| wrote.told(error))?;
         if status != u64::MAX {
             let call = Failed { program: &self.program, entry: call.entry, sizes: &binding.sizes, inputs: call.inputs };
             return Err(failure(call, crate::trap_of(status)).into());
         }
-        written(&binding, call.state);
         Ok(outputs)
     }
 

@@ -161,22 +161,6 @@ fn floats(count: usize) -> Vec<u32> {
 }
 
 #[test]
-fn a_missing_barrier_changes_the_result_of_a_row() {
-    let (compiler, kernel, inputs) = (compiler(), kernel(&row_sums(3, 4096)), [numbers(3 * 4096)]);
-    let expected: Vec<u32> = inputs[0].chunks(4096).map(|row| row.iter().sum()).collect();
-    for order in [Order::Ascending, Order::Descending] {
-        assert_eq!(run(&compiler, &kernel, &inputs, 3, order), Ok(expected.clone()));
-    }
-    // The barrier before the members' results are read is in the prelude: the planted kernel calls a copy without it.
-    let broken = "template <class Op, class T>\nstatic T broken_team(gr_pointer<T> slots, T x, i32 own, bool writes, i32 first, \
-                  i32 stride, i32 members) {\n    if (writes) slots[own] = x;\n    x = gr_of_slots<Op, T>(slots, first, stride, \
-                  members);\n    gr_sync();\n    return x;\n}\n";
-    let mut planted = planted(&kernel, "gr_of_team<", "broken_team<", true);
-    planted.text = broken.to_owned() + &planted.text;
-    assert_ne!(run(&compiler, &planted, &inputs, 3, Order::Ascending), Ok(expected));
-}
-
-#[test]
 fn a_missing_barrier_changes_the_result_of_a_contraction() {
     let (compiler, kernel, inputs) = (compiler(), kernel(DOT), [floats(40 * 50), floats(50 * 36)]);
     let at = |buffer: &[u32], place: usize| f32::from_bits(buffer[place]);

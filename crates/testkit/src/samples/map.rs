@@ -64,16 +64,19 @@ fn every_shape(cases: &mut Cases, function: ScalarFn) {
     }
 }
 
-/// NaN, infinities, denormals and integers at the ends of their range, where the function's meaning covers them.
+/// NaN, infinities, zeros, denormals and the ends of every range, every pair of them, where the function's meaning covers them.
 fn special_values(cases: &mut Cases, function: ScalarFn, dtype: DType) {
-    let integer_division = matches!(function, ScalarFn::Div | ScalarFn::Rem) && !dtype.is_float();
-    let sampled = [DType::F32, DType::F16, DType::I32, DType::I16, DType::I8, DType::U64, DType::U16, DType::U8].contains(&dtype);
-    if integer_division || !sampled {
+    if dtype == DType::Bool {
         return;
     }
-    let shape = graver_ir::Shape::new([33]);
-    let fill = |slot| if slot == 1 && function.rule() == Rule::Int { Fill::Shift } else { Fill::Special };
-    let fill = |slot| if function.rule() == Rule::Select && slot == 0 { Fill::Any } else { fill(slot) };
+    let fill = |slot: usize| match (function, slot) {
+        (ScalarFn::Shl | ScalarFn::Shr, 1) => Fill::Shift,
+        (ScalarFn::Div | ScalarFn::Rem, 1) if !dtype.is_float() => Fill::EdgesBesideNonZero,
+        (ScalarFn::Select, 0) => Fill::Any,
+        (_, 0) | (ScalarFn::Select, 1) => Fill::Edges,
+        (_, _) => Fill::EdgesBeside,
+    };
+    let shape = graver_ir::Shape::new([if function.arity() == 1 { 33 } else { 400 }]);
     let name = format!("{function}/{dtype}/special");
     cases.add(name, |c| [apply(c, function, dtype, &shape, &fill)]).within(bound(function, dtype));
 }
@@ -90,8 +93,8 @@ fn casts(cases: &mut Cases) {
             if from == DType::F64 && to == DType::F64 {
                 sample.smooth();
             }
-            if from.is_float() || from.size() == 8 {
-                cases.add(format!("cast/{from}/{to}/special"), |c| cast(c, &graver_ir::Shape::new([17]), Fill::Special));
+            if from != DType::Bool {
+                cases.add(format!("cast/{from}/{to}/special"), |c| cast(c, &graver_ir::Shape::new([33]), Fill::Edges));
             }
         }
     }

@@ -196,3 +196,14 @@ fn inputs_are_the_same_in_every_run() {
     let same = samples().iter().zip(&samples()).all(|(x, y)| x.inputs == y.inputs);
     assert!(same);
 }
+
+#[test]
+fn scalar_functions_and_casts_meet_the_ends_of_every_type() {
+    let names: BTreeSet<String> = samples().into_iter().map(|sample| sample.name).collect();
+    let functions = ScalarFn::ALL.iter().flat_map(|function| map::admitted(*function).into_iter().map(move |of| (*function, of)));
+    let functions = functions.filter(|(_, dtype)| *dtype != DType::Bool).map(|(function, dtype)| format!("{function}/{dtype}"));
+    let numbers = DType::ALL.into_iter().filter(|dtype| *dtype != DType::Bool);
+    let casts = numbers.flat_map(|from| DType::ALL.map(|to| format!("cast/{from}/{to}")));
+    let missing: Vec<String> = functions.chain(casts).filter(|name| !names.contains(&format!("{name}/special"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
