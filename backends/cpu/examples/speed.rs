@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use graver_cpu::{Cpu, Isa};
+use graver_ir::kernel::Buffer;
 use graver_ir::op::{Conv, ConvAxis, DotAxes, ReduceKind};
 use graver_ir::{Array, DType, Dim, Module, Op, Scalar, ScalarFn, Value};
 use graver_passes::{Silent, pipeline};
@@ -36,6 +37,12 @@ fn main() {
             product(&cpu, name, sizes, how);
         }
     }
+    for [m, n, k] in [[512, 512, 512], [1024, 1024, 1024], [8, 1024, 1024], [1, 1024, 1024]] {
+        let flops = 2.0 * [m, n, k].map(f64::from).iter().product::<f64>();
+        for dtype in [DType::I8, DType::BF16] {
+            report(&cpu, &format!("dot of {dtype}, {m}x{n}x{k}"), &dot(m, n, k, 1, 0, dtype), flops, "GFLOP/s");
+        }
+    }
     let flops = 2.0 * 64.0 * 144.0 * 64.0 * 288.0;
     report(&cpu, "conv 3x3 32->64 on 64x12x12, channels first", &conv([0, 1, 2, 3], [64, 32, 12, 12]), flops, "GFLOP/s");
     report(&cpu, "conv 3x3 32->64 on 64x12x12, channels last", &conv([0, 3, 1, 2], [64, 12, 12, 32]), flops, "GFLOP/s");
@@ -55,7 +62,7 @@ fn main() {
 
 fn product(cpu: &Cpu, name: &str, [m, n, k]: [i32; 3], (x, y): (usize, usize)) {
     let flops = 2.0 * [m, n, k].map(f64::from).iter().product::<f64>();
-    report(cpu, &format!("dot {name} {m}x{n}x{k}"), &dot(m, n, k, x, y), flops, "GFLOP/s");
+    report(cpu, &format!("dot {name} {m}x{n}x{k}"), &dot(m, n, k, x, y, DType::F32), flops, "GFLOP/s");
 }
 
 fn report(cpu: &Cpu, name: &str, module: &Module, work: f64, unit: &str) {
@@ -65,7 +72,7 @@ fn report(cpu: &Cpu, name: &str, module: &Module, work: f64, unit: &str) {
     let executable = cpu.compile(Arc::clone(&program)).expect("it compiles");
     let compiled = start.elapsed();
     let entry = &program.entries[0];
-    let inputs: Vec<Array> = entry.inputs.iter().map(|(buffer, _)| random(entry.buffer(*buffer).shape.as_slice())).collect();
+    let inputs: Vec<Array> = entry.inputs.iter().map(|(buffer, _)| random(entry.buffer(*buffer))).collect();
     let inputs: Vec<&Array> = inputs.iter().collect();
     let mut workspace = executable.workspace();
     let best = fastest(|| {
@@ -96,17 +103,28 @@ fn fastest(mut call: impl FnMut()) -> Duration {
     best
 }
 
-fn random(shape: &[Dim]) -> Array {
+fn random(Buffer { dtype, shape, .. }: &Buffer) -> Array {
     let shape: Vec<usize> = shape.iter().map(|dim| usize::try_from(dim.as_const().expect("a number")).expect("a size")).collect();
-    let value =
-        |place: usize| Scalar::float(DType::F32, f64::from(u16::try_from(place * 7919 % 4096).expect("below")) / 2048.0 - 1.0);
-    Array::from_fn(DType::F32, shape, value)
+    let value = |place: usize| {
+        let number = u16::try_from(place * 7919 % 4096).expect("below");
+        if dtype.is_float() {
+            Scalar::float(*dtype, f64::from(number) / 2048.0 - 1.0)
+        } else {
+            Scalar::int(*dtype, i64::from(number % 255) - 127)
+        }
+    };
+    Array::from_fn(*dtype, shape, value)
 }
 
-fn dot(m: i32, n: i32, k: i32, x: usize, y: usize) -> Module {
+/// Products of elements of a type; those of integers are summed up in 32 bits.
+fn dot(m: i32, n: i32, k: i32, x: usize, y: usize, dtype: DType) -> Module {
     let mut b = Build::new("dot");
     let sized = |own: i32, contracted: usize| if contracted == 1 { [own, k] } else { [k, own] };
-    let (left, right) = (b.arg("x", DType::F32, sized(m, x)), b.arg("y", DType::F32, sized(n, y)));
+    let mut side = |name: &str, sizes: [i32; 2]| {
+        let side = b.arg(name, dtype, sizes);
+        if dtype == DType::I8 { b.cast(DType::I32, side) } else { side }
+    };
+    let (left, right) = (side("x", sized(m, x)), side("y", sized(n, y)));
     let axes = DotAxes { lhs_batch: vec![], rhs_batch: vec![], lhs_contract: vec![x], rhs_contract: vec![y] };
     let result = b.dot(left, right, axes);
     b.finish([result])

@@ -240,6 +240,10 @@ impl Builder {
         let (x, y) = self.alike(x, y);
         let (x, z) = self.alike(x, z);
         let (y, z) = self.alike(y, z);
+        if !self.ty(z).elem.is_float() {
+            let product = self.mul(x, y);
+            return self.add(product, z);
+        }
         self.op(Op::Fma(x, y, z))
     }
 

@@ -64,8 +64,9 @@ fn elem_of(contract: &Contract) -> Option<Elem> {
     match contract.acc {
         DType::F32 => Some(Elem::F32),
         DType::F64 => Some(Elem::F64),
+        DType::I32 => Some(Elem::I32),
         DType::F16 | DType::BF16 | DType::Bool => None,
-        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 => None,
+        DType::I64 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 => None,
     }
     .filter(|_| !has_checks(contract))
 }

@@ -34,7 +34,7 @@ impl<'a> Operand<'a> {
     /// Packed in the narrower type that elements have been widened from, if they have: what is packed once and read often is
     /// bytes to be read.
     fn narrowed(self) -> Self {
-        if self.packed.1 != DType::F32 {
+        if !matches!(self.packed.1, DType::F32 | DType::I32) {
             return self;
         }
         let inst = |value: ValueId| &self.side.body.insts[value.index()];
