@@ -69,6 +69,31 @@ fn what_is_kept_in_fewer_bits_is_packed_in_as_few() {
     }
 }
 
+/// Products of bytes, summed up in 32 bits, are exact, and the weight's are packed as bytes.
+#[test]
+fn bytes_are_multiplied_and_packed_as_bytes() {
+    const SIZE: [usize; 2] = [200, 96];
+    let bytes = |shape: &[usize], dtype: DType| {
+        Array::from_fn(dtype, shape, |place| Scalar::int(dtype, i64::try_from(place * 31 % 255).expect("small") - 127))
+    };
+    for cpu in crate::levels::cpus(2) {
+        let device = Device::new(std::sync::Arc::new(cpu));
+        let [narrow, wide] = [DType::I8, DType::I32].map(|dtype| {
+            let weight = Param::new(bytes(&SIZE, dtype));
+            let of = |x: Tensor| x.cast(DType::I32).matmul(weight.get().cast(DType::I32).t());
+            let compile_on =
+                |device: &Device| compile(of, spec::<i8>(("rows", SIZE[1])), device).expect("it compiles");
+            let [ours, oracle] = [&device, &interpreter()].map(compile_on);
+            for rows in [1, 2, 5, 13, 70] {
+                let x = bytes(&[rows, SIZE[1]], DType::I8);
+                assert_eq!(ours.call(&x).expect("it runs"), oracle.call(&x).expect("it runs"), "{dtype}, {rows} rows");
+            }
+            ours.peak_bytes(&[("rows".to_owned(), 13)].into_iter().collect()).expect("sizes are known")
+        });
+        assert!(wide - narrow >= SIZE[0] * SIZE[1] * 3, "{narrow} bytes, of words {wide}");
+    }
+}
+
 /// A step that trains one layer and only reads another: the first is packed in every call.
 #[test]
 fn what_a_step_trains_is_packed_in_every_call() {
