@@ -126,6 +126,19 @@ impl Site<'_> {
         let once = self.cast(once, DType::I64);
         self.select(is_great, once, quotient)
     }
+
+    /// `x % y` of the bits of `u64`: of twice what half of `x` leaves and the last bit, which is less than `2 * y`. A divisor with the
+    /// highest bit is taken away once or not at all.
+    fn rest(&mut self, x: Value, y: Value) -> Value {
+        let half = self.half(x);
+        let half = self.map(ScalarFn::Rem, half, y);
+        let (twice, last) = (self.with(ScalarFn::Shl, half, 1), self.with(ScalarFn::And, x, 1));
+        let twice = self.map(ScalarFn::Or, twice, last);
+        let is_great = self.with(ScalarFn::Lt, y, 0);
+        let from = self.select(is_great, x, twice);
+        let (more, less) = (self.at_least(from, y), self.map(ScalarFn::Sub, from, y));
+        self.select(more, less, from)
+    }
 }
 
 /// `f(x, ..) = turned(f(turned(x), ..))` of what looks at the order of elements.
@@ -153,12 +166,10 @@ fn quotient(site: &mut Site<'_>) -> Option<Value> {
     Some(site.unsigned(quotient))
 }
 
-/// `x % y = x - x / y * y`.
+/// `x % y`.
 fn remainder(site: &mut Site<'_>) -> Option<Value> {
     let operands = site.operands(ScalarFn::Rem)?;
-    let quotient = site.divided(operands[0], operands[1]);
-    let product = site.b.mul(quotient, operands[1]);
-    let rest = site.map(ScalarFn::Sub, operands[0], product);
+    let rest = site.rest(operands[0], operands[1]);
     Some(site.unsigned(rest))
 }
 
