@@ -3,8 +3,8 @@
 use super::{Graph, NodeId, Use, Value};
 use crate::dtype::{DType, Scalar};
 use crate::location::Loc;
-use crate::op::Op;
-use crate::{Array, ScalarFn};
+use crate::op::{Call, Op};
+use crate::{Array, FuncId, ScalarFn, Type};
 
 /// Sums whose operands come before or, after the same exchange of operands for later nodes, behind them.
 fn shuffled(seed: usize) -> Graph {
@@ -62,18 +62,25 @@ fn operands_are_in_the_order_of_their_slots() {
 }
 
 /// What can be seen of a graph, and the ids that its next nodes get.
-fn seen(graph: &mut Graph) -> (Vec<(NodeId, Vec<Value>, Vec<Use>)>, Vec<NodeId>, Vec<NodeId>) {
+#[derive(Debug, PartialEq)]
+struct Seen {
+    nodes: Vec<(NodeId, Vec<Value>, Vec<Use>)>,
+    order: Vec<NodeId>,
+    next: Vec<NodeId>,
+}
+
+fn seen(graph: &mut Graph) -> Seen {
     let of = |id: NodeId| (id, graph.args(id).to_vec(), graph.users(id));
     let (nodes, order) = (graph.nodes().map(of).collect(), graph.topo());
     let number = Op::Const(Array::full([], Scalar::zero(DType::F32)));
     let next = (0..4).map(|_| graph.add(number.clone(), &[], Loc::UNKNOWN).expect("a number")).collect();
-    (nodes, order, next)
+    Seen { nodes, order, next }
 }
 
 #[test]
 fn many_nodes_go_as_one_after_another() {
     for seed in 0..20 {
-        // What no sum of the second half uses, users first: few, and most of all.
+        // Users first: a sixth of the nodes, and all but a few.
         for rest in [60, 3] {
             let graph = shuffled(seed);
             let mut order = graph.topo();
@@ -111,5 +118,21 @@ fn many_values_are_replaced_as_one_after_another() {
         pairs.iter().for_each(|(old, new)| one.replace_uses(*old, *new));
         all.replace_all_uses(&pairs);
         assert_eq!(seen(&mut all), seen(&mut one), "seed {seed}");
+    }
+}
+
+#[test]
+fn results_of_one_node_are_replaced_each_by_its_own() {
+    let mut graph = Graph::new();
+    let mut add = |op: Op, args: &[Value]| graph.add(op, args, Loc::UNKNOWN).expect("scalars of one type");
+    let number = Op::Const(Array::full([], Scalar::zero(DType::F32)));
+    let new: [Value; 2] = [add(number.clone(), &[]).into(), add(number, &[]).into()];
+    let results = vec![Type::scalar(DType::F32); 3];
+    let call = add(Op::Call(Call { func: FuncId(1), tag: None, vjp: None, results }), &[]);
+    let sums: Vec<NodeId> = (0..6).map(|at| add(Op::Map(ScalarFn::Add), &[call.out(at % 3), call.out(at / 2)])).collect();
+    graph.replace_all_uses(&[(call.out(2), new[0]), (call.out(0), new[1])]);
+    let now = |out: u16| [new[1], call.out(1), new[0]][usize::from(out)];
+    for (at, sum) in (0..6).zip(sums) {
+        assert_eq!(graph.args(sum).as_slice(), [now(at % 3), now(at / 2)]);
     }
 }
