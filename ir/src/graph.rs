@@ -5,7 +5,7 @@
 
 use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
-use petgraph::visit::EdgeRef;
+use petgraph::visit::{EdgeRef, IntoEdgeReferences};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -247,6 +247,28 @@ impl Graph {
         }
     }
 
+    /// As [`Graph::replace_uses`], of many values, each once and none of them by another of them: the users of a node are looked through
+    /// once, however many of its results are replaced.
+    ///
+    /// # Panics
+    /// As [`Graph::replace_uses`].
+    pub fn replace_all_uses(&mut self, pairs: &[(Value, Value)]) {
+        let mut pairs = pairs.to_vec();
+        pairs.sort_unstable();
+        for own in pairs.chunk_by(|(x, _), (y, _)| x.node == y.node) {
+            let types = own.iter().all(|(old, new)| self.ty(*old) == self.ty(*new));
+            assert!(types, "I4: a value is replaced by one of its type");
+            let new = |out: u16| own.binary_search_by_key(&out, |(old, _)| old.out).ok().map(|place| own[place].1);
+            let edges = self.dag.edges_directed(own[0].0.node.raw(), Direction::Outgoing);
+            let used = edges.filter_map(|edge| Some((edge.id(), edge.target(), edge.weight().slot, new(edge.weight().out)?)));
+            // In the order in which they come, each is the first when it is looked for.
+            for (edge, user, slot, new) in used.collect::<Vec<_>>() {
+                self.dag.remove_edge(edge);
+                self.dag.add_edge(new.node.raw(), user, Edge { out: new.out, slot });
+            }
+        }
+    }
+
     /// Makes one operand `new`, which must have the type of the old one and not depend on the user.
     ///
     /// # Panics
@@ -269,6 +291,33 @@ impl Graph {
     pub fn remove(&mut self, id: NodeId) {
         assert!(!self.has_users(id), "I1: a node with users is not removed");
         self.dag.remove_node(id.raw());
+    }
+
+    /// Removes nodes that none uses but nodes before them in the list. Takes no longer where others use what they use.
+    ///
+    /// # Panics
+    /// If one has other users.
+    pub fn remove_all(&mut self, nodes: &[NodeId]) {
+        // An edge is looked for among all of its source's: of many nodes it is less work to make the edges that stay anew.
+        if nodes.len() * ONE_IN < self.len() {
+            return nodes.iter().for_each(|node| self.remove(*node));
+        }
+        let mut place = vec![usize::MAX; self.bound()];
+        nodes.iter().enumerate().for_each(|(at, node)| place[node.index()] = at);
+        let edges = self.dag.edge_references().map(|edge| (edge.source(), edge.target(), *edge.weight()));
+        let edges: Vec<(NodeIndex, NodeIndex, Edge)> = edges.collect();
+        let goes = |node: NodeIndex| place[node.index()];
+        let kept = |(from, to, _): &&(NodeIndex, NodeIndex, Edge)| {
+            let stays = goes(*from) == usize::MAX;
+            assert!(stays || goes(*to) < goes(*from), "I1: a node with users is not removed");
+            stays && goes(*to) == usize::MAX
+        };
+        let kept: Vec<&(NodeIndex, NodeIndex, Edge)> = edges.iter().filter(kept).collect();
+        self.dag.clear_edges();
+        nodes.iter().for_each(|node| drop(self.dag.remove_node(node.raw())));
+        for (from, to, edge) in kept {
+            self.dag.add_edge(*from, *to, *edge);
+        }
     }
 
     /// The number of nodes.
@@ -360,6 +409,9 @@ impl Graph {
     }
 }
 
+/// One node in so many is many of them.
+const ONE_IN: usize = 8;
+
 #[cfg(test)]
 impl Graph {
     /// The node for breaking invariants.
@@ -374,65 +426,4 @@ impl Graph {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Graph, NodeId, Use, Value};
-    use crate::dtype::{DType, Scalar};
-    use crate::location::Loc;
-    use crate::op::Op;
-    use crate::{Array, ScalarFn};
-
-    /// Sums whose operands come before or, after the same exchange of operands for later nodes, behind them.
-    fn shuffled(seed: usize) -> Graph {
-        let mut graph = Graph::new();
-        let mut nodes: Vec<NodeId> = Vec::new();
-        let mut add = |op: Op, args: &[Value]| {
-            let node = graph.add(op, args, Loc::UNKNOWN).expect("scalars of one type");
-            nodes.push(node);
-        };
-        let number = Op::Const(Array::full([], Scalar::zero(DType::F32)));
-        (0..8).for_each(|_| add(number.clone(), &[]));
-        for at in 0..40 {
-            let [x, y] = [seed * 7 + at * 5, seed * 3 + at * 11].map(|of| NodeId(u32::try_from(of % (8 + at)).expect("small")));
-            add(Op::Map(ScalarFn::Add), &[x.into(), y.into()]);
-        }
-        // Numbers that come last, in the place of operands of the first.
-        (0..8).for_each(|_| add(number.clone(), &[]));
-        for at in 0..16u32 {
-            graph.set_arg(Use { node: NodeId(8 + 2 * at), slot: 0 }, NodeId(48 + at % 8).into());
-        }
-        graph
-    }
-
-    #[test]
-    fn the_order_is_that_of_least_ids() {
-        for seed in 0..20 {
-            let graph = shuffled(seed);
-            let mut order: Vec<NodeId> = Vec::new();
-            while order.len() < graph.len() {
-                let ready = |id: &NodeId| !order.contains(id) && graph.args(*id).iter().all(|arg| order.contains(&arg.node));
-                order.push(graph.nodes().find(ready).expect("there is no cycle"));
-            }
-            assert!(!order.is_sorted(), "some node comes before one of a lesser id");
-            assert_eq!(graph.topo(), order, "seed {seed}");
-        }
-    }
-
-    #[test]
-    fn operands_are_in_the_order_of_their_slots() {
-        let mut graph = Graph::new();
-        let number = |graph: &mut Graph| {
-            let number = Op::Const(Array::full([2], Scalar::zero(DType::F32)));
-            Value::from(graph.add(number, &[], Loc::UNKNOWN).expect("numbers"))
-        };
-        let args: Vec<Value> = (0..6).map(|_| number(&mut graph)).collect();
-        let node = graph.add(Op::Concat(0), &args, Loc::UNKNOWN).expect("they are alike");
-        let mut wanted = args;
-        // The edges come in another order each time.
-        for slot in [3u16, 0, 5, 3] {
-            let new = number(&mut graph);
-            graph.set_arg(Use { node, slot }, new);
-            wanted[usize::from(slot)] = new;
-            assert_eq!(graph.args(node).as_slice(), wanted);
-        }
-    }
-}
+mod tests;

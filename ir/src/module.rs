@@ -94,9 +94,10 @@ impl Function {
         }
     }
 
-    /// As [`Function::replace`], of many values, none of them by another that is replaced: the results are looked through once.
+    /// As [`Function::replace`], of many values, each once and none of them by another that is replaced: users and results are looked
+    /// through once.
     pub fn replace_all(&mut self, pairs: &[(Value, Value)]) {
-        pairs.iter().for_each(|(old, new)| self.graph.replace_uses(*old, *new));
+        self.graph.replace_all_uses(pairs);
         let mut pairs = pairs.to_vec();
         pairs.sort_unstable();
         for result in &mut self.results {

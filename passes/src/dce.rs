@@ -42,11 +42,10 @@ fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
 /// Removes the nodes that neither a result nor a parameter needs.
 pub(crate) fn remove_dead_nodes(function: &mut Function) -> Changed {
     let live = live_nodes(function);
-    let dead: Vec<NodeId> = function.graph.topo_of(|node| !live[node.index()]);
+    let mut dead: Vec<NodeId> = function.graph.topo_of(|node| !live[node.index()]);
     // Reversed: a user goes before its operands.
-    for node in dead.iter().rev() {
-        function.graph.remove(*node);
-    }
+    dead.reverse();
+    function.graph.remove_all(&dead);
     if dead.is_empty() { Changed::No } else { Changed::Yes }
 }
 

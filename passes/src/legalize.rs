@@ -3,7 +3,7 @@
 //! Sums, products, bits and movement are the same in both and stay as they are, as do the types of values between operations. Changes no
 //! value. Afterwards no `u64` is compared, divided, shifted to the right, or converted from or to a float.
 
-use graver_ir::{DType, Error, Function, Module, NodeId, Op, Scalar, ScalarFn, Value};
+use graver_ir::{DType, Error, Function, Graph, Module, NodeId, Op, Scalar, ScalarFn, Type, Value};
 
 use crate::build::Build;
 use crate::{Changed, Cx, Pass};
@@ -15,11 +15,16 @@ pub(crate) const PASS: Pass =
 fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
     let mut changed = Changed::No;
     for function in module.functions.values_mut() {
-        for node in function.graph.topo() {
+        for node in function.graph.topo_of(|node| is_of_u64(&function.graph, node)) {
             changed = changed.or(rewrite(function, node));
         }
     }
     Ok(changed)
+}
+
+fn is_of_u64(graph: &Graph, node: NodeId) -> bool {
+    let is_u64 = |ty: &Type| ty.dtype == DType::U64;
+    graph.node(node).outs.iter().any(is_u64) || graph.args(node).iter().any(|arg| is_u64(graph.ty(*arg)))
 }
 
 /// A node, and new ones around it.
@@ -40,9 +45,6 @@ fn rewrite(function: &mut Function, node: NodeId) -> Changed {
     let loc = function.graph.loc(node).clone();
     let [ty] = function.graph.node(node).outs.as_slice() else { return Changed::No };
     let dtype = ty.dtype;
-    if dtype != DType::U64 && args.iter().all(|arg| function.graph.ty(*arg).dtype != DType::U64) {
-        return Changed::No;
-    }
     let mut site = Site { b: Build::at(&mut function.graph, &loc), op, args, dtype };
     let Some(new) = RULES.iter().find_map(|rule| rule(&mut site)) else { return Changed::No };
     function.replace(node.into(), new);
@@ -124,6 +126,19 @@ impl Site<'_> {
         let once = self.cast(once, DType::I64);
         self.select(is_great, once, quotient)
     }
+
+    /// `x % y` of the bits of `u64`: of twice what half of `x` leaves and the last bit, which is less than `2 * y`. A divisor with the
+    /// highest bit is taken away once or not at all.
+    fn rest(&mut self, x: Value, y: Value) -> Value {
+        let half = self.half(x);
+        let half = self.map(ScalarFn::Rem, half, y);
+        let (twice, last) = (self.with(ScalarFn::Shl, half, 1), self.with(ScalarFn::And, x, 1));
+        let twice = self.map(ScalarFn::Or, twice, last);
+        let is_great = self.with(ScalarFn::Lt, y, 0);
+        let from = self.select(is_great, x, twice);
+        let (more, less) = (self.at_least(from, y), self.map(ScalarFn::Sub, from, y));
+        self.select(more, less, from)
+    }
 }
 
 /// `f(x, ..) = turned(f(turned(x), ..))` of what looks at the order of elements.
@@ -151,12 +166,10 @@ fn quotient(site: &mut Site<'_>) -> Option<Value> {
     Some(site.unsigned(quotient))
 }
 
-/// `x % y = x - x / y * y`.
+/// `x % y`.
 fn remainder(site: &mut Site<'_>) -> Option<Value> {
     let operands = site.operands(ScalarFn::Rem)?;
-    let quotient = site.divided(operands[0], operands[1]);
-    let product = site.b.mul(quotient, operands[1]);
-    let rest = site.map(ScalarFn::Sub, operands[0], product);
+    let rest = site.rest(operands[0], operands[1]);
     Some(site.unsigned(rest))
 }
 

@@ -118,7 +118,7 @@ fn replace(function: &mut Function, nodes: &[NodeId], narrowed: &Narrowed) {
     }
     // What one node gives, the next may take: nobody uses the old ones once all are replaced.
     function.replace_all(&pairs);
-    nodes.iter().rev().for_each(|node| function.graph.remove(*node));
+    function.graph.remove_all(&nodes.iter().rev().copied().collect::<Vec<_>>());
 }
 
 /// A scan of no slices is what it starts from, and stacks of nothing.

@@ -57,4 +57,9 @@ fn no_element_is_named_where_it_is_not_known_to_be_the_one() {
 fn a_division_by_zero_names_the_zero() {
     let over = |(table, ids): (Tensor, Tensor)| table * (7 / ids).sum(..).cast(DType::F32);
     check(over, &ids([3], &[2, 0, 0]), "div: division of i64[k] by zero, where k is 3: `ids` has 0 at [1]");
+    // In the type and by the function that the user wrote, though kernels divide the bits of another type.
+    let over = |(table, ids): (Tensor, Tensor)| table * (ids.cast(DType::U64) / ids.cast(DType::U64)).sum(..).cast(DType::F32);
+    check(over, &ids([3], &[2, 0, 0]), "div: division of u64[k] by zero, where k is 3: `ids` has 0 at [1]");
+    let over = |(table, ids): (Tensor, Tensor)| table * (ids.cast(DType::U64) % ids.cast(DType::U64)).sum(..).cast(DType::F32);
+    check(over, &ids([3], &[2, 0, 0]), "rem: division of u64[k] by zero, where k is 3: `ids` has 0 at [1]");
 }

@@ -105,6 +105,11 @@ impl Labels {
         &self.0
     }
 
+    /// That there is a class.
+    pub(crate) fn some(&self) -> (bool, String) {
+        (!self.0.is_empty(), "`id2label` names no class".to_owned())
+    }
+
     /// Whether one thing may be of several classes, or of none, by what `problem_type` says.
     pub(crate) fn are_independent(&self, problem: Option<&str>) -> bool {
         self.0.len() == 1 || problem == Some("multi_label_classification")
@@ -124,14 +129,20 @@ impl Default for Labels {
 }
 
 impl<'de> Deserialize<'de> for Labels {
-    /// `{"0": "negative", "1": "positive"}`: every number from 0 has one name.
+    /// `{"0": "negative", "1": "positive"}`: every number from 0 has one name. None is refused here: what may be empty, [`over`] looks
+    /// into, and would blame a class for its number.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let names: BTreeMap<String, String> = BTreeMap::deserialize(from)?;
-        (0..names.len())
-            .map(|class| names.get(&class.to_string()).cloned())
-            .collect::<Option<Vec<_>>>()
-            .map(Self)
-            .ok_or_else(|| de::Error::custom(format!("the {} classes are not numbered from 0", names.len())))
+        let names: BTreeMap<String, Value> = BTreeMap::deserialize(from)?;
+        if names.is_empty() {
+            return Err(de::Error::custom("there is no class"));
+        }
+        let name = |class: usize| {
+            let name = names.get(&class.to_string());
+            let name = name.ok_or_else(|| de::Error::custom(format!("the {} classes are not numbered from 0", names.len())))?;
+            let text = name.as_str().map(str::to_owned);
+            text.ok_or_else(|| de::Error::custom(format!("the name of class {class} is {name}")))
+        };
+        (0..names.len()).map(name).collect::<Result<_, _>>().map(Self)
     }
 }
 

@@ -153,8 +153,11 @@ impl<'a> Facts<'a> {
     fn connect(&mut self) {
         for id in self.computed() {
             let (args, mut reads) = (self.graph().args(id), Vec::new());
+            let is_control = class(self.graph(), id) == Class::Control;
             for (slot, arg) in args.iter().enumerate() {
-                self.follow(*arg, of_operand(self.graph(), id, &args, slot), &mut |source, relation| {
+                // Control flow takes arrays: nobody asks which element it reads.
+                let relation = if is_control { Relation::new() } else { of_operand(self.graph(), id, &args, slot) };
+                self.follow(*arg, relation, &mut |source, relation| {
                     reads.push(Read { reader: id, slot, source, relation });
                 });
             }

@@ -1,13 +1,13 @@
 //! Regions grow along the graph: every node in its turn joins the regions of what it reads, where the rules allow and no
 //! path leads out of the merged region and back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use graver_ir::NodeId;
 
 use super::facts::{Facts, Read};
 use super::group::{Group, Kind};
-use super::rules::{Refusal, Refusals, horizontal, vertical};
+use super::rules::{Refusal, Refusals, apart, horizontal, vertical};
 
 /// The most nodes of a region.
 const LARGEST: usize = 96;
@@ -67,27 +67,30 @@ impl Regions<'_> {
                 let group = self.group(*region);
                 (group.kind != Kind::Contract, std::cmp::Reverse(group.last(self.facts)))
             });
-            let mut joins = producers.into_iter().filter_map(|producer| {
-                let merged = self.try_vertical(producer, own);
-                Some((producer, merged.ok()?))
-            });
-            match joins.next() {
-                Some((producer, merged)) => self.merge(producer, own, merged),
-                None => break,
-            }
-        }
-        self.note_refusals(id);
-    }
-
-    fn note_refusals(&mut self, id: NodeId) {
-        let own = self.own(id);
-        for producer in self.producers(own) {
-            if let Err(refusal) = self.try_vertical(producer, own) {
-                for read in self.reads_between(producer, own) {
-                    self.refused.insert((read.source.node, read.reader), refusal);
+            let (mut refused, mut join) = (BTreeMap::new(), None);
+            for producer in producers {
+                match self.try_vertical(producer, own) {
+                    Ok(merged) => {
+                        join = Some((producer, merged));
+                        break;
+                    }
+                    Err(refusal) => drop(refused.insert(producer, refusal)),
                 }
             }
+            match join {
+                Some((producer, merged)) => self.merge(producer, own, merged),
+                None => return self.note_refusals(own, &refused),
+            }
         }
+    }
+
+    fn note_refusals(&mut self, own: NodeId, refused: &BTreeMap<NodeId, Refusal>) {
+        let refusal = |read: &Read| {
+            let refusal = refused.get(&self.region(read.source.node)?)?;
+            Some(((read.source.node, read.reader), *refusal))
+        };
+        let noted: Vec<((NodeId, NodeId), Refusal)> = self.reads_outside(own).into_iter().filter_map(refusal).collect();
+        self.refused.extend(noted);
     }
 
     /// Reductions of what another region reduces already.
@@ -116,6 +119,7 @@ impl Regions<'_> {
         if p.nodes.len() + c.nodes.len() > LARGEST {
             return Err(Refusal::TooLarge);
         }
+        apart(p, c).map_or(Ok(()), Err)?;
         let reads = self.reads_between(producer, consumer);
         let merged = vertical(self.facts, p, c, &reads, self.is_private(producer, consumer))?;
         if self.leads(producer, consumer, false) { Err(Refusal::Between) } else { Ok(merged) }

@@ -109,8 +109,8 @@ struct Regions<'a> {
     nodes: BTreeMap<usize, Vec<NodeId>>,
     /// By region: values of others that it reads.
     reads: BTreeMap<usize, BTreeSet<Value>>,
-    /// Values that are needed outside of the region that computes them.
-    shared: BTreeSet<Value>,
+    /// By region: its values that are needed outside, ascending.
+    gives: BTreeMap<usize, Vec<Value>>,
 }
 
 struct Outlined {
@@ -124,7 +124,7 @@ struct Outlined {
 
 impl<'a> Regions<'a> {
     fn of(function: &Function, partition: &'a Partition) -> Self {
-        let mut regions = Self { partition, nodes: BTreeMap::new(), reads: BTreeMap::new(), shared: BTreeSet::new() };
+        let mut regions = Self { partition, nodes: BTreeMap::new(), reads: BTreeMap::new(), gives: BTreeMap::new() };
         for id in function.graph.topo() {
             if let Some(region) = partition.region(id) {
                 regions.nodes.entry(region).or_default().push(id);
@@ -136,7 +136,13 @@ impl<'a> Regions<'a> {
                 regions.reads.entry(region).or_default().extend(foreign);
             }
         }
-        regions.shared = regions.reads.values().flatten().copied().chain(function.results.iter().map(|r| r.value)).collect();
+        let read = regions.reads.values().flatten().copied();
+        let shared: BTreeSet<Value> = read.chain(function.results.iter().map(|result| result.value)).collect();
+        for value in shared {
+            if let Some(region) = partition.region(value.node) {
+                regions.gives.entry(region).or_default().push(value);
+            }
+        }
         regions
     }
 
@@ -151,9 +157,9 @@ impl<'a> Regions<'a> {
             }
             missing.insert(*region, from);
         }
-        let rank: BTreeMap<NodeId, usize> =
-            function.graph.topo().into_iter().enumerate().map(|(place, id)| (id, place)).collect();
-        let key = |region: usize| (rank[&self.nodes[&region][0]], region);
+        let mut rank = vec![0; function.graph.bound()];
+        function.graph.topo().into_iter().enumerate().for_each(|(place, id)| rank[id.index()] = place);
+        let key = |region: usize| (rank[self.nodes[&region][0].index()], region);
         let mut ready: BTreeSet<(usize, usize)> =
             missing.iter().filter(|(_, from)| from.is_empty()).map(|(region, _)| key(*region)).collect();
         let mut order = Vec::with_capacity(self.nodes.len());
@@ -172,6 +178,7 @@ impl<'a> Regions<'a> {
     }
 
     fn function(&self, old: &Function, region: usize, number: usize) -> Outlined {
+        let gives = self.gives.get(&region).cloned().unwrap_or_default();
         let mut body = Body {
             partition: self.partition,
             old: &old.graph,
@@ -180,8 +187,6 @@ impl<'a> Regions<'a> {
             values: BTreeMap::new(),
             reads: Vec::new(),
         };
-        let gives: Vec<Value> =
-            self.shared.iter().filter(|value| self.partition.region(value.node) == Some(region)).copied().collect();
         for id in &self.nodes[&region] {
             body.node(*id);
         }

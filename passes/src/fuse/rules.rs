@@ -55,7 +55,15 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// The producer and the consumer as one region; `reads` are all reads of the producer by the consumer.
+/// Why the producer and the consumer are two, whatever one reads of the other.
+pub(super) fn apart(p: &Group, c: &Group) -> Option<Refusal> {
+    if p.tail && c.kind != Kind::Move {
+        return Some(Refusal::ReadElsewhere);
+    }
+    [p.kind, c.kind].contains(&Kind::Control).then_some(Refusal::Control)
+}
+
+/// The producer and the consumer as one region, if they are not [`apart`]; `reads` are all reads of the producer by the consumer.
 pub(super) fn vertical(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: bool) -> Result<Group, Refusal> {
     let merged = by_kind(facts, p, c, reads, private)?;
     if all_reached(facts, &merged) { Ok(merged) } else { Err(Refusal::RunTimePosition) }
@@ -72,9 +80,6 @@ fn all_reached(facts: &Facts<'_>, merged: &Group) -> bool {
 }
 
 fn by_kind(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: bool) -> Result<Group, Refusal> {
-    if p.tail && c.kind != Kind::Move {
-        return Err(Refusal::ReadElsewhere);
-    }
     match (p.kind, c.kind) {
         (Kind::Control, _) | (_, Kind::Control) => Err(Refusal::Control),
         (_, Kind::Sort | Kind::Attend) => Err(Refusal::Operand),

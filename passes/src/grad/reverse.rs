@@ -37,7 +37,7 @@ pub(super) fn expand(
     }
     let results = x.iter().map(|x| sweep.cotangent(graph, *x)).collect();
     let replaced = sweep.replaced;
-    replaced.into_iter().filter(|(old, new)| old != new).for_each(|(old, new)| function.replace(old, new));
+    function.replace_all(&replaced.into_iter().filter(|(old, new)| old != new).collect::<Vec<_>>());
     Ok(results)
 }
 

@@ -1,7 +1,7 @@
 //! Maps: instructions on the operands at the same index.
 
 use graver_ir::kernel::{Index, InstKind, ValueId};
-use graver_ir::{DType, Scalar, ScalarFn, Value};
+use graver_ir::{DType, Graph, Op, Scalar, ScalarFn, Type, Value};
 
 use super::point::Point;
 use super::region::Region;
@@ -29,8 +29,15 @@ fn checked_division(region: &mut Region<'_>, at: &mut Point, value: Value, divis
     let zero = at.constant(Scalar::zero(at.body.dtype(divisor)));
     let ok = at.map(ScalarFn::Ne, &[divisor, zero]);
     let node = region.graph().node(value.node);
-    let message = format!("{}: division of {} by zero", node.op.name(), node.outs[0]);
+    let message = format!("{}: division of {} by zero", node.op.name(), divided(region.graph(), value));
     at.check(region, ok, result, (node.loc.clone(), message))
+}
+
+/// The type of a quotient or remainder as the user has it: `u64` is divided as the `i64` of its bits.
+fn divided(graph: &Graph, value: Value) -> Type {
+    let (divisor, ty) = (graph.args(value.node)[1], graph.ty(value));
+    let is_u64 = |node| matches!(graph.op(node), Op::Bitcast(_)) && graph.ty(graph.args(node)[0]).dtype == DType::U64;
+    if is_u64(divisor.node) { ty.with_dtype(DType::U64) } else { ty.clone() }
 }
 
 /// Whether an integer function of values of a narrow type may give what that type does not hold.

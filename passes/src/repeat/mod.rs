@@ -17,7 +17,7 @@ use graver_ir::{Error, FuncId, Module, NodeId, Op, Value};
 
 use crate::bodies::{add, outs};
 use crate::{Changed, Cx, Pass};
-use cut::Cut;
+use cut::{Copy, Cut};
 
 /// The pass.
 pub(crate) const PASS: Pass =
@@ -66,9 +66,8 @@ fn call(module: &mut Module, id: FuncId, op: &Op, cut: &Cut) {
     // What one copy gives, the next may read.
     function.replace_all(&pairs);
     // Reversed: a user goes before its operands. Numbers stay, for others may use them.
-    for copy in cut.copies.iter().rev() {
-        let is_number = |node: &NodeId| matches!(function.graph.op(*node), Op::Const(_));
-        let inside: Vec<NodeId> = cut.inside().map(|place| copy.nodes[place]).filter(|node| !is_number(node)).collect();
-        inside.into_iter().rev().for_each(|node| function.graph.remove(node));
-    }
+    let is_number = |node: &NodeId| matches!(function.graph.op(*node), Op::Const(_));
+    let inside = |copy: &Copy| cut.inside().map(|place| copy.nodes[place]).collect::<Vec<NodeId>>();
+    let gone = cut.copies.iter().flat_map(inside).filter(|node| !is_number(node)).collect::<Vec<_>>();
+    function.graph.remove_all(&gone.into_iter().rev().collect::<Vec<_>>());
 }

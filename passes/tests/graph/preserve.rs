@@ -2,10 +2,10 @@
 
 use graver_interp::{Outcome, Precision, eval};
 use graver_ir::text::print;
-use graver_ir::{Array, Module};
+use graver_ir::{Array, DType, Module, ScalarFn};
 use graver_testkit::{random_like, random_program, reverse, samples, transform_samples};
 
-use crate::common::after;
+use crate::common::{Draft, after, module};
 use crate::tools::{ENTRY, run};
 
 /// The passes that a program goes through after its derivatives are written out, each alone and all together.
@@ -69,4 +69,26 @@ fn passes_reach_a_fixed_point() {
         let done = after(done, all);
         assert_eq!(print(&after(done.clone(), all)), print(&done), "seed {seed}");
     }
+}
+
+/// Beside the edges of both types and of halves of `u64`.
+#[test]
+fn u64_is_divided_by_the_bits() {
+    const HALF: u64 = 1 << 63;
+    let edges: Vec<u64> = [0, 1 << 32, HALF / 2, HALF, u64::MAX - 2]
+        .into_iter()
+        .flat_map(|edge: u64| (0..5).map(move |near| edge.wrapping_add(near).wrapping_sub(2)))
+        .chain([3, 7, 10, 1_000_003, HALF + 12_345])
+        .collect();
+    let pairs: Vec<(u64, u64)> = edges.iter().flat_map(|x| edges.iter().map(|y| (*x, *y))).filter(|(_, y)| *y != 0).collect();
+    let mut draft = Draft::new("main");
+    let count = i64::try_from(pairs.len()).expect("few");
+    let [x, y] = [(), ()].map(|()| draft.param(DType::U64, &[count]));
+    let results = [ScalarFn::Div, ScalarFn::Rem].map(|function| draft.map(function, &[x, y]));
+    let legal = after(module([draft.done(&results)]), &["legalize"]);
+    let of = |pick: fn(&(u64, u64)) -> u64| {
+        Array::from_vec([pairs.len()], pairs.iter().map(pick).collect::<Vec<u64>>()).expect("sizes agree")
+    };
+    let got = outcome(&legal, &[of(|(x, _)| *x), of(|(_, y)| *y)], &[]).expect("no divisor is zero");
+    assert_eq!(got.outputs, [of(|(x, y)| x / y), of(|(x, y)| x % y)]);
 }

@@ -53,10 +53,10 @@ impl Configuration for ConvNextConfig {
             ("patch_size", self.patch_size),
             ("hidden_sizes", self.hidden_sizes.iter().copied().min().unwrap_or(0)),
             ("depths", self.depths.iter().copied().min().unwrap_or(0)),
-            ("id2label", self.id2label.names().len()),
         ];
         let (stages, depths) = (self.hidden_sizes.len(), self.depths.len());
         let further = [
+            self.id2label.some(),
             (stages == depths, format!("there are {stages} `hidden_sizes` and {depths} `depths`")),
             ((0.0..1.0).contains(&self.drop_path_rate), format!("`drop_path_rate` is {}, not in 0..1", self.drop_path_rate)),
             added("layer_norm_eps", self.layer_norm_eps),

@@ -64,10 +64,10 @@ impl Configuration for ResNetConfig {
             ("embedding_size", self.embedding_size),
             ("hidden_sizes", self.hidden_sizes.len()),
             ("depths", self.depths.iter().copied().min().unwrap_or(0)),
-            ("id2label", self.id2label.names().len()),
         ];
         let (stages, depths) = (self.hidden_sizes.len(), self.depths.len());
         let further = [
+            self.id2label.some(),
             (stages == depths, format!("there are {stages} `hidden_sizes` and {depths} `depths`")),
             (self.hidden_sizes.iter().all(|size| *size >= least), format!("`hidden_sizes` has one below {least}")),
         ];

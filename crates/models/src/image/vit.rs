@@ -72,9 +72,9 @@ impl Configuration for VitConfig {
             ("image_size", self.image_size),
             ("num_channels", self.num_channels),
             ("pooler_output_size", self.pooler_output_size.unwrap_or(1)),
-            ("id2label", self.id2label.names().len()),
         ];
         let further = [
+            self.id2label.some(),
             splits("hidden_size", self.hidden_size, "num_attention_heads", self.num_attention_heads),
             splits("image_size", self.image_size, "patch_size", self.patch_size),
             (self.image_size < 1 << 16, format!("`image_size` is {}, beyond any image", self.image_size)),

@@ -97,10 +97,10 @@ impl Configuration for TextConfig {
             ("hidden_size", self.hidden_size),
             ("intermediate_size", self.intermediate_size),
             ("max_position_embeddings", self.max_position_embeddings),
-            ("id2label", self.id2label.names().len()),
         ];
         let absolute = self.position_embedding_type == "absolute";
         let further = [
+            self.id2label.some(),
             splits("hidden_size", self.hidden_size, "num_attention_heads", self.num_attention_heads),
             (absolute, format!("positions are `{}`; only `absolute` is supported", self.position_embedding_type)),
             (self.max_length() > 0, "`max_position_embeddings` leaves no position".to_owned()),

@@ -223,6 +223,30 @@ fn every_field_that_cannot_be_read_is_told_by_its_name() {
 }
 
 #[test]
+fn classes_are_told_with_their_file() {
+    type Read = fn(&Folder) -> Option<Error>;
+    let kinds: [(&str, Read); 4] = [
+        ("classify", |folder| SequenceClassifier::of_folder(folder).err()),
+        ("vit_class", |folder| VitClassifier::of_folder(folder).err()),
+        ("resnet", |folder| ResNetClassifier::of_folder(folder).err()),
+        ("convnext_class", |folder| ConvNextClassifier::of_folder(folder).err()),
+    ];
+    for (case, read) in kinds {
+        let copy = Copy::of(case, "labels");
+        for (labels, said) in [
+            (json!({}), "`id2label`: there is no class"),
+            (json!({"0": "one", "7": "two"}), "`id2label`: the 2 classes are not numbered from 0"),
+            (json!({"0": "one", "1": 2}), "`id2label`: the name of class 1 is 2"),
+            (json!(["one"]), "`id2label`: invalid type: sequence"),
+        ] {
+            copy.edit("config.json", |config| config["id2label"] = labels);
+            let error = read(&copy.folder()).map_or_else(|| "no error".to_owned(), |error| error.to_string());
+            assert!(error.contains(&format!("{}: {said}", copy.file("config.json").display())), "{case}: {error}");
+        }
+    }
+}
+
+#[test]
 fn the_side_of_a_square_may_be_said_twice() -> Result<(), Error> {
     let of = |patch: &str| ConvNextConfig::of_json(&format!(r#"{{"model_type": "convnext", "patch_size": {patch}}}"#));
     assert_eq!((of("2")?.patch_size, of("[2, 2]")?.patch_size), (2, 2));
