@@ -18,6 +18,15 @@ pub(super) fn fits(kernel: &Kernel) -> bool {
         && kernel.args.iter().all(is_small_arg)
         && bodies.into_iter().all(|body| is_small_body(kernel, body))
         && stores.into_iter().all(|store| is_small_index(&kernel.args[store.arg], &store.index))
+        && kept(&kernel.body).iter().all(is_small)
+}
+
+/// What decides whether a column counts: positions that no body holds.
+fn kept(body: &KernelBody) -> &[Dim] {
+    match body {
+        KernelBody::Attend(attend) => &attend.keep,
+        KernelBody::Nest(_) | KernelBody::Contract(_) | KernelBody::Scatter(_) | KernelBody::Sort(_) => &[],
+    }
 }
 
 /// The axes whose points are numbered together.
@@ -97,6 +106,26 @@ mod tests {
         for (size, narrow) in [("1000", true), ("8*n", true), ("wide", false), ("67108864", false), ("n*n*n", false)] {
             let program = text::parse(&kernel(size)).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(fits(&program.kernels[0]), narrow, "{size}");
+        }
+    }
+
+    /// Attention over few rows and columns, of which those count that `keep` says.
+    fn attention(keep: &str) -> String {
+        format!(
+            "program 1\n\nsym near: 0..=4096\n\nsym wide: 0..=4294967296\n\nkernel k0 \"attention\" (\n  read p0: f32[20, 16],\n  \
+             read p1: f32[70, 16],\n  write p2: f32[20, 16],\n) attend [20, 70, 16, 16] batch [] rows 0 columns [1] acc f32 {{\n  \
+             product over 2 {{\n  side rows {{\n    %0: f32 = load p0[a0, a2]\n    yield %0\n  }}\n  side columns {{\n    \
+             %0: f32 = load p1[a1, a2]\n    yield %0\n  }}\n  }}\n  weights {{\n    %0: f32 = reduced(0, 0)\n  }}\n  softmax %0\n  \
+             keep {keep}\n  sum free 3 p2[a0, a3] = %0 {{\n  side summed {{\n    %0: f32 = load p1[a1, a3]\n    yield %0\n  }}\n  }}\n}}\n"
+        )
+    }
+
+    #[test]
+    fn which_columns_count_decides_too() {
+        for (keep, idx) in [("near + a0 - a1", "i32"), ("wide + a0 - a1", "i64"), ("-2147483648*near + a1", "i64")] {
+            let program = text::parse(&attention(keep)).unwrap_or_else(|error| panic!("{error}"));
+            let text = crate::emit::emit(&program.kernels[0]).text;
+            assert!(text.contains(&format!("typedef {idx} idx;")), "{keep}: {text}");
         }
     }
 }
