@@ -22,9 +22,13 @@ struct Idle {
     bytes: usize,
 }
 
-/// So many bytes, or up to an eighth more, so that there are few sizes.
+/// What the driver deals out large pieces in.
+const PAGE: usize = 2 << 20;
+
+/// So many bytes, or up to an eighth more, so that there are few sizes. Of pieces that are too large to be kept there need not be few:
+/// whole pages.
 pub(super) fn rounded(bytes: usize) -> usize {
-    let step = (bytes.checked_next_power_of_two().unwrap_or(bytes) / 16).max(256);
+    let step = if bytes > MOST_IDLE { PAGE } else { (bytes.next_power_of_two() / 16).max(256) };
     bytes.max(1).checked_next_multiple_of(step).unwrap_or(bytes)
 }
 
@@ -64,7 +68,7 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use super::{MOST_IDLE, Pool, rounded};
+    use super::{MOST_IDLE, PAGE, Pool, rounded};
 
     #[test]
     fn sizes_are_few_and_little_more_than_asked_for() {
@@ -75,6 +79,14 @@ mod tests {
         let sizes: std::collections::BTreeSet<usize> = (1 << 20..1 << 21).step_by(1000).map(rounded).collect();
         assert!(sizes.len() <= 9, "{sizes:?}");
         assert_eq!(rounded(usize::MAX), usize::MAX);
+    }
+
+    #[test]
+    fn what_is_too_large_to_be_kept_is_asked_for_as_it_is() {
+        let gib = 1usize << 30;
+        assert_eq!([MOST_IDLE - 1, MOST_IDLE, MOST_IDLE + 1].map(rounded), [MOST_IDLE, MOST_IDLE, MOST_IDLE + PAGE]);
+        assert_eq!([73 * gib, 73 * gib + 1].map(rounded), [73 * gib, 73 * gib + PAGE]);
+        assert_eq!(Pool::default().keep(rounded(MOST_IDLE + 1), 1), Some(1));
     }
 
     #[test]
