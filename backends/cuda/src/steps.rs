@@ -4,8 +4,8 @@
 //! as they happen, so that of several failures the first is told. A failure does not end launches; it ends the call where a
 //! value decides how to go on.
 
-use graver_ir::Error;
 use graver_ir::kernel::{Entry, Launch, Loop, Place, Program, Step, Trip, View};
+use graver_ir::{Error, Symbol};
 use graver_runtime::{Binding, Wrote, evaluated, writes, written_state};
 
 use crate::emit::Emitted;
@@ -34,6 +34,14 @@ pub(crate) trait Machine {
 pub(crate) fn writes_state(entry: &Entry, kernel: &Emitted, args: &[At]) -> bool {
     let is_state = |at: &At| matches!(entry.buffers[at.memory].place, Place::State(_));
     kernel.args.iter().zip(args).any(|((_, mode), at)| writes(*mode) && is_state(at))
+}
+
+/// What a kernel is given for one of its symbols.
+pub(crate) fn size_of(symbol: &Symbol, binding: &Binding) -> i64 {
+    *binding
+        .sizes
+        .get(symbol.name())
+        .expect("K26: no counter stands in a kernel, and the inputs give every other symbol its size")
 }
 
 /// Whether values decide what happens: such an entry cannot be recorded.
