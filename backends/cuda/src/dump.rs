@@ -1,6 +1,8 @@
 //! A kernel's stages as text, made anew when asked for. No GPU is needed.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use graver_ir::Error;
@@ -13,6 +15,8 @@ use crate::text::device_prelude;
 
 /// The first architecture that has all that kernels use.
 const LEAST: u32 = 80;
+/// Names of a file that are tried.
+const MOST_TAKEN: u32 = 10_000;
 
 /// The CUDA C++ of a kernel, `None` if there is no such kernel. It needs nothing but this crate.
 #[must_use]
@@ -83,8 +87,7 @@ fn no_machine(architecture: &str) -> Error {
 }
 
 fn disassemble(cubin: &[u8]) -> Result<String, Error> {
-    let path = std::env::temp_dir().join(format!("graver_{}_{:?}.cubin", std::process::id(), std::thread::current().id()));
-    crate::write_whole(&path, cubin).map_err(|error| Error::new(format!("{}: {error}", path.display())))?;
+    let path = own_file(&std::env::temp_dir(), cubin)?;
     let places = folders().into_iter().map(|folder| folder.join("nvdisasm")).filter(|path| path.exists());
     let command = places.chain([PathBuf::from("nvdisasm")]).next().expect("there is one at least");
     let output = Command::new(&command).arg("--print-code").arg(&path).output();
@@ -96,4 +99,37 @@ fn disassemble(cubin: &[u8]) -> Result<String, Error> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(Error::new(format!("{}: {}", command.display(), String::from_utf8_lossy(&output.stderr))))
+}
+
+/// A new file in a folder that may be everybody's: what another has put there, a link among it, is neither followed nor written over.
+fn own_file(folder: &Path, bytes: &[u8]) -> Result<PathBuf, Error> {
+    for number in 0.. {
+        let path = folder.join(format!("graver_{}_{number}.cubin", std::process::id()));
+        match File::create_new(&path).and_then(|mut file| file.write_all(bytes)) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && number < MOST_TAKEN => {}
+            Err(error) => return Err(Error::new(format!("{}: {error}", path.display()))),
+        }
+    }
+    unreachable!("the last name is an error")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_file;
+
+    #[test]
+    #[cfg(unix)]
+    fn a_file_or_a_link_of_another_is_left_alone() {
+        let folder = std::env::temp_dir().join(format!("graver_own_file_{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("the system's folder is writable");
+        let first = own_file(&folder, b"one").expect("it can be written");
+        let theirs = folder.join("theirs");
+        std::fs::remove_file(&first).expect("it was written");
+        std::os::unix::fs::symlink(&theirs, &first).expect("it can be linked");
+        let second = own_file(&folder, b"two").expect("it can be written");
+        assert!(second != first && !theirs.exists());
+        assert_eq!(std::fs::read(&second).expect("it was written"), b"two");
+        std::fs::remove_dir_all(&folder).expect("it was made above");
+    }
 }
