@@ -198,8 +198,8 @@ impl Compiler {
         Ok(())
     }
 
-    /// Compiles kernels into a program that runs each once over zeros, a block's threads being threads of the system, under the thread
-    /// sanitizer; gives the program.
+    /// Compiles kernels into a program that runs each once over small numbers, a block's threads being threads of the system, under the
+    /// thread sanitizer; gives the program.
     #[cfg(test)]
     pub(super) fn racing(&self, kernels: &[Racing<'_>]) -> Result<PathBuf, Error> {
         let texts = kernels.iter().map(|racing| racing.kernel.text.clone() + &entry(racing.kernel));
@@ -314,17 +314,34 @@ pub(super) struct Racing<'a> {
     pub(super) sizes: Vec<i64>,
 }
 
-/// Runs kernels over zeros, of 8 bytes an element, in as many blocks as there is work for on a small machine.
+/// Small numbers that differ, as every type has them: over zeros what is only written where elements differ, as by a sort, never is.
+#[cfg(test)]
+const FILL: &str = "
+template <class T>
+static void fill(void* to, i64 count) {
+    for (i64 i = 0; i < count; i++) ((T*)to)[i] = gr_put<T>((i32)(i * 7 % 11));
+}
+";
+
+/// Runs kernels in as many blocks as there is work for on a small machine. An argument has 8 bytes an element, and what is read small
+/// numbers.
 #[cfg(test)]
 fn racing_main(kernels: &[Racing<'_>]) -> String {
     use std::fmt::Write;
-    let mut main = "int main() {\n    u64 status = ~0ull, read = 0;\n    char message[256] = {};\n".to_owned();
+    let mut main = FILL.to_owned() + "int main() {\n    u64 status = ~0ull, read = 0;\n    char message[256] = {};\n";
     for Racing { kernel, elements, sizes } in kernels {
         main += "    {\n    std::vector<void*> pointers;\n    std::vector<i64> lengths;\n";
         let sizes: String = sizes.iter().map(|size| format!("{size}, ")).collect();
         writeln!(main, "    const i64 sizes[] = {{{sizes}0}};").expect("a string");
+        // A check that fails would end all kernels after it.
+        main += "    status = ~0ull;\n";
         for count in elements.iter().copied().chain([1 << 16]) {
             writeln!(main, "    pointers.push_back(calloc({count}, 8));\n    lengths.push_back({count} * 8);").expect("a string");
+        }
+        for (at, (count, (dtype, mode))) in elements.iter().zip(&kernel.args).enumerate() {
+            if *mode != Mode::Write {
+                writeln!(main, "    fill<{}>(pointers[{at}], {count});", stored(*dtype)).expect("a string");
+            }
         }
         for (number, phase) in kernel.phases.iter().enumerate() {
             let (name, threads) = (&kernel.name, phase.threads);

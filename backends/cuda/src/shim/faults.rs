@@ -267,3 +267,26 @@ fn every_barrier_of_transposes_and_of_attention_is_needed() {
         }
     }
 }
+
+/// Positions in the order of 300 elements: more than a block has threads.
+const SORT: &str = "program 1
+
+kernel k0 \"sort\" (
+  read p0: f32[300],
+  write p1: i64[300],
+) sort [300] along 0 {
+    %0: f32 = load p0[a0]
+    place p1[a0] = %0
+}
+";
+
+#[test]
+fn every_barrier_of_a_sort_is_needed() {
+    let (kernel, elements) = (kernel(SORT), [300, 300]);
+    assert_eq!(races(&kernel, &elements), None);
+    let all = without_each_barrier(&kernel);
+    assert_eq!(all.len(), 3, "{}", kernel.text);
+    for (number, planted) in all.iter().enumerate() {
+        assert!(is_seen(planted, &elements), "barrier {number} is not missed");
+    }
+}

@@ -359,7 +359,7 @@ fn fragments_are_turned_as_ptx_has_it() {
     assert_eq!(run(&compiler(), &by_hand("turned", 32, body), &[words], 64, Order::Ascending), Ok(expected));
 }
 
-/// What the thread sanitizer says of a kernel over zeros, if anything.
+/// What the thread sanitizer says of a kernel over small numbers, if anything.
 pub(super) fn races(kernel: &Emitted, elements: &[usize]) -> Option<String> {
     races_of(&[Racing { kernel, elements: elements.to_vec(), sizes: Vec::new() }])
 }
