@@ -7,7 +7,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 profile="${PROFILE:-release}"
-cargo test --profile "$profile" --workspace --test device -- --nocapture --test-threads 1 ${SUITE:+"$SUITE"}
+# A GPU that cannot be used is a failure here, not a reason to pass over the tests.
+GRAVER_GPU=1 cargo test --profile "$profile" --workspace --test device -- --nocapture --test-threads 1 ${SUITE:+"$SUITE"}
 # The features that tests have: nothing is built twice.
 cargo build --profile "$profile" --workspace --features graver-hub/download --bin graver-gpu
 built="${CARGO_TARGET_DIR:-target}/$([ "$profile" = dev ] && echo debug || echo "$profile")"

@@ -8,7 +8,7 @@ use std::process::Command;
 use graver::data::npy;
 use graver::prelude::*;
 
-use crate::fake::{Kernels, equip};
+use crate::fake::{Kernels, broken, equip};
 
 /// What a command prints that is run in the project's folder, over the fake driver, and ends well.
 fn printed(program: &str, args: &[&OsStr], variables: &[(&str, &str)], kernels: Kernels) -> String {
@@ -57,6 +57,18 @@ fn the_script_measures_to_its_table() {
 fn the_script_goes_through() {
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
     measured("65536", &[("SUITE", "nets_and_their_training_steps"), ("PROFILE", profile)], Kernels::Quickly);
+}
+
+/// A GPU that cannot be used is no reason to pass.
+#[test]
+fn the_script_fails_where_the_gpu_cannot_be_used() {
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+    let mut command = Command::new("backends/cuda/measure.sh");
+    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).env("LD_LIBRARY_PATH", broken());
+    command.envs([("SUITE", "nets_and_their_training_steps"), ("PROFILE", profile)]);
+    let output = command.output().expect("it is there");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("GRAVER_GPU is 1, and there is no GPU: there is no CUDA"), "{said}");
 }
 
 const PROGRAM: &str = "graver 1

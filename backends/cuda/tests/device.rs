@@ -3,6 +3,9 @@
 use graver_conformance::{SEEDS, attentions, contractions, functions, networks, random_programs, samples};
 use graver_cuda::Cuda;
 
+/// Says that there is a GPU: that none can be used is then a failure, whatever is missing.
+const REQUIRED: &str = "GRAVER_GPU";
+
 /// The GPU, or nothing where there is none, which is said.
 fn gpu() -> Option<Cuda> {
     match Cuda::new(0) {
@@ -12,6 +15,7 @@ fn gpu() -> Option<Cuda> {
         }
         Err(error) => {
             let said = error.to_string();
+            assert!(std::env::var_os(REQUIRED).is_none_or(|value| value != "1"), "{REQUIRED} is 1, and there is no GPU: {said}");
             let told = ["libcuda.so.1", "libnvrtc.so.13", "there is no GPU 0", "compute capability", "the CUDA driver"];
             assert!(told.iter().any(|what| said.contains(what)), "{said}");
             println!("not run on a GPU: {said}");
