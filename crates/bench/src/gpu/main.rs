@@ -1,8 +1,9 @@
 //! What programs reach on a GPU of what it can do: `backends/cuda/measure.sh`, or `cargo run --release -p graver-bench --bin graver-gpu`.
 //!
 //! Every case runs on fresh random numbers, is checked against sums in `f64`, and is timed beside ceilings that the same process
-//! measures. Operands and results are state, which stays on the GPU, so that no copies are timed. A time is a call's: a replay of one
-//! CUDA graph, waited for.
+//! measures. A time is a call's: a replay of one CUDA graph, waited for. Operands and results are state, which stays on the GPU, so that
+//! none of them is copied in it; a step of the digits example is timed with the copies of its images and labels to the GPU and of its
+//! loss back.
 //!
 //! Exit codes: 0 ran; 1 a result is wrong; 2 there is no GPU, or a case failed.
 
@@ -123,7 +124,8 @@ fn page(name: &str, args: &Args, seed: u64, ceilings: Ceilings, rows: &str) -> S
     format!(
         "# How fast on a GPU\n\n{name}, {}, written by `backends/cuda/measure.sh` with seed {seed}. Measured in the same run: copying within the GPU \
          {:.0} GB/s, read and written; `f32` {:.1} TFLOP/s; `bf16` by `mma.sync` {:.1} TFLOP/s. A floor is the time of a case's bytes or \
-         operations at these rates, whichever is more. Errors are those of checked places, and of the first {STEPS} losses of the digits \
+         operations at these rates, whichever is more. Operands and results stay on the GPU, and no copy of them is in a time; of the digits \
+         step the copies of images and labels to the GPU and of the loss back are. Errors are those of checked places, and of the first {STEPS} losses of the digits \
          step, beside `f64`.\n\n\
          | case | sizes | ms | floor, ms | floor / time | rate | largest error |\n|---|---|---|---|---|---|---|\n{rows}",
         args.date,
