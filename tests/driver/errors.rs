@@ -155,10 +155,13 @@ fn ones(len: usize) -> Array {
     Array::full([len], Scalar::float(DType::F32, 1.0))
 }
 
-/// Functions whose failure nobody has to hear of: what lets go of something, and the loading of kernels that were kept, which are
-/// compiled again where that fails.
+/// Functions whose failure nobody has to hear of: what lets go of something, the loading of kernels that were kept, which are
+/// compiled again where that fails, and what makes a graph of a call, which runs launch by launch where that fails.
 const HARMLESS: &[&str] = &[
     "cuModuleLoadData",
+    "cuStreamBeginCapture_v2",
+    "cuStreamEndCapture",
+    "cuGraphInstantiateWithFlags",
     "cuModuleUnload",
     "cuStreamDestroy_v2",
     "cuGraphDestroy",
@@ -327,6 +330,53 @@ fn kernels_are_compiled_once_and_what_is_broken_again() {
     });
 }
 
+/// What NVRTC does not give, and what it gives in part, never gets to the driver.
+#[test]
+fn machine_code_that_is_not_given() {
+    with_driver("errors::machine_code_that_is_not_given", Cache::Fresh, |driver| {
+        let device = gpu();
+        let double = || -> Result<f64, Error> {
+            let double = compile(|x: Tensor| x * 2.0, spec::<f32>(["n"]), &device)?;
+            Ok(double.call(&ones(1))?.item()?)
+        };
+        for (function, what) in [
+            ("nvrtcGetCUBINSize", "machine code"),
+            ("nvrtcGetCUBIN", "machine code"),
+            ("nvrtcGetPTXSize", "PTX"),
+            ("nvrtcGetPTX", "PTX"),
+            ("nvrtcGetProgramLog", "the log"),
+        ] {
+            driver.fail_nvrtc(function, 4);
+            let error = double().expect_err("it is not given").to_string();
+            let told = format!("NVRTC 13.0 does not give {what} of what it compiled: error 4");
+            assert!(error.contains(&told), "{function}: {error}");
+            driver.fail_nvrtc(function, 0);
+        }
+        for bytes in [0, 1000] {
+            driver.cut_code(bytes);
+            let error = double().expect_err("it is not all there").to_string();
+            assert!(error.contains(&format!("of their machine code there are {bytes} bytes, not all")), "{error}");
+        }
+        driver.cut_code(usize::MAX);
+        assert_eq!(double().expect("all of it is given"), 2.0);
+        assert_eq!(driver.counts().modules_loaded, 1);
+    });
+}
+
+/// A stage that cannot be made is told of where its text would be.
+#[test]
+fn a_stage_that_cannot_be_made() {
+    with_driver("errors::a_stage_that_cannot_be_made", Cache::Kept, |driver| {
+        let double = compile(|x: Tensor| x * 2.0, spec::<f32>(["n"]), &gpu()).expect("it is well typed");
+        let text = |stage| double.kernel_text(0, stage);
+        // No disassembler knows the fake's machine code.
+        assert!(text(Stage::Sass).is_some_and(|text| text.contains("nvdisasm")));
+        driver.fail_nvrtc("nvrtcGetPTX", 4);
+        assert!(text(Stage::Ptx).is_some_and(|text| text.contains("does not give PTX of what it compiled: error 4")));
+        assert_eq!(text(Stage::Clif), None);
+    });
+}
+
 #[test]
 fn gpus_that_are_not_there_or_too_old() {
     with_driver("errors::gpus_that_are_not_there_or_too_old", Cache::Kept, |driver| {
@@ -357,10 +407,16 @@ fn a_driver_that_is_older_than_nvrtc() {
         let error = cuda(0).expect_err("it is too old").to_string();
         let told = [
             "the CUDA driver is of CUDA 12.4, and NVRTC, which compiles kernels, of CUDA 13.0: ",
-            "update NVIDIA's driver to one of CUDA 13, or set GRAVER_NVRTC to the folder of an NVRTC of CUDA 12. Tried:",
+            "; run backends/cuda/setup-nvrtc.sh 12, or set GRAVER_NVRTC to the folder of an NVRTC of CUDA 12, or update NVIDIA's driver \
+             to one of CUDA 13. Tried:",
             "\n  libnvrtc.so.13: it is of CUDA 13.0\n  libnvrtc.so.12: ",
         ];
         told.iter().for_each(|what| assert!(error.contains(what), "{what}: {error}"));
+        driver.version(11_080);
+        let error = cuda(0).expect_err("it is too old").to_string();
+        let told =
+            "the CUDA driver is of CUDA 11.8, and kernels are made for one of CUDA 12 at least; update NVIDIA's driver. Tried:";
+        assert!(error.contains(told) && !error.contains("setup-nvrtc"), "{error}");
         [13_000, 13_020, 14_000].iter().for_each(|number| {
             driver.version(*number);
             cuda(0).expect("it is new enough");

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <set>
 #include <sstream>
 #include <string>
@@ -23,6 +24,9 @@ struct Program {
 
 static const std::set<std::string> OPTIONS = {"--std=c++17", "--fmad=false", "--ptxas-options=-v", "--diag-suppress=177", "--gpu-architecture=sm_90a"};
 static unsigned long long compilations = 0;
+// What a test asks for: codes of functions, and bytes of machine code at most.
+static std::map<std::string, int> codes;
+static size_t most = ~(size_t)0;
 
 static std::string read(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
@@ -49,8 +53,20 @@ static int give(const Bytes& from, char* to) {
     return SUCCESS;
 }
 
+static size_t given(const Program* program) { return program->code.size() < most ? program->code.size() : most; }
+
+#define ASKED \
+    if (codes.count(__func__)) return codes[__func__]
+
 extern "C" {
 unsigned long long fake_compilations() { return compilations; }
+// A function gives this code from now on and does nothing; it works again, with 0.
+void fake_nvrtc_fail(const char* name, int code) {
+    if (code) codes[name] = code;
+    else codes.erase(name);
+}
+// No more than so many bytes of machine code are given.
+void fake_nvrtc_cut(size_t bytes) { most = bytes; }
 
 int nvrtcVersion(int* major, int* minor) { return *major = FAKE_MAJOR, *minor = 0, SUCCESS; }
 int nvrtcCreateProgram(Program** to, const char* text, const char*, int, const char* const*, const char* const*) {
@@ -79,10 +95,28 @@ int nvrtcCompileProgram(Program* program, int count, const char* const* options)
     for (const char* end : {".cpp", ".so", ".log"}) unlink((base + end).c_str());
     return code ? COMPILATION : SUCCESS;
 }
-int nvrtcGetProgramLogSize(Program* program, size_t* to) { return *to = program->log.size() + 1, SUCCESS; }
-int nvrtcGetProgramLog(Program* program, char* to) { return give(program->log, to); }
-int nvrtcGetCUBINSize(Program* program, size_t* to) { return *to = program->code.size(), SUCCESS; }
-int nvrtcGetCUBIN(Program* program, char* to) { return memcpy(to, program->code.data(), program->code.size()), SUCCESS; }
-int nvrtcGetPTXSize(Program* program, size_t* to) { return *to = program->text.size() + 1, SUCCESS; }
-int nvrtcGetPTX(Program* program, char* to) { return give(program->text, to); }
+int nvrtcGetProgramLogSize(Program* program, size_t* to) {
+    ASKED;
+    return *to = program->log.size() + 1, SUCCESS;
+}
+int nvrtcGetProgramLog(Program* program, char* to) {
+    ASKED;
+    return give(program->log, to);
+}
+int nvrtcGetCUBINSize(Program* program, size_t* to) {
+    ASKED;
+    return *to = given(program), SUCCESS;
+}
+int nvrtcGetCUBIN(Program* program, char* to) {
+    ASKED;
+    return memcpy(to, program->code.data(), given(program)), SUCCESS;
+}
+int nvrtcGetPTXSize(Program* program, size_t* to) {
+    ASKED;
+    return *to = program->text.size() + 1, SUCCESS;
+}
+int nvrtcGetPTX(Program* program, char* to) {
+    ASKED;
+    return give(program->text, to);
+}
 }

@@ -12,6 +12,10 @@ use libloading::Library;
 const FOLDER_VARIABLE: &str = "GRAVER_NVRTC";
 /// Its names, newest first.
 const NAMES: &[&str] = &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
+/// Brings one of a major version of CUDA: of the oldest whose machine code is made, and of the newest.
+const SETUP: &str = "backends/cuda/setup-nvrtc.sh";
+const OLDEST: i32 = 12;
+const NEWEST: i32 = 13;
 /// Options of every compilation. Products and sums are fused only where the text says so; what of the prelude a kernel does not call (177) is
 /// nobody's business.
 pub(crate) const OPTIONS: &[&str] = &["--std=c++17", "--fmad=false", "--ptxas-options=-v", "--diag-suppress=177"];
@@ -90,18 +94,7 @@ impl Nvrtc {
                 tried.push(format!("{}: {why}", path.display()));
             }
         }
-        let tried = tried.join("\n  ");
-        if let (Some((major, minor)), Some((of, least))) = (newer, driver) {
-            return Err(Error::new(format!(
-                "the CUDA driver is of CUDA {of}.{least}, and NVRTC, which compiles kernels, of CUDA {major}.{minor}: a driver does not load \
-                 machine code of a newer major version; update NVIDIA's driver to one of CUDA {major}, or set {FOLDER_VARIABLE} to the \
-                 folder of an NVRTC of CUDA {of}. Tried:\n  {tried}"
-            )));
-        }
-        Err(Error::new(format!(
-            "NVRTC, which compiles kernels for GPUs, is not there; install CUDA, or run backends/cuda/setup-nvrtc.sh, or set \
-             {FOLDER_VARIABLE} to its folder. Tried:\n  {tried}"
-        )))
+        Err(missing(driver, newer, &tried))
     }
 
     fn open(folder: Option<&PathBuf>, name: &str) -> Result<Self, libloading::Error> {
@@ -184,31 +177,40 @@ impl Program<'_> {
         let count = c_int::try_from(pointers.len()).expect("few options");
         // SAFETY: the handle is live, and so are the options.
         let code = unsafe { (self.functions.compile)(self.handle, count, pointers.as_ptr()) };
-        let log = self.text(self.functions.log_size, self.functions.log);
+        let log = self.text("the log", self.functions.log_size, self.functions.log);
         if code != 0 {
-            let (log, (major, minor)) = (log.trim_end(), self.version);
+            let (major, minor) = self.version;
+            let log = log.unwrap_or_else(|error| error.to_string());
+            let log = log.trim_end();
             return Err(Error::new(format!(
                 "NVRTC {major}.{minor} does not compile kernels for `{architecture}` (such as sm_80, sm_90a): error {code}\n{log}"
             )));
         }
-        let ptx = self.text(self.functions.ptx_size, self.functions.ptx);
-        Ok(Compiled { cubin: self.bytes(self.functions.cubin_size, self.functions.cubin), ptx, log })
+        let ptx = self.text("PTX", self.functions.ptx_size, self.functions.ptx)?;
+        Ok(Compiled { cubin: self.bytes("machine code", self.functions.cubin_size, self.functions.cubin)?, ptx, log: log? })
     }
 
-    fn bytes(&self, size: Size, get: Get) -> Vec<u8> {
+    /// Nothing where there is none: machine code of a virtual architecture.
+    fn bytes(&self, what: &str, size: Size, get: Get) -> Result<Vec<u8>, Error> {
+        let (major, minor) = self.version;
+        let gave = |code: c_int| match code {
+            0 => Ok(()),
+            code => Err(Error::new(format!("NVRTC {major}.{minor} does not give {what} of what it compiled: error {code}"))),
+        };
         let mut bytes = 0;
-        // SAFETY: the handle is live, the function writes as many bytes as the other says.
-        unsafe {
-            size(self.handle, &raw mut bytes);
-            let mut buffer = vec![0u8; bytes];
-            get(self.handle, buffer.as_mut_ptr().cast());
-            buffer
+        // SAFETY: the handle is live, and the pointer a local's.
+        gave(unsafe { size(self.handle, &raw mut bytes) })?;
+        let mut buffer = vec![0u8; bytes];
+        if bytes > 0 {
+            // SAFETY: the handle is live, and the function writes as many bytes as the other has said.
+            gave(unsafe { get(self.handle, buffer.as_mut_ptr().cast()) })?;
         }
+        Ok(buffer)
     }
 
-    fn text(&self, size: Size, get: Get) -> String {
-        let bytes = self.bytes(size, get);
-        CStr::from_bytes_until_nul(&bytes).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
+    fn text(&self, what: &str, size: Size, get: Get) -> Result<String, Error> {
+        let bytes = self.bytes(what, size, get)?;
+        Ok(CStr::from_bytes_until_nul(&bytes).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default())
     }
 }
 
@@ -217,6 +219,34 @@ impl Drop for Program<'_> {
         // SAFETY: the handle is live, and not used again.
         unsafe { (self.functions.destroy)(&raw mut self.handle) };
     }
+}
+
+/// What the user is told where there is none for the driver, or none at all.
+fn missing(driver: Option<(i32, i32)>, newer: Option<(i32, i32)>, tried: &[String]) -> Error {
+    let absent = |setup: &str| {
+        let help = format!("install CUDA, or run {setup}, or set {FOLDER_VARIABLE} to its folder");
+        ("NVRTC, which compiles kernels for GPUs, is not there".to_owned(), help)
+    };
+    let (what, help) = match (driver, newer) {
+        (Some((of, least)), _) if of < OLDEST => (
+            format!("the CUDA driver is of CUDA {of}.{least}, and kernels are made for one of CUDA {OLDEST} at least"),
+            "update NVIDIA's driver".to_owned(),
+        ),
+        (Some((of, least)), Some((major, minor))) => (
+            format!(
+                "the CUDA driver is of CUDA {of}.{least}, and NVRTC, which compiles kernels, of CUDA {major}.{minor}: a driver does not \
+                 load machine code of a newer major version"
+            ),
+            format!(
+                "run {SETUP} {of}, or set {FOLDER_VARIABLE} to the folder of an NVRTC of CUDA {of}, or update NVIDIA's driver to one of \
+                 CUDA {major}"
+            ),
+        ),
+        // A newer driver loads what the newest makes.
+        (Some((of, _)), None) => absent(&format!("{SETUP} {}", of.min(NEWEST))),
+        (None, _) => absent(SETUP),
+    };
+    Error::new(format!("{what}; {help}. Tried:\n  {}", tried.join("\n  ")))
 }
 
 /// An error and what it comes of.
