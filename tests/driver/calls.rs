@@ -55,6 +55,49 @@ fn sizes_are_recorded_when_they_come_again() {
     });
 }
 
+/// A call of which the driver makes no graph runs launch by launch, and is not recorded again.
+#[test]
+fn a_graph_that_cannot_be_made_ends_nothing() {
+    with_driver("calls::a_graph_that_cannot_be_made_ends_nothing", Cache::Kept, |driver| {
+        // Captures that are made, and calls that fail: a graph is there when its launch is refused.
+        for (function, captures, told) in [
+            ("cuGraphInstantiateWithFlags", 1, 0),
+            ("cuStreamBeginCapture_v2", 0, 0),
+            ("cuStreamEndCapture", 0, 0),
+            ("cuGraphLaunch", 1, 1),
+        ] {
+            let double = compile(|x: Tensor| x * 2.0 + 1.0, spec::<f32>(["n"]), &gpu()).expect("it is well typed");
+            let call =
+                |len: usize| double.call(&ramp(len)).map(|y| assert_eq!(y.to_f64()[len - 1], 2.0 * (len - 1) as f64 + 1.0));
+            call(9).expect("nothing fails");
+            driver.fail_always(function, 2);
+            let mut failed = 0;
+            let work = || failed = (0..7).filter(|_| call(5).is_err()).count();
+            assert_eq!(change(driver, graphs, work), [captures, 0], "{function}");
+            assert_eq!(failed, told, "{function}");
+            driver.fail(function, 0, 0);
+            assert_eq!(change(driver, graphs, || (0..3).for_each(|_| call(5).expect("nothing fails"))), [0, 0], "{function}");
+            // Other sizes are another matter.
+            assert_eq!(change(driver, graphs, || (0..3).for_each(|_| call(6).expect("nothing fails"))), [1, 2], "{function}");
+        }
+    });
+}
+
+/// A graph takes memory of the GPU: what lies idle is given back before there is none.
+#[test]
+fn idle_memory_is_given_back_for_a_graph() {
+    with_driver("calls::idle_memory_is_given_back_for_a_graph", Cache::Kept, |driver| {
+        let double = compile(|x: Tensor| x * 2.0, spec::<f32>(["n"]), &gpu()).expect("it is well typed");
+        let call = |len: usize| assert_eq!(double.call(&ramp(len)).expect("nothing fails").to_f64()[1], 2.0);
+        [1000, 5].into_iter().for_each(call);
+        driver.fail("cuGraphInstantiateWithFlags", 0, 2);
+        let before = driver.counts().live.bytes;
+        assert_eq!(change(driver, graphs, || call(5)), [1, 1]);
+        assert!(driver.counts().live.bytes + 4000 <= before, "{} of {before} bytes", driver.counts().live.bytes);
+        assert_eq!(driver.failures(), 0);
+    });
+}
+
 #[test]
 fn memory_of_growing_calls_is_asked_for_seldom() {
     with_driver("calls::memory_of_growing_calls_is_asked_for_seldom", Cache::Kept, |driver| {

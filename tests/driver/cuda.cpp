@@ -9,12 +9,13 @@
 
 // ---- how calls begin
 
-// A failure that was asked for, which is told once.
+// A failure that was asked for, which is told once unless it lasts.
 static CUresult refused(const char* name) {
     auto asked = failures.find(name);
-    if (asked == failures.end() || asked->second.first-- != 0) return SUCCESS;
-    const int code = asked->second.second;
-    failures.erase(asked);
+    if (asked == failures.end()) return SUCCESS;
+    if (asked->second.after) return asked->second.after--, SUCCESS;
+    const int code = asked->second.code;
+    if (!asked->second.lasts) failures.erase(asked);
     return code;
 }
 // A failure that sticks, a context, and whether there may be a call in a capture.
@@ -67,8 +68,13 @@ u64 fake_failures() {
 // After so many more calls, one of a function fails with a code; none, with 0.
 void fake_fail(const char* name, u64 after, int code) {
     LOCK;
-    if (code) failures[name] = {after, code};
+    if (code) failures[name] = {after, code, false};
     else failures.erase(name);
+}
+// All calls of a function fail with a code from now on, until none is asked for.
+void fake_fail_always(const char* name, int code) {
+    LOCK;
+    failures[name] = {0, code, true};
 }
 // After so many more launches, one reads where there is nothing.
 void fake_fault(u64 after) {
@@ -234,7 +240,14 @@ CUresult cuModuleLoadData(void** to, const void* image) {
     return SUCCESS;
 }
 static CUresult unload(void* handle) {
-    if (!modules.erase(handle)) return INVALID_HANDLE;
+    if (!modules.count(handle)) return INVALID_HANDLE;
+    // Of what a real driver does then its manual says nothing.
+    for (void* graph : graphs)
+        if (((Graph*)graph)->modules.count(handle)) {
+            fprintf(stderr, "fake GPU: a module is unloaded under a graph of its kernels\n");
+            return INVALID_VALUE;
+        }
+    modules.erase(handle);
     Module* module = (Module*)handle;
     for (auto& [name, function] : module->functions) functions.erase(function.get());
     dlclose(module->library);
@@ -252,7 +265,7 @@ CUresult cuModuleGetFunction(void** to, void* handle, const char* name) {
     if (!run || !describe) return NOT_FOUND;
     auto& function = module->functions[name];
     if (!function) {
-        function.reset(new Function{run, 0, std::vector<u32>(256)});
+        function.reset(new Function{module, run, 0, std::vector<u32>(256)});
         u32 count = 0;
         describe(&function->threads, &count, function->sizes.data());
         function->sizes.resize(count);
@@ -281,6 +294,7 @@ CUresult cuLaunchKernel(void* handle, u32 gx, u32 gy, u32 gz, u32 tx, u32 ty, u3
     if (tx > function->threads) return LAUNCH_OUT_OF_RESOURCES;
     std::vector<std::vector<u8>> values;
     for (size_t i = 0; i < function->sizes.size(); i++) values.emplace_back((u8*)parameters[i], (u8*)parameters[i] + function->sizes[i]);
+    if (stream->captured) stream->captured->modules.insert(function->module);
     return put(*stream, [=] {
         if (!functions.count(handle)) return failed_kernel("launch", "its module was unloaded");
         std::vector<void*> pointers;

@@ -112,6 +112,14 @@ impl Driver {
         unsafe { self.cuda.get::<Fail>(b"fake_fail").expect("it is there")(name.as_ptr(), after, code) };
     }
 
+    /// All calls of a function fail with a code, until [`Driver::fail`] asks for none.
+    pub(crate) fn fail_always(&self, function: &str, code: i32) {
+        type Fail = unsafe extern "C" fn(*const c_char, c_int);
+        let name = CString::new(function).expect("a word");
+        // SAFETY: as above.
+        unsafe { self.cuda.get::<Fail>(b"fake_fail_always").expect("it is there")(name.as_ptr(), code) };
+    }
+
     /// A launch, after so many more, reads where there is nothing: told when it is waited for, and of every call from then on.
     pub(crate) fn fault(&self, after: u64) {
         // SAFETY: as above.
@@ -127,6 +135,20 @@ impl Driver {
     pub(crate) fn compilations(&self) -> u64 {
         // SAFETY: `nvrtc.cpp` declares it so.
         unsafe { self.nvrtc.get::<unsafe extern "C" fn() -> u64>(b"fake_compilations").expect("it is there")() }
+    }
+
+    /// A function of NVRTC's gives this code and does nothing, until it is 0.
+    pub(crate) fn fail_nvrtc(&self, function: &str, code: i32) {
+        type Fail = unsafe extern "C" fn(*const c_char, c_int);
+        let name = CString::new(function).expect("a word");
+        // SAFETY: as above.
+        unsafe { self.nvrtc.get::<Fail>(b"fake_nvrtc_fail").expect("it is there")(name.as_ptr(), code) };
+    }
+
+    /// NVRTC gives no more than so many bytes of machine code.
+    pub(crate) fn cut_code(&self, bytes: usize) {
+        // SAFETY: as above.
+        unsafe { self.nvrtc.get::<unsafe extern "C" fn(usize)>(b"fake_nvrtc_cut").expect("it is there")(bytes) };
     }
 
     /// Where compiled kernels are kept.
@@ -200,14 +222,19 @@ pub(crate) fn with_broken_driver(test: &str, body: impl FnOnce()) {
     if env::var_os(FOLDER).is_some() {
         return body();
     }
+    let (folder, mut child) = (broken(), again(test));
+    child.env(FOLDER, &folder).env("LD_LIBRARY_PATH", &folder);
+    passes(child);
+}
+
+/// A folder with a file of the driver's name that is no library.
+pub(crate) fn broken() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("broken");
     fs::create_dir_all(&folder).expect("the target's folder is writable");
     for name in ["libcuda.so", "libcuda.so.1"] {
         fs::write(folder.join(name), "what is this?").expect("the target's folder is writable");
     }
-    let mut child = again(test);
-    child.env(FOLDER, &folder).env("LD_LIBRARY_PATH", &folder);
-    passes(child);
+    folder
 }
 
 /// This test's process, for one test.

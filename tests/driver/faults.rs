@@ -61,9 +61,13 @@ fn a_launch_is_not_blamed_for_a_fault_before_it() {
     with_environment("faults::a_launch_is_not_blamed_for_a_fault_before_it", Cache::Kept, &[], |driver| {
         let double = compile(|x: Tensor| x * 2.0, spec::<f32>(["n"]), &cuda(0).expect("there is a driver"));
         let (double, x) = (double.expect("it is well typed"), Array::from_vec([1], vec![1.0f32]).expect("sizes agree"));
-        driver.fail("cuLaunchKernel", 0, 719);
-        let error = double.call(&x).expect_err("it is refused").to_string();
-        assert!(error.contains("a kernel that was launched before has stopped the GPU"), "{error}");
+        // A failed launch; an error of memory that was not corrected, and an MPS client that was ended, which are no kernel's.
+        for (code, of_a_kernel) in [(719, true), (214, false), (810, false)] {
+            driver.fail("cuLaunchKernel", 0, code);
+            let error = double.call(&x).expect_err("it is refused").to_string();
+            assert_eq!(error.contains("a kernel that was launched before has stopped the GPU"), of_a_kernel, "{code}: {error}");
+            assert!(error.contains("this process cannot use it any more"), "{code}: {error}");
+        }
         // A wait that fails otherwise is no end.
         driver.fail("cuStreamSynchronize", 0, 999);
         let error = double.call(&x).expect_err("it is refused").to_string();

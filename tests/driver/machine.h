@@ -67,7 +67,11 @@ struct Allocation {
 // Does what was enqueued.
 typedef std::function<CUresult()> Work;
 
-struct Graph { std::vector<Work> works; };
+struct Graph {
+    std::vector<Work> works;
+    // Of the kernels in it.
+    std::set<void*> modules;
+};
 struct Stream {
     std::deque<Work> queue;
     std::unique_ptr<Graph> captured;
@@ -87,6 +91,7 @@ struct Launch {
 // Bytes of shared memory that a launch may give: without being asked for, and at most.
 static const u32 USUAL_SHARED = 48 << 10, MOST_SHARED = 227 << 10;
 struct Function {
+    void* module;
     void (*run)(const Launch*);
     u32 threads;
     std::vector<u32> sizes;
@@ -108,10 +113,16 @@ static int capability = 9, version = 13000;
 static int fault = SUCCESS, retained = 0;
 static bool started = false;
 static u64 faulty = ~0ull;
+// Calls go well before it, and after it if it does not last.
+struct Failure {
+    u64 after;
+    int code;
+    bool lasts;
+};
 // What a test asks for, in its own process or of a command.
-static std::map<std::string, std::pair<u64, int>> failures = [] {
+static std::map<std::string, Failure> failures = [] {
     const char* function = getenv("FAKE_CUDA_FAILS");
-    return function ? std::map<std::string, std::pair<u64, int>>{{function, {0, 999}}} : std::map<std::string, std::pair<u64, int>>{};
+    return function ? std::map<std::string, Failure>{{function, {0, 999, false}}} : std::map<std::string, Failure>{};
 }();
 static thread_local bool current = false;
 static thread_local Stream* capturing = nullptr;

@@ -38,6 +38,9 @@ struct Api<'d> {
     wait: Symbol<'d, unsafe extern "C" fn(Handle) -> i32>,
     begin: Symbol<'d, unsafe extern "C" fn(Handle, i32) -> i32>,
     end: Symbol<'d, unsafe extern "C" fn(Handle, *mut Handle) -> i32>,
+    instantiate: Symbol<'d, unsafe extern "C" fn(*mut Handle, Handle, u64) -> i32>,
+    destroy_graph: Symbol<'d, unsafe extern "C" fn(Handle) -> i32>,
+    destroy_instance: Symbol<'d, unsafe extern "C" fn(Handle) -> i32>,
     load: Symbol<'d, unsafe extern "C" fn(*mut Handle, *const c_void) -> i32>,
     unload: Symbol<'d, unsafe extern "C" fn(Handle) -> i32>,
     function: Symbol<'d, unsafe extern "C" fn(*mut Handle, Handle, *const c_char) -> i32>,
@@ -70,6 +73,9 @@ impl<'d> Api<'d> {
             wait: find!(b"cuStreamSynchronize"),
             begin: find!(b"cuStreamBeginCapture_v2"),
             end: find!(b"cuStreamEndCapture"),
+            instantiate: find!(b"cuGraphInstantiateWithFlags"),
+            destroy_graph: find!(b"cuGraphDestroy"),
+            destroy_instance: find!(b"cuGraphExecDestroy"),
             load: find!(b"cuModuleLoadData"),
             unload: find!(b"cuModuleUnload"),
             function: find!(b"cuModuleGetFunction"),
@@ -254,6 +260,33 @@ fn kernels_of_a_module_that_is_gone_and_more_memory_than_was_granted() {
             assert_eq!([launch(50_000), launch(50_001)], [SUCCESS, INVALID_VALUE]);
             assert_eq!([(api.unload)(module), (api.wait)(stream)], [SUCCESS, ILLEGAL_ADDRESS]);
             assert_eq!([(api.unload)(module), (api.grant)(function, 8, 0)], [ILLEGAL_ADDRESS; 2]);
+        }
+    });
+}
+
+#[test]
+fn a_module_unloaded_under_a_graph() {
+    in_a_process("planted::a_module_unloaded_under_a_graph", Cache::Fresh, |driver| {
+        let ((code, name), api) = (machine_code(driver), Api::of(driver));
+        api.begin_work();
+        let (address, stream) = api.memory(64);
+        let (mut module, mut function, mut values) = (null_mut(), null_mut(), [address; 16]);
+        let (mut graph, mut instance) = (null_mut(), null_mut());
+        let mut parameters = values.each_mut().map(|value| (&raw mut *value).cast::<c_void>());
+        // SAFETY: the pointers are locals'; the kernel has fewer parameters, all of 8 bytes at most, and is never run.
+        unsafe {
+            let codes = [
+                (api.load)(&raw mut module, code.as_ptr().cast()),
+                (api.function)(&raw mut function, module, name.as_ptr()),
+                (api.begin)(stream, 1),
+                (api.launch)(function, 1, 1, 1, 32, 1, 1, 0, stream, parameters.as_mut_ptr(), null_mut()),
+                (api.end)(stream, &raw mut graph),
+                (api.instantiate)(&raw mut instance, graph, 0),
+                (api.destroy_graph)(graph),
+            ];
+            assert_eq!(codes, [SUCCESS; 7]);
+            assert_eq!((api.unload)(module), INVALID_VALUE);
+            assert_eq!([(api.destroy_instance)(instance), (api.unload)(module)], [SUCCESS; 2]);
         }
     });
 }

@@ -34,6 +34,11 @@ pub(super) struct Module {
     context: Arc<Context>,
 }
 
+// SAFETY: handles of the driver may be used from any thread, and this one does not change.
+unsafe impl Send for Module {}
+// SAFETY: as above.
+unsafe impl Sync for Module {}
+
 impl Module {
     pub(super) fn handle(&self) -> CUmodule {
         self.handle
@@ -43,7 +48,7 @@ impl Module {
 impl Drop for Module {
     fn drop(&mut self) {
         self.context.leave();
-        // SAFETY: it was loaded once, and its functions are gone with the executable.
+        // SAFETY: it was loaded once, and its functions are gone with the executable, and so are graphs of them.
         let _ = unsafe { driver::unload_module(self.handle) };
     }
 }
@@ -86,7 +91,13 @@ fn grant(phase: &Phase, handle: CUfunction, context: &Context) -> Result<(), Dia
 }
 
 pub(super) fn load(cubin: &[u8], context: &Arc<Context>) -> Result<Module, Error> {
-    // SAFETY: the image is what NVRTC made, whole.
+    if !is_whole(cubin) {
+        let bytes = cubin.len();
+        return Err(Error::new(format!(
+            "kernels cannot be loaded on the GPU: of their machine code there are {bytes} bytes, not all"
+        )));
+    }
+    // SAFETY: the image is an ELF file, whole.
     let handle = unsafe { driver::load_module(cubin) };
     let handle = handle.map_err(|error| driver_error("kernels cannot be loaded on the GPU", &error))?;
     Ok(Module { handle, context: Arc::clone(context) })
@@ -96,7 +107,7 @@ pub(super) fn load(cubin: &[u8], context: &Arc<Context>) -> Result<Module, Error
 fn loaded(text: &str, context: &Arc<Context>, nvrtc: &Nvrtc) -> Result<Module, Error> {
     let key = format!("{:?} {OPTIONS:?} {} {text}", nvrtc.version(), context.architecture);
     let path = cache_folder().map(|folder| folder.join(format!("{:016x}_{}.cubin", hash(&key), text.len())));
-    let kept = path.as_ref().and_then(|path| std::fs::read(path).ok()).filter(|kept| is_whole(kept));
+    let kept = path.as_ref().and_then(|path| std::fs::read(path).ok());
     if let Some(module) = kept.and_then(|cubin| load(&cubin, context).ok()) {
         return Ok(module);
     }

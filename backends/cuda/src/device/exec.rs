@@ -25,8 +25,8 @@ pub(super) struct CudaExecutable {
     pub(super) consts: Vec<DeviceMemory>,
     pub(super) context: Arc<Context>,
     nvrtc: Nvrtc,
-    /// Unloaded after the last call.
-    _modules: Vec<Module>,
+    /// Unloaded after the last call, and after the last graph.
+    pub(super) modules: Arc<Vec<Module>>,
 }
 
 // SAFETY: handles of the driver may be used from any thread, and nothing here changes.
@@ -39,7 +39,8 @@ impl CudaExecutable {
         let (functions, modules) = compile(&program, context, nvrtc)?;
         let consts = program.consts.iter().map(|array| DeviceMemory::of(context, array.bytes())).collect::<Result<_, _>>()?;
         let owner = Owner::of(&program);
-        Ok(Self { program, owner, functions, consts, context: Arc::clone(context), nvrtc: nvrtc.clone(), _modules: modules })
+        let (context, modules) = (Arc::clone(context), Arc::new(modules));
+        Ok(Self { program, owner, functions, consts, context, nvrtc: nvrtc.clone(), modules })
     }
 }
 
@@ -97,7 +98,9 @@ impl Executable for CudaExecutable {
     }
 
     fn dump(&self, kernel: usize, stage: Stage) -> Option<String> {
-        crate::dump::text(&self.program, kernel, stage, &self.nvrtc, &self.context.architecture).ok()?
+        let text = crate::dump::text(&self.program, kernel, stage, &self.nvrtc, &self.context.architecture);
+        // The stage is one of this backend's: what NVRTC or the disassembler says stands where its text would.
+        text.unwrap_or_else(|error| Some(format!("{error}\n")))
     }
 }
 

@@ -25,7 +25,11 @@ pub(super) fn driver_error(what: &str, error: &DriverError) -> Diag {
     let words = error.words().unwrap_or_else(|| "an unknown error".to_owned());
     let name = error.name().unwrap_or_else(|| format!("error {}", error.0));
     let diag = Diag::new(format!("{what}: {words} ({name})"));
-    if is_fault(*error) { diag.help(format!("a kernel that was launched before has stopped the GPU; {OVER}")) } else { diag }
+    match (is_fault(*error), is_of_a_kernel(*error)) {
+        (true, true) => diag.help(format!("a kernel that was launched before has stopped the GPU; {OVER}")),
+        (true, false) => diag.help(OVER),
+        (false, _) => diag,
+    }
 }
 
 /// The first fault of a GPU that this process was told of.
@@ -68,9 +72,16 @@ impl FirstFault {
     }
 }
 
-/// Whether it ends the use of the GPU by this process: what `cuda.h` says leaves the process "in an inconsistent state", and a failed
-/// assertion, after which "the context cannot be used anymore".
-fn is_fault(error: DriverError) -> bool {
+/// Whether it ends the use of the GPU by this process: besides what kernels do, errors of memory that were not corrected, and an MPS
+/// server that has ended its client.
+pub(super) fn is_fault(error: DriverError) -> bool {
+    let others = [CUresult::CUDA_ERROR_ECC_UNCORRECTABLE, CUresult::CUDA_ERROR_MPS_CLIENT_TERMINATED];
+    is_of_a_kernel(error) || others.iter().any(|fault| error.is(*fault))
+}
+
+/// What `cuda.h` says leaves the process "in an inconsistent state", and a failed assertion, after which "the context cannot be used
+/// anymore".
+fn is_of_a_kernel(error: DriverError) -> bool {
     const FAULTS: [CUresult; 12] = [
         CUresult::CUDA_ERROR_CONTAINED,
         CUresult::CUDA_ERROR_ILLEGAL_ADDRESS,

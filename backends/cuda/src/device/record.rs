@@ -1,5 +1,6 @@
 //! An entry for one set of sizes. What is met for the first time, sizes or places, is put on the stream launch by launch; what comes
-//! again is recorded as a graph, and replayed by one call of the driver. Where values decide what happens there is no graph.
+//! again is recorded as a graph, and replayed by one call of the driver. Where values decide what happens there is no graph, nor where
+//! the driver makes none.
 
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -10,9 +11,10 @@ use graver_ir::{Diag, Error, Loc};
 use graver_runtime::{Binding, Wrote};
 
 use super::Context;
+use super::compile::Module;
 use super::driver::{self, DriverError};
 use super::exec::CudaExecutable;
-use super::fault::driver_error;
+use super::fault::{driver_error, is_fault};
 use super::space::Stream;
 use crate::emit::Grid;
 use crate::steps::{self, At, Machine};
@@ -65,6 +67,7 @@ pub(super) struct Bound {
     pub(super) binding: Arc<Binding>,
     /// Bytes that its launches work in besides the arena.
     pub(super) scratch: usize,
+    /// Whether what comes again is recorded: not any more once the driver has refused a graph.
     records: bool,
     /// The latest first.
     seen: Vec<Seen>,
@@ -128,13 +131,14 @@ impl Bound {
             Some(place) => self.seen.remove(place),
             None => Seen { places, graph: None },
         };
-        let mut queue = Queue { executable, binding: &self.binding, places: &seen.places, stream, begun: false };
+        let queue = || Queue { executable, binding: &self.binding, places: &seen.places, stream, begun: false };
         if known.is_some() && self.records && seen.graph.is_none() {
-            seen.graph = Some(Graph::record(&mut queue)?);
+            seen.graph = Graph::record(&mut queue())?;
+            self.records = seen.graph.is_some();
         }
         match &seen.graph {
-            Some(graph) => *wrote = graph.replay(stream)?,
-            None => queue.all(wrote)?,
+            Some(graph) => *wrote = graph.replay(stream).inspect_err(|_| self.records = false)?,
+            None => queue().all(wrote)?,
         }
         self.seen.truncate(REMEMBERED - 1);
         self.seen.insert(0, seen);
@@ -148,34 +152,44 @@ struct Graph {
     /// What a replay does to the state if no check fails.
     wrote: Wrote,
     context: Arc<Context>,
+    /// Of the kernels in it. A workspace may outlive its executable, and a module with a graph over it is not unloaded.
+    _modules: Arc<Vec<Module>>,
 }
 
 // SAFETY: handles of the driver may be used from any thread, one at a time.
 unsafe impl Send for Graph {}
 
 impl Graph {
-    fn record(queue: &mut Queue<'_>) -> Result<Self, Error> {
-        let failed = |error: DriverError| driver_error("a call cannot be recorded for the GPU", &error);
-        let (stream, context) = (queue.stream.handle, Arc::clone(&queue.executable.context));
+    /// `None` where the driver makes none, which ends nothing: what a launch is refused for is told of where it is put on the stream itself.
+    fn record(queue: &mut Queue<'_>) -> Result<Option<Self>, Error> {
+        let (modules, context) = (Arc::clone(&queue.executable.modules), Arc::clone(&queue.executable.context));
+        let mut wrote = Wrote::Nothing;
+        match Self::instance(queue, &mut wrote) {
+            Ok(handle) => Ok(handle.map(|handle| Self { handle, wrote, context, _modules: modules })),
+            Err(error) if is_fault(error) => Err(driver_error("a call cannot be recorded for the GPU", &error).into()),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// What can be launched; `None` where something was refused that was to be recorded.
+    fn instance(queue: &mut Queue<'_>, wrote: &mut Wrote) -> Result<Option<CUgraphExec>, DriverError> {
+        let stream = queue.stream.handle;
         // SAFETY: the stream is this workspace's own; what is captured names memory that is there whenever the graph is replayed,
         // since it is replayed over these places only.
         unsafe {
-            driver::begin_capture(stream).map_err(failed)?;
+            driver::begin_capture(stream)?;
             // A capture that was begun is ended whatever happens.
-            let mut wrote = Wrote::Nothing;
-            let captured = queue.all(&mut wrote);
-            let graph = driver::end_capture(stream).map_err(failed);
-            let graph = match (captured, graph) {
-                (Ok(()), graph) => graph?,
-                (Err(error), graph) => {
-                    let _ = graph.map(|graph| driver::destroy_graph(graph));
-                    return Err(error);
-                }
+            let captured = queue.all(wrote);
+            let graph = driver::end_capture(stream)?;
+            // A graph takes memory: once more after what lies idle was given back.
+            let again = |_| {
+                queue.executable.context.pool.empty();
+                driver::instantiate(graph)
             };
-            let instance = driver::instantiate(graph).map_err(failed);
+            let instance = captured.is_ok().then(|| driver::instantiate(graph).or_else(again)).transpose();
             // What was recorded is good whether or not its draft goes.
             let _ = driver::destroy_graph(graph);
-            Ok(Self { handle: instance?, wrote, context })
+            instance
         }
     }
 
@@ -244,7 +258,7 @@ impl Machine for Queue<'_> {
         let writes_state = steps::writes_state(&self.executable.program.entries[self.binding.entry], &kernel.emitted, args);
         let mut pointers: Vec<CUdeviceptr> = args.iter().map(|at| self.address(*at)).collect();
         let symbols = kernel.emitted.symbols.iter();
-        let mut sizes: Vec<i64> = symbols.map(|symbol| self.binding.sizes.get(symbol.name()).copied().unwrap_or(0)).collect();
+        let mut sizes: Vec<i64> = symbols.map(|symbol| steps::size_of(symbol, self.binding)).collect();
         let (mut fixed, mut number) = ([self.places.scratch, self.places.status], number);
         // In the order of the functions' parameters: arguments, sizes, scratch, status, the launch's number.
         let mut parameters: Vec<*mut c_void> = pointers.iter_mut().map(|pointer| (&raw mut *pointer).cast()).collect();

@@ -26,6 +26,7 @@ pub(super) struct Space {
 }
 
 impl graver_runtime::Space for Space {
+    /// What `working_bytes` foretells: not the copies of inputs and of small results, which are kept on the GPU as well.
     fn bytes(&self) -> usize {
         let parts = self.parts.iter().flat_map(|parts| [&parts.arena, &parts.scratch]);
         parts.flatten().map(DeviceMemory::bytes).sum()
