@@ -75,7 +75,7 @@ pub trait Executable: fmt::Debug + Send + Sync {
     /// How long code generation took, a kernel.
     fn compile_times(&self) -> Vec<Duration>;
 
-    /// A stage of a kernel's compilation as text, `None` where the backend has no such stage.
+    /// A stage of a kernel's compilation as text, `None` where the backend has no such stage; of one that could not be made, why.
     fn dump(&self, kernel: usize, stage: Stage) -> Option<String>;
 }
 
@@ -160,7 +160,7 @@ impl Owner {
 
 /// What a backend puts into a [`Workspace`].
 pub trait Space: Any + Send {
-    /// Bytes that it has allocated.
+    /// Bytes that it has allocated for calls to work in. Copies of inputs and results that a device keeps besides are not among them.
     fn bytes(&self) -> usize;
 }
 
@@ -192,7 +192,7 @@ impl Workspace {
         })
     }
 
-    /// Bytes that it has allocated: the most that any call so far worked in.
+    /// Bytes that it has allocated for calls to work in, beside inputs and results: the most that any so far needed.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.inner.bytes()
