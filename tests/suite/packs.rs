@@ -81,8 +81,7 @@ fn bytes_are_multiplied_and_packed_as_bytes() {
         let [narrow, wide] = [DType::I8, DType::I32].map(|dtype| {
             let weight = Param::new(bytes(&SIZE, dtype));
             let of = |x: Tensor| x.cast(DType::I32).matmul(weight.get().cast(DType::I32).t());
-            let compile_on =
-                |device: &Device| compile(of, spec::<i8>(("rows", SIZE[1])), device).expect("it compiles");
+            let compile_on = |device: &Device| compile(of, spec::<i8>(("rows", SIZE[1])), device).expect("it compiles");
             let [ours, oracle] = [&device, &interpreter()].map(compile_on);
             for rows in [1, 2, 5, 13, 70] {
                 let x = bytes(&[rows, SIZE[1]], DType::I8);

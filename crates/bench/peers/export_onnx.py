@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from cases import CASES
 from peer_torch import chain
-from timing import SIDE, load, micro_arrays
+from timing import SIDE, attention_arrays, load, micro_arrays
 
 
 class Of(nn.Module):
@@ -27,6 +27,9 @@ def main():
         model = CASES[case][0]()
         model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, strict=False)
         inputs = tuple(torch.from_numpy(array) for array in data)
+    elif case.startswith("attn"):
+        model = Of(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True))
+        inputs = tuple(torch.from_numpy(array) for array in attention_arrays(case)[:3])
     else:
         x, w, b, y = (torch.from_numpy(array) for array in micro_arrays())
         model, inputs = {

@@ -6,15 +6,19 @@ import time
 import numpy as np
 import onnxruntime as ort
 
-from timing import emit, load, measure, micro_arrays
+from timing import attention_arrays, emit, load, measure, micro_arrays
 
 
 def main():
     case, mode, threads, folder = sys.argv[1:]
     x, w, b, y = micro_arrays() if case.startswith("micro") else [np.ones(64, np.float32)] * 4
     operations = {"micro_gelu": [x, w, b], "micro_layernorm": [x, w, b], "micro_transpose_add": [x, y]}
-    is_operation = case.startswith(("micro", "tiny"))
-    data = operations.get(case, [x]) if is_operation else load(folder, case)[1]
+    if case.startswith("attn"):
+        data = attention_arrays(case)[:3]
+    elif case.startswith(("micro", "tiny")):
+        data = operations.get(case, [x])
+    else:
+        data = load(folder, case)[1]
     options = ort.SessionOptions()
     options.intra_op_num_threads = int(threads)
     start = time.perf_counter()

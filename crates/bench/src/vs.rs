@@ -23,6 +23,8 @@ struct Peer {
     modes: fn(Kind) -> &'static [&'static str],
 }
 
+const ONNX_RUNTIME: &str = "peer_ort.py";
+
 const PEERS: [Peer; 3] = [
     Peer {
         name: "torch",
@@ -47,7 +49,7 @@ const PEERS: [Peer; 3] = [
     Peer {
         name: "ort",
         home: "jax",
-        script: "peer_ort.py",
+        script: ONNX_RUNTIME,
         modes: |kind| match kind {
             Kind::Train | Kind::Decode | Kind::Alone => &[],
             Kind::Infer | Kind::Operation => &["ort"],
@@ -71,6 +73,11 @@ pub(crate) struct Versus<'a> {
 /// The medians of every mode of every engine, one a round, in milliseconds.
 type Medians = BTreeMap<(&'static str, &'static str), Vec<f64>>;
 
+/// Whether there is an ONNX file of a case.
+fn has_onnx(case: &Case) -> bool {
+    case.kind() == Kind::Infer || ["micro", "attn_fwd", "tiny50"].iter().any(|name| case.name.starts_with(name))
+}
+
 impl Versus<'_> {
     /// Runs a case of everybody's; `ours` runs it here and gives the row that it printed.
     pub(crate) fn case(&self, case: &Case, ours: &dyn Fn(&Path) -> Result<String, String>) -> Result<(), String> {
@@ -80,7 +87,8 @@ impl Versus<'_> {
         for round in 0..self.rounds {
             for peer in &PEERS {
                 let best = (round > 0).then(|| best(&peers, Some(peer.name))).flatten();
-                let modes = (peer.modes)(case.kind()).iter().filter(|mode| best.is_none_or(|((_, best), _)| best == **mode));
+                let all = if peer.script == ONNX_RUNTIME && !has_onnx(case) { &[] } else { (peer.modes)(case.kind()) };
+                let modes = all.iter().filter(|mode| best.is_none_or(|((_, best), _)| best == **mode));
                 for mode in modes {
                     let Some(row) = self.peer(peer, mode, case, &data) else { continue };
                     peers.entry((peer.name, mode)).or_default().push(number(&row, "median_ms")?);
@@ -119,9 +127,8 @@ impl Versus<'_> {
         if case.kind().has_file() {
             make(format!("{}.safetensors", case.name), "dump.py", &[&folder, case.name])?;
         }
-        let has_onnx = case.kind() == Kind::Infer || case.name.starts_with("micro") || case.name == "tiny50";
         let file = format!("{}.onnx", case.name);
-        if has_onnx {
+        if has_onnx(case) {
             make(file.clone(), "export_onnx.py", &[case.name, &folder, &data.join(file).to_string_lossy()])
         } else {
             Ok(())
