@@ -129,7 +129,7 @@ impl Default for Labels {
 }
 
 impl<'de> Deserialize<'de> for Labels {
-    /// `{"0": "negative", "1": "positive"}`: every number from 0 has one name. None is refused here: what may be empty, [`over`] looks
+    /// `{"0": "negative", "1": "positive"}`: every number from 0 has one name. None is refused here: what may be empty, `over` looks
     /// into, and would blame a class for its number.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let names: BTreeMap<String, Value> = BTreeMap::deserialize(from)?;
