@@ -255,7 +255,7 @@ pub(super) fn evenly(count: &Dim, most: &Dim, threads: usize) -> Dim {
 }
 
 /// Column panels of a group at least: one where rows are too few to be shared out.
-pub(super) fn least(row_panels: &Dim, threads: usize) -> Dim {
+fn least(row_panels: &Dim, threads: usize) -> Dim {
     let are_shared_out = row_panels.floor_div(&Dim::from(threads)).min_with(&Dim::ONE);
     are_shared_out * Dim::from(LEAST_PANELS - 1) + Dim::ONE
 }
