@@ -1,4 +1,5 @@
-//! How fast compiled kernels are on this machine: `cargo run --release -p graver-cpu --example speed [threads] [level]`.
+//! How fast compiled kernels are on this machine: `cargo run --release -p graver-cpu --example speed [threads] [level] [dots] [narrow]`;
+//! with the last word, of products of narrow elements alone.
 //!
 //! Code is generated at run time, so this program's own optimisation hardly matters. What the machine allows, `graver-bench
 //! --roofline` measures.
@@ -6,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use graver_cpu::{Cpu, Isa};
+use graver_cpu::{Cpu, Dots, Isa};
 use graver_ir::kernel::Buffer;
 use graver_ir::op::{Conv, ConvAxis, DotAxes, ReduceKind};
 use graver_ir::{Array, DType, Dim, Module, Op, Scalar, ScalarFn, Value};
@@ -18,8 +19,13 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let threads = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1);
     let isa = words.iter().find_map(|word| word.parse::<Isa>().ok()).unwrap_or_else(Isa::detect);
-    let cpu = Cpu::new(threads).with_isa(isa).expect("the machine has the level");
-    println!("level {isa}, {threads} threads");
+    let dots = words.iter().find_map(|word| word.parse::<Dots>().ok()).unwrap_or_else(|| Dots::detect(isa));
+    let cpu = Cpu::new(threads).with_isa(isa).and_then(|cpu| cpu.with_dots(dots)).expect("the machine has the level");
+    println!("level {isa}, {dots}, {threads} threads");
+    narrow(&cpu);
+    if words.iter().any(|word| word == "narrow") {
+        return;
+    }
     for size in [64, 128, 256, 512, 1024] {
         product(&cpu, "nn", [size, size, size], (1, 0));
     }
@@ -37,12 +43,6 @@ fn main() {
             product(&cpu, name, sizes, how);
         }
     }
-    for [m, n, k] in [[512, 512, 512], [1024, 1024, 1024], [8, 1024, 1024], [1, 1024, 1024]] {
-        let flops = 2.0 * [m, n, k].map(f64::from).iter().product::<f64>();
-        for dtype in [DType::I8, DType::BF16] {
-            report(&cpu, &format!("dot of {dtype}, {m}x{n}x{k}"), &dot(m, n, k, 1, 0, dtype), flops, "GFLOP/s");
-        }
-    }
     let flops = 2.0 * 64.0 * 144.0 * 64.0 * 288.0;
     report(&cpu, "conv 3x3 32->64 on 64x12x12, channels first", &conv([0, 1, 2, 3], [64, 32, 12, 12]), flops, "GFLOP/s");
     report(&cpu, "conv 3x3 32->64 on 64x12x12, channels last", &conv([0, 3, 1, 2], [64, 12, 12, 32]), flops, "GFLOP/s");
@@ -58,6 +58,18 @@ fn main() {
         report(&cpu, &format!("sums of {name} of 9216x64"), &sum([9216, 64], axis), 9216.0 * 64.0, "Gelem/s");
     }
     report(&cpu, "relu of one element", &map(ScalarFn::Relu, [1, 1]), 1e-3, "calls/us");
+}
+
+fn narrow(cpu: &Cpu) {
+    for [m, n, k] in [[512, 512, 512], [1024, 1024, 1024], [8, 1024, 1024], [1, 1024, 1024]] {
+        let flops = 2.0 * [m, n, k].map(f64::from).iter().product::<f64>();
+        for dtype in [DType::I8, DType::BF16] {
+            for (name, how) in [("nn", (1, 0)), ("nt", (1, 1)), ("tn", (0, 0))] {
+                let module = dot(m, n, k, how.0, how.1, dtype);
+                report(cpu, &format!("dot of {dtype} {name}, {m}x{n}x{k}"), &module, flops, "GFLOP/s");
+            }
+        }
+    }
 }
 
 fn product(cpu: &Cpu, name: &str, [m, n, k]: [i32; 3], (x, y): (usize, usize)) {

@@ -30,7 +30,7 @@ use graver_runtime::{Backend, Executable};
 
 use how::How;
 
-pub use how::Convolutions;
+pub use how::{Convolutions, Dots};
 pub use isa::Isa;
 pub use pool::{Parallel, Pool};
 
@@ -64,17 +64,17 @@ impl Cpu {
     /// With threads that the caller lends.
     #[must_use]
     pub fn with_threads(pool: Arc<dyn Parallel>) -> Self {
-        let threads = pool.threads().max(1);
-        Self { pool, how: How { isa: Isa::detect(), convolutions: Convolutions::default(), threads } }
+        let (threads, isa) = (pool.threads().max(1), Isa::detect());
+        Self { pool, how: How { isa, dots: Dots::detect(isa), convolutions: Convolutions::default(), threads } }
     }
 
-    /// With code of an instruction-set level; without this, of the highest that the machine runs.
+    /// With code of an instruction-set level, and with its instructions alone; without this, of the highest that the machine runs.
     ///
     /// # Errors
     /// If this machine does not run it.
     pub fn with_isa(self, isa: Isa) -> Result<Self, Error> {
         if isa.is_available() {
-            return Ok(Self { how: How { isa, ..self.how }, ..self });
+            return Ok(Self { how: How { isa, dots: Dots::Plain, ..self.how }, ..self });
         }
         Err(Error::new(format!("this machine does not run code of level {isa}; the highest that it runs is {}", Isa::detect())))
     }
@@ -83,6 +83,24 @@ impl Cpu {
     #[must_use]
     pub const fn isa(&self) -> Isa {
         self.how.isa
+    }
+
+    /// With these instructions for products of narrow elements; without this, and without [`Cpu::with_isa`], with the machine's fastest.
+    ///
+    /// # Errors
+    /// If this machine does not run them, or the level of the code is too low for them.
+    pub fn with_dots(self, dots: Dots) -> Result<Self, Error> {
+        if dots.is_available(self.how.isa) {
+            return Ok(Self { how: How { dots, ..self.how }, ..self });
+        }
+        let isa = self.how.isa;
+        Err(Error::new(format!("this machine does not run {dots} instructions for products in code of level {isa}")))
+    }
+
+    /// The instructions for products of narrow elements in the code that it makes.
+    #[must_use]
+    pub const fn dots(&self) -> Dots {
+        self.how.dots
     }
 
     /// With convolutions computed in this way; without this, as sums of products.

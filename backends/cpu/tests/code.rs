@@ -4,6 +4,7 @@ mod levels;
 
 use std::sync::Arc;
 
+use graver_cpu::Dots;
 use graver_ir::op::{Conv, ConvAxis, DotAxes, ReduceKind};
 use graver_ir::{DType, Dim, Module, Op, ScalarFn, Value};
 use graver_runtime::{Backend, Stage};
@@ -38,6 +39,34 @@ fn sums_stay_in_registers_whatever_comes_after_them() {
         assert!(products(block) >= 4 * 12, "the loop over `k` is unrolled: {block:#?}");
         let spilled: Vec<&&str> = block.iter().filter(|line| line.contains(": vmov") && line.contains("[rsp")).collect();
         assert!(spilled.is_empty(), "level {}, {times} times: {spilled:#?}", cpu.isa());
+    }
+}
+
+/// Whole numbers that 16 bits hold are multiplied two at a time, their sums in registers.
+#[test]
+fn narrow_products_are_sums_of_two() {
+    for cpu in levels::with_dots(1).into_iter().filter(|cpu| cpu.isa() != graver_cpu::Isa::Baseline) {
+        for (dtype, plain) in [(DType::I8, "vpmaddwd"), (DType::BF16, "vfmadd")] {
+            let mut b = Build::new("narrow");
+            let (x, y) = (b.arg("x", dtype, [96, 512]), b.arg("y", dtype, [512, 192]));
+            let sides = if dtype == DType::I8 { [x, y].map(|side| b.cast(DType::I32, side)) } else { [x, y] };
+            let product = b.matmul(sides[0], sides[1]);
+            let program = graver_passes::pipeline::compile(b.finish([product]), &cpu.describe(), &mut graver_passes::Silent);
+            let executable = cpu.compile(Arc::new(program.expect("it compiles"))).expect("it compiles");
+            let asm = executable.dump(0, Stage::Asm).expect("there is a kernel");
+            let dots = match (dtype, cpu.dots()) {
+                (_, Dots::Plain) | (DType::BF16, Dots::Vnni) => plain,
+                (DType::BF16, Dots::Bf16) => "vdpbf16ps",
+                (_, Dots::Vnni | Dots::Bf16) => "vpdpwssd",
+            };
+            let lines: Vec<&str> = asm.lines().collect();
+            let jumps = |line: &&str| line.split_once(": ").is_some_and(|(_, code)| code.starts_with('j'));
+            let products = |block: &[&str]| block.iter().filter(|line| line.contains(dots)).count();
+            let block = lines.split(jumps).max_by_key(|block| products(block)).expect("there are loops");
+            assert!(products(block) >= 4 * 12, "{dtype}, {}, {}: {block:#?}", cpu.isa(), cpu.dots());
+            let spilled: Vec<&&str> = block.iter().filter(|line| line.contains(": vmov") && line.contains("[rsp")).collect();
+            assert!(spilled.is_empty(), "{dtype}, {}, {}: {spilled:#?}", cpu.isa(), cpu.dots());
+        }
     }
 }
 

@@ -2,12 +2,12 @@
 
 mod levels;
 
-use graver_conformance::{SEEDS, contractions, functions, networks, random_programs, samples};
+use graver_conformance::{SEEDS, contractions, functions, narrow_contractions, networks, random_programs, samples};
 use graver_cpu::Cpu;
 
 /// A device of the same level with so many threads.
 fn like(cpu: &Cpu, threads: usize) -> Cpu {
-    Cpu::new(threads).with_isa(cpu.isa()).expect("the machine runs it")
+    Cpu::new(threads).with_isa(cpu.isa()).and_then(|like| like.with_dots(cpu.dots())).expect("the machine runs it")
 }
 
 #[test]
@@ -28,6 +28,11 @@ fn functions_within_their_bounds() {
 #[test]
 fn contractions_of_every_arrangement() {
     levels::cpus(1).iter().for_each(|cpu| contractions(cpu, &[&like(cpu, 2), &like(cpu, 3)]));
+}
+
+#[test]
+fn narrow_contractions_by_every_instruction() {
+    levels::with_dots(1).iter().for_each(|cpu| narrow_contractions(cpu, &[&like(cpu, 3)]));
 }
 
 #[test]

@@ -22,7 +22,19 @@ pub(crate) struct Case {
 /// # Panics
 /// If any leaves its bounds, or has other bits on one of the backends in `alike`.
 pub fn contractions(backend: &dyn Backend, alike: &[&dyn Backend]) {
-    let cases = cases();
+    check_all(&cases(), backend, alike);
+}
+
+/// Products of numbers of 16 bits or less, summed in 32: what instructions that add up several products at once are for.
+///
+/// # Panics
+/// As [`contractions`].
+pub fn narrow_contractions(backend: &dyn Backend, alike: &[&dyn Backend]) {
+    let cases: Vec<Case> = products(&[DType::BF16]).into_iter().chain(crate::narrow::cases()).collect();
+    check_all(&cases, backend, alike);
+}
+
+fn check_all(cases: &[Case], backend: &dyn Backend, alike: &[&dyn Backend]) {
     let compiled: Vec<_> = cases.iter().map(|case| Compiled::new(&case.module, backend, alike)).collect();
     let wrong = cases.iter().zip(compiled).flat_map(|(case, compiled)| {
         let check = |inputs: &Vec<Array>| check(case, inputs, &compiled.as_ref().map_err(String::clone)?.run(inputs, &[])?);
@@ -35,10 +47,18 @@ pub fn contractions(backend: &dyn Backend, alike: &[&dyn Backend]) {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    [products(), few_rows(), deep(), convolutions(), symbolic(), long_sums(), crate::shares::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        products(&[DType::F32, DType::F64, DType::F16, DType::BF16, DType::I32]),
+        few_rows(),
+        deep(),
+        convolutions(),
+        symbolic(),
+        long_sums(),
+        crate::shares::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn check(case: &Case, inputs: &[Array], results: &[Array]) -> Result<(), String> {
@@ -77,7 +97,7 @@ fn dot(dtype: DType, [m, n, k]: [usize; 3], arrangement: usize) -> (Module, Vec<
     (b.finish([z]), vec![x_shape.to_vec(), y_shape.to_vec()])
 }
 
-fn products() -> Vec<Case> {
+fn products(dtypes: &[DType]) -> Vec<Case> {
     let mut rng = Rng::named("products");
     let sizes = [
         [5, 8, 64],
@@ -94,7 +114,7 @@ fn products() -> Vec<Case> {
     let mut cases = Vec::new();
     for sizes in sizes {
         for arrangement in 0..8 {
-            for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16, DType::I32] {
+            for dtype in dtypes.iter().copied() {
                 let (module, shapes) = dot(dtype, sizes, arrangement);
                 let inputs = shapes.iter().map(|shape| integers(&mut rng, dtype, shape)).collect();
                 // 16-bit results round once.

@@ -7,6 +7,7 @@
 pub mod attention;
 mod contractions;
 mod functions;
+mod narrow;
 mod nets;
 mod programs;
 mod rounding;
@@ -22,7 +23,7 @@ use graver_runtime::{Backend, Executable, Invocation, Slot};
 use nets::{DTYPES, nets_of};
 
 pub use attention::attentions;
-pub use contractions::contractions;
+pub use contractions::{contractions, narrow_contractions};
 pub use functions::functions;
 pub use nets::networks;
 pub use programs::{random_programs, samples};

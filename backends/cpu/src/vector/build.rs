@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use graver_ir::DType;
 
 use super::{
-    Binary, Block, Caches, Carried, Combine, Compare, Const, Elem, Fold, Func, INDEX, Load, Loop, Op, Pattern, Shift, Stmt,
-    Store, Sweep, TABLE_LANES, Transpose, Ty, Unary, Val, Width,
+    Binary, Block, Caches, Carried, Combine, Compare, Const, Elem, Fold, Func, INDEX, Load, Loop, Op, Pairs, Pattern, Shift,
+    Stmt, Store, Sweep, TABLE_LANES, Transpose, Ty, Unary, Val, Width,
 };
 
 /// A function that is being made. Blocks are open from the function's own, level 0, to the innermost.
@@ -281,6 +281,12 @@ impl Builder {
         if self.ty(x).elem == elem { x } else { self.op(Op::Bitcast(x, elem)) }
     }
 
+    /// The sum of two products a lane, and of `z`; `x` and `y` are words of pairs.
+    pub(crate) fn dot(&mut self, pairs: Pairs, x: Val, y: Val, z: Val) -> Val {
+        let [x, y, z] = [x, y, z].map(|value| self.lanes(value));
+        self.op(Op::Dot(pairs, x, y, z))
+    }
+
     /// The float at a place of a table, whose number of places is that of the low bits.
     pub(crate) fn look_up(&mut self, place: Val, table: &'static [u32; 32]) -> Val {
         self.op(Op::LookUp(place, table))
@@ -412,6 +418,7 @@ impl Builder {
             Op::Iota => Ty { elem: Elem::I64, width: Width::Lanes },
             Op::Unary(_, x) | Op::Binary(_, x, _) | Op::Shift(_, x, _) | Op::Fma(x, ..) | Op::Select(_, x, _) => of(x),
             Op::Round(x, _) => of(x),
+            Op::Dot(_, _, _, z) => of(z),
             Op::Compare(_, x, _) => Ty { elem: Elem::Bool, ..of(x) },
             Op::Cast(x, elem) | Op::Bitcast(x, elem) => Ty { elem: *elem, ..of(x) },
             Op::LookUp(x, _) => Ty { elem: Elem::F32, ..of(x) },

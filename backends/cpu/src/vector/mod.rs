@@ -180,6 +180,18 @@ pub(crate) enum Helper {
     CosF32,
 }
 
+/// What two neighbours of 16 bits in a word are, the first in the lower half, and in what their products are summed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Pairs {
+    /// `i16` in `i32`; sums wrap.
+    I16,
+    /// As [`Pairs::I16`], in one instruction of AVX-512 VNNI.
+    I16Fused,
+    /// `bf16` in `f32`, in one instruction of AVX-512 BF16: the second product is added first, each sum is rounded to nearest, and denormals are
+    /// zeros.
+    Bf16,
+}
+
 /// How the lanes of a load or store lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Pattern {
@@ -222,6 +234,8 @@ pub(crate) enum Op {
     Shift(Shift, Val, u8),
     /// `x * y + z`, rounded once where the machine can.
     Fma(Val, Val, Val),
+    /// `x.0 * y.0 + x.1 * y.1 + z`, a lane each: `x` and `y` are words of pairs, loaded as `f32`, `z` is of the sums' type.
+    Dot(Pairs, Val, Val, Val),
     Compare(Compare, Val, Val),
     Select(Val, Val, Val),
     /// Converted: float to integer saturates, NaN gives 0; integers wrap; to bool: `!= 0`.
@@ -426,6 +440,24 @@ fn uses_dims(block: &Block) -> bool {
     })
 }
 
+impl Pairs {
+    /// What sums are.
+    pub(crate) const fn elem(self) -> Elem {
+        match self {
+            Self::I16 | Self::I16Fused => Elem::I32,
+            Self::Bf16 => Elem::F32,
+        }
+    }
+
+    /// What is in pairs.
+    pub(crate) const fn dtype(self) -> DType {
+        match self {
+            Self::I16 | Self::I16Fused => DType::I16,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+}
+
 impl Op {
     /// The values that it uses.
     pub(crate) fn operands(&self) -> Vec<Val> {
@@ -439,7 +471,7 @@ impl Op {
             | Self::LookUp(x, _)
             | Self::Round(x, _) => vec![*x],
             Self::Binary(_, x, y) | Self::Compare(_, x, y) => vec![*x, *y],
-            Self::Fma(x, y, z) | Self::Select(x, y, z) => vec![*x, *y, *z],
+            Self::Fma(x, y, z) | Self::Dot(_, x, y, z) | Self::Select(x, y, z) => vec![*x, *y, *z],
             Self::Load(load) => [load.ptr].into_iter().chain(load.pattern.operand()).chain(load.mask).collect(),
             Self::Call(_, args) => args.clone(),
             Self::Patch { mask, value, arg, .. } => vec![*mask, *value, *arg],

@@ -115,6 +115,7 @@ impl fmt::Display for Op {
             Self::Binary(op, x, y) => write!(f, "{op:?} {x}, {y}"),
             Self::Shift(shift, x, amount) => write!(f, "Shift{shift:?} {x}, {amount}"),
             Self::Fma(x, y, z) => write!(f, "Fma {x}, {y}, {z}"),
+            Self::Dot(pairs, x, y, z) => write!(f, "dot {pairs:?} {x}, {y}, {z}"),
             Self::Compare(compare, x, y) => write!(f, "{compare:?} {x}, {y}"),
             Self::Select(mask, x, y) => write!(f, "select {mask}, {x}, {y}"),
             Self::Cast(x, elem) => write!(f, "cast {x} to {elem}"),

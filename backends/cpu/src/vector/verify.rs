@@ -83,6 +83,7 @@ fn lanes(op: &Op, picked: &[Lanes]) -> Lanes {
         | Op::Binary(..)
         | Op::Shift(..)
         | Op::Fma(..)
+        | Op::Dot(..)
         | Op::Compare(..)
         | Op::Select(..)
         | Op::Cast(..)
@@ -246,6 +247,11 @@ impl Scope<'_> {
             Op::Splat(x) => self.expect(*x, Ty { width: Width::One, ..ty(x) }),
             Op::Binary(_, x, y) | Op::Compare(_, x, y) => self.expect(*y, ty(x)),
             Op::Fma(x, y, z) => self.expect(*y, ty(x)).and_then(|()| self.expect(*z, ty(x))),
+            Op::Dot(pairs, x, y, z) => {
+                let of = |elem: Elem| Ty { elem, width: Width::Lanes };
+                [*x, *y].into_iter().try_for_each(|word| self.expect(word, of(Elem::F32)))?;
+                self.expect(*z, of(pairs.elem()))
+            }
             Op::Select(mask, x, y) => {
                 self.expect(*y, ty(x))?;
                 self.expect(*mask, Ty { elem: Elem::Bool, ..ty(x) })

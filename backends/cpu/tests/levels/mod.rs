@@ -1,7 +1,7 @@
 //! The instruction-set levels that tests run at: all that the machine has. What it lacks is said to be NOT RUN, and is a
 //! failure if the environment's `GRAVER_LEVELS` (`baseline,v3,v4`), which CI sets, promises it.
 
-use graver_cpu::{Cpu, Isa};
+use graver_cpu::{Cpu, Dots, Isa};
 
 /// A device of every level.
 pub(crate) fn cpus(threads: usize) -> Vec<Cpu> {
@@ -17,4 +17,11 @@ pub(crate) fn cpus(threads: usize) -> Vec<Cpu> {
         }
     };
     Isa::ALL.into_iter().filter_map(of).collect()
+}
+
+/// A device of every level with every set of dot-product instructions that the machine has.
+#[allow(dead_code, reason = "tests of one file each")]
+pub(crate) fn with_dots(threads: usize) -> Vec<Cpu> {
+    let all = |cpu: Cpu| Dots::ALL.into_iter().filter_map(move |dots| cpu.clone().with_dots(dots).ok());
+    cpus(threads).into_iter().flat_map(all).collect()
 }

@@ -4,7 +4,7 @@ use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 
 use super::{BITS, Emitter, LANES, Parts, register};
-use crate::vector::{Binary, Compare, Elem, Helper, Op, Shift, Ty, Unary, Val};
+use crate::vector::{Binary, Compare, Elem, Helper, Op, Pairs, Shift, Ty, Unary, Val};
 
 impl Emitter<'_, '_> {
     pub(super) fn operation(&mut self, op: &Op, ty: Ty) -> Parts {
@@ -33,6 +33,11 @@ impl Emitter<'_, '_> {
                 let parts = [self.get(*x), self.get(*y), self.get(*z)];
                 self.each(&parts, &mut |emitter, part| emitter.fused(ty.elem, part))
             }
+            Op::Dot(Pairs::I16, x, y, z) => {
+                let parts = [self.get(*x), self.get(*y), self.get(*z)];
+                self.each(&parts, &mut |emitter, part| emitter.dot(part))
+            }
+            Op::Dot(Pairs::I16Fused | Pairs::Bf16, ..) => unreachable!("of extensions that are asked for by name"),
             Op::Compare(compare, x, y) => {
                 let elem = self.func.ty(*x).elem;
                 let (x, y) = (self.get(*x), self.get(*y));
@@ -243,6 +248,16 @@ impl Emitter<'_, '_> {
             Shift::Logical => self.b.ins().ushr(x, amount),
             Shift::Arithmetic => self.b.ins().sshr(x, amount),
         }
+    }
+
+    /// Sums of two products a lane, and of what is third.
+    fn dot(&mut self, part: &[Value]) -> Value {
+        let [x, y] = [part[0], part[1]].map(|words| self.bits(words, types::I16X8));
+        let low = [x, y].map(|halves| self.b.ins().swiden_low(halves));
+        let high = [x, y].map(|halves| self.b.ins().swiden_high(halves));
+        let [low, high] = [low, high].map(|[x, y]| self.b.ins().imul(x, y));
+        let products = self.b.ins().iadd_pairwise(low, high);
+        self.b.ins().iadd(products, part[2])
     }
 
     fn fused(&mut self, elem: Elem, part: &[Value]) -> Value {

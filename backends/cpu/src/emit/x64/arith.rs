@@ -7,7 +7,7 @@ use super::floats::Operand;
 use super::inst::{Mem, Src, View};
 use super::table::{self, sized};
 use super::{Emitter, Parts, Wide};
-use crate::vector::{Binary, Compare, Elem, Op, Shift, Ty, Unary, Val, Width};
+use crate::vector::{Binary, Compare, Elem, Op, Pairs, Shift, Ty, Unary, Val, Width};
 
 impl Emitter<'_> {
     pub(super) fn operation(&mut self, op: &Op, ty: Ty) -> Parts {
@@ -30,6 +30,7 @@ impl Emitter<'_> {
                 self.shift(*shift, ty.elem, x, *amount)
             }
             Op::Fma(x, y, z) => self.fma([*x, *y, *z], ty.elem),
+            Op::Dot(pairs, x, y, z) => self.dot(*pairs, [*x, *y, *z]),
             Op::Compare(compare, x, y) => {
                 let elem = self.func.ty(*x).elem;
                 let x = self.get(*x);
@@ -122,6 +123,27 @@ impl Emitter<'_> {
         let regs: Vec<VReg> =
             (0..count).map(|place| self.fused(elem, operands.map(|operand| operand.sources[place]), dies)).collect();
         Parts::of(operands[0].lanes, &regs)
+    }
+
+    /// Sums of two products a lane; the words of one operand may be read by the instruction.
+    fn dot(&mut self, pairs: Pairs, [x, y, z]: [Val; 3]) -> Parts {
+        let (x, y) = if self.is_memory(x) { (y, x) } else { (x, y) };
+        let (x, y) = (self.operand_of(x), self.operand_of(y));
+        let (x, y) = (self.in_register(Elem::F32, x.sources[0]), y.sources[0]);
+        let (sum, view) = (self.get(z), self.wide.view());
+        let fused = match pairs {
+            Pairs::I16 => {
+                // It reads whole vectors only.
+                let y = Src::Reg(self.in_register(Elem::F32, y));
+                let products = self.vector2(table::DOT_WORDS, x, y);
+                let sums = self.asm.inst(self.wide.of(table::ADD)).update(sum.single(), view).reg(products, view).end();
+                return Parts::of(sum.lanes, &[sums]);
+            }
+            Pairs::I16Fused => Code::EVEX_Vpdpwssd_zmm_k1z_zmm_zmmm512b32,
+            Pairs::Bf16 => Code::EVEX_Vdpbf16ps_zmm_k1z_zmm_zmmm512b32,
+        };
+        assert_eq!(self.wide, Wide::V4, "of extensions of AVX-512");
+        Parts::of(sum.lanes, &[self.asm.inst(fused).modify(sum.single(), view).reg(x, view).src(y, view).end()])
     }
 
     pub(super) fn unary(&mut self, op: Unary, elem: Elem, x: Parts) -> Parts {

@@ -338,6 +338,13 @@ impl Build<'_> {
         self.arg(Arg::Reg(slot, view))
     }
 
+    /// As [`Build::modify`], of an instruction that names what it changes twice: as the result and as the first operand.
+    pub(super) fn update(mut self, x: VReg, view: View) -> Self {
+        let used = self.operand(x, OperandConstraint::Reg, OperandKind::Use, OperandPos::Early);
+        let slot = self.define(view.class(), OperandConstraint::Reuse(usize::from(used)));
+        self.arg(Arg::Reg(slot, view)).arg(Arg::Reg(slot, view))
+    }
+
     /// A new register that is read though nothing was written: what it holds does not matter.
     pub(super) fn def_alike(mut self, view: View, times: usize) -> Self {
         let slot = self.define(view.class(), OperandConstraint::Reg);

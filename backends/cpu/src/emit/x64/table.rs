@@ -28,6 +28,8 @@ pub(super) const ADD_DOUBLE: Codes = [Code::VEX_Vpaddq_ymm_ymm_ymmm256, Code::EV
 pub(super) const SUB: Codes = [Code::VEX_Vpsubd_ymm_ymm_ymmm256, Code::EVEX_Vpsubd_zmm_k1z_zmm_zmmm512b32];
 pub(super) const SUB_DOUBLE: Codes = [Code::VEX_Vpsubq_ymm_ymm_ymmm256, Code::EVEX_Vpsubq_zmm_k1z_zmm_zmmm512b64];
 pub(super) const MUL_WORDS: Codes = [Code::VEX_Vpmulld_ymm_ymm_ymmm256, Code::EVEX_Vpmulld_zmm_k1z_zmm_zmmm512b32];
+/// The sums of two products of halves of words.
+pub(super) const DOT_WORDS: Codes = [Code::VEX_Vpmaddwd_ymm_ymm_ymmm256, Code::EVEX_Vpmaddwd_zmm_k1z_zmm_zmmm512];
 /// The products of the lower words of doubles.
 pub(super) const MUL_WIDE: Codes = [Code::VEX_Vpmuludq_ymm_ymm_ymmm256, Code::EVEX_Vpmuludq_zmm_k1z_zmm_zmmm512b64];
 pub(super) const ABS: Codes = [Code::VEX_Vpabsd_ymm_ymmm256, Code::EVEX_Vpabsd_zmm_k1z_zmmm512b32];

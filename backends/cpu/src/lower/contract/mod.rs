@@ -9,6 +9,7 @@ pub(super) mod attend;
 mod fetch;
 mod flat;
 mod pack;
+mod pairs;
 mod parts;
 mod plan;
 mod sides;
@@ -25,7 +26,7 @@ use self::stream::Stream;
 use self::winograd::{Gradient, Winograd};
 use super::cx::Cx;
 use super::{Lowered, Phase, nest};
-use crate::vector::Elem;
+use crate::vector::{Elem, Pairs};
 
 /// Shapes of tiles in rows and vectors of columns, by the lanes of a vector, the best first: sums, a row of vectors and a
 /// broadcast fit the registers, of which machines with 16 lanes have 32, others 16.
@@ -152,6 +153,8 @@ struct Tiling<'a> {
     /// The order of summation: the innermost last.
     k: Vec<usize>,
     elem: Elem,
+    /// What is packed in words, if it is.
+    pairs: Option<Pairs>,
     shape: Shape,
 }
 
@@ -159,7 +162,12 @@ impl<'a> Tiling<'a> {
     fn new(cx: &Cx<'_>, contract: &'a Contract, elem: Elem, Sides { rows, columns, k }: Sides<'a>) -> Self {
         let count = |operand: &Operand<'_>| operand.axes.iter().map(|axis| contract.axes[*axis].clone()).product::<Dim>();
         let shape = Shape::best(cx.lanes, elem == Elem::F64, &count(&rows), &count(&columns));
-        Self { contract, rows, columns, batch: contract.batch.iter().collect(), k, elem, shape }
+        let pairs = pairs::of(cx, contract, elem);
+        let [rows, columns] = [rows, columns].map(|operand| match pairs {
+            Some(pairs) => pairs::packed(operand, pairs),
+            None => operand,
+        });
+        Self { contract, rows, columns, batch: contract.batch.iter().collect(), k, elem, pairs, shape }
     }
 
     fn size(&self, axis: usize) -> Dim {

@@ -13,7 +13,7 @@ const STEPS_AHEAD: i64 = 8;
 const OWN_AHEAD: i64 = 4;
 
 /// Where packed elements go: element `(own, k)` of a panel that starts at `own = first` lies at
-/// `base + (own - first) * own_stride + k * k_stride` elements.
+/// `base + (own - first) * own_stride + k * k_stride` elements; of pairs, `k` counts them, and strides are in their words.
 #[derive(Clone)]
 pub(super) struct Panel {
     pub(super) base: Val,
@@ -92,14 +92,15 @@ impl Tiling<'_> {
             let lane = run.axis;
             let k_offset = self.number(&self.k) * &panel.k_stride;
             let own_offset = Dim::axis(u32::try_from(lane).expect("few axes"), &self.size(lane)) * &panel.own_stride;
-            let bytes = cx.value(&(&panel.own_stride * Dim::from(operand.bytes())));
+            let bytes = cx.value(&(&panel.own_stride * Dim::from(self.depth() * operand.bytes())));
             let shift = cx.b.sub(run.first, begin);
             let shift = cx.b.mul(shift, bytes);
             let base = cx.b.add(panel.base, shift);
             self.each_k(cx, span, &mut |cx| {
                 cx.ahead = self.k.last().map(|k| (*k, STEPS_AHEAD));
-                cx.swept(lane, run.begin, run.end, 1, &mut |cx| {
-                    self.element(cx, operand, base, &(&k_offset + &own_offset));
+                cx.swept(lane, run.begin, run.end, 1, &mut |cx| match self.pairs {
+                    None => self.element(cx, operand, base, &(&k_offset + &own_offset)),
+                    Some(_) => self.element_of_pair(cx, operand, base, panel, &own_offset),
                 });
                 cx.ahead = None;
             });
@@ -114,11 +115,15 @@ impl Tiling<'_> {
         for (axis, digit) in operand.axes.iter().zip(&open.params) {
             cx.at[*axis] = At::One(*digit);
         }
-        let bytes = cx.value(&(&panel.own_stride * Dim::from(operand.bytes())));
+        let bytes = cx.value(&(&panel.own_stride * Dim::from(self.depth() * operand.bytes())));
         let place = cx.b.sub(open.var, begin);
         let place = cx.b.mul(place, bytes);
         let base = cx.b.add(panel.base, place);
-        let k_offset = self.number(&self.k) * &panel.k_stride;
+        let k_offset = self.place_of_k(&panel.k_stride);
+        if self.pairs.is_some() {
+            let end = span.map_or_else(|| cx.value(&self.count(&self.k)), |span| span.end);
+            self.clear_last(cx, base, &panel.k_stride, end);
+        }
         cx.ahead = operand.axes.last().map(|own| (*own, OWN_AHEAD));
         match span {
             None => {

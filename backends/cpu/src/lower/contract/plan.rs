@@ -13,7 +13,7 @@ use super::pack::{Panel, Span};
 use super::tile::{Block, Column, bind, range};
 use crate::vector::{Binary, Compare, Val};
 
-/// Steps of `k` in a chunk at most. Of a panel of columns, a chunk is a tenth of a usual second-level cache.
+/// Steps of the tiles in a chunk at most. Of a panel of columns, a chunk is a tenth of a usual second-level cache.
 const CHUNK: i64 = 512;
 /// Elements of a chunk of a block's rows: a good part of a second-level cache.
 const BLOCK_ELEMENTS: i64 = 48_000;
@@ -53,7 +53,7 @@ pub(super) struct Plan {
     pub(super) column_panels: Dim,
     /// Rows of tiles, the highest first.
     pub(super) heights: Vec<i64>,
-    /// Steps of `k` in a chunk.
+    /// Elements of `k` in a chunk.
     pub(super) chunk: i64,
     /// Rows of a block at most.
     most_rows: i64,
@@ -75,8 +75,8 @@ impl Plan {
         let column_panels = columns.ceil_div(&Dim::from(width));
         let (height, heights) = (tiling.shape.rows, tiling.shape.heights(&rows));
         let row_panels = rows.ceil_div(&Dim::from(height));
-        let chunk = chunk(&k);
-        let fits = (BLOCK_ELEMENTS / (chunk * height)).clamp(1, BLOCK_PANELS);
+        let chunk = chunk(&k, tiling.depth());
+        let fits = (BLOCK_ELEMENTS / (chunk / tiling.depth() * height)).clamp(1, BLOCK_PANELS);
         // What a thread takes is one block and one group, if caches hold that: what is packed for a block is packed for each group anew, and each block reads the
         // columns anew. Columns are shared out first, then rows: what is packed for a block of rows is of use for few columns only.
         let points = Dim::from(cx.how.threads);
@@ -87,7 +87,7 @@ impl Plan {
         let shared_out = (&row_panels * &groups).ceil_div(&points);
         let block = evenly(&row_panels, &shared_out.min_with(&Dim::from(fits)), cx.how.threads).max_with(&Dim::ONE);
         let blocks = row_panels.ceil_div(&block);
-        let shared = &batch * &column_panels * &k * Dim::from(width * tiling.columns.bytes());
+        let shared = &batch * &column_panels * k.round_up(tiling.depth()) * Dim::from(width * tiling.columns.bytes());
         Self {
             batch,
             rows,
@@ -142,7 +142,7 @@ impl Plan {
         let batch = cx.value(&tiling.number(&tiling.batch));
         let number = cx.b.mul(batch, panels);
         let number = cx.b.add(number, panel);
-        let bytes = cx.value(&(&self.k * Dim::from(self.width * tiling.columns.bytes())));
+        let bytes = cx.value(&(self.k.round_up(tiling.depth()) * Dim::from(self.width * tiling.columns.bytes())));
         let offset = cx.b.mul(number, bytes);
         cx.b.add(shared, offset)
     }
@@ -224,17 +224,17 @@ impl Plan {
     /// Memory for a chunk of a block's rows.
     pub(super) fn packed_rows(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>) -> Val {
         let (own, k) = self.row_strides(tiling);
-        let elements = if tiling.rows.along_own { k * self.chunk } else { own * self.most_rows };
+        let elements = if tiling.rows.along_own { k * self.chunk / tiling.depth() } else { own * self.most_rows };
         cx.take_scratch(&Dim::from(elements * tiling.bytes()))
     }
 
-    /// Elements from a packed row to the next, and from one `k` to the next: the lesser is 1, along which rows are read.
+    /// Elements, or words of pairs, from a packed row to the next, and from one step to the next: the lesser is 1, along which rows are read.
     ///
     /// The other is an odd number of cache lines, so that the elements of a tile do not fall on the same lines' sets.
     pub(super) fn row_strides(&self, tiling: &Tiling<'_>) -> (i64, i64) {
         let line = LINE / tiling.bytes();
         let apart = |elements: i64| (((elements + line - 1) / line) | 1) * line;
-        if tiling.rows.along_own { (1, apart(self.most_rows)) } else { (apart(self.chunk), 1) }
+        if tiling.rows.along_own { (1, apart(self.most_rows)) } else { (apart(self.chunk / tiling.depth()), 1) }
     }
 
     /// Packs a block's rows; where there is no span, for every `k`.
@@ -266,14 +266,15 @@ pub(super) fn first_row(cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block) -> 
     (cx.digits(block.begin, &sizes), sizes)
 }
 
-/// The length of chunks: all alike, nearly, where the number of steps is known.
-fn chunk(k: &Dim) -> i64 {
+/// The length of chunks, of steps of so many elements: all alike, nearly, where the number is known.
+fn chunk(k: &Dim, depth: i64) -> i64 {
+    let (most, unroll) = (CHUNK * depth, UNROLL * depth);
     let alike = |k: i64| {
-        let chunks = (k + CHUNK - 1) / CHUNK;
+        let chunks = (k + most - 1) / most;
         let steps = (k + chunks - 1) / chunks;
-        (steps + UNROLL - 1) / UNROLL * UNROLL
+        (steps + unroll - 1) / unroll * unroll
     };
-    k.as_const().map_or(CHUNK, |k| alike(k.max(1)))
+    k.as_const().map_or(most, |k| alike(k.max(1)))
 }
 
 pub(super) fn with_batch<const N: usize>(tiling: &Tiling<'_>, last: [&Dim; N]) -> Vec<Dim> {

@@ -1,15 +1,15 @@
 //! Tiles: sums in registers over packed panels, and the epilogue while they are hot.
 
-use graver_ir::Dim;
 use graver_ir::kernel::{Body, Contract};
+use graver_ir::{DType, Dim};
 
 use super::super::body::{Given, Nothing};
 use super::super::cx::{At, Cx};
 use super::super::memo::has_slow;
-use super::Tiling;
 use super::fetch::{Fetch, Turn};
 use super::pack::{Run, Span};
 use super::plan::{Plan, UNROLL};
+use super::{Operand, Tiling};
 use crate::vector::{Binary, Compare, Load, Pattern, Unary, Val, Width};
 
 /// Epilogues up to this many instructions, none of them a function that is many, are also written out for whole tiles, straight from
@@ -115,7 +115,8 @@ impl Plan {
                 (0..count).map(|sum| at(cx, sum)).collect()
             }
         };
-        let steps = cx.b.sub(column.span.end, column.span.begin);
+        let elements = cx.b.sub(column.span.end, column.span.begin);
+        let steps = tiling.steps(cx, elements);
         let fetch = column.next.map(|next| self.fetch(cx, tiling, block, at, (next, steps)));
         let step = Step { tiling, rows, row_stride, k_stride, columns: column.packed, width: self.width, fetch };
         step.all(cx, steps, begin)
@@ -128,7 +129,7 @@ impl Plan {
             rows: cx.b.sub(block.end, block.begin),
             usual: (&self.block * Dim::from(tiling.shape.rows)).nominal(),
         };
-        Fetch::share(cx, next, (steps, self.width * tiling.columns.bytes()), &turn)
+        Fetch::share(cx, next, (steps, self.width * tiling.columns.bytes() * tiling.depth()), &turn)
     }
 
     /// The epilogue of a tile.
@@ -251,7 +252,7 @@ struct Tile {
     sums: Vec<Val>,
 }
 
-/// Steps of `k`: element `(row, k)` lies at `rows + (row * row_stride + k * k_stride)` elements, and `columns` at `k * width`.
+/// Steps of `k`, of an element or a pair: that of `(row, k)` lies at `rows + (row * row_stride + k * k_stride)` elements, and `columns` at `k * width`.
 pub(super) struct Step<'a> {
     pub(super) tiling: &'a Tiling<'a>,
     pub(super) rows: Val,
@@ -281,7 +282,7 @@ impl Step<'_> {
     fn repeat(&self, cx: &mut Cx<'_>, from: Val, to: Val, count: i64, sums: Vec<Val>) -> Vec<Val> {
         let open = cx.b.open_loop(from, to, count, sums);
         let (k, mut sums) = (open.var, open.params.clone());
-        let (bytes, packed) = (self.tiling.bytes(), self.tiling.columns.bytes());
+        let (bytes, packed) = (self.tiling.bytes(), self.tiling.columns.bytes() * self.tiling.depth());
         let (row_bytes, column_bytes) = (cx.b.int(self.k_stride * bytes), cx.b.int(self.width * packed));
         let (row_offset, column_offset) = (cx.b.mul(k, row_bytes), cx.b.mul(k, column_bytes));
         let (rows, columns) = (cx.b.add(self.rows, row_offset), cx.b.add(self.columns, column_offset));
@@ -295,23 +296,28 @@ impl Step<'_> {
     }
 
     fn one(&self, cx: &mut Cx<'_>, rows: Val, columns: Val, step: i64, sums: &mut [Val]) {
-        let (dtype, bytes) = (self.tiling.elem.dtype(), self.tiling.bytes());
+        let Tiling { elem, pairs, columns: Operand { packed: (_, packed), .. }, .. } = *self.tiling;
+        // Words of pairs go as floats, whose loads an instruction does that multiplies.
+        let (row_type, column_type) = if pairs.is_some() { (DType::F32, DType::F32) } else { (elem.dtype(), packed) };
+        let (bytes, column_bytes) = (self.tiling.bytes(), self.tiling.columns.bytes() * self.tiling.depth());
         let mut vectors = Vec::new();
         for vector in 0..self.tiling.vectors() {
             let place = step * self.width + i64::try_from(vector * cx.lanes).expect("few lanes");
-            let (_, packed) = self.tiling.columns.packed;
-            let offset = cx.b.int(place * self.tiling.columns.bytes());
+            let offset = cx.b.int(place * column_bytes);
             let ptr = cx.b.add(columns, offset);
-            let vector = cx.b.load_now(Load { ptr, dtype: packed, pattern: Pattern::Contiguous, mask: None });
-            vectors.push(cx.b.cast(vector, self.tiling.elem));
+            let vector = cx.b.load_now(Load { ptr, dtype: column_type, pattern: Pattern::Contiguous, mask: None });
+            vectors.push(if pairs.is_some() { vector } else { cx.b.cast(vector, elem) });
         }
         for (row, sums) in (0..).zip(sums.chunks_mut(self.tiling.vectors())) {
             let offset = cx.b.int((row * self.row_stride + step * self.k_stride) * bytes);
             let ptr = cx.b.add(rows, offset);
-            let element = cx.b.load_now(Load { ptr, dtype, pattern: Pattern::One, mask: None });
+            let element = cx.b.load_now(Load { ptr, dtype: row_type, pattern: Pattern::One, mask: None });
             let element = cx.b.lanes(element);
             for (sum, vector) in sums.iter_mut().zip(&vectors) {
-                *sum = cx.b.fma(element, *vector, *sum);
+                *sum = match pairs {
+                    None => cx.b.fma(element, *vector, *sum),
+                    Some(pairs) => cx.b.dot(pairs, element, *vector, *sum),
+                };
             }
         }
     }

@@ -103,7 +103,7 @@ impl<'a> Gradient<'a> {
         let cotangent = (Operand::new(by, of_cotangent.clone(), true, elem), outputs);
         let ((rows, row_count), (columns, column_count)) = if is_along { (image, cotangent) } else { (cotangent, image) };
         let shape = Shape::best(cx.lanes, false, &Dim::from(row_count), &Dim::from(column_count));
-        let tiling = Tiling { contract, rows, columns, batch: Vec::new(), k: Vec::new(), elem, shape };
+        let tiling = Tiling { contract, rows, columns, batch: Vec::new(), k: Vec::new(), elem, pairs: None, shape };
         let sizes = Sizes::new(shape, tiling.width(cx), (row_count, column_count), transform.elements());
         Some(Self { patches, tiling, is_image_columns: !is_along, sizes })
     }
@@ -124,7 +124,8 @@ impl<'a> Gradient<'a> {
     fn of<'b>(&'b self, contract: &'b Contract) -> Gradient<'b> {
         let Tiling { rows, columns, elem, shape, .. } = &self.tiling;
         let (batch, k) = (Vec::new(), Vec::new());
-        let tiling = Tiling { contract, rows: rows.clone(), columns: columns.clone(), batch, k, elem: *elem, shape: *shape };
+        let tiling =
+            Tiling { contract, rows: rows.clone(), columns: columns.clone(), batch, k, elem: *elem, pairs: None, shape: *shape };
         Gradient { patches: self.patches.clone(), tiling, is_image_columns: self.is_image_columns, sizes: self.sizes }
     }
 

@@ -80,6 +80,7 @@ impl<'a> Winograd<'a> {
             batch: Vec::new(),
             k: k.clone(),
             elem,
+            pairs: None,
             shape,
         };
         let width = tiling.width(cx);

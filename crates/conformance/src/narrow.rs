@@ -1,0 +1,167 @@
+//! Products of whole numbers that 16 bits hold, however they were made, summed in 32 bits: over the types' whole range, where sums wrap.
+
+use graver_ir::op::{Conv, ConvAxis, DotAxes};
+use graver_ir::{Array, DType, Dim, Op, Scalar, ScalarFn, Symbol, Value};
+use graver_testkit::{Bound, Build, Rng};
+
+use crate::contractions::Case;
+
+/// Every case.
+pub(crate) fn cases() -> Vec<Case> {
+    [products(), unknown_sizes(), long_products(), convolutions()].into_iter().flatten().collect()
+}
+
+/// What one side's elements are, and what is made of them before they are multiplied.
+#[derive(Clone, Copy, Debug)]
+enum Made {
+    Plain(DType),
+    /// Less the zero point, of the same type.
+    Centred(DType),
+    /// Half a byte, the lower one, less 8.
+    Nibble,
+}
+
+impl Made {
+    fn dtype(self) -> DType {
+        match self {
+            Self::Plain(dtype) | Self::Centred(dtype) => dtype,
+            Self::Nibble => DType::U8,
+        }
+    }
+
+    /// As 32 bits.
+    fn widen(self, b: &mut Build, x: Value) -> Value {
+        match self {
+            Self::Plain(_) => b.cast(DType::I32, x),
+            Self::Centred(dtype) => {
+                let zero = b.full(dtype, b.ty(x).shape.0.clone(), 113.0);
+                let [x, zero] = [x, zero].map(|value| b.cast(DType::I32, value));
+                b.map(ScalarFn::Sub, [x, zero])
+            }
+            Self::Nibble => {
+                let dims = b.ty(x).shape.0.clone();
+                let low = b.full(DType::U8, dims.clone(), 15.0);
+                let half = b.map(ScalarFn::And, [x, low]);
+                let (half, eight) = (b.cast(DType::I32, half), b.full(DType::I32, dims, 8.0));
+                b.map(ScalarFn::Sub, [half, eight])
+            }
+        }
+    }
+
+    /// Any of the type's numbers, its extremes often.
+    fn array(self, rng: &mut Rng, shape: &[usize]) -> Array {
+        let dtype = self.dtype();
+        let (low, high) = (Scalar::lowest(dtype).as_i64(), Scalar::highest(dtype).as_i64());
+        let numbers: Vec<i64> = (0..shape.iter().product())
+            .map(|_| match rng.int(0, 7) {
+                0 => low,
+                1 => high,
+                _ => rng.int(low, high),
+            })
+            .collect();
+        Array::from_fn(dtype, shape, |place| Scalar::int(dtype, numbers[place]))
+    }
+}
+
+const MADE: [[Made; 2]; 6] = [
+    [Made::Centred(DType::U8), Made::Plain(DType::I8)],
+    [Made::Plain(DType::I8), Made::Plain(DType::I8)],
+    [Made::Plain(DType::I16), Made::Plain(DType::I16)],
+    [Made::Plain(DType::U8), Made::Centred(DType::U8)],
+    [Made::Plain(DType::I8), Made::Nibble],
+    // Too wide for 16 bits.
+    [Made::Plain(DType::U16), Made::Centred(DType::I16)],
+];
+
+/// Sizes that calls have, and those that are known.
+type Sizes = [Option<usize>; 3];
+
+/// `z[m, n]` of `x` and `y`, each either way round.
+fn product(rng: &mut Rng, made: [Made; 2], (known, calls): (Sizes, &[[usize; 3]]), arrangement: usize) -> Case {
+    let (x_last, y_last) = (arrangement & 1 == 1, arrangement & 2 == 2);
+    let names = ["m", "n", "k"];
+    let dim = |place: usize| known[place].map_or_else(|| Dim::sym(&Symbol::ranged(names[place], 0, 100_000, 1)), Dim::from);
+    let mut b = Build::new("dot");
+    let sized = |own: usize, last: bool| if last { [own, 2] } else { [2, own] };
+    let sides = [sized(0, x_last), sized(1, y_last)];
+    let mut args = [0, 1].map(|side: usize| {
+        let dims: Vec<Dim> = sides[side].iter().map(|place| dim(*place)).collect();
+        b.arg(["x", "y"][side], made[side].dtype(), dims)
+    });
+    for (arg, made) in args.iter_mut().zip(made) {
+        *arg = made.widen(&mut b, *arg);
+    }
+    let axes = DotAxes {
+        lhs_batch: vec![],
+        rhs_batch: vec![],
+        lhs_contract: vec![usize::from(x_last)],
+        rhs_contract: vec![usize::from(y_last)],
+    };
+    let z = b.dot(args[0], args[1], axes);
+    let one = b.map(ScalarFn::Neg, [z]);
+    let shapes = |sizes: &[usize; 3]| sides.map(|side| side.map(|place| sizes[place]));
+    let mut inputs =
+        |sizes: &[usize; 3]| shapes(sizes).iter().zip(made).map(|(shape, made)| made.array(rng, shape)).collect::<Vec<Array>>();
+    let inputs = calls.iter().map(&mut inputs).collect();
+    let what = format!("{made:?} {known:?} arrangement {arrangement}");
+    Case { what, module: b.finish([one]), inputs, bound: Bound::EXACT }
+}
+
+fn products() -> Vec<Case> {
+    let mut rng = Rng::named("narrow products");
+    let sizes = [[17, 40, 65], [33, 70, 34], [6, 50, 1_037], [70, 35, 2]];
+    let mut cases = Vec::new();
+    for (number, sizes) in sizes.into_iter().enumerate() {
+        for (place, made) in MADE.into_iter().enumerate() {
+            // Every arrangement with every type, and with every size.
+            for arrangement in [(number + place) % 4, (number + place + 1) % 4] {
+                cases.push(product(&mut rng, made, (sizes.map(Some), &[sizes]), arrangement));
+            }
+        }
+    }
+    cases
+}
+
+/// Odd and even, and none.
+fn unknown_sizes() -> Vec<Case> {
+    let mut rng = Rng::named("narrow symbols");
+    let calls = [[9, 21, 0], [40, 50, 1], [1, 64, 33], [10, 33, 1_028], [7, 3, 255], [0, 5, 8]];
+    (0..4).map(|arrangement| product(&mut rng, MADE[0], ([None; 3], &calls), arrangement)).collect()
+}
+
+/// Sums that parts are made of.
+fn long_products() -> Vec<Case> {
+    let mut rng = Rng::named("narrow long");
+    let sizes = [5, 33, 8_301];
+    (0..2).map(|arrangement| product(&mut rng, MADE[arrangement], (sizes.map(Some), &[sizes]), arrangement)).collect()
+}
+
+/// Of centred bytes: what is beside the image is the zero point, and so nothing.
+fn convolutions() -> Vec<Case> {
+    let mut rng = Rng::named("narrow convolutions");
+    let layouts = [[0usize, 1, 2, 3], [0, 3, 1, 2]];
+    let all = layouts.into_iter().flat_map(|layout| [(1, 1), (2, 1), (1, 0)].map(|how| (layout, how)));
+    let case = |(layout, (stride, pad)): ([usize; 4], (i64, i64))| {
+        let logical = [2usize, 5, 9, 11];
+        let mut shape = [0; 4];
+        layout.iter().zip(logical).for_each(|(place, size)| shape[*place] = size);
+        let [image, kernel] = MADE[0];
+        let mut b = Build::new("conv");
+        let (x, w) = (b.arg("x", image.dtype(), shape), b.arg("w", kernel.dtype(), [18, 3, 3, 5]));
+        let (x, w) = (image.widen(&mut b, x), kernel.widen(&mut b, w));
+        let axis = ConvAxis { stride, low: Dim::from(pad), high: Dim::from(pad), kernel_dilation: 1, input_dilation: 1 };
+        let conv = Conv {
+            input: layout.to_vec(),
+            kernel: vec![0, 3, 1, 2],
+            output: layout.to_vec(),
+            axes: vec![axis.clone(), axis],
+            groups: 1,
+            batch_groups: 1,
+        };
+        let z = b.add(Op::Conv(conv), &[x, w]);
+        let inputs = vec![image.array(&mut rng, &shape), kernel.array(&mut rng, &[18, 3, 3, 5])];
+        let what = format!("narrow, layout {layout:?} stride {stride} pad {pad}");
+        Case { what, module: b.finish([z]), inputs: vec![inputs], bound: Bound::EXACT }
+    };
+    all.map(case).collect()
+}
