@@ -57,7 +57,7 @@ impl FromStr for Convolutions {
 
 /// Instructions that sum up products of narrow elements, beyond those of an [`Isa`].
 ///
-/// Sums of whole numbers are the same by all of them. Those of `bf16` differ within their error bounds: [`Dots::Bf16`] takes denormals for zeros.
+/// Sums of whole numbers are the same by all of them. Those of `bf16` differ within their error bounds: [`Dots::Bf16`] and [`Dots::Amx`] take denormals for zeros.
 ///
 /// ```
 /// use graver_cpu::{Cpu, Dots, Isa};
@@ -74,11 +74,13 @@ pub enum Dots {
     Vnni,
     /// Of [`Isa::V4`]: AVX-512 VNNI and BF16.
     Bf16,
+    /// Of [`Isa::V4`]: AVX-512 VNNI, and AMX with BF16 and INT8. Linux must let the process have its registers.
+    Amx,
 }
 
 impl Dots {
     /// Every set, from the least.
-    pub const ALL: [Self; 3] = [Self::Plain, Self::Vnni, Self::Bf16];
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Vnni, Self::Bf16, Self::Amx];
 
     /// The set that is fastest on this machine with code of a level.
     #[must_use]
@@ -94,24 +96,18 @@ impl Dots {
             Self::Plain => true,
             Self::Vnni => isa == Isa::V4 && has_vnni(),
             Self::Bf16 => isa == Isa::V4 && has_vnni() && has_bf16(),
+            Self::Amx => isa == Isa::V4 && has_vnni() && amx::is_granted(),
         }
     }
 
-    /// As options and messages call it: `plain`, `vnni`, `bf16`.
+    /// As options and messages call it: `plain`, `vnni`, `bf16`, `amx`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
             Self::Vnni => "vnni",
             Self::Bf16 => "bf16",
-        }
-    }
-
-    /// Whether two products of 16-bit integers are added to a sum at once.
-    pub(crate) const fn has_words(self) -> bool {
-        match self {
-            Self::Plain => false,
-            Self::Vnni | Self::Bf16 => true,
+            Self::Amx => "amx",
         }
     }
 }
@@ -127,7 +123,7 @@ impl FromStr for Dots {
 
     fn from_str(name: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|dots| dots.name() == name);
-        known.ok_or_else(|| format!("`{name}` is no set of dot-product instructions; there are plain, vnni and bf16"))
+        known.ok_or_else(|| format!("`{name}` is no set of dot-product instructions; there are plain, vnni, bf16 and amx"))
     }
 }
 
@@ -162,6 +158,35 @@ const fn has_bf16() -> bool {
 #[cfg(not(target_arch = "x86_64"))]
 const fn has_fast_bf16() -> bool {
     false
+}
+
+/// AMX: whether the machine has it, and Linux lets this process use it, which it asks once.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx {
+    use std::arch::x86_64::__cpuid_count;
+    use std::sync::OnceLock;
+
+    /// `arch_prctl` with this asks for a part of the processor's state, for good.
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    /// The data of tiles.
+    const XFEATURE_XTILEDATA: libc::c_long = 18;
+
+    pub(super) fn is_granted() -> bool {
+        static GRANTED: OnceLock<bool> = OnceLock::new();
+        *GRANTED.get_or_init(|| {
+            let (bf16, tile, int8) = (1 << 22, 1 << 24, 1 << 25);
+            let has = __cpuid_count(7, 0).edx & (bf16 | tile | int8) == bf16 | tile | int8;
+            // SAFETY: the call changes what this process may use, and no memory.
+            has && unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) } == 0
+        })
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+mod amx {
+    pub(super) const fn is_granted() -> bool {
+        false
+    }
 }
 
 /// For what code is made.

@@ -7,7 +7,7 @@ use graver_ir::DType;
 
 use super::{
     Binary, Block, Caches, Carried, Combine, Compare, Const, Elem, Fold, Func, INDEX, Load, Loop, Op, Pairs, Pattern, Shift,
-    Stmt, Store, Sweep, TABLE_LANES, Transpose, Ty, Unary, Val, Width,
+    Stmt, Store, Sweep, TABLE_LANES, Tile, Transpose, Ty, Unary, Val, Width,
 };
 
 /// A function that is being made. Blocks are open from the function's own, level 0, to the innermost.
@@ -324,6 +324,10 @@ impl Builder {
 
     pub(crate) fn transpose(&mut self, square: Transpose) {
         self.push(Stmt::Transpose(square));
+    }
+
+    pub(crate) fn tile(&mut self, tile: Tile) {
+        self.push(Stmt::Tile(tile));
     }
 
     pub(crate) fn trap(&mut self, ok: Val, trap: u32) {

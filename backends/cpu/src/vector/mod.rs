@@ -297,6 +297,8 @@ pub(crate) enum Stmt {
     Prefetch(Val),
     /// Only of emitters whose vectors have [`TABLE_LANES`].
     Transpose(Transpose),
+    /// Only of functions that ask for AMX by name.
+    Tile(Tile),
     If {
         cond: Val,
         then: Block,
@@ -335,6 +337,56 @@ pub(crate) struct Transpose {
     /// At most [`TABLE_LANES`], as columns.
     pub(crate) rows: Val,
     pub(crate) columns: Val,
+}
+
+/// What is done with a tile of AMX, of which there are eight: sixteen lines of 64 bytes. Not in a sweep. Tiles exist from
+/// [`Tile::Configure`], after which they are zero, to [`Tile::Release`].
+#[derive(Clone, Debug)]
+pub(crate) enum Tile {
+    Configure,
+    Release,
+    Zero(u8),
+    /// From memory, lines so many bytes apart.
+    Load {
+        tile: u8,
+        ptr: Val,
+        stride: Val,
+    },
+    Store {
+        tile: u8,
+        ptr: Val,
+        stride: Val,
+    },
+    /// To each of the sum's 16 x 16 words, the products of a line of rows and of as many lines of columns: word `i` of a row with
+    /// line `i`, element by element of the words.
+    Dot {
+        dot: TileDot,
+        sum: u8,
+        rows: u8,
+        columns: u8,
+    },
+}
+
+/// What words of tiles are, and in what products are summed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TileDot {
+    /// Two `bf16`, in `f32`; denormals are zeros.
+    Bf16,
+    /// Four bytes, in `i32`; sums wrap.
+    Bytes {
+        /// Those of rows, and those of columns.
+        signed: [bool; 2],
+    },
+}
+
+impl Tile {
+    /// The values that it uses.
+    pub(crate) fn operands(&self) -> Vec<Val> {
+        match *self {
+            Self::Load { ptr, stride, .. } | Self::Store { ptr, stride, .. } => vec![ptr, stride],
+            Self::Configure | Self::Release | Self::Zero(_) | Self::Dot { .. } => Vec::new(),
+        }
+    }
 }
 
 impl Transpose {
@@ -433,7 +485,7 @@ impl Func {
 fn uses_dims(block: &Block) -> bool {
     block.iter().any(|stmt| match stmt {
         Stmt::Let(_, op) => matches!(op, Op::Dim(_)),
-        Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Prefetch(_) | Stmt::Transpose(_) => false,
+        Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Prefetch(_) | Stmt::Transpose(_) | Stmt::Tile(_) => false,
         Stmt::If { then, .. } => uses_dims(then),
         Stmt::Loop(inner) => uses_dims(&inner.body),
         Stmt::Sweep(sweep) => uses_dims(&sweep.body),
@@ -446,14 +498,6 @@ impl Pairs {
         match self {
             Self::I16 | Self::I16Fused => Elem::I32,
             Self::Bf16 => Elem::F32,
-        }
-    }
-
-    /// What is in pairs.
-    pub(crate) const fn dtype(self) -> DType {
-        match self {
-            Self::I16 | Self::I16Fused => DType::I16,
-            Self::Bf16 => DType::BF16,
         }
     }
 }

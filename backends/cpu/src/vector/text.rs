@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Block, Caches, Elem, Func, Load, Op, Pattern, Stmt, Transpose, Ty, Val, Width};
+use super::{Block, Caches, Elem, Func, Load, Op, Pattern, Stmt, Tile, Transpose, Ty, Val, Width};
 
 impl fmt::Display for Val {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,6 +51,7 @@ fn statement(f: &mut fmt::Formatter<'_>, func: &Func, stmt: &Stmt, depth: usize)
         Stmt::Transpose(Transpose { from, from_stride, to, to_stride, rows, columns }) => {
             writeln!(f, "{pad}transpose {rows} rows of {columns} at {from} by {from_stride} to {to} by {to_stride}")
         }
+        Stmt::Tile(tile) => writeln!(f, "{pad}{tile}"),
         Stmt::If { cond, then } => {
             writeln!(f, "{pad}if {cond} {{")?;
             block(f, func, then, depth + 1)?;
@@ -128,6 +129,19 @@ impl fmt::Display for Op {
                 args.iter().try_for_each(|arg| write!(f, " {arg}"))
             }
             Self::Patch { mask, value, helper, arg } => write!(f, "patch {value} by {helper:?} {arg} where {mask}"),
+        }
+    }
+}
+
+impl fmt::Display for Tile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configure => f.write_str("tiles configured"),
+            Self::Release => f.write_str("tiles released"),
+            Self::Zero(tile) => write!(f, "tile {tile} = 0"),
+            Self::Load { tile, ptr, stride } => write!(f, "tile {tile} = load at {ptr} by {stride}"),
+            Self::Store { tile, ptr, stride } => write!(f, "store tile {tile} at {ptr} by {stride}"),
+            Self::Dot { dot, sum, rows, columns } => write!(f, "tile {sum} += {dot:?} tile {rows}, tile {columns}"),
         }
     }
 }

@@ -55,7 +55,7 @@ fn pick(block: &Block, picked: &mut [Lanes]) -> bool {
             }
             // What is left of a sweep is one element.
             Stmt::Sweep(sweep) => again |= pick(&sweep.body, picked),
-            Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Transpose(_) | Stmt::Prefetch(_) => {}
+            Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Transpose(_) | Stmt::Tile(_) | Stmt::Prefetch(_) => {}
         }
     }
     again
@@ -150,6 +150,13 @@ impl Scope<'_> {
                 }
                 self.used(&square.operands())?;
                 square.operands().iter().try_for_each(|operand| self.expect(*operand, INDEX))
+            }
+            Stmt::Tile(tile) => {
+                if self.swept.is_some() {
+                    return Err("a tile is in a sweep".to_owned());
+                }
+                self.used(&tile.operands())?;
+                tile.operands().iter().try_for_each(|operand| self.expect(*operand, INDEX))
             }
             Stmt::If { cond, then } => {
                 self.used(&[*cond])?;

@@ -148,7 +148,7 @@ impl Emitter<'_, '_> {
             Stmt::Trap { ok, trap } => self.trap(*ok, *trap),
             // It has no such instruction.
             Stmt::Prefetch(_) => {}
-            Stmt::Transpose(_) => unreachable!("squares are for vectors of as many lanes"),
+            Stmt::Transpose(_) | Stmt::Tile(_) => unreachable!("squares and tiles are for vectors of as many lanes"),
             Stmt::If { cond, then } => self.condition(*cond, then),
             Stmt::Loop(inner) => self.counted(inner),
             Stmt::Sweep(sweep) => self.sweep(sweep),

@@ -294,6 +294,7 @@ impl Writer<'_> {
             match arg {
                 Arg::Reg(slot, view) => set_register(&mut instruction, place, self.register(self.alloc(id, *slot), *view)),
                 Arg::Imm(kind, value) => set_immediate(&mut instruction, place, *kind, *value),
+                Arg::Tile(tile) => set_register(&mut instruction, place, Register::TMM0 + u32::from(*tile)),
                 Arg::Mem(mem) => constant = constant.or(self.memory(&mut instruction, place, id, mem)),
             }
         }

@@ -44,7 +44,7 @@ impl<'a> Facts<'a> {
                     self.defs[value.index()] = Some(op);
                     self.regions[value.index()] = region;
                 }
-                Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Prefetch(_) | Stmt::Transpose(_) => {}
+                Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Prefetch(_) | Stmt::Transpose(_) | Stmt::Tile(_) => {}
                 Stmt::If { then, .. } => self.define(then, region),
                 Stmt::Loop(inner) => {
                     let own = Some(inner.var);
@@ -84,6 +84,7 @@ impl<'a> Facts<'a> {
                 Stmt::Trap { ok, .. } => self.used(*ok, region),
                 Stmt::Prefetch(ptr) => self.address_uses(*ptr, region),
                 Stmt::Transpose(square) => square.operands().into_iter().for_each(|operand| self.used(operand, region)),
+                Stmt::Tile(tile) => tile.operands().into_iter().for_each(|operand| self.used(operand, region)),
                 Stmt::If { cond, then } => {
                     self.uses(then, region);
                     self.used(*cond, region);

@@ -94,6 +94,8 @@ pub(super) enum Arg {
     Reg(u8, View),
     Mem(Mem<u8>),
     Imm(OpKind, i64),
+    /// One of AMX, by number.
+    Tile(u8),
 }
 
 /// A condition of the flags.
@@ -373,6 +375,10 @@ impl Build<'_> {
             Src::Reg(vreg) => self.reg(vreg, view),
             Src::Mem(mem) => self.mem(mem),
         }
+    }
+
+    pub(super) fn tile(self, tile: u8) -> Self {
+        self.arg(Arg::Tile(tile))
     }
 
     pub(super) fn imm8(self, value: u8) -> Self {

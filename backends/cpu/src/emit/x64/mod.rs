@@ -15,6 +15,7 @@
 
 mod address;
 mod alloc;
+mod amx;
 mod arith;
 mod convert;
 mod encode;
@@ -225,6 +226,7 @@ impl<'a> Emitter<'a> {
             Stmt::Trap { ok, trap } => self.trap(*ok, *trap),
             Stmt::Prefetch(ptr) => self.prefetch(*ptr),
             Stmt::Transpose(square) => self.transpose(square),
+            Stmt::Tile(tile) => self.tile(tile),
             Stmt::If { cond, then } => self.condition(*cond, then),
             Stmt::Loop(inner) => self.counted(inner),
             Stmt::Sweep(sweep) => self.sweep(sweep),

@@ -65,7 +65,7 @@ impl Emitter<'_> {
                         self.hold_table(table);
                     }
                 }
-                Stmt::Let(..) | Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Prefetch(_) | Stmt::Transpose(_) => {}
+                Stmt::Let(..) | Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Prefetch(_) | Stmt::Transpose(_) | Stmt::Tile(_) => {}
                 Stmt::If { then, .. } => self.hold_tables(then),
                 Stmt::Loop(inner) => self.hold_tables(&inner.body),
                 Stmt::Sweep(_) => unreachable!("V3: a sweep holds no sweep"),
@@ -94,7 +94,7 @@ impl Emitter<'_> {
                     }
                 }
                 Stmt::Store(store) => self.count_constant(store.value, counts),
-                Stmt::Trap { .. } | Stmt::Prefetch(_) | Stmt::Transpose(_) => {}
+                Stmt::Trap { .. } | Stmt::Prefetch(_) | Stmt::Transpose(_) | Stmt::Tile(_) => {}
                 Stmt::If { then, .. } => self.count_constants(then, counts),
                 Stmt::Loop(inner) => self.count_constants(&inner.body, counts),
                 Stmt::Sweep(_) => unreachable!("V3: a sweep holds no sweep"),

@@ -5,17 +5,18 @@
 //! by each thread, just before use. Packing evaluates the sides' bodies, so windows and transposed operands are packed like
 //! any other, and the tiles see only panels. The order of `k` is fixed, so results do not depend on blocks or threads.
 
+mod amx;
 pub(super) mod attend;
 mod fetch;
 mod flat;
 mod pack;
-mod pairs;
 mod parts;
 mod plan;
 mod sides;
 mod stream;
 mod tile;
 mod winograd;
+mod words;
 
 use graver_ir::kernel::{AxisSet, Contract, InstKind};
 use graver_ir::{DType, Dim};
@@ -24,9 +25,10 @@ use self::parts::Parts;
 use self::sides::{Operand, Sides};
 use self::stream::Stream;
 use self::winograd::{Gradient, Winograd};
+use self::words::{LINES, Words};
 use super::cx::Cx;
 use super::{Lowered, Phase, nest};
-use crate::vector::{Elem, Pairs};
+use crate::vector::Elem;
 
 /// Shapes of tiles in rows and vectors of columns, by the lanes of a vector, the best first: sums, a row of vectors and a
 /// broadcast fit the registers, of which machines with 16 lanes have 32, others 16.
@@ -129,6 +131,11 @@ impl Shape {
         shapes().find(|shape| cost(shape) <= least.saturating_add(least / 25)).expect("the least is little")
     }
 
+    /// Two tiles of AMX by two, or one by two where rows are few.
+    fn of_tiles(rows: &Dim) -> Self {
+        Self::new(if rows.as_const().is_some_and(|rows| rows <= LINES) { LINES } else { 2 * LINES }, 2)
+    }
+
     /// Rows of tiles, whole ones first, then those of lower tiles for what rows are left: few rows are work for few.
     fn heights(self, rows: &Dim) -> Vec<i64> {
         let whole = self.rows;
@@ -153,21 +160,36 @@ struct Tiling<'a> {
     /// The order of summation: the innermost last.
     k: Vec<usize>,
     elem: Elem,
-    /// What is packed in words, if it is.
-    pairs: Option<Pairs>,
+    /// By what words are multiplied, if elements are packed in them.
+    words: Option<Words>,
     shape: Shape,
 }
 
 impl<'a> Tiling<'a> {
     fn new(cx: &Cx<'_>, contract: &'a Contract, elem: Elem, Sides { rows, columns, k }: Sides<'a>) -> Self {
         let count = |operand: &Operand<'_>| operand.axes.iter().map(|axis| contract.axes[*axis].clone()).product::<Dim>();
-        let shape = Shape::best(cx.lanes, elem == Elem::F64, &count(&rows), &count(&columns));
-        let pairs = pairs::of(cx, contract, elem);
-        let [rows, columns] = [rows, columns].map(|operand| match pairs {
-            Some(pairs) => pairs::packed(operand, pairs),
+        let words = Words::of(cx, elem, rows.side, columns.side);
+        let shape = match words {
+            Some(Words::Tiles(_)) => Shape::of_tiles(&count(&rows)),
+            Some(Words::Vectors(_)) | None => Shape::best(cx.lanes, elem == Elem::F64, &count(&rows), &count(&columns)),
+        };
+        let [mut rows, columns] = [rows, columns].map(|operand| match words {
+            Some(words) => words.packed(operand),
             None => operand,
         });
-        Self { contract, rows, columns, batch: contract.batch.iter().collect(), k, elem, pairs, shape }
+        // Lines of a tile are words of one row.
+        rows.along_own &= !matches!(words, Some(Words::Tiles(_)));
+        Self { contract, rows, columns, batch: contract.batch.iter().collect(), k, elem, words, shape }
+    }
+
+    /// Rows of tiles, the highest first.
+    fn heights(&self, rows: &Dim) -> Vec<i64> {
+        if !matches!(self.words, Some(Words::Tiles(_))) {
+            return self.shape.heights(rows);
+        }
+        let whole = self.shape.rows;
+        let is_low = rows.as_const().is_none_or(|rows| (1..=LINES).contains(&(rows % whole)));
+        if is_low && whole > LINES { vec![whole, LINES] } else { vec![whole] }
     }
 
     fn size(&self, axis: usize) -> Dim {

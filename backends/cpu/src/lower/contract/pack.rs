@@ -13,7 +13,7 @@ const STEPS_AHEAD: i64 = 8;
 const OWN_AHEAD: i64 = 4;
 
 /// Where packed elements go: element `(own, k)` of a panel that starts at `own = first` lies at
-/// `base + (own - first) * own_stride + k * k_stride` elements; of pairs, `k` counts them, and strides are in their words.
+/// `base + (own - first) * own_stride + k * k_stride` elements; of words, `k` counts them, and so do strides.
 #[derive(Clone)]
 pub(super) struct Panel {
     pub(super) base: Val,
@@ -37,6 +37,10 @@ impl Tiling<'_> {
             let bytes = cx.value(&(&panel.k_stride * Dim::from(operand.bytes())));
             let before = cx.b.mul(span.begin, bytes);
             panel.base = cx.b.sub(panel.base, before);
+        }
+        if self.words.is_some() {
+            let last = span.map_or_else(|| cx.value(&self.count(&self.k)), |span| span.end);
+            self.clear(cx, &panel, (begin, end), last);
         }
         if operand.along_own {
             self.pack_along_own(cx, operand, &panel, begin, end, span);
@@ -98,9 +102,9 @@ impl Tiling<'_> {
             let base = cx.b.add(panel.base, shift);
             self.each_k(cx, span, &mut |cx| {
                 cx.ahead = self.k.last().map(|k| (*k, STEPS_AHEAD));
-                cx.swept(lane, run.begin, run.end, 1, &mut |cx| match self.pairs {
+                cx.swept(lane, run.begin, run.end, 1, &mut |cx| match self.words {
                     None => self.element(cx, operand, base, &(&k_offset + &own_offset)),
-                    Some(_) => self.element_of_pair(cx, operand, base, panel, &own_offset),
+                    Some(_) => self.element_of_word(cx, operand, base, panel, &own_offset),
                 });
                 cx.ahead = None;
             });
@@ -120,10 +124,6 @@ impl Tiling<'_> {
         let place = cx.b.mul(place, bytes);
         let base = cx.b.add(panel.base, place);
         let k_offset = self.place_of_k(&panel.k_stride);
-        if self.pairs.is_some() {
-            let end = span.map_or_else(|| cx.value(&self.count(&self.k)), |span| span.end);
-            self.clear_last(cx, base, &panel.k_stride, end);
-        }
         cx.ahead = operand.axes.last().map(|own| (*own, OWN_AHEAD));
         match span {
             None => {

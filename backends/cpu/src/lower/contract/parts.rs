@@ -130,7 +130,8 @@ impl Plan {
             let (end, k) = (cx.b.add(begin, length), cx.value(&self.k));
             let end = cx.b.binary(Binary::Min, end, k);
             let all = Span { begin, end: cx.b.binary(Binary::Max, begin, end) };
-            self.chunks_of(cx, tiling, &Memory { rows, spill, sums, columns }, all);
+            let memory = Memory { rows, spill, sums, columns };
+            tiling.with_tiles(cx, |cx| self.chunks_of(cx, tiling, &memory, all));
         });
         let products = tiling.count(&tiling.rows.axes) * &self.columns * &self.k;
         // A vector unit does some sixteen operations while a body does one.

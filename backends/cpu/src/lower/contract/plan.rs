@@ -11,10 +11,13 @@ use super::super::{Lowered, Phase, Prepared};
 use super::Tiling;
 use super::pack::{Panel, Span};
 use super::tile::{Block, Column, bind, range};
+use super::words::Words;
 use crate::vector::{Binary, Compare, Val};
 
 /// Steps of the tiles in a chunk at most. Of a panel of columns, a chunk is a tenth of a usual second-level cache.
 const CHUNK: i64 = 512;
+/// The same of tiles of AMX: a panel of columns stays in a first-level cache, and what tiles read of rows comes from a second-level one.
+const TILES_CHUNK: i64 = 256;
 /// Elements of a chunk of a block's rows: a good part of a second-level cache.
 const BLOCK_ELEMENTS: i64 = 48_000;
 /// Row panels of a block at most.
@@ -73,9 +76,9 @@ impl Plan {
         let (batch, k) = (tiling.count(&tiling.batch), tiling.count(&tiling.k));
         let width = tiling.width(cx);
         let column_panels = columns.ceil_div(&Dim::from(width));
-        let (height, heights) = (tiling.shape.rows, tiling.shape.heights(&rows));
+        let (height, heights) = (tiling.shape.rows, tiling.heights(&rows));
         let row_panels = rows.ceil_div(&Dim::from(height));
-        let chunk = chunk(&k, tiling.depth());
+        let chunk = tiling.chunk(&k);
         let fits = (BLOCK_ELEMENTS / (chunk / tiling.depth() * height)).clamp(1, BLOCK_PANELS);
         // What a thread takes is one block and one group, if caches hold that: what is packed for a block is packed for each group anew, and each block reads the
         // columns anew. Columns are shared out first, then rows: what is packed for a block of rows is of use for few columns only.
@@ -87,7 +90,7 @@ impl Plan {
         let shared_out = (&row_panels * &groups).ceil_div(&points);
         let block = evenly(&row_panels, &shared_out.min_with(&Dim::from(fits)), cx.how.threads).max_with(&Dim::ONE);
         let blocks = row_panels.ceil_div(&block);
-        let shared = &batch * &column_panels * k.round_up(tiling.depth()) * Dim::from(width * tiling.columns.bytes());
+        let shared = &batch * &column_panels * k.round_up(tiling.multiple()) * Dim::from(width * tiling.columns.bytes());
         Self {
             batch,
             rows,
@@ -142,7 +145,7 @@ impl Plan {
         let batch = cx.value(&tiling.number(&tiling.batch));
         let number = cx.b.mul(batch, panels);
         let number = cx.b.add(number, panel);
-        let bytes = cx.value(&(self.k.round_up(tiling.depth()) * Dim::from(self.width * tiling.columns.bytes())));
+        let bytes = cx.value(&(self.k.round_up(tiling.multiple()) * Dim::from(self.width * tiling.columns.bytes())));
         let offset = cx.b.mul(number, bytes);
         cx.b.add(shared, offset)
     }
@@ -163,7 +166,7 @@ impl Plan {
             let end = cx.b.add(begin, height);
             let count = cx.value(&self.rows);
             let end = cx.b.binary(Binary::Min, end, count);
-            self.chunks(cx, tiling, *group, &Block { rows, spill, sums, begin, end });
+            tiling.with_tiles(cx, |cx| self.chunks(cx, tiling, *group, &Block { rows, spill, sums, begin, end }));
         });
         let products = &self.batch * &self.rows * &self.columns * &self.k;
         // A vector unit does some sixteen operations while a body does one.
@@ -228,7 +231,7 @@ impl Plan {
         cx.take_scratch(&Dim::from(elements * tiling.bytes()))
     }
 
-    /// Elements, or words of pairs, from a packed row to the next, and from one step to the next: the lesser is 1, along which rows are read.
+    /// Elements, or words of them, from a packed row to the next, and from one step to the next: the lesser is 1, along which rows are read.
     ///
     /// The other is an odd number of cache lines, so that the elements of a tile do not fall on the same lines' sets.
     pub(super) fn row_strides(&self, tiling: &Tiling<'_>) -> (i64, i64) {
@@ -266,15 +269,20 @@ pub(super) fn first_row(cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block) -> 
     (cx.digits(block.begin, &sizes), sizes)
 }
 
-/// The length of chunks, of steps of so many elements: all alike, nearly, where the number is known.
-fn chunk(k: &Dim, depth: i64) -> i64 {
-    let (most, unroll) = (CHUNK * depth, UNROLL * depth);
-    let alike = |k: i64| {
-        let chunks = (k + most - 1) / most;
-        let steps = (k + chunks - 1) / chunks;
-        (steps + unroll - 1) / unroll * unroll
-    };
-    k.as_const().map_or(most, |k| alike(k.max(1)))
+impl Tiling<'_> {
+    /// The length of chunks: all alike, nearly, where the number of elements is known.
+    fn chunk(&self, k: &Dim) -> i64 {
+        let (most, multiple) = match self.words {
+            Some(Words::Tiles(_)) => (TILES_CHUNK * self.depth(), self.multiple()),
+            Some(Words::Vectors(_)) | None => (CHUNK * self.depth(), UNROLL * self.depth()),
+        };
+        let alike = |k: i64| {
+            let chunks = (k + most - 1) / most;
+            let steps = (k + chunks - 1) / chunks;
+            (steps + multiple - 1) / multiple * multiple
+        };
+        k.as_const().map_or(most, |k| alike(k.max(1)))
+    }
 }
 
 pub(super) fn with_batch<const N: usize>(tiling: &Tiling<'_>, last: [&Dim; N]) -> Vec<Dim> {

@@ -9,6 +9,7 @@ use super::super::memo::has_slow;
 use super::fetch::{Fetch, Turn};
 use super::pack::{Run, Span};
 use super::plan::{Plan, UNROLL};
+use super::words::Words;
 use super::{Operand, Tiling};
 use crate::vector::{Binary, Compare, Load, Pattern, Unary, Val, Width};
 
@@ -57,18 +58,27 @@ impl Plan {
         (column_begin, column_end): (Val, Val),
     ) {
         let waiting = block.sums.map(|sums| self.waiting(cx, tiling, sums, block, column, place.row));
-        let sums = self.sums(cx, tiling, block, &place, column, waiting);
+        let sums = match tiling.words {
+            Some(Words::Tiles(dot)) => {
+                let to = waiting.unwrap_or(block.spill);
+                self.sums_of_tiles(cx, tiling, dot, (block, &place), column, (to, waiting.is_some()));
+                Sums::Stored(to)
+            }
+            Some(Words::Vectors(_)) | None => Sums::Held(self.sums(cx, tiling, block, &place, column, waiting)),
+        };
         let tile = Tile { place, column_begin, column_end, sums };
         let Some(waiting) = waiting else {
             self.finish(cx, tiling, block, &tile);
             return;
         };
         let last = cx.b.compare(Compare::Ge, column.span.end, column.all.end);
-        let more = cx.b.unary(Unary::Not, last);
-        // Before the epilogue, which has the registers to itself then: sums that live through it are spilled in the loop over `k`.
-        let open = cx.b.open_if(more);
-        store_sums(cx, tiling, waiting, &tile.sums);
-        cx.b.close_if(open);
+        if let Sums::Held(sums) = &tile.sums {
+            let more = cx.b.unary(Unary::Not, last);
+            // Before the epilogue, which has the registers to itself then: sums that live through it are spilled in the loop over `k`.
+            let open = cx.b.open_if(more);
+            store_sums(cx, tiling, waiting, sums);
+            cx.b.close_if(open);
+        }
         let open = cx.b.open_if(last);
         self.finish(cx, tiling, block, &tile);
         cx.b.close_if(open);
@@ -156,14 +166,20 @@ impl Plan {
 
     /// From memory, as much as there is of the tile, run by run of some axes.
     fn finish_part(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>, block: &Block, tile: &Tile, (row_end, axes): (Val, &[usize])) {
-        store_sums(cx, tiling, block.spill, &tile.sums);
+        let sums = match &tile.sums {
+            Sums::Held(sums) => {
+                store_sums(cx, tiling, block.spill, sums);
+                block.spill
+            }
+            Sums::Stored(at) => *at,
+        };
         let open = cx.b.open_loop(tile.place.row, row_end, 1, tile.place.digits.clone());
         let digits = open.params.clone();
         bind(cx, &tiling.rows.axes, &digits);
         let row_bytes = cx.b.int(self.width * tiling.bytes());
         let place = cx.b.sub(open.var, tile.place.row);
         let place = cx.b.mul(place, row_bytes);
-        let row = cx.b.add(block.spill, place);
+        let row = cx.b.add(sums, place);
         tiling.runs(cx, axes, tile.column_begin, tile.column_end, &mut |cx, run| {
             cx.swept(run.axis, run.begin, run.end, 1, &mut |cx| {
                 epilogue(cx, tiling.contract, &mut Spilled { tiling, row, run, column_begin: tile.column_begin });
@@ -177,12 +193,21 @@ impl Plan {
 /// The epilogue of a whole tile whose columns are one run of an axis, from registers, every vector written out.
 fn finish_whole(cx: &mut Cx<'_>, tiling: &Tiling<'_>, tile: &Tile, axis: usize) {
     let mut digits = tile.place.digits.clone();
-    for row in tile.sums.chunks(tiling.vectors()) {
+    let vectors = tiling.vectors();
+    for row in 0..usize::try_from(tile.place.height).expect("few rows") {
         bind(cx, &tiling.rows.axes, &digits);
-        for (vector, sum) in row.iter().enumerate() {
+        for vector in 0..vectors {
             let offset = cx.b.int(i64::try_from(vector * cx.lanes).expect("few lanes"));
             cx.at[axis] = At::Lane(cx.b.add(tile.column_begin, offset));
-            epilogue(cx, tiling.contract, &mut Sum(*sum));
+            let number = row * vectors + vector;
+            let sum = match &tile.sums {
+                Sums::Held(sums) => sums[number],
+                Sums::Stored(at) => {
+                    let (ptr, dtype) = (sum_place(cx, tiling, *at, number), tiling.elem.dtype());
+                    cx.b.load_now(Load { ptr, dtype, pattern: Pattern::Contiguous, mask: None })
+                }
+            };
+            epilogue(cx, tiling.contract, &mut Sum(sum));
         }
         digits = cx.next_digits(&digits, &tile.place.sizes);
     }
@@ -234,11 +259,11 @@ pub(super) struct Column {
 }
 
 /// Where a tile's rows are.
-struct Place {
+pub(super) struct Place {
     /// How many it has, some of which may be beyond the block.
-    height: i64,
+    pub(super) height: i64,
     /// The first.
-    row: Val,
+    pub(super) row: Val,
     /// The positions of its axes.
     digits: Vec<Val>,
     sizes: Vec<Val>,
@@ -249,10 +274,18 @@ struct Tile {
     place: Place,
     column_begin: Val,
     column_end: Val,
-    sums: Vec<Val>,
+    sums: Sums,
 }
 
-/// Steps of `k`, of an element or a pair: that of `(row, k)` lies at `rows + (row * row_stride + k * k_stride)` elements, and `columns` at `k * width`.
+/// Where the sums of a tile are, row by row.
+enum Sums {
+    /// In registers.
+    Held(Vec<Val>),
+    /// In memory.
+    Stored(Val),
+}
+
+/// Steps of `k`, of an element or a word: that of `(row, k)` lies at `rows + (row * row_stride + k * k_stride)` elements, and `columns` at `k * width`.
 pub(super) struct Step<'a> {
     pub(super) tiling: &'a Tiling<'a>,
     pub(super) rows: Val,
@@ -296,8 +329,13 @@ impl Step<'_> {
     }
 
     fn one(&self, cx: &mut Cx<'_>, rows: Val, columns: Val, step: i64, sums: &mut [Val]) {
-        let Tiling { elem, pairs, columns: Operand { packed: (_, packed), .. }, .. } = *self.tiling;
-        // Words of pairs go as floats, whose loads an instruction does that multiplies.
+        let Tiling { elem, words, columns: Operand { packed: (_, packed), .. }, .. } = *self.tiling;
+        let pairs = match words {
+            Some(Words::Vectors(pairs)) => Some(pairs),
+            Some(Words::Tiles(_)) => unreachable!("tiles have steps of their own"),
+            None => None,
+        };
+        // Words go as floats, whose loads an instruction does that multiplies.
         let (row_type, column_type) = if pairs.is_some() { (DType::F32, DType::F32) } else { (elem.dtype(), packed) };
         let (bytes, column_bytes) = (self.tiling.bytes(), self.tiling.columns.bytes() * self.tiling.depth());
         let mut vectors = Vec::new();

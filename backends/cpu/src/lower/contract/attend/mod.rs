@@ -239,7 +239,7 @@ impl<'a> Packed<'a> {
             batch: of(contract.batch),
             k: of(contract.k),
             elem,
-            pairs: None,
+            words: None,
             shape,
         };
         let panels = tiling.count(&tiling.columns.axes).ceil_div(&Dim::from(width));

@@ -103,7 +103,7 @@ impl<'a> Gradient<'a> {
         let cotangent = (Operand::new(by, of_cotangent.clone(), true, elem), outputs);
         let ((rows, row_count), (columns, column_count)) = if is_along { (image, cotangent) } else { (cotangent, image) };
         let shape = Shape::best(cx.lanes, false, &Dim::from(row_count), &Dim::from(column_count));
-        let tiling = Tiling { contract, rows, columns, batch: Vec::new(), k: Vec::new(), elem, pairs: None, shape };
+        let tiling = Tiling { contract, rows, columns, batch: Vec::new(), k: Vec::new(), elem, words: None, shape };
         let sizes = Sizes::new(shape, tiling.width(cx), (row_count, column_count), transform.elements());
         Some(Self { patches, tiling, is_image_columns: !is_along, sizes })
     }
@@ -125,7 +125,7 @@ impl<'a> Gradient<'a> {
         let Tiling { rows, columns, elem, shape, .. } = &self.tiling;
         let (batch, k) = (Vec::new(), Vec::new());
         let tiling =
-            Tiling { contract, rows: rows.clone(), columns: columns.clone(), batch, k, elem: *elem, pairs: None, shape: *shape };
+            Tiling { contract, rows: rows.clone(), columns: columns.clone(), batch, k, elem: *elem, words: None, shape: *shape };
         Gradient { patches: self.patches.clone(), tiling, is_image_columns: self.is_image_columns, sizes: self.sizes }
     }
 
@@ -247,7 +247,7 @@ impl<'a> Gradient<'a> {
         let sums = offset(cx, sums, open.var, block * width);
         let count = cx.b.sub(point.rows.1, point.rows.0);
         let mut row = zero;
-        let heights = self.tiling.shape.heights(&Dim::from(self.sizes.rows));
+        let heights = self.tiling.heights(&Dim::from(self.sizes.rows));
         for (number, height) in heights.iter().enumerate() {
             // Lower tiles take what rows are left, where they can take all.
             let left = cx.b.int(heights.get(number + 1).copied().unwrap_or(0));

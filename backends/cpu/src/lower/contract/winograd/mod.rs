@@ -80,7 +80,7 @@ impl<'a> Winograd<'a> {
             batch: Vec::new(),
             k: k.clone(),
             elem,
-            pairs: None,
+            words: None,
             shape,
         };
         let width = tiling.width(cx);
@@ -237,7 +237,7 @@ impl<'a> Winograd<'a> {
         let sums = offset(cx, memory.sums, open.var, self.most * self.width);
         let count = cx.b.sub(end, begin);
         let mut row = zero;
-        let heights = self.tiling.shape.heights(&self.count);
+        let heights = self.tiling.heights(&self.count);
         for (number, height) in heights.iter().enumerate() {
             // Lower tiles take what rows are left, where they can take all.
             let left = cx.b.int(heights.get(number + 1).copied().unwrap_or(0));
