@@ -173,13 +173,16 @@ impl<'a> Tiling<'a> {
             Some(Words::Tiles(_)) => Shape::of_tiles(&count(&rows)),
             Some(Words::Vectors(_)) | None => Shape::best(cx.lanes, elem == Elem::F64, &count(&rows), &count(&columns)),
         };
-        let [mut rows, columns] = [rows, columns].map(|operand| match words {
+        let [rows, columns] = [rows, columns].map(|operand| match words {
             Some(words) => words.packed(operand),
             None => operand,
         });
-        // Lines of a tile are words of one row.
-        rows.along_own &= !matches!(words, Some(Words::Tiles(_)));
         Self { contract, rows, columns, batch: contract.batch.iter().collect(), k, elem, words, shape }
+    }
+
+    /// Whether rows are packed next to each other, rather than `k`; lines of tiles of AMX are words of one row.
+    fn rows_are_neighbours(&self) -> bool {
+        self.rows.along_own && !matches!(self.words, Some(Words::Tiles(_)))
     }
 
     /// Rows of tiles, the highest first.

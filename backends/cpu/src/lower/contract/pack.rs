@@ -1,12 +1,12 @@
 //! Packing: a side's elements, evaluated once and laid out as the tiles read them.
 
-use graver_ir::Dim;
+use graver_ir::{DType, Dim};
 
 use super::super::body::Nothing;
 use super::super::cx::{At, Cx};
 use super::sides::Across;
 use super::{Operand, Tiling};
-use crate::vector::{Binary, Op, TABLE_LANES, Transpose, Val};
+use crate::vector::{Binary, Elem, Op, Shift, TABLE_LANES, Transpose, Val};
 
 /// How many steps of `k`, or rows or columns, further on elements are fetched while those here are packed.
 const STEPS_AHEAD: i64 = 8;
@@ -37,6 +37,10 @@ impl Tiling<'_> {
             let bytes = cx.value(&(&panel.k_stride * Dim::from(operand.bytes())));
             let before = cx.b.mul(span.begin, bytes);
             panel.base = cx.b.sub(panel.base, before);
+        }
+        if self.words.is_some() && cx.lanes == TABLE_LANES && operand.along_own != panel.own_stride.is(1) {
+            self.pack_turned(cx, operand, &panel, (begin, end), span);
+            return;
         }
         if self.words.is_some() {
             let last = span.map_or_else(|| cx.value(&self.count(&self.k)), |span| span.end);
@@ -163,7 +167,13 @@ impl Tiling<'_> {
         let (value, dtype) = operand.packed;
         let value = values[value.index()];
         let (ptr, pattern) = cx.place(base, offset, None, dtype);
-        cx.b.store(ptr, dtype, pattern, value);
+        if dtype == DType::BF16 {
+            // It is one already.
+            let half = upper_half(cx, value);
+            cx.b.store(ptr, DType::U16, pattern, half);
+        } else {
+            cx.b.store(ptr, dtype, pattern, value);
+        }
     }
 
     /// Calls the body for every run of numbers in `begin..end` over which only the last of the axes changes. The other axes
@@ -198,6 +208,12 @@ impl Tiling<'_> {
         }
         cx.b.close_loop(open, next);
     }
+}
+
+/// The bits of a `bf16`, from those of the `f32` that it is.
+pub(super) fn upper_half(cx: &mut Cx<'_>, value: Val) -> Val {
+    let bits = cx.b.bitcast(value, Elem::U32);
+    cx.b.shift(Shift::Logical, bits, 16)
 }
 
 /// Neighbours along one axis.

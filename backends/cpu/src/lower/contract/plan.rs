@@ -227,7 +227,7 @@ impl Plan {
     /// Memory for a chunk of a block's rows.
     pub(super) fn packed_rows(&self, cx: &mut Cx<'_>, tiling: &Tiling<'_>) -> Val {
         let (own, k) = self.row_strides(tiling);
-        let elements = if tiling.rows.along_own { k * self.chunk / tiling.depth() } else { own * self.most_rows };
+        let elements = if tiling.rows_are_neighbours() { k * self.chunk / tiling.depth() } else { own * self.most_rows };
         cx.take_scratch(&Dim::from(elements * tiling.bytes()))
     }
 
@@ -237,7 +237,7 @@ impl Plan {
     pub(super) fn row_strides(&self, tiling: &Tiling<'_>) -> (i64, i64) {
         let line = LINE / tiling.bytes();
         let apart = |elements: i64| (((elements + line - 1) / line) | 1) * line;
-        if tiling.rows.along_own { (1, apart(self.most_rows)) } else { (apart(self.chunk / tiling.depth()), 1) }
+        if tiling.rows_are_neighbours() { (1, apart(self.most_rows)) } else { (apart(self.chunk / tiling.depth()), 1) }
     }
 
     /// Packs a block's rows; where there is no span, for every `k`.

@@ -7,6 +7,7 @@ use graver_ir::{DType, Dim};
 
 use super::super::cx::Cx;
 use super::flat::is_flat;
+use super::words::Words;
 use crate::vector::{Elem, TABLE_LANES};
 
 /// The work of an element that a lane reaches on its own, by a gather or a scatter; that of a contiguous vector's is 1.
@@ -108,7 +109,8 @@ pub(super) struct Sides<'a> {
 impl<'a> Sides<'a> {
     /// The best of all arrangements; of equal ones that which keeps the contraction's own order.
     pub(super) fn best(cx: &Cx<'_>, contract: &'a Contract, elem: Elem, lasting: &[bool]) -> Self {
-        let costs = Costs { cx, contract, elem, lasting };
+        let words = Words::of(cx, elem, &contract.a, &contract.b);
+        let costs = Costs { cx, contract, elem, lasting, words };
         let (a, b) = ((&contract.a, contract.m), (&contract.b, contract.n));
         let mut best: Option<(i64, Self)> = None;
         for (rows, columns) in [(a, b), (b, a)] {
@@ -142,6 +144,7 @@ struct Costs<'a, 'c> {
     elem: Elem,
     /// By argument: whether what is packed of it is kept.
     lasting: &'c [bool],
+    words: Option<Words>,
 }
 
 impl<'a> Costs<'a, '_> {
@@ -158,6 +161,9 @@ impl<'a> Costs<'a, '_> {
             .map(|(work, axes)| (axes, work))
             .expect("a tiled contraction has rows");
         let along_k = self.loads(&side.body, *k.last().expect("tiles sum over some axis"));
+        // What is packed next to each other is turned for tiles of AMX.
+        let turned = if matches!(self.words, Some(Words::Tiles(_))) { self.vector() * TRANSPOSED } else { 0 };
+        let along_own = along_own.saturating_add(turned);
         let elements = self.count(own.iter()).saturating_mul(self.count(k.iter().copied()));
         let operand = Operand::new(side, axes, along_own < along_k, self.elem);
         (operand, elements.saturating_mul(along_own.min(along_k)))
@@ -167,7 +173,8 @@ impl<'a> Costs<'a, '_> {
     fn columns(&self, side: &'a Side, axes: Vec<usize>, k: &[usize]) -> (Operand<'a>, i64) {
         let along_own = self.loads(&side.body, *axes.last().expect("a set that ends has an axis")).saturating_add(self.vector());
         let last = *k.last().expect("tiles sum over some axis");
-        let transposed = Operand::new(side, axes.clone(), false, self.elem).across(self.cx, last).is_some();
+        let turned = self.words.is_some() && self.cx.lanes == TABLE_LANES;
+        let transposed = turned || Operand::new(side, axes.clone(), false, self.elem).across(self.cx, last).is_some();
         let stored = if transposed { TRANSPOSED } else { ALONE };
         let along_k = self.loads(&side.body, last).saturating_add(self.vector() * stored);
         let elements = self.count(axes.iter().copied()).saturating_mul(self.count(k.iter().copied()));

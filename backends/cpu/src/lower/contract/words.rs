@@ -9,13 +9,15 @@ use graver_ir::{DType, Dim, Scalar, ScalarFn};
 use super::super::body::Nothing;
 use super::super::cx::Cx;
 use super::Tiling;
-use super::pack::Panel;
+use super::pack::{Panel, Span, upper_half};
 use super::sides::Operand;
 use crate::how::Dots;
-use crate::vector::{Binary, Compare, Elem, Load, Pairs, Pattern, Shift, TileDot, Val};
+use crate::vector::{Binary, Compare, Elem, Load, Pairs, Pattern, TABLE_LANES, TileDot, Transpose, Val};
 
 /// Bytes of a word.
 pub(super) const WORD: i64 = 4;
+/// Words of `k` that are turned at once.
+const STRIP: i64 = 64;
 /// Rows of a tile of AMX, and columns, and words of `k`.
 pub(super) const LINES: i64 = 16;
 
@@ -218,6 +220,57 @@ impl Tiling<'_> {
         cx.b.close_loop(words, Vec::new());
     }
 
+    /// Packs along the axis along which elements are read, a strip at a time, and turns squares of words to where they go.
+    pub(super) fn pack_turned(
+        &self,
+        cx: &mut Cx<'_>,
+        operand: &Operand<'_>,
+        panel: &Panel,
+        (begin, end): (Val, Val),
+        span: Option<Span>,
+    ) {
+        let side = i64::try_from(TABLE_LANES).expect("few lanes");
+        let scratch = cx.take_scratch(&Dim::from(side * STRIP * WORD));
+        let zero = cx.b.int(0);
+        let all = span.unwrap_or_else(|| Span { begin: zero, end: cx.value(&self.count(&self.k)) });
+        let owns = cx.b.open_loop(begin, end, side, Vec::new());
+        let width = cx.b.int(side);
+        let own_end = cx.b.add(owns.var, width);
+        let own_end = cx.b.binary(Binary::Min, own_end, end);
+        let strips = cx.b.open_loop(all.begin, all.end, STRIP * self.depth(), Vec::new());
+        let length = cx.b.int(STRIP * self.depth());
+        let strip_end = cx.b.add(strips.var, length);
+        let strip = Span { begin: strips.var, end: cx.b.binary(Binary::Min, strip_end, all.end) };
+        let (own_stride, k_stride) = if operand.along_own { (1, side) } else { (STRIP, 1) };
+        let small = Panel { base: scratch, own_stride: Dim::from(own_stride), k_stride: Dim::from(k_stride) };
+        self.pack(cx, operand, &small, owns.var, own_end, Some(strip));
+        let elements = cx.b.sub(strip.end, strip.begin);
+        let (steps, at_once) = (self.steps(cx, elements), cx.b.int(self.multiple() / self.depth()));
+        let words = cx.b.mul(steps, at_once);
+        let (own_bytes, k_bytes) = (cx.value(&(&panel.own_stride * Dim::from(WORD))), cx.value(&(&panel.k_stride * Dim::from(WORD))));
+        let (depth, own) = (cx.b.int(self.depth()), cx.b.sub(owns.var, begin));
+        let (first, place) = (cx.b.binary(Binary::Div, strip.begin, depth), cx.b.mul(own, own_bytes));
+        let base = cx.b.add(panel.base, place);
+        let squares = cx.b.open_loop(zero, words, side, Vec::new());
+        let left = cx.b.sub(words, squares.var);
+        let (count, owns_here) = (cx.b.binary(Binary::Min, left, width), cx.b.sub(own_end, owns.var));
+        let word = cx.b.add(first, squares.var);
+        let place = cx.b.mul(word, k_bytes);
+        let to = cx.b.add(base, place);
+        let from_bytes = cx.b.int(k_stride * WORD);
+        let place = cx.b.mul(squares.var, from_bytes);
+        let from = cx.b.add(scratch, place);
+        let lines = cx.b.int(own_stride.max(k_stride) * WORD);
+        cx.b.transpose(if operand.along_own {
+            Transpose { from, from_stride: lines, to, to_stride: own_bytes, rows: count, columns: owns_here }
+        } else {
+            Transpose { from, from_stride: lines, to, to_stride: k_bytes, rows: owns_here, columns: count }
+        });
+        cx.b.close_loop(squares, Vec::new());
+        cx.b.close_loop(strips, Vec::new());
+        cx.b.close_loop(owns, Vec::new());
+    }
+
     /// Evaluates elements, of rows or columns that are over lanes, and stores them in their parts of words. The first of a word clears the
     /// others, which are added to it then.
     pub(super) fn element_of_word(&self, cx: &mut Cx<'_>, operand: &Operand<'_>, base: Val, panel: &Panel, own: &Dim) {
@@ -225,10 +278,7 @@ impl Tiling<'_> {
         let (value, dtype) = operand.packed;
         let value = cx.b.lanes(values[value.index()]);
         let (part, bits) = match dtype {
-            DType::BF16 => {
-                let bits = cx.b.bitcast(value, Elem::U32);
-                (cx.b.shift(Shift::Logical, bits, 16), 16)
-            }
+            DType::BF16 => (upper_half(cx, value), 16),
             _ => {
                 let bits = 8 * i32::try_from(operand.bytes()).expect("few bytes");
                 let (value, low) = (cx.b.cast(value, Elem::U32), cx.b.number(Elem::U32, (1 << bits) - 1));
