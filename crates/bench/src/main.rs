@@ -178,7 +178,8 @@ fn here(args: &Args) -> Result<ExitCode, String> {
 fn one(args: &Args, case: &Case) -> Result<ExitCode, Error> {
     let threads = args.threads.map_or_else(machine::threads, usize::from);
     let isa = args.isa.unwrap_or_else(Isa::detect);
-    let device = graver::cpu_with(Cpu::new(threads).with_isa(isa)?.with_convolutions(args.convolutions));
+    let cpu = Cpu::new(threads).with_convolutions(args.convolutions);
+    let device = graver::cpu_with(args.isa.map_or(Ok(cpu.clone()), |isa| cpu.with_isa(isa))?);
     let mut numbers = Numbers::open(args.data.as_deref(), case.name)?;
     measure::reset_peak();
     let mut ready = (case.build)(&mut numbers, &device)?;

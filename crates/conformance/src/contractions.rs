@@ -30,8 +30,7 @@ pub fn contractions(backend: &dyn Backend, alike: &[&dyn Backend]) {
 /// # Panics
 /// As [`contractions`].
 pub fn narrow_contractions(backend: &dyn Backend, alike: &[&dyn Backend]) {
-    let cases: Vec<Case> = products(&[DType::BF16]).into_iter().chain(crate::narrow::cases()).collect();
-    check_all(&cases, backend, alike);
+    check_all(&crate::narrow::cases(), backend, alike);
 }
 
 fn check_all(cases: &[Case], backend: &dyn Backend, alike: &[&dyn Backend]) {
@@ -47,18 +46,10 @@ fn check_all(cases: &[Case], backend: &dyn Backend, alike: &[&dyn Backend]) {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    [
-        products(&[DType::F32, DType::F64, DType::F16, DType::BF16, DType::I32]),
-        few_rows(),
-        deep(),
-        convolutions(),
-        symbolic(),
-        long_sums(),
-        crate::shares::cases(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    [products(), few_rows(), deep(), convolutions(), symbolic(), long_sums(), crate::shares::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn check(case: &Case, inputs: &[Array], results: &[Array]) -> Result<(), String> {
@@ -97,7 +88,7 @@ fn dot(dtype: DType, [m, n, k]: [usize; 3], arrangement: usize) -> (Module, Vec<
     (b.finish([z]), vec![x_shape.to_vec(), y_shape.to_vec()])
 }
 
-fn products(dtypes: &[DType]) -> Vec<Case> {
+fn products() -> Vec<Case> {
     let mut rng = Rng::named("products");
     let sizes = [
         [5, 8, 64],
@@ -114,7 +105,7 @@ fn products(dtypes: &[DType]) -> Vec<Case> {
     let mut cases = Vec::new();
     for sizes in sizes {
         for arrangement in 0..8 {
-            for dtype in dtypes.iter().copied() {
+            for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16, DType::I32] {
                 let (module, shapes) = dot(dtype, sizes, arrangement);
                 let inputs = shapes.iter().map(|shape| integers(&mut rng, dtype, shape)).collect();
                 // 16-bit results round once.

@@ -1,14 +1,15 @@
-//! Products of whole numbers that 16 bits hold, however they were made, summed in 32 bits: over the types' whole range, where sums wrap.
+//! Products of numbers of 16 bits or less, summed in 32 bits: of whole ones, however they were made, over the types' whole range, where
+//! sums wrap, and of `bf16`.
 
 use graver_ir::op::{Conv, ConvAxis, DotAxes};
 use graver_ir::{Array, DType, Dim, Op, Scalar, ScalarFn, Symbol, Value};
-use graver_testkit::{Bound, Build, Rng};
+use graver_testkit::{Bound, Build, Fill, Rng};
 
 use crate::contractions::Case;
 
 /// Every case.
 pub(crate) fn cases() -> Vec<Case> {
-    [products(), unknown_sizes(), long_products(), convolutions()].into_iter().flatten().collect()
+    [products(), halves(), unknown_sizes(), long_products(), convolutions()].into_iter().flatten().collect()
 }
 
 /// What one side's elements are, and what is made of them before they are multiplied.
@@ -114,9 +115,39 @@ fn products() -> Vec<Case> {
     for (number, sizes) in sizes.into_iter().enumerate() {
         for (place, made) in MADE.into_iter().enumerate() {
             // Every arrangement with every type, and with every size.
-            for arrangement in [(number + place) % 4, (number + place + 1) % 4] {
-                cases.push(product(&mut rng, made, (sizes.map(Some), &[sizes]), arrangement));
-            }
+            cases.push(product(&mut rng, made, (sizes.map(Some), &[sizes]), (number + place) % 4));
+        }
+    }
+    cases
+}
+
+/// Small whole numbers, whose sums are exact, and any, within the bound of a sum.
+fn halves() -> Vec<Case> {
+    let mut rng = Rng::named("halves");
+    let mut cases = Vec::new();
+    for (number, [m, n, k]) in [[17usize, 40, 65], [33, 70, 130], [5, 50, 1_037], [70, 35, 32]].into_iter().enumerate() {
+        for arrangement in 0..4 {
+            let (x_last, y_last) = (arrangement & 1 == 1, arrangement & 2 == 2);
+            let sized = |own: usize, k_last: bool| if k_last { [own, k] } else { [k, own] };
+            let shapes = [sized(m, x_last), sized(n, y_last)];
+            let mut b = Build::new("dot");
+            let [x, y] = [0, 1].map(|side: usize| b.arg(["x", "y"][side], DType::BF16, shapes[side]));
+            let [x, y] = [x, y].map(|side| b.cast(DType::F32, side));
+            let axes = DotAxes {
+                lhs_batch: vec![],
+                rhs_batch: vec![],
+                lhs_contract: vec![usize::from(x_last)],
+                rhs_contract: vec![usize::from(y_last)],
+            };
+            let z = b.dot(x, y, axes);
+            let exact = number % 2 == 0;
+            let fill = if exact { Fill::Whole } else { Fill::Any };
+            let inputs = shapes.map(|shape| fill.array(DType::BF16, &shape, &mut rng));
+            // Numbers are within 2.
+            let bound =
+                if exact { Bound::EXACT } else { Bound::sum(DType::F32, k, 4.0 * f64::from(u32::try_from(k).expect("small"))) };
+            let what = format!("bf16 in f32 {m} {n} {k}, arrangement {arrangement}");
+            cases.push(Case { what, module: b.finish([z]), inputs: vec![inputs.to_vec()], bound });
         }
     }
     cases

@@ -3,12 +3,12 @@
 
 use graver_cpu::{Cpu, Dots, Isa};
 
-/// A device of every level.
+/// A device of every level, with the dot-product instructions that are fastest there.
 pub(crate) fn cpus(threads: usize) -> Vec<Cpu> {
     let promised = std::env::var("GRAVER_LEVELS").unwrap_or_default();
     let promised: Vec<Isa> =
         promised.split(',').filter(|name| !name.is_empty()).map(|name| name.parse().expect("a level")).collect();
-    let of = |isa: Isa| match Cpu::new(threads).with_isa(isa) {
+    let of = |isa: Isa| match Cpu::new(threads).with_isa(isa).and_then(|cpu| cpu.with_dots(Dots::detect(isa))) {
         Ok(cpu) => Some(cpu),
         Err(error) => {
             println!("level {isa}: NOT RUN: {error}");

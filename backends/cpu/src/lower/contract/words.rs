@@ -97,11 +97,10 @@ fn byte(body: &Body, value: ValueId) -> Option<(ValueId, bool)> {
 /// The `bf16` that a float of 32 bits is.
 fn half(body: &Body, value: ValueId) -> Option<ValueId> {
     let inst = &body.insts[value.index()];
-    match inst.kind {
-        _ if inst.dtype == DType::BF16 => Some(value),
-        InstKind::Cast(from) if inst.dtype == DType::F32 => half(body, from),
-        _ => None,
+    if inst.dtype == DType::BF16 {
+        return Some(value);
     }
+    if let InstKind::Cast(from) = inst.kind { half(body, from).filter(|_| inst.dtype == DType::F32) } else { None }
 }
 
 /// Whether a whole number is one of `i16`.
@@ -206,7 +205,8 @@ impl Tiling<'_> {
         let steps = self.steps(cx, last);
         let (from, multiple) = (cx.b.binary(Binary::Div, last, depth), cx.b.int(multiple / self.depth()));
         let to = cx.b.mul(steps, multiple);
-        let (own_bytes, k_bytes) = (cx.value(&(&panel.own_stride * Dim::from(WORD))), cx.value(&(&panel.k_stride * Dim::from(WORD))));
+        let (own_bytes, k_bytes) =
+            (cx.value(&(&panel.own_stride * Dim::from(WORD))), cx.value(&(&panel.k_stride * Dim::from(WORD))));
         let none = cx.b.number(Elem::I32, 0);
         let words = cx.b.open_loop(from, to, 1, Vec::new());
         let place = cx.b.mul(words.var, k_bytes);
@@ -247,7 +247,8 @@ impl Tiling<'_> {
         let elements = cx.b.sub(strip.end, strip.begin);
         let (steps, at_once) = (self.steps(cx, elements), cx.b.int(self.multiple() / self.depth()));
         let words = cx.b.mul(steps, at_once);
-        let (own_bytes, k_bytes) = (cx.value(&(&panel.own_stride * Dim::from(WORD))), cx.value(&(&panel.k_stride * Dim::from(WORD))));
+        let (own_bytes, k_bytes) =
+            (cx.value(&(&panel.own_stride * Dim::from(WORD))), cx.value(&(&panel.k_stride * Dim::from(WORD))));
         let (depth, own) = (cx.b.int(self.depth()), cx.b.sub(owns.var, begin));
         let (first, place) = (cx.b.binary(Binary::Div, strip.begin, depth), cx.b.mul(own, own_bytes));
         let base = cx.b.add(panel.base, place);
@@ -277,13 +278,12 @@ impl Tiling<'_> {
         let values = cx.body(&operand.side.body, &mut Nothing);
         let (value, dtype) = operand.packed;
         let value = cx.b.lanes(values[value.index()]);
-        let (part, bits) = match dtype {
-            DType::BF16 => (upper_half(cx, value), 16),
-            _ => {
-                let bits = 8 * i32::try_from(operand.bytes()).expect("few bytes");
-                let (value, low) = (cx.b.cast(value, Elem::U32), cx.b.number(Elem::U32, (1 << bits) - 1));
-                (cx.b.and(value, low), bits)
-            }
+        let bits = 8 * i32::try_from(operand.bytes()).expect("few bytes");
+        let part = if dtype == DType::BF16 {
+            upper_half(cx, value)
+        } else {
+            let (value, low) = (cx.b.cast(value, Elem::U32), cx.b.number(Elem::U32, (1 << bits) - 1));
+            cx.b.and(value, low)
         };
         let (number, depth) = (self.number(&self.k), Dim::from(self.depth()));
         let offset = number.floor_div(&depth) * &panel.k_stride + own;
