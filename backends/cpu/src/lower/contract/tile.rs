@@ -28,23 +28,11 @@ impl Plan {
         (first, sizes): (Vec<Val>, Vec<Val>),
     ) {
         let (column_begin, column_end) = range(cx, column.panel, self.width, &self.columns);
-        let mut next: Vec<Val> = [block.begin].into_iter().chain(first).collect();
-        for (number, height) in self.heights.iter().enumerate() {
-            // Lower tiles take what rows are left, where they can take all.
-            let left = cx.b.int(self.heights.get(number + 1).copied().unwrap_or(0));
-            let end = cx.b.sub(block.end, left);
-            let [row, ..] = next[..] else { unreachable!("the row is the first that is carried") };
-            let open = cx.b.open_loop(row, end, *height, next);
-            let [row, digits @ ..] = &open.params[..] else { unreachable!("the row is the first that is carried") };
-            let place = Place { height: *height, row: *row, digits: digits.to_vec(), sizes: sizes.clone() };
+        each_tile(cx, &self.heights, (block.begin, block.end), first, &mut |cx, height, row, digits| {
+            let place = Place { height, row, digits: digits.to_vec(), sizes: sizes.clone() };
             self.tile(cx, tiling, block, column, place, (column_begin, column_end));
-            let (mut digits, step) = (digits.to_vec(), cx.b.int(*height));
-            for _ in 0..*height {
-                digits = cx.next_digits(&digits, &sizes);
-            }
-            let row = cx.b.add(*row, step);
-            next = cx.b.close_loop(open, [row].into_iter().chain(digits).collect());
-        }
+            (0..height).fold(digits.to_vec(), |digits, _| cx.next_digits(&digits, &sizes))
+        });
     }
 
     /// A tile: its sums, and the epilogue after the last chunk.
@@ -187,6 +175,25 @@ impl Plan {
         });
         let next = cx.next_digits(&digits, &tile.place.sizes);
         cx.b.close_loop(open, next);
+    }
+}
+
+/// What is made of a tile: of its height, its first row, and the state that comes to it the state that goes on.
+type EachTile<'t> = dyn FnMut(&mut Cx<'_>, i64, Val, &[Val]) -> Vec<Val> + 't;
+
+/// Every tile over the rows `begin..end`, by height and first row, the highest first: lower ones take what rows are left, where they can take
+/// all. State goes from tile to tile.
+pub(super) fn each_tile(cx: &mut Cx<'_>, heights: &[i64], (begin, end): (Val, Val), state: Vec<Val>, tile: &mut EachTile<'_>) {
+    let mut next: Vec<Val> = [begin].into_iter().chain(state).collect();
+    for (number, height) in heights.iter().enumerate() {
+        let left = cx.b.int(heights.get(number + 1).copied().unwrap_or(0));
+        let last = cx.b.sub(end, left);
+        let open = cx.b.open_loop(next[0], last, *height, next);
+        let (row, state) = open.params.split_first().expect("the row is the first that is carried");
+        let (row, state) = (*row, tile(cx, *height, *row, state));
+        let step = cx.b.int(*height);
+        let after = cx.b.add(row, step);
+        next = cx.b.close_loop(open, [after].into_iter().chain(state).collect());
     }
 }
 

@@ -51,8 +51,7 @@ impl<'a> Convolution<'a> {
     pub(super) fn find(cx: &Cx<'_>, contract: &'a Contract) -> Option<Self> {
         let found = Self::of(contract, |own| (own, contract.k))?;
         let column = *found.outputs.last()?;
-        let is_stored = contract.stores.iter().all(|store| slope(cx, store.arg, &store.index, column).is_some_and(|by| by.is(1)));
-        (is_stored && found.is_by_channel(cx)).then_some(found)
+        (is_stored_along(cx, contract, column) && found.is_by_channel(cx)).then_some(found)
     }
 
     /// The derivative with respect to weights: positions are summed over, and there is a result for every tap. `None` if the contraction is none, or images
@@ -121,6 +120,11 @@ impl<'a> Convolution<'a> {
         };
         transforms.iter().copied().filter(|transform| work(transform) < direct).min_by_key(|transform| work(transform))
     }
+}
+
+/// Whether results are neighbours along an axis.
+pub(super) fn is_stored_along(cx: &Cx<'_>, contract: &Contract, axis: usize) -> bool {
+    contract.stores.iter().all(|store| slope(cx, store.arg, &store.index, axis).is_some_and(|by| by.is(1)))
 }
 
 /// Whether a body reads neighbours, or the same, along an axis.

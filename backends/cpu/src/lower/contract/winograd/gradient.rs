@@ -14,10 +14,10 @@ use super::super::flat::is_flat;
 use super::super::pack::Run;
 use super::super::parts::Parts;
 use super::super::plan::{POINTS, UNROLL};
-use super::super::sides::{Operand, slope};
-use super::super::tile::{Spilled, Step, bind, epilogue, range};
+use super::super::sides::Operand;
+use super::super::tile::{Spilled, Step, bind, each_tile, epilogue, range};
 use super::super::{Shape, Tiling};
-use super::find::Convolution;
+use super::find::{Convolution, is_stored_along};
 use super::patch::{Channels, Patches};
 use super::transform::{TAPS, both_ways};
 use super::{BYTES, offset};
@@ -98,7 +98,7 @@ impl<'a> Gradient<'a> {
         let Convolution { image, by, channels: of_image, outputs: of_cotangent, .. } = &patches.convolution;
         let output = *of_cotangent.last().expect("a cotangent has outputs");
         // The side along which results are neighbours, if one is; the image if windows are.
-        let is_along = contract.stores.iter().all(|store| slope(cx, store.arg, &store.index, output).is_some_and(|by| by.is(1)));
+        let is_along = is_stored_along(cx, contract, output);
         let image = (Operand::new(image, of_image.clone(), true, elem), channels);
         let cotangent = (Operand::new(by, of_cotangent.clone(), true, elem), outputs);
         let ((rows, row_count), (columns, column_count)) = if is_along { (image, cotangent) } else { (cotangent, image) };
@@ -246,21 +246,13 @@ impl<'a> Gradient<'a> {
         let columns = offset(cx, columns, open.var, chunk * width);
         let sums = offset(cx, sums, open.var, block * width);
         let count = cx.b.sub(point.rows.1, point.rows.0);
-        let mut row = zero;
         let heights = self.tiling.heights(&Dim::from(self.sizes.rows));
-        for (number, height) in heights.iter().enumerate() {
-            // Lower tiles take what rows are left, where they can take all.
-            let left = cx.b.int(heights.get(number + 1).copied().unwrap_or(0));
-            let last = cx.b.sub(count, left);
-            let tiles = cx.b.open_loop(row, last, *height, vec![row]);
-            let rows = offset(cx, rows, tiles.var, 1);
-            let to = offset(cx, sums, tiles.var, width);
+        each_tile(cx, &heights, (zero, count), Vec::new(), &mut |cx, height, row, _| {
+            let (rows, to) = (offset(cx, rows, row, 1), offset(cx, sums, row, width));
             let step = Step { tiling: &self.tiling, rows, row_stride: 1, k_stride: stride, columns, width, fetch: None };
-            self.tile(cx, &step, (steps, is_first), (to, *height));
-            let height = cx.b.int(*height);
-            let next = cx.b.add(tiles.var, height);
-            row = cx.b.close_loop(tiles, vec![next])[0];
-        }
+            self.tile(cx, &step, (steps, is_first), (to, height));
+            Vec::new()
+        });
         cx.b.close_loop(open, Vec::new());
     }
 

@@ -23,7 +23,7 @@ use super::super::{Lowered, Phase, Prepared};
 use super::fetch::{Fetch, Turn};
 use super::plan::{LEAST_PANELS, evenly};
 use super::sides::Operand;
-use super::tile::{Spilled, Step, bind, epilogue, range};
+use super::tile::{Spilled, Step, bind, each_tile, epilogue, range};
 use super::{Shape, Tiling};
 use crate::vector::{Binary, Elem, Load, Pattern, Val};
 
@@ -236,21 +236,12 @@ impl<'a> Winograd<'a> {
         let columns = offset(cx, weights, open.var, self.channels * self.width);
         let sums = offset(cx, memory.sums, open.var, self.most * self.width);
         let count = cx.b.sub(end, begin);
-        let mut row = zero;
-        let heights = self.tiling.heights(&self.count);
-        for (number, height) in heights.iter().enumerate() {
-            // Lower tiles take what rows are left, where they can take all.
-            let left = cx.b.int(heights.get(number + 1).copied().unwrap_or(0));
-            let last = cx.b.sub(count, left);
-            let tiles = cx.b.open_loop(row, last, *height, vec![row]);
-            let rows = offset(cx, rows, tiles.var, self.row_stride());
-            let to = offset(cx, sums, tiles.var, self.width);
-            let turn = Turn { before: tiles.var, height: *height, rows: count, usual: self.block.nominal() };
+        each_tile(cx, &self.tiling.heights(&self.count), (zero, count), Vec::new(), &mut |cx, height, row, _| {
+            let (rows, to) = (offset(cx, rows, row, self.row_stride()), offset(cx, sums, row, self.width));
+            let turn = Turn { before: row, height, rows: count, usual: self.block.nominal() };
             self.tile(cx, (rows, columns, to), &turn);
-            let step = cx.b.int(*height);
-            let next = cx.b.add(tiles.var, step);
-            row = cx.b.close_loop(tiles, vec![next])[0];
-        }
+            Vec::new()
+        });
         cx.b.close_loop(open, Vec::new());
     }
 
