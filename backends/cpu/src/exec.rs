@@ -1,6 +1,5 @@
 //! Runs entries: pointers are resolved, steps happen in order, and a failure stops before the state is written.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +22,6 @@ use crate::steps::Running;
 
 /// Sets of sizes that a workspace remembers.
 const REMEMBERED: usize = 16;
-/// Bytes of a result whose memory is worth keeping.
-const LARGE: usize = 64 << 10;
 /// Parts of a launch at most.
 const MAX_PARTS: usize = 256;
 
@@ -48,7 +45,11 @@ struct Space {
     kept: Kept,
     results: Results,
     bound: Vec<Arc<Bound>>,
+    /// The addresses of a call's buffers, and of a launch's arguments.
+    buffers: Vec<*mut u8>,
     pointers: Vec<*mut u8>,
+    /// Iterations of the loops around a step.
+    counters: Vec<i64>,
 }
 
 /// What a workspace knows of packings that are kept.
@@ -57,8 +58,8 @@ struct Kept {
     entry: usize,
     /// By packing: whether it is as it should be.
     fresh: Vec<bool>,
-    /// The slots of the state that were packed, with what they held.
-    sources: BTreeMap<usize, Watch>,
+    /// The slots of the state that were packed, ascending, with what they held.
+    sources: Vec<(usize, Watch)>,
 }
 
 impl Kept {
@@ -71,10 +72,11 @@ impl Kept {
         }
         for slot in &packs.sources {
             let array = state[*slot].array();
-            if self.sources.get(slot).is_some_and(|watch| watch.holds(array)) {
-                continue;
+            match self.sources.binary_search_by_key(slot, |(slot, _)| *slot) {
+                Ok(place) if self.sources[place].1.holds(array) => continue,
+                Ok(place) => self.sources[place].1 = array.watch(),
+                Err(place) => self.sources.insert(place, (*slot, array.watch())),
             }
-            self.sources.insert(*slot, array.watch());
             for (pack, fresh) in packs.packs.iter().zip(&mut self.fresh) {
                 *fresh = *fresh && !pack.is_of(*slot);
             }
@@ -83,7 +85,7 @@ impl Kept {
 }
 
 /// Results of the last two calls, whose memory is used again once the caller has dropped them: what is new to a process costs a
-/// fault a page. A caller that writes to a large result while the workspace lives pays a copy.
+/// fault a page. A caller that writes to a result while the workspace lives pays a copy.
 #[derive(Default)]
 struct Results(Vec<Array>);
 
@@ -109,7 +111,7 @@ impl Results {
     }
 
     fn remember(&mut self, results: &[Array]) {
-        self.0.extend(results.iter().filter(|result| result.bytes().len() >= LARGE).cloned());
+        self.0.extend(results.iter().cloned());
     }
 }
 
@@ -167,11 +169,12 @@ impl CpuExecutable {
         inputs: &[&Array],
         outputs: &mut [Array],
         state: &mut [Slot<'_>],
-    ) -> Result<Vec<*mut u8>, Error> {
+        pointers: &mut Vec<*mut u8>,
+    ) -> Result<(), Error> {
         // Of an empty array elements may be read that do not exist: where the arena begins, there is something to read.
         let or_guard = |pointer: *mut u8, bytes: usize| if bytes == 0 { arena } else { pointer };
         let binding = &bound.binding;
-        let mut pointers = Vec::with_capacity(binding.offsets.len());
+        pointers.clear();
         for (buffer, offset) in self.program.entries[binding.entry].buffers.iter().zip(&binding.offsets) {
             pointers.push(match &buffer.place {
                 Place::Input(input) => or_guard(inputs[*input].bytes().as_ptr().cast_mut(), inputs[*input].bytes().len()),
@@ -199,7 +202,7 @@ impl CpuExecutable {
                 Place::Unplaced => return Err(Error::new("the program was not planned: a buffer has no place")),
             });
         }
-        Ok(pointers)
+        Ok(())
     }
 
     /// The memory that a call works in: allocated at once, and only where it is more than any call before had. Also whether nothing is
@@ -299,15 +302,16 @@ impl CpuExecutable {
         space.kept.check(call.entry, &self.packs[call.entry], call.state, moved);
         // SAFETY: the arena lies in the memory, as bound.
         let arena = unsafe { start.add(bound.room.arena) };
-        let buffers = self.resolve(&bound, arena, call.inputs, &mut outputs, call.state)?;
+        self.resolve(&bound, arena, call.inputs, &mut outputs, call.state, &mut space.buffers)?;
+        space.counters.clear();
         let mut running = Running {
             executable: self,
             bound: &bound,
-            buffers,
+            buffers: &mut space.buffers,
             start,
             fresh: &mut space.kept.fresh,
             args: &mut space.pointers,
-            counters: Vec::new(),
+            counters: &mut space.counters,
             profile,
         };
         match running.all(&bound.steps) {

@@ -74,7 +74,9 @@ pub enum Dots {
     Vnni,
     /// Of [`Isa::V4`]: AVX-512 VNNI and BF16.
     Bf16,
-    /// Of [`Isa::V4`]: AVX-512 VNNI, and AMX with BF16 and INT8. Linux must let the process have its registers.
+    /// Of [`Isa::V4`]: AVX-512 VNNI, and AMX with BF16 and INT8. Linux is asked for the registers of tiles when code that needs them is first
+    /// made; signal stacks that are too small for them are an error from then on. If it does not give them, products are those of
+    /// [`Dots::Vnni`].
     Amx,
 }
 
@@ -96,7 +98,7 @@ impl Dots {
             Self::Plain => true,
             Self::Vnni => isa == Isa::V4 && has_vnni(),
             Self::Bf16 => isa == Isa::V4 && has_vnni() && has_bf16(),
-            Self::Amx => isa == Isa::V4 && has_vnni() && amx::is_granted(),
+            Self::Amx => isa == Isa::V4 && has_vnni() && amx::is_there(),
         }
     }
 
@@ -109,6 +111,13 @@ impl Dots {
             Self::Bf16 => "bf16",
             Self::Amx => "amx",
         }
+    }
+}
+
+impl Dots {
+    /// Whether code may use tiles, for which this asks.
+    pub(crate) fn may_use_tiles(self) -> bool {
+        self == Self::Amx && amx::is_granted()
     }
 }
 
@@ -160,30 +169,42 @@ const fn has_fast_bf16() -> bool {
     false
 }
 
-/// AMX: whether the machine has it, and Linux lets this process use it, which it asks once.
+/// AMX: whether the machine has it, and Linux lets this process use it, which is asked once.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx {
     use std::arch::x86_64::__cpuid_count;
     use std::sync::OnceLock;
 
+    /// `arch_prctl` with this tells which parts of the processor's state there are.
+    const ARCH_GET_XCOMP_SUPP: libc::c_long = 0x1021;
     /// `arch_prctl` with this asks for a part of the processor's state, for good.
     const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
     /// The data of tiles.
     const XFEATURE_XTILEDATA: libc::c_long = 18;
 
+    pub(super) fn is_there() -> bool {
+        let (bf16, tile, int8) = (1 << 22, 1 << 24, 1 << 25);
+        let mut supported: u64 = 0;
+        // SAFETY: the call writes what Linux knows of the processor's state to the number.
+        let told = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_GET_XCOMP_SUPP, &raw mut supported) } == 0;
+        let has = __cpuid_count(7, 0).edx & (bf16 | tile | int8) == bf16 | tile | int8;
+        has && told && supported >> XFEATURE_XTILEDATA & 1 == 1
+    }
+
     pub(super) fn is_granted() -> bool {
         static GRANTED: OnceLock<bool> = OnceLock::new();
-        *GRANTED.get_or_init(|| {
-            let (bf16, tile, int8) = (1 << 22, 1 << 24, 1 << 25);
-            let has = __cpuid_count(7, 0).edx & (bf16 | tile | int8) == bf16 | tile | int8;
-            // SAFETY: the call changes what this process may use, and no memory.
-            has && unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) } == 0
-        })
+        // SAFETY: the call changes what this process may use, and no memory.
+        let ask = || unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) } == 0;
+        *GRANTED.get_or_init(ask)
     }
 }
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 mod amx {
+    pub(super) const fn is_there() -> bool {
+        false
+    }
+
     pub(super) const fn is_granted() -> bool {
         false
     }

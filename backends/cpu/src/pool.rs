@@ -1,10 +1,11 @@
 //! Threads: what a caller may lend, and a small pool of our own. Work is cut into parts whose number and bounds the caller
 //! of the pool decides; nothing here decides what is computed.
 
+use std::cell::UnsafeCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 
 /// Threads that run the parts of a kernel. A program may lend its own.
@@ -23,17 +24,27 @@ const SPINS: usize = 4_000;
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
-    /// Held by the caller whose job runs; others do their work alone meanwhile.
-    busy: Mutex<()>,
+    /// Whether a caller's job runs; others do their work alone meanwhile.
+    busy: AtomicBool,
 }
 
 type Task<'a> = &'a (dyn Fn(usize) + Sync);
+
+/// What runs, with its number of parts.
+#[derive(Default)]
+struct Job(UnsafeCell<Option<(Task<'static>, usize)>>);
+
+// SAFETY: one caller at a time ([`Pool::busy`]) writes it, while no worker has a job; workers read it after the change of the epoch that
+// follows, and before they say that they have finished.
+unsafe impl Sync for Job {}
+// SAFETY: as above; a task may be called from any thread.
+unsafe impl Send for Job {}
 
 #[derive(Default)]
 struct Shared {
     /// Counts jobs; a change is the signal.
     epoch: AtomicU64,
-    job: Mutex<Option<(Task<'static>, usize)>>,
+    job: Job,
     /// Workers that have not finished the job.
     remaining: AtomicUsize,
     ending: AtomicBool,
@@ -52,7 +63,7 @@ impl Pool {
         };
         // A thread that cannot be made is done without: its parts fall to the caller.
         let workers = (1..threads).map_while(spawn).collect();
-        Self { shared, workers, busy: Mutex::new(()) }
+        Self { shared, workers, busy: AtomicBool::new(false) }
     }
 }
 
@@ -62,12 +73,7 @@ impl Parallel for Pool {
     }
 
     fn run(&self, parts: usize, task: Task<'_>) {
-        let busy = match self.busy.try_lock() {
-            Ok(guard) => Some(guard),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        };
-        if parts <= 1 || self.workers.is_empty() || busy.is_none() {
+        if parts <= 1 || self.workers.is_empty() || self.busy.swap(true, Ordering::Acquire) {
             (0..parts).for_each(task);
             return;
         }
@@ -80,7 +86,7 @@ impl Parallel for Pool {
         self.shared.finish();
         // Taken before anything unwinds: the next run is not to blame for this one.
         let others = self.shared.panicked.swap(false, Ordering::AcqRel);
-        drop(busy);
+        self.busy.store(false, Ordering::Release);
         if let Err(panic) = own {
             std::panic::resume_unwind(panic);
         }
@@ -111,7 +117,8 @@ impl Shared {
         // SAFETY: `finish` returns only after every worker has let go of the task, and it is called before `run` returns
         // or unwinds, so the task outlives its uses.
         let task = unsafe { std::mem::transmute::<Task<'_>, Task<'static>>(task) };
-        *self.job.lock().unwrap_or_else(PoisonError::into_inner) = Some((task, parts));
+        // SAFETY: as [`Job`] says; this is the caller, and every worker has finished.
+        unsafe { *self.job.0.get() = Some((task, parts)) };
         self.remaining.store(workers.len(), Ordering::Release);
         self.epoch.fetch_add(1, Ordering::Release);
         for worker in workers {
@@ -140,7 +147,8 @@ impl Shared {
             if self.ending.load(Ordering::Acquire) {
                 return;
             }
-            let job = *self.job.lock().unwrap_or_else(PoisonError::into_inner);
+            // SAFETY: as [`Job`] says; the epoch has changed, and this worker has not finished.
+            let job = unsafe { *self.job.0.get() };
             if let Some((task, parts)) = job
                 && part < parts
                 && catch_unwind(AssertUnwindSafe(|| task(part))).is_err()

@@ -14,7 +14,7 @@ pub(crate) struct Running<'a> {
     pub(crate) executable: &'a CpuExecutable,
     pub(crate) bound: &'a Bound,
     /// The address of every buffer.
-    pub(crate) buffers: Vec<*mut u8>,
+    pub(crate) buffers: &'a mut Vec<*mut u8>,
     /// Where all memory starts.
     pub(crate) start: *mut u8,
     /// Which packings are as they should be.
@@ -22,7 +22,7 @@ pub(crate) struct Running<'a> {
     /// The arguments of a launch; kept, so that no launch takes memory.
     pub(crate) args: &'a mut Vec<*mut u8>,
     /// The iteration of every loop around, outermost first.
-    pub(crate) counters: Vec<i64>,
+    pub(crate) counters: &'a mut Vec<i64>,
     /// Where the time of launches is noted, if anywhere.
     pub(crate) profile: Option<&'a mut Profile>,
 }

@@ -20,7 +20,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use clap::Parser;
 use graver::prelude::*;
-use graver::{Convolutions, Cpu, Isa};
+use graver::{Convolutions, Cpu, Dots, Isa};
 
 use crate::cases::Case;
 use crate::landing::Landing;
@@ -41,7 +41,7 @@ struct Args {
     /// Threads; all of the machine's if not given.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// The instruction-set level; the highest that the machine runs if not given.
+    /// The instruction-set level, without more dot-product instructions than it has; all that the machine runs if not given.
     #[arg(long)]
     isa: Option<Isa>,
     /// How convolutions are computed: `direct`, `winograd2` or `winograd4`. Floors are those of direct ones.
@@ -179,7 +179,9 @@ fn one(args: &Args, case: &Case) -> Result<ExitCode, Error> {
     let threads = args.threads.map_or_else(machine::threads, usize::from);
     let isa = args.isa.unwrap_or_else(Isa::detect);
     let cpu = Cpu::new(threads).with_convolutions(args.convolutions);
-    let device = graver::cpu_with(args.isa.map_or(Ok(cpu.clone()), |isa| cpu.with_isa(isa))?);
+    let cpu = args.isa.map_or(Ok(cpu.clone()), |isa| cpu.with_isa(isa))?;
+    let mode = if cpu.dots() == Dots::Plain { isa.to_string() } else { format!("{isa}+{}", cpu.dots()) };
+    let device = graver::cpu_with(cpu);
     let mut numbers = Numbers::open(args.data.as_deref(), case.name)?;
     measure::reset_peak();
     let mut ready = (case.build)(&mut numbers, &device)?;
@@ -188,7 +190,7 @@ fn one(args: &Args, case: &Case) -> Result<ExitCode, Error> {
     }
     let timed = measure::measure(ready.as_mut())?;
     let limits = machine::limits(threads, isa);
-    let row = Row::new(case, isa, threads, &timed, &ready.facts()?, limits, numbers.has_expectations());
+    let row = Row::new(case, mode, threads, &timed, &ready.facts()?, limits, numbers.has_expectations());
     println!("{}", row.json());
     if args.roofline {
         roofline::print(ready.as_mut(), limits)?;

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 
-use graver::Isa;
 use serde::{Deserialize, Serialize};
 
 use crate::cases::{Case, Facts};
@@ -41,7 +40,7 @@ pub(crate) struct Row {
 impl Row {
     pub(crate) fn new(
         case: &Case,
-        isa: Isa,
+        mode: String,
         threads: usize,
         timed: &Timed,
         facts: &Facts,
@@ -52,7 +51,7 @@ impl Row {
         Self {
             case: case.name.to_owned(),
             engine: "graver".to_owned(),
-            mode: isa.to_string(),
+            mode,
             threads,
             median_ms: rounded(median * 1e3, 5),
             min_ms: rounded(timed.least.as_secs_f64() * 1e3, 5),

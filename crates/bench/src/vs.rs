@@ -31,9 +31,9 @@ const PEERS: [Peer; 3] = [
         home: "torch",
         script: "peer_torch.py",
         modes: |kind| match kind {
-            Kind::Train => &["eager", "eager+retain", "eager_fused", "eager_fused+retain", "compile"],
-            Kind::Infer => &["eager", "eager+retain", "compile", "freeze"],
-            Kind::Decode | Kind::Operation => &["eager", "eager+retain", "compile"],
+            Kind::Train => &["eager", "eager+retain", "eager_fused", "eager_fused+retain", "compile", "compile+retain"],
+            Kind::Infer => &["eager", "eager+retain", "compile", "compile+retain", "freeze", "freeze+retain"],
+            Kind::Decode | Kind::Operation => &["eager", "eager+retain", "compile", "compile+retain"],
             Kind::Alone => &[],
         },
     },
@@ -42,7 +42,7 @@ const PEERS: [Peer; 3] = [
         home: "jax",
         script: "peer_jax.py",
         modes: |kind| match kind {
-            Kind::Train | Kind::Infer | Kind::Operation => &["jit"],
+            Kind::Train | Kind::Infer | Kind::Operation => &["jit", "jit+retain"],
             Kind::Decode | Kind::Alone => &[],
         },
     },
@@ -52,7 +52,7 @@ const PEERS: [Peer; 3] = [
         script: ONNX_RUNTIME,
         modes: |kind| match kind {
             Kind::Train | Kind::Decode | Kind::Alone => &[],
-            Kind::Infer | Kind::Operation => &["ort"],
+            Kind::Infer | Kind::Operation => &["ort", "ort+retain"],
         },
     },
 ];

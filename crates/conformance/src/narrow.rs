@@ -9,7 +9,7 @@ use crate::contractions::Case;
 
 /// Every case.
 pub(crate) fn cases() -> Vec<Case> {
-    [products(), halves(), unknown_sizes(), long_products(), convolutions()].into_iter().flatten().collect()
+    [products(), halves(), batches(), unknown_sizes(), long_products(), convolutions()].into_iter().flatten().collect()
 }
 
 /// What one side's elements are, and what is made of them before they are multiplied.
@@ -64,12 +64,15 @@ impl Made {
     }
 }
 
-const MADE: [[Made; 2]; 6] = [
+const MADE: [[Made; 2]; 9] = [
     [Made::Centred(DType::U8), Made::Plain(DType::I8)],
     [Made::Plain(DType::I8), Made::Plain(DType::I8)],
     [Made::Plain(DType::I16), Made::Plain(DType::I16)],
     [Made::Plain(DType::U8), Made::Centred(DType::U8)],
     [Made::Plain(DType::I8), Made::Nibble],
+    [Made::Plain(DType::U8), Made::Plain(DType::I8)],
+    [Made::Plain(DType::I8), Made::Plain(DType::U8)],
+    [Made::Plain(DType::U8), Made::Plain(DType::U8)],
     // Too wide for 16 bits.
     [Made::Plain(DType::U16), Made::Centred(DType::I16)],
 ];
@@ -139,7 +142,12 @@ fn halves() -> Vec<Case> {
                 lhs_contract: vec![usize::from(x_last)],
                 rhs_contract: vec![usize::from(y_last)],
             };
-            let z = b.dot(x, y, axes);
+            let mut z = b.dot(x, y, axes);
+            // Longer than what is written out.
+            for _ in 0..if number == 2 { 6 } else { 0 } {
+                let (twice, one) = (b.map(ScalarFn::Add, [z, z]), b.map(ScalarFn::Abs, [z]));
+                z = b.map(ScalarFn::Sub, [twice, one]);
+            }
             let exact = number % 2 == 0;
             let fill = if exact { Fill::Whole } else { Fill::Any };
             let inputs = shapes.map(|shape| fill.array(DType::BF16, &shape, &mut rng));
@@ -153,11 +161,38 @@ fn halves() -> Vec<Case> {
     cases
 }
 
+/// Batches of products, of bytes and of `bf16`, of a known length and not.
+fn batches() -> Vec<Case> {
+    let mut rng = Rng::named("narrow batches");
+    let mut case = |dtype: DType, sum: DType, symbolic: bool| {
+        let (batch, m, n, k) = (3usize, 19usize, 37usize, 45usize);
+        let length = if symbolic { Dim::sym(&Symbol::ranged("k", 0, 1000, 1)) } else { Dim::from(k) };
+        let mut b = Build::new("dot");
+        let x = b.arg("x", dtype, vec![Dim::from(batch), Dim::from(m), length.clone()]);
+        let y = b.arg("y", dtype, vec![Dim::from(batch), Dim::from(n), length]);
+        let [left, right] = [x, y].map(|side| b.cast(sum, side));
+        let axes = DotAxes { lhs_batch: vec![0], rhs_batch: vec![0], lhs_contract: vec![2], rhs_contract: vec![2] };
+        let z = b.dot(left, right, axes);
+        let array = |rng: &mut Rng, own: usize| {
+            let shape = [batch, own, k];
+            if dtype == DType::BF16 { Fill::Whole.array(dtype, &shape, rng) } else { Made::Plain(dtype).array(rng, &shape) }
+        };
+        let inputs = vec![array(&mut rng, m), array(&mut rng, n)];
+        Case { what: format!("batches of {dtype}, {symbolic}"), module: b.finish([z]), inputs: vec![inputs], bound: Bound::EXACT }
+    };
+    let all = [(DType::BF16, DType::F32), (DType::I8, DType::I32), (DType::I16, DType::I32)];
+    all.into_iter()
+        .flat_map(|(dtype, sum)| [false, true].map(|symbolic| (dtype, sum, symbolic)))
+        .map(|(dtype, sum, symbolic)| case(dtype, sum, symbolic))
+        .collect()
+}
+
 /// Odd and even, and none.
 fn unknown_sizes() -> Vec<Case> {
     let mut rng = Rng::named("narrow symbols");
-    let calls = [[9, 21, 0], [40, 50, 1], [1, 64, 33], [10, 33, 1_028], [7, 3, 255], [0, 5, 8]];
-    (0..4).map(|arrangement| product(&mut rng, MADE[0], ([None; 3], &calls), arrangement)).collect()
+    let calls = [[9, 21, 0], [40, 50, 1], [1, 64, 33], [17, 33, 1_028], [7, 3, 255], [0, 5, 8], [16, 40, 64]];
+    let of = [0, 1, 5, 6].into_iter().zip(0..4);
+    of.map(|(made, arrangement)| product(&mut rng, MADE[made], ([None; 3], &calls), arrangement)).collect()
 }
 
 /// Sums that parts are made of.
@@ -167,16 +202,16 @@ fn long_products() -> Vec<Case> {
     (0..2).map(|arrangement| product(&mut rng, MADE[arrangement], (sizes.map(Some), &[sizes]), arrangement)).collect()
 }
 
-/// Of centred bytes: what is beside the image is the zero point, and so nothing.
+/// Of centred bytes, beside which is the zero point, and so nothing, and of others.
 fn convolutions() -> Vec<Case> {
     let mut rng = Rng::named("narrow convolutions");
     let layouts = [[0usize, 1, 2, 3], [0, 3, 1, 2]];
-    let all = layouts.into_iter().flat_map(|layout| [(1, 1), (2, 1), (1, 0)].map(|how| (layout, how)));
-    let case = |(layout, (stride, pad)): ([usize; 4], (i64, i64))| {
+    let all = layouts.into_iter().flat_map(|layout| [(1, 1, 0), (2, 1, 5), (1, 0, 6)].map(|how| (layout, how)));
+    let case = |(layout, (stride, pad, made)): ([usize; 4], (i64, i64, usize))| {
         let logical = [2usize, 5, 9, 11];
         let mut shape = [0; 4];
         layout.iter().zip(logical).for_each(|(place, size)| shape[*place] = size);
-        let [image, kernel] = MADE[0];
+        let [image, kernel] = MADE[made];
         let mut b = Build::new("conv");
         let (x, w) = (b.arg("x", image.dtype(), shape), b.arg("w", kernel.dtype(), [18, 3, 3, 5]));
         let (x, w) = (image.widen(&mut b, x), kernel.widen(&mut b, w));

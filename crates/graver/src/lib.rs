@@ -13,7 +13,7 @@ pub use graver_passes as passes;
 pub use graver_runtime as runtime;
 pub use graver_trace as trace;
 
-pub use graver_cpu::{Convolutions, Cpu, Isa};
+pub use graver_cpu::{Convolutions, Cpu, Dots, Isa};
 pub use graver_derive::{FacadeModule as Module, FacadeTree as Tree};
 pub use graver_trace::{Array, DType, Device, Error};
 

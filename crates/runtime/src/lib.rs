@@ -184,9 +184,9 @@ impl Workspace {
     /// If it is another's: the names of both.
     pub fn space<S: Space>(&mut self, owner: &Owner) -> Result<&mut S, Error> {
         let is_own = self.owner.as_ref().is_some_and(|own| Arc::ptr_eq(&own.0, &owner.0));
-        let theirs = self.owner.as_ref().map_or("nothing".to_owned(), |own| format!("the executable of `{}`", own.0));
         let inner: &mut dyn Any = self.inner.as_mut();
         inner.downcast_mut().filter(|_| is_own).ok_or_else(|| {
+            let theirs = self.owner.as_ref().map_or("nothing".to_owned(), |own| format!("the executable of `{}`", own.0));
             let message = format!("the workspace is of {theirs}, and this is another one, of `{}`", owner.0);
             Diag::new(message).help("an executable runs over what its own `workspace` gives").into()
         })

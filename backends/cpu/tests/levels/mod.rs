@@ -22,6 +22,10 @@ pub(crate) fn cpus(threads: usize) -> Vec<Cpu> {
 /// A device of every level with every set of dot-product instructions that the machine has.
 #[allow(dead_code, reason = "tests of one file each")]
 pub(crate) fn with_dots(threads: usize) -> Vec<Cpu> {
-    let all = |cpu: Cpu| Dots::ALL.into_iter().filter_map(move |dots| cpu.clone().with_dots(dots).ok());
+    let all = |cpu: Cpu| {
+        Dots::ALL.into_iter().filter_map(move |dots| {
+            cpu.clone().with_dots(dots).map_err(|error| println!("{dots} at level {}: NOT RUN: {error}", cpu.isa())).ok()
+        })
+    };
     cpus(threads).into_iter().flat_map(all).collect()
 }

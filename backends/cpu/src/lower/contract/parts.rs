@@ -134,9 +134,8 @@ impl Plan {
             tiling.with_tiles(cx, |cx| self.chunks_of(cx, tiling, &memory, all));
         });
         let products = tiling.count(&tiling.rows.axes) * &self.columns * &self.k;
-        // A vector unit does some sixteen operations while a body does one.
         let packed = &self.k * (&self.columns + tiling.count(&tiling.rows.axes)) * Dim::from(2);
-        let work = products.floor_div(&Dim::from(8)) + packed;
+        let work = tiling.work(&products) + packed;
         Phase { func: cx.b.finish(), extent: digits.iter().product(), scratch: cx.scratch, work }
     }
 

@@ -169,11 +169,10 @@ impl Plan {
             tiling.with_tiles(cx, |cx| self.chunks(cx, tiling, *group, &Block { rows, spill, sums, begin, end }));
         });
         let products = &self.batch * &self.rows * &self.columns * &self.k;
-        // A vector unit does some sixteen operations while a body does one.
         let packed = &self.batch * &self.rows * &self.k * Dim::from(tiling.rows.side.body.insts.len());
         // Columns come from memory.
         let read = (&self.batch * &self.columns * &self.k).floor_div(&Dim::from(2));
-        let work = products.floor_div(&Dim::from(8)) + packed + read;
+        let work = tiling.work(&products) + packed + read;
         Phase { func: cx.b.finish(), extent: digits.iter().product(), scratch: cx.scratch, work }
     }
 

@@ -3,8 +3,8 @@
 //!
 //! A panel is `[k / depth][own]` words, or `[own][k / depth]`. What is beyond `k`, up to what the instruction takes at once, is zero.
 
-use graver_ir::kernel::{Body, Bounds, InstKind, Side, ValueId};
-use graver_ir::{DType, Dim, Scalar, ScalarFn};
+use graver_ir::kernel::{Body, InstKind, Side, ValueId};
+use graver_ir::{DType, Dim, ScalarFn};
 
 use super::super::body::Nothing;
 use super::super::cx::Cx;
@@ -37,7 +37,7 @@ impl Words {
         match elem {
             Elem::I32 => {
                 let bytes = sides.map(|side| byte(&side.body, side.value).map(|(_, signed)| signed));
-                if let ([Some(rows), Some(columns)], Dots::Amx) = (bytes, dots) {
+                if let ([Some(rows), Some(columns)], true) = (bytes, dots.may_use_tiles()) {
                     return Some(Self::Tiles(TileDot::Bytes { signed: [rows, columns] }));
                 }
                 let pairs = if dots == Dots::Plain { Pairs::I16 } else { Pairs::I16Fused };
@@ -46,7 +46,7 @@ impl Words {
             Elem::F32 if sides.iter().all(|side| half(&side.body, side.value).is_some()) => match dots {
                 Dots::Plain | Dots::Vnni => None,
                 Dots::Bf16 => Some(Self::Vectors(Pairs::Bf16)),
-                Dots::Amx => Some(Self::Tiles(TileDot::Bf16)),
+                Dots::Amx => dots.may_use_tiles().then_some(Self::Tiles(TileDot::Bf16)),
             },
             Elem::F32 | Elem::F64 | Elem::I64 | Elem::U32 | Elem::U8 | Elem::Bool => None,
         }
@@ -71,6 +71,15 @@ impl Words {
         match self {
             Self::Vectors(_) | Self::Tiles(TileDot::Bf16) => 2,
             Self::Tiles(TileDot::Bytes { .. }) => 4,
+        }
+    }
+
+    /// How many times as many products as of `f32` an instruction makes, more or less.
+    pub(super) const fn products(self) -> i64 {
+        match self {
+            Self::Vectors(_) => 2,
+            Self::Tiles(TileDot::Bf16) => 8,
+            Self::Tiles(TileDot::Bytes { .. }) => 16,
         }
     }
 
@@ -110,22 +119,24 @@ fn fits(body: &Body, value: ValueId) -> bool {
 
 /// Between what a whole number lies, as far as its making tells.
 fn range(body: &Body, value: ValueId) -> Option<(i64, i64)> {
-    let inst = &body.insts[value.index()];
-    let own = of_type(inst.dtype)?;
-    let within = |(low, high): (i64, i64)| (low >= own.0 && high <= own.1).then_some((low, high));
-    match &inst.kind {
-        InstKind::Const(scalar) => exact(scalar),
-        InstKind::Load(access) => match &access.bounds {
-            Bounds::Proven | Bounds::Clamp | Bounds::Fill(_) => Some(own),
-        },
-        InstKind::Cast(from) => range(body, *from).and_then(within).or(Some(own)),
-        InstKind::Map(function, operands) => {
-            let ranges: Option<Vec<(i64, i64)>> = operands.iter().map(|operand| range(body, *operand)).collect();
-            of_map(*function, &ranges?).and_then(within).or(Some(own))
-        }
-        InstKind::Index(_) | InstKind::Bitcast(_) | InstKind::Reduced { .. } | InstKind::Acc => Some(own),
-        InstKind::Check { .. } | InstKind::Philox { .. } => Some(own),
+    let mut ranges: Vec<Option<(i64, i64)>> = Vec::new();
+    for inst in &body.insts[..=value.index()] {
+        let of = |value: ValueId| ranges[value.index()];
+        let made = match &inst.kind {
+            InstKind::Const(scalar) => of_type(scalar.dtype()).map(|_| (scalar.as_i64(), scalar.as_i64())),
+            InstKind::Cast(from) => of(*from),
+            InstKind::Map(function, operands) => {
+                let ranges: Option<Vec<(i64, i64)>> = operands.iter().map(|operand| of(*operand)).collect();
+                ranges.and_then(|ranges| of_map(*function, &ranges))
+            }
+            InstKind::Load(_) | InstKind::Index(_) | InstKind::Bitcast(_) | InstKind::Reduced { .. } | InstKind::Acc => None,
+            InstKind::Check { .. } | InstKind::Philox { .. } => None,
+        };
+        // What leaves the type wraps: it is anywhere in it.
+        let own = of_type(inst.dtype);
+        ranges.push(own.map(|own| made.filter(|made| made.0 >= own.0 && made.1 <= own.1).unwrap_or(own)));
     }
+    ranges[value.index()]
 }
 
 /// What a type holds, of those whose sums and differences 64 bits hold.
@@ -140,12 +151,6 @@ fn of_type(dtype: DType) -> Option<(i64, i64)> {
         DType::Bool => Some((0, 1)),
         DType::F64 | DType::F32 | DType::F16 | DType::BF16 | DType::I64 | DType::U64 => None,
     }
-}
-
-fn exact(scalar: &Scalar) -> Option<(i64, i64)> {
-    of_type(scalar.dtype())?;
-    let value = scalar.as_i64();
-    Some((value, value))
 }
 
 /// Of what lies in these ranges, unless it leaves the type.
@@ -166,6 +171,11 @@ fn of_map(function: ScalarFn, ranges: &[(i64, i64)]) -> Option<(i64, i64)> {
 }
 
 impl Tiling<'_> {
+    /// The work of so many products: a vector unit does some sixteen operations while a body does one.
+    pub(super) fn work(&self, products: &Dim) -> Dim {
+        products.floor_div(&Dim::from(8 * self.words.map_or(1, Words::products)))
+    }
+
     /// Elements of `k` in a step of the tiles.
     pub(super) fn depth(&self) -> i64 {
         self.words.map_or(1, Words::depth)
