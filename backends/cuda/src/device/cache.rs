@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use graver_ir::Error;
 
-use crate::emit::hash;
+use crate::emit::{hash, hash_bytes};
 
 /// Bytes that it takes at most, in MiB.
 const VARIABLE: &str = "GRAVER_CUBIN_MIB";
@@ -35,13 +35,13 @@ impl Key {
     }
 
     fn file(&self) -> String {
-        format!("{:016x}_{}.cubin", hash(self.text.as_bytes()), self.text.len())
+        format!("{:016x}_{}.cubin", hash(&self.text), self.text.len())
     }
 
     /// Of the machine code and of what it is made of: what another text left under its name is nothing, either.
     fn checksum(&self, code: &[u8]) -> [u8; 8] {
-        let parts = [hash(code), hash(self.text.as_bytes()), code.len() as u64].map(u64::to_le_bytes);
-        hash(&parts.concat()).to_le_bytes()
+        let parts = [hash_bytes(code), hash(&self.text), code.len() as u64].map(u64::to_le_bytes);
+        hash_bytes(&parts.concat()).to_le_bytes()
     }
 }
 

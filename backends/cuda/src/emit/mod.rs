@@ -201,6 +201,11 @@ fn identifier(name: &str) -> String {
 }
 
 /// FNV-1a, 64 bits: the same for every build of this crate.
-pub(crate) fn hash(text: impl AsRef<[u8]>) -> u64 {
-    text.as_ref().iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+pub(crate) fn hash(text: &str) -> u64 {
+    hash_bytes(text.as_bytes())
+}
+
+/// The same of what is no text.
+pub(crate) fn hash_bytes(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
