@@ -262,15 +262,3 @@ fn rows_that_registers_do_not_hold_are_granted_shared_memory() {
         assert_eq!(driver.counts().granted, 2 * 8 * 256 * 16);
     });
 }
-
-/// Two kernels that are two only because their arguments have other sizes, of which neither's text says anything.
-#[test]
-fn kernels_of_one_text_are_compiled_once() {
-    with_driver("calls::kernels_of_one_text_are_compiled_once", Cache::Kept, |_| {
-        let heads = |(x, y): (Tensor, Tensor)| (x.narrow(0, 0, 8) + 1.0, y.narrow(0, 0, 8) + 1.0);
-        let heads = compile(heads, (spec::<f32>([16]), spec::<f32>([24])), &gpu()).expect("it is well typed");
-        assert_eq!(heads.program().kernels.len(), 2);
-        let (x, y) = heads.call((&ramp(16), &ramp(24))).expect("it fits");
-        assert!(x.to_f64() == y.to_f64() && x.to_f64()[7] == 8.0, "{x:?}, {y:?}");
-    });
-}

@@ -1,8 +1,8 @@
-//! Whole commands, as a user with a GPU types them. What is ignored builds for release, and takes minutes:
-//! `cargo test --workspace --test driver -- --ignored`.
+//! Whole commands, as a user with a GPU types them, by the profile that is built already. What is ignored takes minutes:
+//! `cargo test --workspace --test driver -- --ignored`, and with `--release` by that profile.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use graver::data::npy;
@@ -46,26 +46,36 @@ fn measured(shrink: &str, variables: &[(&str, &str)], kernels: Kernels) {
     }
 }
 
-#[test]
-#[ignore = "it builds for release, and takes minutes"]
-fn the_script_measures_to_its_table() {
-    measured("64", &[("SUITE", "nets_and_their_training_steps")], Kernels::Quick);
+/// What is built already: the profile, and its folder.
+const BUILT: [&str; 2] = if cfg!(debug_assertions) { ["dev", "debug"] } else { ["release", "release"] };
+
+/// A program of the workspace, built with the features that tests have: nothing is built twice.
+fn built(kind: &str, name: &str) -> PathBuf {
+    let [profile, folder] = BUILT;
+    let build = ["build", "--workspace", "--features", "graver-hub/download", kind, name, "--profile", profile];
+    printed("cargo", &build.map(OsStr::new), &[], Kernels::Quickly);
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target's folder").join(folder);
+    if kind == "--example" { target.join("examples").join(name) } else { target.join(name) }
 }
 
-/// The same over as little as can be, by the profile that is built already.
+#[test]
+#[ignore = "it takes minutes"]
+fn the_script_measures_to_its_table() {
+    measured("64", &[("SUITE", "nets_and_their_training_steps"), ("PROFILE", BUILT[0])], Kernels::Quick);
+}
+
+/// The same over as little as can be.
 #[test]
 fn the_script_goes_through() {
-    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-    measured("65536", &[("SUITE", "nets_and_their_training_steps"), ("PROFILE", profile)], Kernels::Quickly);
+    measured("65536", &[("SUITE", "nets_and_their_training_steps"), ("PROFILE", BUILT[0])], Kernels::Quickly);
 }
 
 /// A GPU that cannot be used is no reason to pass.
 #[test]
 fn the_script_fails_where_the_gpu_cannot_be_used() {
-    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
     let mut command = Command::new("backends/cuda/measure.sh");
     command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).env("LD_LIBRARY_PATH", broken());
-    command.envs([("SUITE", "nets_and_their_training_steps"), ("PROFILE", profile)]);
+    command.envs([("SUITE", "nets_and_their_training_steps"), ("PROFILE", BUILT[0])]);
     let output = command.output().expect("it is there");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("GRAVER_GPU is 1, and there is no GPU: there is no CUDA"), "{said}");
@@ -83,12 +93,7 @@ func @main(
 
 #[test]
 fn a_program_in_a_file_gives_what_it_gives_on_the_cpu() {
-    let (profile, built) = if cfg!(debug_assertions) { ("dev", "debug") } else { ("release", "release") };
-    // The features that tests have: nothing is built twice.
-    let build = ["build", "--workspace", "--features", "graver-hub/download", "--bin", "graver", "--profile", profile];
-    printed("cargo", &build.map(OsStr::new), &[], Kernels::Quickly);
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target's folder");
-    let (graver, folder) = (target.join(built).join("graver"), target.join("tmp/run"));
+    let (graver, folder) = (built("--bin", "graver"), Path::new(env!("CARGO_TARGET_TMPDIR")).join("run"));
     let path = |name: &str| folder.join(name);
     std::fs::create_dir_all(path("in")).expect("the target's folder is writable");
     std::fs::write(path("model.gir"), PROGRAM).expect("just made");
@@ -108,6 +113,10 @@ fn a_program_in_a_file_gives_what_it_gives_on_the_cpu() {
     let (cpu, cuda) = (run("cpu", &[]), run("cuda", &[]));
     assert!(cpu.0 == Some(0) && cpu.2.is_some(), "{cpu:?}");
     assert_eq!(cuda, cpu);
+    assert_eq!(run("cuda:0", &[]), cpu);
+    let (code, said, written) = run("cuda:1", &[]);
+    assert!(code == Some(3) && said.contains("there is no GPU 1: the CUDA driver sees 1"), "{code:?} {said}");
+    assert_eq!(written, None);
     // A driver that does not start is a device that is not there; one that fails later fails the run.
     let failing =
         [("cuInit", 3, "the CUDA driver does not start"), ("cuMemcpyDtoH_v2", 2, "an array cannot be copied from the GPU")];
@@ -119,11 +128,12 @@ fn a_program_in_a_file_gives_what_it_gives_on_the_cpu() {
 }
 
 #[test]
-#[ignore = "it builds for release, and takes minutes"]
+#[ignore = "it takes minutes"]
 fn the_digits_example_has_the_losses_of_the_cpu() {
+    let digits = built("--example", "digits");
+    let digits = digits.to_str().expect("the target's folder has a plain name");
     let told = |device: &str| {
-        let args = ["run", "--release", "--quiet", "--example", "digits", "--", "--epochs", "1", "--device", device];
-        let said = printed("cargo", &args.map(OsStr::new), &[], Kernels::Quick);
+        let said = printed(digits, &["--epochs", "1", "--device", device].map(OsStr::new), &[], Kernels::Quick);
         let line = said.lines().find(|line| line.starts_with("epoch  1: train loss ")).unwrap_or_else(|| panic!("{said}"));
         let numbers = line.split([' ', ',']).filter_map(|word| word.parse::<f64>().ok()).collect::<Vec<f64>>();
         // The loss and the accuracy; the rate is another's.

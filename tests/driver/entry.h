@@ -47,9 +47,11 @@ static void fake_describe(void (*)(A...), u32* count, u32* sizes) {
     memcpy(sizes, all, sizeof(all));
 }
 
-#define FAKE_ENTRY(name, bound) \
+#define FAKE_ENTRY(name, bound, waits) \
     extern "C" void fake_run_##name(const gr_launch* launch) { \
-        gr_run(launch, [](const gr_launch* l) { fake_call(name, l->pointers); }); \
+        gr_launch own = *launch; \
+        own.barriers = waits; \
+        gr_run(&own, [](const gr_launch* l) { fake_call(name, l->pointers); }); \
     } \
     extern "C" void fake_describe_##name(u32* threads, u32* count, u32* sizes) { \
         *threads = bound; \

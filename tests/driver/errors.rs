@@ -310,26 +310,6 @@ fn an_input_that_another_device_cannot_give() {
     });
 }
 
-#[test]
-fn kernels_are_compiled_once_and_what_is_broken_again() {
-    with_driver("errors::kernels_are_compiled_once_and_what_is_broken_again", Cache::Fresh, |driver| {
-        let device = gpu();
-        let check = || {
-            let double = compile(|x: Tensor| x * 2.0, spec::<f32>(["n"]), &device).expect("it is well typed");
-            assert_eq!(double.call(&Array::full([1], Scalar::float(DType::F32, 1.0))).expect("it fits").to_f64(), [2.0]);
-            driver.compilations()
-        };
-        assert_eq!([check(), check()], [1, 1]);
-        let cubin = std::fs::read_dir(driver.cubins()).expect("it was made").next().expect("one was written");
-        let path = cubin.expect("it can be read").path();
-        let whole = std::fs::read(&path).expect("it can be read");
-        for (broken, compilations) in [(&whole[..whole.len() / 2], 2), (&[][..], 3), (b"what is this?".as_slice(), 4)] {
-            std::fs::write(&path, broken).expect("it can be written");
-            assert_eq!([check(), check()], [compilations; 2]);
-        }
-    });
-}
-
 /// What NVRTC does not give, and what it gives in part, never gets to the driver.
 #[test]
 fn machine_code_that_is_not_given() {

@@ -6,6 +6,8 @@ mod commands;
 mod errors;
 mod fake;
 mod faults;
+mod kept;
+mod memory;
 mod models;
 mod planted;
 

@@ -2,6 +2,7 @@
 // machine, which a text begins with, are exchanged for those of the shim; every kernel gets a function by which `cuda.cpp` runs it.
 // FAKE_CUDA names the folder in which `fake.rs` put the preludes.
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -23,7 +24,7 @@ struct Program {
 };
 
 static const std::set<std::string> OPTIONS = {"--std=c++17", "--fmad=false", "--ptxas-options=-v", "--diag-suppress=177", "--gpu-architecture=sm_90a"};
-static unsigned long long compilations = 0;
+static std::atomic<unsigned long long> compilations{0};
 // What a test asks for: codes of functions, and bytes of machine code at most.
 static std::map<std::string, int> codes;
 static size_t most = ~(size_t)0;
@@ -35,14 +36,23 @@ static std::string read(const std::string& path) {
     return whole.str();
 }
 
+// Whether threads of a kernel may wait for one another, by what is in its text. One that does and has nothing of this says so when it is run.
+static bool waits(const std::string& kernel) {
+    for (const char* word : {"gr_sync(", "gr_warp_sync(", "gr_of_", "gr_arg_of_", "gr_shuffle", "gr_mma_", "gr_read_turned(", "gr_copy"})
+        if (kernel.find(word) != std::string::npos) return true;
+    return false;
+}
+
 // The functions by which kernels are found and run.
 static std::string entries(const std::string& text) {
     std::string all;
     const std::string mark = "GR_KERNEL(";
-    for (size_t at = text.find(mark); at != std::string::npos; at = text.find(mark, at + 1)) {
+    for (size_t at = text.find(mark), next; at != std::string::npos; at = next) {
+        next = text.find(mark, at + 1);
         const size_t comma = text.find(',', at), end = text.find(')', at);
         const std::string name = text.substr(at + mark.size(), comma - at - mark.size()), threads = text.substr(comma + 1, end - comma - 1);
-        all += "FAKE_ENTRY(" + name + ", " + threads + ")\n";
+        const char* barriers = waits(text.substr(at, next == std::string::npos ? next : next - at)) ? "1" : "0";
+        all += "FAKE_ENTRY(" + name + ", " + threads + ", " + barriers + ")\n";
     }
     return all;
 }

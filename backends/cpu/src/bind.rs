@@ -1,7 +1,7 @@
 //! Sizes become numbers: every offset, extent and amount of memory of an entry for one set of input shapes.
 
 use graver_ir::kernel::{Entry, Launch, Loop, Program, Step, Trip, View};
-use graver_ir::{Array, Diag, Dim, Error, Sizes};
+use graver_ir::{Array, Diag, Dim, Error, Sizes, Symbol};
 use graver_runtime::Binding;
 
 use crate::codes::Codes;
@@ -22,7 +22,7 @@ const WORK_PER_THREAD: i64 = 40_000;
 #[derive(Debug)]
 pub(crate) struct Bound {
     pub(crate) binding: Binding,
-    /// The program's symbols.
+    /// The program's symbols, 0 where this entry does not have one: no launch reads it.
     pub(crate) dims: Vec<i64>,
     pub(crate) room: Room,
     pub(crate) steps: Vec<BoundStep>,
@@ -97,6 +97,7 @@ impl Bound {
             kernels,
             packs,
             codes,
+            symbols: &program.symbols,
             entry: description,
             sizes: binding.sizes.clone(),
             threads,
@@ -106,7 +107,7 @@ impl Bound {
             loops: 0,
         };
         let steps = binder.steps(&description.steps)?;
-        // A symbol that no input of this entry has is used by no launch of it.
+        // Of others only: each that a launch of this entry reads was looked up above.
         let dims = program.symbols.iter().map(|symbol| binding.sizes.get(symbol.name()).copied().unwrap_or(0)).collect();
         Ok(Self { binding, dims, room, steps })
     }
@@ -116,6 +117,8 @@ struct Binder<'a> {
     kernels: &'a [CompiledKernel],
     packs: &'a Packs,
     codes: &'a Codes,
+    /// Of the program.
+    symbols: &'a [Symbol],
     entry: &'a Entry,
     /// Symbols, and 0 for the counters of the loops around.
     sizes: Sizes,
@@ -212,6 +215,9 @@ impl Binder<'_> {
     }
 
     fn phase(&self, phase: &crate::compile::CompiledPhase) -> Result<BoundPhase, Error> {
+        for dim in &phase.dims {
+            self.value(&Dim::sym(&self.symbols[*dim]))?;
+        }
         let (extent, work) = (self.value(&phase.extent)?, self.value(&phase.work).unwrap_or(i64::MAX));
         let most = i64::try_from(self.threads).unwrap_or(1).min(extent);
         let parts = (work / WORK_PER_THREAD).clamp(1, most.max(1));

@@ -27,6 +27,8 @@ pub(crate) struct CompiledKernel {
 #[derive(Debug)]
 pub(crate) struct CompiledPhase {
     pub(crate) function: usize,
+    /// The symbols whose sizes it reads, by their places in the program's list.
+    pub(crate) dims: Vec<usize>,
     pub(crate) extent: Dim,
     pub(crate) scratch: Dim,
     pub(crate) work: Dim,
@@ -35,7 +37,8 @@ pub(crate) struct CompiledPhase {
 /// A kernel, lowered: every phase's function, as far as it can be made apart from others.
 struct Ready {
     lowered: Lowered,
-    made: Vec<Made>,
+    /// One a phase, and the symbols that it reads.
+    made: Vec<(Made, Vec<usize>)>,
     took: Duration,
 }
 
@@ -43,8 +46,12 @@ impl Ready {
     fn new(kernel: &Kernel, program: &Program, how: How, lasting: &[bool]) -> Self {
         let start = Instant::now();
         let mut lowered = lower(kernel, &program.symbols, how, lasting);
-        let take = |phase: &mut Phase| std::mem::take(&mut phase.func);
-        let made = lowered.phases.iter_mut().map(take).map(|func| Made::of(func, how.isa)).collect();
+        let make = |phase: &mut Phase| {
+            let func = std::mem::take(&mut phase.func);
+            let dims = func.dims().into_iter().collect();
+            (Made::of(func, how.isa), dims)
+        };
+        let made = lowered.phases.iter_mut().map(make).collect();
         Self { lowered, made, took: start.elapsed() }
     }
 }
@@ -84,9 +91,9 @@ fn one(jit: &mut Jit, kernel: &Kernel, ready: Ready) -> Result<CompiledKernel, E
     let start = Instant::now();
     let mut phases = Vec::new();
     let Lowered { phases: lowered, shared, prepared, passing } = ready.lowered;
-    for (phase, made) in lowered.into_iter().zip(&ready.made) {
-        let function = jit.compile(made).map_err(|error| Error::new(format!("kernel `{}`: {error}", kernel.name)))?;
-        phases.push(CompiledPhase { function, extent: phase.extent, scratch: phase.scratch, work: phase.work });
+    for (phase, (made, dims)) in lowered.into_iter().zip(ready.made) {
+        let function = jit.compile(&made).map_err(|error| Error::new(format!("kernel `{}`: {error}", kernel.name)))?;
+        phases.push(CompiledPhase { function, dims, extent: phase.extent, scratch: phase.scratch, work: phase.work });
     }
     Ok(CompiledKernel { phases, shared, prepared, passing, took: ready.took + start.elapsed() })
 }

@@ -109,6 +109,23 @@ fn what_does_not_fit_is_an_error() {
     assert_eq!(error, "`last` is written by this call, but lent for reading");
 }
 
+/// Which the verifier lets pass: a kernel reads a symbol that no input of the entry gives a size.
+#[test]
+fn a_symbol_without_a_size_is_an_error() {
+    let mut program = program();
+    let other = Symbol::ranged("other", 0, 4, 1);
+    let KernelBody::Nest(nest) = &mut program.kernels[1].body else { unreachable!("it is a nest") };
+    let stage = &mut nest.stages[0];
+    let mut body = Body::default();
+    let position = body.push(InstKind::Index(Dim::sym(&other)), DType::I64);
+    let value = body.push(InstKind::Cast(position), DType::F32);
+    (stage.body, stage.stores[0].value) = (body, value);
+    program.symbols.push(other);
+    let executable = Cpu::new(1).compile(Arc::new(program)).expect("it compiles");
+    let error = run(executable.as_ref(), &floats(&[1.0, 2.0]), &mut floats(&[0.0; 4])).expect_err("nobody knows it");
+    assert!(error.contains("other"), "{error}");
+}
+
 #[test]
 fn one_workspace_serves_many_sizes() {
     let executable = compiled();

@@ -7,6 +7,7 @@ mod device;
 mod dump;
 mod emit;
 mod nvrtc;
+mod parallel;
 mod report;
 mod shim;
 mod steps;

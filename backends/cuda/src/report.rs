@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use graver_ir::Error;
 use graver_ir::kernel::{Kernel, KernelBody, Program};
 
-use crate::emit::{Emitted, Phase, emit, unit};
+use crate::emit::{Emitted, Phase, distinct, emit, unit};
 use crate::nvrtc::Nvrtc;
-use crate::text::device_prelude;
+use crate::parallel;
 
 /// Kernels in one compilation.
 const BATCH: usize = 64;
@@ -69,22 +69,13 @@ impl Nvrtc {
         }
         let all: Vec<(KernelName, Emitted)> = kernels.into_iter().collect();
         let batches: Vec<&[(KernelName, Emitted)]> = all.chunks(BATCH).collect();
-        let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).max(1);
-        let shares: Vec<Result<Vec<_>, Error>> = std::thread::scope(|scope| {
-            let share = |worker: usize| {
-                let mine: Vec<_> = batches.iter().skip(worker).step_by(workers).copied().collect();
-                scope.spawn(move || mine.into_iter().map(|batch| self.batch(batch, architecture)).collect())
-            };
-            let handles: Vec<_> = (0..workers).map(share).collect();
-            handles.into_iter().map(|handle| handle.join().expect("compiling does not panic")).collect()
-        });
-        let parts = shares.into_iter().collect::<Result<Vec<_>, Error>>()?;
-        Ok(parts.into_iter().flatten().flatten().collect())
+        let parts = parallel::all(batches.len(), |number| self.batch(batches[number], architecture))?;
+        Ok(parts.into_iter().flatten().collect())
     }
 
     fn batch(&self, batch: &[(KernelName, Emitted)], architecture: &str) -> Result<Vec<(KernelName, Usage)>, Error> {
-        let text = unit(batch.iter().map(|(_, kernel)| kernel));
-        let log = self.compile(&(device_prelude() + &text), architecture)?.log;
+        let text = unit(&distinct(batch.iter().map(|(_, kernel)| kernel)));
+        let log = self.compile(&text, architecture)?.log;
         let usages = read(&log);
         // Of a kernel of several phases, the most that one of them takes.
         let usage = |(name, kernel): &(KernelName, Emitted)| {

@@ -5,7 +5,7 @@
 //! value decides how to go on.
 
 use graver_ir::kernel::{Entry, Launch, Loop, Place, Program, Step, Trip, View};
-use graver_ir::{Error, Symbol};
+use graver_ir::{Dim, Error, Symbol};
 use graver_runtime::{Binding, Wrote, evaluated, writes, written_state};
 
 use crate::emit::Emitted;
@@ -36,12 +36,13 @@ pub(crate) fn writes_state(entry: &Entry, kernel: &Emitted, args: &[At]) -> bool
     kernel.args.iter().zip(args).any(|((_, mode), at)| writes(*mode) && is_state(at))
 }
 
-/// What a kernel is given for one of its symbols.
-pub(crate) fn size_of(symbol: &Symbol, binding: &Binding) -> i64 {
-    *binding
-        .sizes
-        .get(symbol.name())
-        .expect("K26: no counter stands in a kernel, and the inputs give every other symbol its size")
+/// What a kernel is given for its symbols.
+///
+/// # Errors
+/// No input gives one of them its size.
+pub(crate) fn sizes_of(symbols: &[Symbol], binding: &Binding) -> Result<Vec<i64>, Error> {
+    let size = |symbol: &Symbol| Dim::sym(symbol).eval(&binding.sizes).map_err(|error| Error::new(error.to_string()));
+    symbols.iter().map(size).collect()
 }
 
 /// Whether values decide what happens: such an entry cannot be recorded.

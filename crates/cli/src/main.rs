@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use graver_runtime::DeviceName;
 
 /// Look inside Graver programs, run them, and see what the compiler is made of.
 #[derive(Debug, Parser)]
@@ -135,9 +136,9 @@ struct Check {
 /// What runs a program.
 #[derive(Debug, clap::Args)]
 struct Machine {
-    /// The device.
-    #[arg(long, value_enum, default_value_t = Device::Cpu)]
-    device: Device,
+    /// The device: cpu, cuda (the first GPU), cuda:1 (the second), or interp, the interpreter of kernels.
+    #[arg(long, default_value_t = DeviceName::Cpu)]
+    device: DeviceName,
     /// Threads of the cpu device; all of the machine's if not given.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -328,17 +329,6 @@ enum Format {
     Dot,
     /// JSON.
     Json,
-}
-
-/// Where a program runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Device {
-    /// The interpreter of kernels.
-    Interp,
-    /// Compiled code.
-    Cpu,
-    /// The first GPU.
-    Cuda,
 }
 
 fn main() -> ExitCode {

@@ -9,11 +9,11 @@ use graver_interp::Outcome;
 use graver_ir::{Array, DType, Function, Module, Role, Sink, StateDecl};
 use graver_onnx::Form;
 use graver_passes::{Silent, pipeline};
-use graver_runtime::{Backend, Checkpoint, Executable, Invocation, Slot};
+use graver_runtime::{Backend, Checkpoint, DeviceName, Executable, Invocation, Slot};
 
 use crate::failure::Failure;
 use crate::model::Given;
-use crate::{Convolutions, Device, Isa, Machine, Run, load, memory, model};
+use crate::{Convolutions, Isa, Machine, Run, load, memory, model};
 
 /// `graver run`
 pub(crate) fn run(args: &Run) -> Result<(), Failure> {
@@ -94,9 +94,11 @@ fn compiled(module: Module, machine: &Machine) -> Result<Arc<dyn Executable>, Fa
 /// What runs programs.
 pub(crate) fn device(args: &Machine) -> Result<Box<dyn Backend>, Failure> {
     match args.device {
-        Device::Interp => return Ok(Box::new(graver_interp::Interp::default())),
-        Device::Cuda => return Ok(Box::new(graver_cuda::Cuda::new(0).map_err(|error| Failure::unsupported(&error))?)),
-        Device::Cpu => {}
+        DeviceName::Interp => return Ok(Box::new(graver_interp::Interp::default())),
+        DeviceName::Cuda(number) => {
+            return Ok(Box::new(graver_cuda::Cuda::new(number).map_err(|error| Failure::unsupported(&error))?));
+        }
+        DeviceName::Cpu => {}
     }
     let cpu = graver_cpu::Cpu::new(args.threads.map_or(0, usize::from));
     let level = args.isa.map(|isa| match isa {

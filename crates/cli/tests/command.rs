@@ -262,6 +262,13 @@ fn cuda_is_shown_without_a_gpu_and_missed_without_a_panic() {
         Some(3) => assert!(error.contains("CUDA") || error.contains("NVRTC"), "{error}"),
         other => panic!("{other:?}: {error}"),
     }
+    // A name that is none never gets to a driver; the same parser is asked wherever a device is named.
+    for command in [&["run", "model.gir", "--inputs", "in", "--outputs", "out"][..], &["check", "model.gir", "--inputs", "in"]] {
+        for (name, told) in [("cuda:x", "`cuda:x` names no GPU; cuda: is followed by"), ("gpu", "there is no device `gpu`")] {
+            let (_, error) = ends(&folder, &[command, &["--device", name]].concat(), 2);
+            assert!(error.contains(told), "{error}");
+        }
+    }
 }
 
 #[test]

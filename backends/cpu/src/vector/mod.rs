@@ -18,6 +18,8 @@ mod special;
 mod text;
 mod verify;
 
+use std::collections::BTreeSet;
+
 use graver_ir::{DType, Scalar};
 
 pub(crate) use build::Builder;
@@ -393,20 +395,27 @@ impl Func {
         self.types[value.index()]
     }
 
-    /// Whether it depends on the size of a symbol.
-    pub(crate) fn uses_dims(&self) -> bool {
-        uses_dims(&self.body)
+    /// The symbols on whose sizes it depends, by their places in the program's list.
+    pub(crate) fn dims(&self) -> BTreeSet<usize> {
+        let mut dims = BTreeSet::new();
+        note_dims(&self.body, &mut dims);
+        dims
     }
 }
 
-fn uses_dims(block: &Block) -> bool {
-    block.iter().any(|stmt| match stmt {
-        Stmt::Let(_, op) => matches!(op, Op::Dim(_)),
-        Stmt::Store(_) | Stmt::Trap { .. } | Stmt::Prefetch(_) | Stmt::Transpose(_) | Stmt::Tile(_) => false,
-        Stmt::If { then, .. } => uses_dims(then),
-        Stmt::Loop(inner) => uses_dims(&inner.body),
-        Stmt::Sweep(sweep) => uses_dims(&sweep.body),
-    })
+fn note_dims(block: &Block, dims: &mut BTreeSet<usize>) {
+    for stmt in block {
+        match stmt {
+            Stmt::Let(_, Op::Dim(dim)) => {
+                dims.insert(*dim);
+            }
+            Stmt::Let(..) | Stmt::Store(_) | Stmt::Trap { .. } => {}
+            Stmt::Prefetch(_) | Stmt::Transpose(_) | Stmt::Tile(_) => {}
+            Stmt::If { then, .. } => note_dims(then, dims),
+            Stmt::Loop(inner) => note_dims(&inner.body, dims),
+            Stmt::Sweep(sweep) => note_dims(&sweep.body, dims),
+        }
+    }
 }
 
 impl Op {

@@ -1,6 +1,6 @@
-//! Kernels to functions of a GPU, by way of machine code that is kept on disk.
+//! Kernels to functions of a GPU, by way of machine code, which threads make and disks keep.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,16 @@ use graver_ir::kernel::Program;
 use graver_ir::{Diag, Error};
 
 use super::Context;
+use super::cache::Key;
 use super::driver;
 use super::fault::driver_error;
-use crate::emit::{Emitted, Phase, emit, hash, unit};
+use crate::emit::{Emitted, Phase, distinct, emit, unit};
 use crate::nvrtc::{Nvrtc, OPTIONS};
-use crate::text::device_prelude;
+use crate::parallel;
 
-/// Kernels in one compilation.
-const BATCH: usize = 64;
+/// Kernels in one compilation. What stands before them costs as much as one small kernel, and a program of few has work for several
+/// threads; the number is the same on every machine, so that what one of them keeps another finds.
+const BATCH: usize = 8;
 
 /// A kernel, loaded.
 #[derive(Debug)]
@@ -57,26 +59,81 @@ impl Drop for Module {
 pub(super) fn compile(program: &Program, context: &Arc<Context>, nvrtc: &Nvrtc) -> Result<(Vec<Function>, Vec<Module>), Error> {
     context.enter()?;
     let emitted: Vec<Emitted> = program.kernels.iter().map(emit).collect();
-    let (mut functions, mut modules) = (Vec::new(), Vec::new());
-    for batch in emitted.chunks(BATCH) {
+    let all = distinct(&emitted);
+    let batches: Vec<&[&Emitted]> = all.chunks(BATCH).collect();
+    let codes = parallel::all(batches.len(), |number| Code::new(batches[number], context, nvrtc))?;
+    let (mut loaded, mut modules) = (BTreeMap::new(), Vec::new());
+    for (batch, code) in batches.iter().zip(&codes) {
         let start = Instant::now();
-        let text = device_prelude() + &unit(batch);
-        let module = loaded(&text, context, nvrtc)?;
-        let took = start.elapsed() / u32::try_from(batch.len()).unwrap_or(1);
-        let handle = |phase: &Phase| {
-            // SAFETY: the module is loaded.
-            let handle = unsafe { driver::function(module.handle, &phase.name) };
-            let handle = handle.map_err(|error| driver_error(&format!("kernel {} is not in its module", phase.name), &error))?;
-            grant(phase, handle, context)?;
-            Ok(handle)
-        };
-        for kernel in batch {
-            let handles = kernel.phases.iter().map(handle).collect::<Result<_, Error>>()?;
-            functions.push(Function { emitted: kernel.clone(), handles, took });
+        let module = code.loaded(context, nvrtc)?;
+        let took = (code.took + start.elapsed()) / u32::try_from(batch.len()).unwrap_or(1);
+        for kernel in *batch {
+            let handles = kernel.phases.iter().map(|phase| handle(phase, &module, context)).collect::<Result<Vec<_>, Error>>()?;
+            loaded.insert(kernel.name.as_str(), (handles, took));
         }
         modules.push(module);
     }
-    Ok((functions, modules))
+    if codes.iter().any(|code| !code.was_kept) {
+        context.cache.trim();
+    }
+    let function = |kernel: &Emitted| {
+        let (handles, took) = loaded.get_mut(kernel.name.as_str()).expect("every text is in a batch");
+        // The time is the first one's: the others take none.
+        Function { emitted: kernel.clone(), handles: handles.clone(), took: std::mem::take(took) }
+    };
+    Ok((emitted.iter().map(function).collect(), modules))
+}
+
+/// Machine code of a batch.
+struct Code {
+    text: String,
+    key: Key,
+    cubin: Vec<u8>,
+    /// Whether it was compiled before.
+    was_kept: bool,
+    took: Duration,
+}
+
+impl Code {
+    /// From the disk if the same text was compiled before, or else by NVRTC.
+    fn new(batch: &[&Emitted], context: &Context, nvrtc: &Nvrtc) -> Result<Self, Error> {
+        let start = Instant::now();
+        let text = unit(batch);
+        let key = Key::new(format!("{:?} {OPTIONS:?} {} {text}", nvrtc.version(), context.architecture));
+        let kept = context.cache.get(&key);
+        let was_kept = kept.is_some();
+        let cubin = match kept {
+            Some(cubin) => cubin,
+            None => made(&text, &key, context, nvrtc)?,
+        };
+        Ok(Self { text, key, cubin, was_kept, took: start.elapsed() })
+    }
+
+    /// On the GPU: compiled again where the driver does not take what was kept.
+    fn loaded(&self, context: &Arc<Context>, nvrtc: &Nvrtc) -> Result<Module, Error> {
+        load(&self.cubin, context).or_else(|error| match self.was_kept {
+            true => load(&made(&self.text, &self.key, context, nvrtc)?, context),
+            false => Err(error),
+        })
+    }
+}
+
+/// Machine code by NVRTC, which is kept.
+fn made(text: &str, key: &Key, context: &Context, nvrtc: &Nvrtc) -> Result<Vec<u8>, Error> {
+    let cubin = nvrtc.compile(text, &context.architecture)?.cubin;
+    if is_whole(&cubin) {
+        context.cache.put(key, &cubin);
+    }
+    Ok(cubin)
+}
+
+/// A phase's function in its module.
+fn handle(phase: &Phase, module: &Module, context: &Context) -> Result<CUfunction, Error> {
+    // SAFETY: the module is loaded.
+    let handle = context.making_room(|| unsafe { driver::function(module.handle, &phase.name) });
+    let handle = handle.map_err(|error| driver_error(&format!("kernel {} is not in its module", phase.name), &error))?;
+    grant(phase, handle, context)?;
+    Ok(handle)
 }
 
 /// Lets launches of a function give it more shared memory than is usual, where it makes use of that.
@@ -98,25 +155,9 @@ pub(super) fn load(cubin: &[u8], context: &Arc<Context>) -> Result<Module, Error
         )));
     }
     // SAFETY: the image is an ELF file, whole.
-    let handle = unsafe { driver::load_module(cubin) };
+    let handle = context.making_room(|| unsafe { driver::load_module(cubin) });
     let handle = handle.map_err(|error| driver_error("kernels cannot be loaded on the GPU", &error))?;
     Ok(Module { handle, context: Arc::clone(context) })
-}
-
-/// From the disk if the same text was compiled before, and what lies there is whole.
-fn loaded(text: &str, context: &Arc<Context>, nvrtc: &Nvrtc) -> Result<Module, Error> {
-    let key = format!("{:?} {OPTIONS:?} {} {text}", nvrtc.version(), context.architecture);
-    let path = cache_folder().map(|folder| folder.join(format!("{:016x}_{}.cubin", hash(&key), text.len())));
-    let kept = path.as_ref().and_then(|path| std::fs::read(path).ok());
-    if let Some(module) = kept.and_then(|cubin| load(&cubin, context).ok()) {
-        return Ok(module);
-    }
-    let cubin = nvrtc.compile(text, &context.architecture)?.cubin;
-    if let Some(path) = path {
-        // A cache that cannot be written costs time, not results.
-        let _ = std::fs::create_dir_all(path.parent().unwrap_or(&path)).and_then(|()| crate::write_whole(&path, &cubin));
-    }
-    load(&cubin, context)
 }
 
 /// Whether all of an ELF file is there, which the driver does not ask: it ends with its table of sections, or later.
@@ -128,8 +169,4 @@ fn is_whole(cubin: &[u8]) -> bool {
     // `e_shoff`, `e_shentsize` and `e_shnum` of a 64-bit header.
     let (Some(offset), Some(size), Some(count)) = (number(0x28, 8), number(0x3a, 2), number(0x3c, 2)) else { return false };
     cubin.starts_with(b"\x7fELF") && offset.checked_add(size * count).is_some_and(|end| end <= cubin.len())
-}
-
-fn cache_folder() -> Option<PathBuf> {
-    crate::nvrtc::cache().map(|cache| cache.join("cubin"))
 }

@@ -93,18 +93,10 @@ fn copy(context: &Context, enqueue: impl FnOnce(CUstream) -> Result<(), DriverEr
     unsafe { driver::wait(context.copies) }
 }
 
-/// From the driver; where it has none, once more after what lies idle was given back. The context is this thread's.
+/// From the driver. The context is this thread's.
 fn allocate(context: &Context, bytes: usize) -> Result<CUdeviceptr, Diag> {
-    let ask = || driver::allocate(rounded(bytes));
-    let exhausted = |error: &DriverError| error.is(CUresult::CUDA_ERROR_OUT_OF_MEMORY);
-    let pointer = ask().or_else(|error| {
-        if !exhausted(&error) {
-            return Err(error);
-        }
-        context.pool.empty();
-        ask()
-    });
-    pointer.map_err(|error| match (exhausted(&error), driver::memory()) {
+    let pointer = context.making_room(|| driver::allocate(rounded(bytes)));
+    pointer.map_err(|error| match (error.is(CUresult::CUDA_ERROR_OUT_OF_MEMORY), driver::memory()) {
         (true, Ok((left, whole))) => {
             Diag::new(format!("the GPU has no memory for {bytes} bytes: {left} of its {whole} are left"))
                 .help("make the batch smaller, or let go of arrays and compiled programs that hold some")
@@ -142,7 +134,7 @@ unsafe impl Send for HostMemory {}
 impl HostMemory {
     pub(super) fn new(context: &Arc<Context>, len: usize) -> Result<Self, Error> {
         context.enter()?;
-        let pointer = driver::allocate_pinned(len.max(8));
+        let pointer = context.making_room(|| driver::allocate_pinned(len.max(8)));
         let pointer = pointer.map_err(|error| driver_error(&format!("no pinned memory for {len} bytes"), &error))?.cast::<u8>();
         // SAFETY: as many bytes were allocated.
         unsafe { pointer.write_bytes(0, len.max(8)) };

@@ -1,6 +1,7 @@
 //! A GPU: found when it is asked for, through libraries that are opened then. Kernels are compiled by NVRTC to machine code,
 //! which is kept on disk by its text; an entry at a set of sizes that comes again is one graph, recorded once and replayed.
 
+mod cache;
 mod ceilings;
 mod compile;
 mod driver;
@@ -11,14 +12,16 @@ mod pool;
 mod record;
 mod space;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use cudarc::driver::sys::{CUcontext, CUdevice, CUdevice_attribute as Attribute, CUstream};
+use cudarc::driver::sys::{CUcontext, CUdevice, CUdevice_attribute as Attribute, CUresult, CUstream};
 use graver_ir::kernel::Program;
 use graver_ir::{Diag, Error, Target};
 use graver_runtime::{Backend, Executable};
 
 use crate::nvrtc::Nvrtc;
+use cache::Cache;
 use driver::DriverError;
 use fault::{FirstFault, driver_error};
 use pool::Pool;
@@ -37,9 +40,10 @@ impl Cuda {
     /// The GPU of this number.
     ///
     /// # Errors
-    /// There is no driver, no such GPU, or no NVRTC whose machine code the driver loads: what was looked for, and where.
+    /// There is no driver, no such GPU, or no NVRTC whose machine code the driver loads: what was looked for, and where. `GRAVER_CUBIN_MIB` is
+    /// set to what is no number.
     pub fn new(ordinal: usize) -> Result<Self, Error> {
-        let context = Arc::new(Context::new(ordinal)?);
+        let context = Context::of(ordinal)?;
         let version = driver::version().map_err(|error| driver_error("the CUDA driver does not tell its version", &error))?;
         Ok(Self { context, nvrtc: Nvrtc::find_for(version)? })
     }
@@ -69,7 +73,7 @@ impl Backend for Cuda {
     }
 }
 
-/// What every program on a GPU shares.
+/// What everybody shares who uses a GPU, whichever [`Cuda`] it was asked for by.
 #[derive(Debug)]
 struct Context {
     primary: Primary,
@@ -83,6 +87,8 @@ struct Context {
     /// Bytes of shared memory that a block may have.
     shared: usize,
     pool: Pool,
+    /// Of compiled kernels.
+    cache: Cache,
     fault: Arc<FirstFault>,
     /// Every launch is waited for, and nothing is recorded.
     blocking: bool,
@@ -94,12 +100,22 @@ unsafe impl Send for Context {}
 unsafe impl Sync for Context {}
 
 impl Context {
-    fn new(ordinal: usize) -> Result<Self, Error> {
+    /// That of a GPU, which is there while somebody uses it.
+    fn of(ordinal: usize) -> Result<Arc<Self>, Error> {
+        static ALL: Mutex<BTreeMap<usize, Weak<Context>>> = Mutex::new(BTreeMap::new());
         driver::open()?;
-        Self::of_driver(ordinal)
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(context) = all.get(&ordinal).and_then(Weak::upgrade) {
+            context.fault.check()?;
+            return Ok(context);
+        }
+        let context = Arc::new(Self::new(ordinal)?);
+        all.insert(ordinal, Arc::downgrade(&context));
+        Ok(context)
     }
 
-    fn of_driver(ordinal: usize) -> Result<Self, Error> {
+    fn new(ordinal: usize) -> Result<Self, Error> {
+        let cache = Cache::new()?;
         driver::init().map_err(|error| driver_error("the CUDA driver does not start", &error))?;
         let count = driver::device_count().map_err(|error| driver_error("GPUs cannot be counted", &error))?;
         let number = i32::try_from(ordinal).ok().filter(|number| *number < count);
@@ -134,6 +150,7 @@ impl Context {
             processors: usize::try_from(processors).unwrap_or(1),
             shared: usize::try_from(shared).unwrap_or(0),
             pool: Pool::default(),
+            cache,
             fault,
             blocking: fault::launches_are_waited_for(),
         })
@@ -143,6 +160,18 @@ impl Context {
     fn enter(&self) -> Result<(), Diag> {
         self.fault.check()?;
         self.primary.make_current().map_err(|error| driver_error("the GPU cannot be used", &error))
+    }
+
+    /// What the driver gives; where it has no memory for that, once more after what lies idle was given back. The context is this thread's,
+    /// which records nothing.
+    fn making_room<T>(&self, mut ask: impl FnMut() -> Result<T, DriverError>) -> Result<T, DriverError> {
+        ask().or_else(|error| {
+            if !error.is(CUresult::CUDA_ERROR_OUT_OF_MEMORY) {
+                return Err(error);
+            }
+            self.pool.empty();
+            ask()
+        })
     }
 
     /// Makes it this thread's to let go of something. Nothing can be done about a driver that fails then: it is asked all the same, and

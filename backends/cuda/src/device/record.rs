@@ -131,14 +131,15 @@ impl Bound {
             Some(place) => self.seen.remove(place),
             None => Seen { places, graph: None },
         };
-        let queue = || Queue { executable, binding: &self.binding, places: &seen.places, stream, begun: false };
+        let queue =
+            |recording| Queue { executable, binding: &self.binding, places: &seen.places, stream, recording, begun: false };
         if known.is_some() && self.records && seen.graph.is_none() {
-            seen.graph = Graph::record(&mut queue())?;
+            seen.graph = Graph::record(&mut queue(true))?;
             self.records = seen.graph.is_some();
         }
         match &seen.graph {
             Some(graph) => *wrote = graph.replay(stream).inspect_err(|_| self.records = false)?,
-            None => queue().all(wrote)?,
+            None => queue(false).all(wrote)?,
         }
         self.seen.truncate(REMEMBERED - 1);
         self.seen.insert(0, seen);
@@ -181,12 +182,9 @@ impl Graph {
             // A capture that was begun is ended whatever happens.
             let captured = queue.all(wrote);
             let graph = driver::end_capture(stream)?;
-            // A graph takes memory: once more after what lies idle was given back.
-            let again = |_| {
-                queue.executable.context.pool.empty();
-                driver::instantiate(graph)
-            };
-            let instance = captured.is_ok().then(|| driver::instantiate(graph).or_else(again)).transpose();
+            // A graph takes memory.
+            let context = &queue.executable.context;
+            let instance = captured.is_ok().then(|| context.making_room(|| driver::instantiate(graph))).transpose();
             // What was recorded is good whether or not its draft goes.
             let _ = driver::destroy_graph(graph);
             instance
@@ -195,7 +193,7 @@ impl Graph {
 
     fn replay(&self, stream: &Stream) -> Result<Wrote, Diag> {
         // SAFETY: the graph and the stream live, and so does all memory that it names.
-        let launched = unsafe { driver::launch_graph(self.handle, stream.handle) };
+        let launched = self.context.making_room(|| unsafe { driver::launch_graph(self.handle, stream.handle) });
         launched.map_err(|error| driver_error("a call on the GPU failed", &error))?;
         Ok(self.wrote)
     }
@@ -215,6 +213,8 @@ struct Queue<'a> {
     binding: &'a Binding,
     places: &'a Places,
     stream: &'a Stream,
+    /// Memory is not given back meanwhile: that would end the capture.
+    recording: bool,
     /// A launch was put on the stream that may write to the state.
     begun: bool,
 }
@@ -257,8 +257,7 @@ impl Machine for Queue<'_> {
         let grids = Grids::of(self.executable, launch, self.binding)?;
         let writes_state = steps::writes_state(&self.executable.program.entries[self.binding.entry], &kernel.emitted, args);
         let mut pointers: Vec<CUdeviceptr> = args.iter().map(|at| self.address(*at)).collect();
-        let symbols = kernel.emitted.symbols.iter();
-        let mut sizes: Vec<i64> = symbols.map(|symbol| steps::size_of(symbol, self.binding)).collect();
+        let mut sizes = steps::sizes_of(&kernel.emitted.symbols, self.binding)?;
         let (mut fixed, mut number) = ([self.places.scratch, self.places.status], number);
         // In the order of the functions' parameters: arguments, sizes, scratch, status, the launch's number.
         let mut parameters: Vec<*mut c_void> = pointers.iter_mut().map(|pointer| (&raw mut *pointer).cast()).collect();
@@ -272,7 +271,8 @@ impl Machine for Queue<'_> {
             let dynamic = u32::try_from(dynamic).expect("no more than a block has");
             let grid = (u32::try_from(blocks).unwrap_or(u32::MAX), phase.threads, dynamic);
             // SAFETY: the parameters are those that the function declares, over memory that lives until the stream was waited for.
-            let launched = unsafe { driver::launch(*handle, grid, self.stream.handle, &mut parameters) };
+            let mut launch_it = || unsafe { driver::launch(*handle, grid, self.stream.handle, &mut parameters) };
+            let launched = if self.recording { launch_it() } else { self.executable.context.making_room(launch_it) };
             let (name, loc) = of_launch(self.executable, launch);
             launched.map_err(|error| driver_error(&format!("kernel {name} cannot be launched"), &error).at(loc))?;
             if writes_state {

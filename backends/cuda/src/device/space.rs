@@ -176,7 +176,7 @@ unsafe impl Send for Stream {}
 impl Stream {
     pub(super) fn new(context: &Arc<Context>) -> Result<Self, Error> {
         context.enter()?;
-        let handle = driver::create_stream();
+        let handle = context.making_room(driver::create_stream);
         let handle = handle.map_err(|error| driver_error("the GPU gives no stream", &error))?;
         Ok(Self { handle, context: Arc::clone(context) })
     }

@@ -27,6 +27,7 @@ use graver_ir::kernel::{Kernel, KernelBody, Mode};
 use graver_ir::{DType, Dim, Error, Sizes, Symbol};
 use graver_runtime::evaluated;
 
+use crate::text::device_prelude;
 use cx::Cx;
 pub(crate) use cx::stored;
 
@@ -98,11 +99,16 @@ impl Emitted {
     }
 }
 
-/// What is compiled at once for kernels: one text may be several kernels', which differ in what no text tells, as the size of an argument of which a part
-/// is read, and stands there once.
-pub(crate) fn unit<'a>(kernels: impl IntoIterator<Item = &'a Emitted>) -> String {
+/// The kernels of different texts, in order: one text may be several kernels', which differ in what no text tells, as the size of an argument of which
+/// a part is read, and is compiled once.
+pub(crate) fn distinct<'a>(kernels: impl IntoIterator<Item = &'a Emitted>) -> Vec<&'a Emitted> {
     let mut known = BTreeSet::new();
-    kernels.into_iter().filter(|kernel| known.insert(kernel.name.as_str())).map(|kernel| kernel.text.as_str()).collect()
+    kernels.into_iter().filter(|kernel| known.insert(kernel.name.as_str())).collect()
+}
+
+/// What is compiled at once for kernels of different texts.
+pub(crate) fn unit(kernels: &[&Emitted]) -> String {
+    device_prelude() + &kernels.iter().map(|kernel| kernel.text.as_str()).collect::<String>()
 }
 
 /// The kernel's text.
@@ -196,5 +202,10 @@ fn identifier(name: &str) -> String {
 
 /// FNV-1a, 64 bits: the same for every build of this crate.
 pub(crate) fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    hash_bytes(text.as_bytes())
+}
+
+/// The same of what is no text.
+pub(crate) fn hash_bytes(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

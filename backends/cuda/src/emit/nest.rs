@@ -7,7 +7,7 @@ use graver_ir::{DType, Dim};
 
 use super::body::{Given, Loaded};
 use super::cx::Cx;
-use super::reduce::{Results, Sum};
+use super::reduce::{Ends, Results, Sum};
 use super::rows::Rows;
 use super::{Emitted, THREADS, finish, split, transpose, vector};
 
@@ -79,13 +79,15 @@ pub(super) fn emit<'a>(mut cx: Cx<'a>, nest: &'a Nest) -> Emitted {
 fn stages<'a>(cx: &mut Cx<'a>, nest: &'a Nest, plan: &Plan) {
     let (mut results, rows) = (Results::default(), Rows::new(cx, nest, plan));
     for (number, stage) in nest.stages.iter().enumerate() {
-        if stage.reductions.is_empty() {
+        let ends = if stage.reductions.is_empty() {
             map_stage(cx, nest, plan, number, &results, rows.as_ref());
             results.push_nothing();
+            Ends::Apart
         } else {
-            results.push_stage(cx, &Sum { nest, number, plan, rows: rows.as_ref() });
-        }
-        if number + 1 < nest.stages.len() || results.in_memory() {
+            results.push_stage(cx, &Sum { nest, number, plan, rows: rows.as_ref() })
+        };
+        // After the last stage: what is in memory is read until then, and written anew for the team's next point.
+        if ends == Ends::Apart && (number + 1 < nest.stages.len() || results.in_memory()) {
             plan.sync(cx);
         }
     }

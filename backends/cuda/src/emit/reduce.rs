@@ -35,6 +35,15 @@ pub(super) struct Partial {
     at: Option<Dim>,
 }
 
+/// How the members of a team come out of a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// By a barrier, behind which nothing was done: another one would be for nothing.
+    Together,
+    /// One before another.
+    Apart,
+}
+
 /// A variable that values are combined in, and for positions the variable beside it.
 struct Accumulator {
     value: String,
@@ -76,10 +85,11 @@ impl Results {
     }
 
     /// Emits a stage with reductions.
-    pub(super) fn push_stage(&mut self, cx: &mut Cx<'_>, sum: &Sum<'_>) {
+    pub(super) fn push_stage(&mut self, cx: &mut Cx<'_>, sum: &Sum<'_>) -> Ends {
         let kept: Vec<usize> = sum.stage().keep.minus(sum.plan.outer).iter().collect();
-        let places = if kept.is_empty() { sum.of_team(cx, self) } else { sum.of_each(cx, self, &kept) };
+        let (places, ends) = if kept.is_empty() { sum.of_team(cx, self) } else { sum.of_each(cx, self, &kept) };
         self.stages.push(places);
+        ends
     }
 }
 
@@ -126,17 +136,20 @@ impl<'a> Sum<'a> {
     }
 
     /// One result for the whole team: members take turns at the points.
-    fn of_team(&self, cx: &mut Cx<'_>, results: &Results) -> Vec<Place> {
+    fn of_team(&self, cx: &mut Cx<'_>, results: &Results) -> (Vec<Place>, Ends) {
         let accumulators = self.accumulators(cx);
         let reduced = self.plan.ordered(self.stage(), self.stage().over.minus(self.stage().keep));
-        match self.plan.sharing {
-            Sharing::Alone => self.serial(cx, results, &reduced, &accumulators),
+        let ends = match self.plan.sharing {
+            Sharing::Alone => {
+                self.serial(cx, results, &reduced, &accumulators);
+                Ends::Apart
+            }
             Sharing::Rows { .. } | Sharing::Columns { .. } => {
                 self.taking_turns(cx, results, reduced, &accumulators);
-                self.combine_members(cx, &accumulators);
+                self.combine_members(cx, &accumulators)
             }
-        }
-        accumulators.into_iter().map(Accumulator::place).collect()
+        };
+        (accumulators.into_iter().map(Accumulator::place).collect(), ends)
     }
 
     /// Places for so many results of each reduction behind `bytes` of the launch's memory, and where they end.
@@ -174,7 +187,7 @@ impl<'a> Sum<'a> {
     }
 
     /// A result for every position of some inner axes, in memory: members take turns at the positions.
-    fn of_each(&self, cx: &mut Cx<'_>, results: &Results, kept: &[usize]) -> Vec<Place> {
+    fn of_each(&self, cx: &mut Cx<'_>, results: &Results, kept: &[usize]) -> (Vec<Place>, Ends) {
         let position = number(self.nest, kept);
         let count: Dim = kept.iter().map(|axis| self.nest.axes[*axis].clone()).product();
         let places: Vec<(String, DType)> = self
@@ -192,7 +205,8 @@ impl<'a> Sum<'a> {
         }
         self.plan.close_turns(cx, kept);
         self.plan.sync(cx);
-        places.into_iter().map(|(base, dtype)| Place::Memory { base, position: position.clone(), dtype }).collect()
+        let place = |(base, dtype)| Place::Memory { base, position: position.clone(), dtype };
+        (places.into_iter().map(place).collect(), Ends::Together)
     }
 
     fn accumulators(&self, cx: &mut Cx<'_>) -> Vec<Accumulator> {
@@ -285,9 +299,11 @@ impl<'a> Sum<'a> {
         }
     }
 
-    /// Each member's results combined into those of all, which every member has afterwards.
-    fn combine_members(&self, cx: &mut Cx<'_>, accumulators: &[Accumulator]) {
+    /// Each member's results combined into those of all, which every member has afterwards. Of a warp they come by shuffles; those of more
+    /// threads by slots, and a barrier behind each, since the next one, of this stage, of another or of another point, uses them again.
+    fn combine_members(&self, cx: &mut Cx<'_>, accumulators: &[Accumulator]) -> Ends {
         let (threads, members) = (self.plan.threads(), self.plan.members());
+        let mut ends = Ends::Apart;
         for (reduction, accumulator) in self.stage().reductions.iter().zip(accumulators) {
             let (dtype, op) = (self.dtype(reduction), operation(reduction.combine));
             let (ty, value) = (computed(dtype), &accumulator.value);
@@ -319,8 +335,10 @@ impl<'a> Sum<'a> {
                 }
             }
             cx.barriers = true;
+            ends = Ends::Together;
         }
         cx.barriers |= members > 1;
+        ends
     }
 }
 

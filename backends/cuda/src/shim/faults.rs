@@ -222,11 +222,11 @@ fn every_barrier_of_what_a_block_combines_is_needed() {
         for order in [Order::Ascending, Order::Descending] {
             assert_eq!(run(&compiler, &kernel, &inputs, expected.len(), order), Ok(expected.clone()), "{function}");
         }
-        // Before the members' results are read, and before a block goes on to its next row: there the barrier between stages covers for it.
-        let bare = planted(&kernel, "gr_sync();", "", true);
-        assert_eq!(races(&bare, &elements), None, "{function}");
+        // Before the members' results are read, and before a block goes on to its next row. There is no other between stages.
+        assert!(!kernel.text.contains("gr_sync();"), "{}", kernel.text);
+        assert_eq!(races(&kernel, &elements), None, "{function}");
         for barrier in [0, 1] {
-            let planted = without_barrier_of(&bare, function, barrier);
+            let planted = without_barrier_of(&kernel, function, barrier);
             assert!(is_seen(&planted, &elements), "barrier {barrier} of {function} is not missed");
         }
         let planted = without_barrier_of(&kernel, function, 0);
@@ -265,6 +265,65 @@ fn every_barrier_of_transposes_and_of_attention_is_needed() {
         for (number, planted) in all.iter().enumerate() {
             assert!(is_seen(planted, elements), "barrier {number} is not missed in {program}");
         }
+    }
+}
+
+/// Every element of a plane times its column's sum weighted by the sums of rows, plus its row's: results that stages keep lie in memory, are
+/// read by other threads than wrote them, and are written anew for the next plane. `at` is where an element is.
+fn in_planes([planes, columns]: [usize; 2], at: [&str; 3]) -> String {
+    let (x, of) = (format!("    %0: i32 = load p0[{}]\n", at.join(", ")), |axis: &str| match axis {
+        "a0" => planes,
+        "a1" => 3,
+        _ => columns,
+    });
+    let shape = at.map(|axis| of(axis).to_string()).join(", ");
+    format!(
+        "program 1\n\nkernel k0 \"in_planes\" (\n  read p0: i32[{shape}],\n  write p1: i32[{planes}, 3, {columns}],\n) nest [{planes}, 3, {columns}] {{\n  \
+         stage over [0, 1, 2] keep [0, 1] {{\n{x}    reduce sum(%0): i32\n  }}\n  \
+         stage over [0, 1, 2] keep [0, 2] {{\n{x}    %1: i32 = reduced(0, 0)\n    %2: i32 = mul(%0, %1)\n    reduce sum(%2): i32\n  }}\n  \
+         stage over [0, 1, 2] keep [0, 1, 2] {{\n{x}    %1: i32 = reduced(1, 0)\n    %2: i32 = reduced(0, 0)\n    %3: i32 = mul(%0, %1)\n    \
+         %4: i32 = add(%3, %2)\n    store p1[a0, a1, a2] = %4\n  }}\n}}\n"
+    )
+}
+
+/// How many planes and columns: a warp a plane, a block a plane, and planes beside each other, all of which blocks do more of than one time.
+const PLANES: [[usize; 2]; 3] = [[20, 200], [7, 400], [70, 50]];
+
+/// Kernels of these.
+pub(super) fn results_in_memory() -> [String; 3] {
+    let [a, b, c] = PLANES;
+    [in_planes(a, ["a0", "a1", "a2"]), in_planes(b, ["a0", "a1", "a2"]), in_planes(c, ["a1", "a2", "a0"])]
+}
+
+#[test]
+fn every_barrier_of_results_in_memory_is_needed() {
+    let compiler = compiler();
+    for (program, [planes, columns]) in results_in_memory().iter().zip(PLANES) {
+        let (kernel, count) = (kernel(program), planes * 3 * columns);
+        let (input, is_turned) = (numbers(count), columns == 50);
+        let x = |plane: usize, row: usize, column: usize| {
+            input[if is_turned { (row * columns + column) * planes + plane } else { (plane * 3 + row) * columns + column }]
+        };
+        let of_row = |plane: usize, row: usize| (0..columns).map(|column| x(plane, row, column)).sum::<u32>();
+        let of_column = |plane: usize, column: usize| (0..3).map(|row| x(plane, row, column) * of_row(plane, row)).sum::<u32>();
+        let element = |at: usize| {
+            let (plane, row, column) = (at / columns / 3, at / columns % 3, at % columns);
+            x(plane, row, column) * of_column(plane, column) + of_row(plane, row)
+        };
+        let expected: Vec<u32> = (0..count).map(element).collect();
+        assert!(kernel.text.contains("const i64 room"), "{}", kernel.text);
+        for order in [Order::Ascending, Order::Descending] {
+            assert!(run(&compiler, &kernel, std::slice::from_ref(&input), count, order) == Ok(expected.clone()), "{columns}");
+        }
+        assert_eq!(races(&kernel, &[count, count]), None, "{columns}");
+        // Behind each of the stages that keep results, and before the next planes.
+        let all = without_each_barrier(&kernel);
+        assert_eq!(all.len(), 3, "{}", kernel.text);
+        for (number, planted) in all.iter().enumerate() {
+            assert!(is_seen(planted, &[count, count]), "barrier {number} is not missed with {columns} columns");
+        }
+        let planted = run(&compiler, &all[0], std::slice::from_ref(&input), count, Order::Ascending);
+        assert!(planted != Ok(expected), "{columns}");
     }
 }
 

@@ -166,7 +166,7 @@ impl Machine for Call<'_> {
         let mut scratch = vec![[u64::MAX; 2]; bytes.div_ceil(16)];
         pointers.push(scratch.as_mut_ptr().cast());
         lengths.push(bytes);
-        let sizes: Vec<i64> = kernel.symbols.iter().map(|symbol| steps::size_of(symbol, binding)).collect();
+        let sizes = steps::sizes_of(&kernel.symbols, binding)?;
         let order = executable.shim.order;
         let run = Run { pointers: &pointers, lengths: &lengths, sizes: &sizes, grids: &grids, launch: number, order };
         if steps::writes_state(&executable.program.entries[binding.entry], kernel, args) {

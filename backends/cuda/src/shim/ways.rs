@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use graver_conformance::programs;
-use graver_ir::kernel::{Arg, Kernel};
+use graver_ir::kernel::{Arg, Kernel, text};
 use graver_ir::{Dim, Sizes, Symbol};
 use graver_runtime::evaluated;
 
 use super::compiler::Racing;
+use super::faults::results_in_memory;
 use super::tests::races_of;
 use crate::emit::{Emitted, emit};
 
@@ -28,7 +29,7 @@ const fn together(name: &'static str, mark: &'static str) -> Way {
     Way { name, mark, hands_on: true }
 }
 
-/// Every way, but for results in memory, which attention to values wider than 512 has: `tests.rs` has it.
+/// Every way.
 const WAYS: &[Way] = &[
     apart("16 bytes at once", "gr_read<"),
     apart("16 bytes at once, without rows", "gr_read_some<"),
@@ -45,6 +46,7 @@ const WAYS: &[Way] = &[
     together("tiles", "gr_mad("),
     together("tensor instructions of bf16", "gr_mma_bf16("),
     together("tensor instructions of f16", "gr_mma_f16("),
+    together("results in memory", "const i64 room"),
     together("rows in registers", "row1["),
     apart("rows of 16 bytes a thread", "> row1["),
     apart("rows in shared memory", "GR_DYNAMIC("),
@@ -60,10 +62,16 @@ const WAYS: &[Way] = &[
     apart("wide positions", "typedef i64 idx"),
 ];
 
+/// The suite's, and those with results in memory, which only attention to values wider than 512 has, and none of the suite's is.
+fn kernels() -> Vec<Kernel> {
+    let more = results_in_memory().map(|program| text::parse(&program).unwrap_or_else(|error| panic!("{error}")));
+    let suite = programs(&crate::describe()).into_iter().map(|(_, program)| program);
+    suite.chain(more).flat_map(|program| program.kernels).collect()
+}
+
 #[test]
 fn the_suite_runs_kernels_in_every_way() {
-    let programs = programs(&crate::describe());
-    let all: String = programs.iter().flat_map(|(_, program)| &program.kernels).map(|kernel| emit(kernel).text).collect();
+    let all: String = kernels().iter().map(|kernel| emit(kernel).text).collect();
     let missing: Vec<&str> = WAYS.iter().filter(|way| !all.contains(way.mark)).map(|way| way.name).collect();
     assert!(missing.is_empty(), "no kernel of the suite is run by {missing:?}");
 }
@@ -92,9 +100,8 @@ fn elements(kernel: &Kernel, sizes: &Sizes) -> Option<Vec<usize>> {
 
 #[test]
 fn kernels_of_the_suite_have_no_races() {
-    let programs = programs(&crate::describe());
     let mut least: BTreeMap<&str, (usize, Emitted, Vec<usize>)> = BTreeMap::new();
-    for kernel in programs.iter().flat_map(|(_, program)| &program.kernels) {
+    for kernel in &kernels() {
         let emitted = emit(kernel);
         let Some(elements) = elements(kernel, &sizes(&emitted)) else { continue };
         let size = elements.iter().sum();

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use graver::runtime::DeviceName;
 
 /// Train a convolutional network on 1,797 handwritten digits.
 #[derive(Debug, Parser)]
@@ -20,9 +21,9 @@ pub(crate) struct Args {
     /// Seeds the parameters and the order of images: 0 if not given, or what a resumed training has.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-    /// Where it trains.
-    #[arg(long, value_enum, default_value_t = On::Cpu)]
-    pub(crate) device: On,
+    /// Where it trains: cpu, cuda (the first GPU), cuda:1 (the second), or interp, the interpreter of kernels.
+    #[arg(long, default_value_t = DeviceName::Cpu)]
+    pub(crate) device: DeviceName,
     /// Threads of the cpu; all of the machine's if not given. Losses do not depend on it.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
@@ -35,15 +36,6 @@ pub(crate) struct Args {
     /// Write every stage of the compiled step into this folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) dump: Option<PathBuf>,
-}
-
-/// Where it trains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum On {
-    /// Compiled for this CPU.
-    Cpu,
-    /// Compiled for the first GPU.
-    Cuda,
 }
 
 fn rate(text: &str) -> Result<f64, String> {

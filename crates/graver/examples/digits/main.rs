@@ -17,8 +17,9 @@ use graver::data::metrics::{Accuracy, Average, ConfusionMatrix, Mean};
 use graver::data::{Dataset, Interpolation, Resize, Scale, Standardise, ToF32, Transform, digits};
 use graver::inspect;
 use graver::prelude::*;
+use graver::runtime::DeviceName;
 
-use crate::args::{Args, On};
+use crate::args::Args;
 use crate::checkpoint::{Recipe, Stopped, save};
 use crate::model::Cnn;
 use crate::progress::Progress;
@@ -27,8 +28,9 @@ use crate::say::say;
 fn main() -> Result<(), Error> {
     let args = Args::parse();
     let device = match args.device {
-        On::Cpu => args.threads.map_or_else(cpu, |threads| cpu_with_threads(usize::from(threads))),
-        On::Cuda => cuda(0)?,
+        DeviceName::Cpu => args.threads.map_or_else(cpu, |threads| cpu_with_threads(usize::from(threads))),
+        DeviceName::Cuda(number) => cuda(number)?,
+        DeviceName::Interp => graver::interpreter(),
     };
     let (train, test) = images()?;
     let stopped = args.resume.as_deref().map(Stopped::read).transpose()?;

@@ -41,7 +41,7 @@ pub(super) fn lower(cx: Cx<'_>, tiling: &Tiling<'_>) -> Lowered {
     let mut args: Vec<usize> = tiling.columns.side.body.loads().map(|(_, access)| access.arg).collect();
     args.sort_unstable();
     args.dedup();
-    let fixed = !pack.func.uses_dims() && pack.extent.as_const().is_some() && plan.shared.as_const().is_some();
+    let fixed = pack.func.dims().is_empty() && pack.extent.as_const().is_some() && plan.shared.as_const().is_some();
     Lowered { phases: vec![pack, tiles], shared: plan.shared, prepared: Some(Prepared { args, fixed }), passing: None }
 }
 

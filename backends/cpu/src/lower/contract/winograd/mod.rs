@@ -110,7 +110,7 @@ impl<'a> Winograd<'a> {
         args.sort_unstable();
         args.dedup();
         let shared = &self.panels * Dim::from(self.panel_bytes());
-        let fixed = !weights.func.uses_dims() && weights.extent.as_const().is_some() && shared.as_const().is_some();
+        let fixed = weights.func.dims().is_empty() && weights.extent.as_const().is_some() && shared.as_const().is_some();
         Lowered { phases: vec![weights, results], shared, prepared: Some(Prepared { args, fixed }), passing: None }
     }
 
