@@ -144,7 +144,11 @@ fn results_of_rounded_weights_are_as_far_off_as_the_book_says() {
     let layer = || Linear::new(1024, 512).bias(false).init_with(&mut Init::seed(2), normal);
     let (device, x) = (cpu_with_threads(2), Init::seed(3).array(normal, [8, 1024]));
     let results = |layer: &Linear| {
-        compile(|x: Tensor| layer.forward(x), spec::<f32>([8, 1024]), &device).expect("it compiles").call(&x).expect("it runs").to_f64()
+        compile(|x: Tensor| layer.forward(x), spec::<f32>([8, 1024]), &device)
+            .expect("it compiles")
+            .call(&x)
+            .expect("it runs")
+            .to_f64()
     };
     let exact = results(&layer());
     let size = |of: &mut dyn Iterator<Item = f64>| of.map(|x| x * x).sum::<f64>().sqrt();
