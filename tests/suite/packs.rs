@@ -1,6 +1,6 @@
 //! Operands that are packed once for many launches: never used where what they were packed from has changed.
 
-use graver::nn::Storage;
+use graver::nn::{Fill, Storage};
 use graver::prelude::*;
 
 /// Floats that differ from place to place, small enough that products of them stay so.

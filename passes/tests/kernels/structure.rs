@@ -1,6 +1,6 @@
 //! How many kernels nets become, and which.
 
-use graver_ir::DType::{F32, F64, I64};
+use graver_ir::DType::{F32, F64, I8, I64};
 use graver_ir::kernel::{KernelBody, Launch, Program};
 use graver_ir::op::DotAxes;
 use graver_ir::{Module, Op, ScalarFn, Value};
@@ -58,7 +58,8 @@ fn many_operands_are_concatenated_one_by_one() {
 #[test]
 fn what_is_summed_over_merged_axes_is_summed_over_each() {
     let mut net = Net::new(F32);
-    let (x, codes, scale) = (net.b.arg("x", F32, ("n", 24)), net.b.arg("w", F32, [8, 24]), net.b.arg("s", F32, [8, 3]));
+    let (x, codes, scale) = (net.b.arg("x", F32, ("n", 24)), net.b.arg("w", I8, [8, 24]), net.b.arg("s", F32, [8, 3]));
+    let codes = net.b.cast(F32, codes);
     let (groups, scale) = (net.b.reshape(codes, [8, 3, 8]), net.b.broadcast(scale, [8, 3, 8], [0, 1]));
     let scaled = net.b.map(ScalarFn::Mul, [groups, scale]);
     let weight = net.b.reshape(scaled, [8, 24]);
