@@ -1,12 +1,14 @@
 //! Contractions: axes and their roles, bodies of both sides, and an epilogue at the sum's own index space.
 
+use std::ops::Range;
+
 use graver_ir::dim::Dim;
 use graver_ir::kernel::{AxisSet, Contract, Index, InstKind, KernelBody, Side, ValueId};
 use graver_ir::op::{ConvAxis, DotAxes};
-use graver_ir::{DType, Op, Scalar, Shape, Value};
+use graver_ir::{DType, Graph, Op, Scalar, Shape, Value};
 
 use super::map::wrapped;
-use super::movement::undilated;
+use super::movement::{groups, undilated};
 use super::point::{Condition, Point, at as exact};
 use super::region::{Region, axes_in};
 use super::stores;
@@ -29,7 +31,7 @@ pub(super) fn lower(region: &mut Region<'_>, contraction: Value) -> KernelBody {
     let graph = region.graph();
     let args = graph.args(contraction.node);
     let roles = if let Op::Dot(axes) = graph.op(contraction.node) {
-        dot(region, axes, &graph.ty(args[0]).shape, &graph.ty(args[1]).shape)
+        dot(region, axes, args[0], args[1])
     } else {
         conv(region, contraction)
     };
@@ -71,12 +73,16 @@ pub(super) fn sum(at: &mut Point, dtype: DType, value: Value, index: &[Index]) -
     wrapped(at, sum, dtype)
 }
 
-fn dot(region: &mut Region<'_>, axes: &DotAxes, lhs: &Shape, rhs: &Shape) -> Roles {
+fn dot(region: &mut Region<'_>, axes: &DotAxes, x: Value, y: Value) -> Roles {
+    let graph = region.graph();
+    let (lhs, rhs) = (&graph.ty(x).shape, &graph.ty(y).shape);
     let (mut left, mut right) = (vec![None; lhs.rank()], vec![None; rhs.rank()]);
     let mut paired = |region: &mut Region<'_>, l: &[usize], r: &[usize]| -> Vec<Dim> {
         let pairs = l.iter().zip(r);
         let place = |(l, r): (&usize, &usize)| {
-            let index = region.axis(&lhs[*l]);
+            let merged = merged_from(graph, y, *r).or_else(|| merged_from(graph, x, *l));
+            let sizes = merged.unwrap_or_else(|| vec![lhs[*l].clone()]);
+            let index = sizes.iter().fold(Dim::ZERO, |index, size| index * size + region.axis(size));
             left[*l] = Some(index.clone());
             right[*r] = Some(index.clone());
             index
@@ -93,6 +99,35 @@ fn dot(region: &mut Region<'_>, axes: &DotAxes, lhs: &Shape, rhs: &Shape) -> Rol
     let result = batch.iter().chain(&m).chain(&n).cloned().collect();
     let all = |sides: Vec<Option<Dim>>| sides.into_iter().map(|index| index.expect("every axis has a role")).collect();
     Roles { batch, m, n, k, lhs: all(left), rhs: all(right), result, inside: [const { Vec::new() }; 2] }
+}
+
+/// The sizes of the axes that an axis of a value is made of, where a reshape of what is computed makes it and they are known:
+/// over each of them apart, no quotient tells where an element is.
+fn merged_from(graph: &Graph, value: Value, axis: usize) -> Option<Vec<Dim>> {
+    let args = graph.args(value.node);
+    let op = graph.op(value.node);
+    if let Op::Permute(perm) = op {
+        return merged_from(graph, args[0], perm.axes()[axis]);
+    }
+    if let Op::Broadcast(broadcast) = op {
+        return merged_from(graph, args[0], broadcast.axes.iter().position(|outer| *outer == axis)?);
+    }
+    if matches!(op, Op::Map(_) | Op::Cast(_) | Op::Alias | Op::StopGradient) {
+        return args.iter().find_map(|arg| merged_from(graph, *arg, axis));
+    }
+    // A parameter is read as if it had any shape.
+    let reshaped = matches!(op, Op::Reshape(_)) && !matches!(graph.op(args[0].node), Op::Param(_));
+    let (from, to) = (&graph.ty(*args.first().filter(|_| reshaped)?).shape, &graph.ty(value).shape);
+    let (inner, outer) = groups(from, to).into_iter().find(|(_, outer)| outer.contains(&axis))?;
+    let wide = |axes: Range<usize>, shape: &Shape| axes.filter(|axis| !shape[*axis].is(1)).collect::<Vec<usize>>();
+    match (wide(inner, from).as_slice(), wide(outer, to).as_slice()) {
+        ([inner], [_]) => merged_from(graph, args[0], *inner),
+        (inner, [_]) => {
+            let sizes: Vec<Dim> = inner.iter().map(|axis| from[*axis].clone()).collect();
+            sizes.iter().all(|size| size.as_const().is_some()).then_some(sizes)
+        }
+        (_, _) => None,
+    }
 }
 
 /// `y[n, o, i..] = sum over c, k.. of x[n, g*C/groups + c, i*stride - low + k*kernel_dilation ..] * kernel[o, c, k..]`

@@ -1,7 +1,8 @@
 //! How many kernels nets become, and which.
 
-use graver_ir::DType::{F32, F64, I64};
+use graver_ir::DType::{F32, F64, I8, I64};
 use graver_ir::kernel::{KernelBody, Launch, Program};
+use graver_ir::op::DotAxes;
 use graver_ir::{Module, Op, ScalarFn, Value};
 
 use crate::common::{check_meaning, compiled};
@@ -51,6 +52,27 @@ fn many_operands_are_concatenated_one_by_one() {
         assert_eq!((program.kernels.len(), launches(&program).len()), (kernels, times), "{count} operands");
         check_meaning("many operands", &module);
     }
+}
+
+/// Of what a reshape of computed values merges, no element's place takes a quotient.
+#[test]
+fn what_is_summed_over_merged_axes_is_summed_over_each() {
+    let mut net = Net::new(F32);
+    let (x, codes, scale) = (net.b.arg("x", F32, ("n", 24)), net.b.arg("w", I8, [8, 24]), net.b.arg("s", F32, [8, 3]));
+    let codes = net.b.cast(F32, codes);
+    let (groups, scale) = (net.b.reshape(codes, [8, 3, 8]), net.b.broadcast(scale, [8, 3, 8], [0, 1]));
+    let scaled = net.b.map(ScalarFn::Mul, [groups, scale]);
+    let weight = net.b.reshape(scaled, [8, 24]);
+    let y = net.b.dot(x, weight, DotAxes { lhs_contract: vec![1], rhs_contract: vec![1], ..DotAxes::default() });
+    let module = net.finish([y]);
+    let program = compiled(&module);
+    let [KernelBody::Contract(contract)] = program.kernels.iter().map(|kernel| &kernel.body).collect::<Vec<_>>()[..] else {
+        panic!("one contraction: {program:#?}")
+    };
+    assert_eq!(contract.k.iter().map(|axis| contract.axes[axis].as_const()).collect::<Vec<_>>(), [Some(3), Some(8)]);
+    let text = format!("{program:#?}");
+    assert!(["floordiv", "FloorDiv", " mod ", "Mod("].iter().all(|quotient| !text.contains(quotient)), "{text}");
+    check_meaning("merged axes", &module);
 }
 
 #[test]

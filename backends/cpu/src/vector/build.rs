@@ -267,6 +267,9 @@ impl Builder {
         if x == y {
             return x;
         }
+        if let Some(holds) = self.consts.get(&mask).filter(|known| known.elem == Elem::Bool) {
+            return if holds.bits != 0 { x } else { y };
+        }
         let (x, y) = self.alike(x, y);
         let (mask, x) = self.alike(mask, x);
         let (mask, y) = self.alike(mask, y);

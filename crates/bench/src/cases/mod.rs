@@ -116,7 +116,7 @@ static PRODUCTS: [Case; 18] = products! {
 };
 
 /// Models and single operations.
-static CASES: [Case; 25] = [
+static CASES: [Case; 26] = [
     Case::computing("mlp_train", 3.0 * 128.0 * MLP, model::mlp_train),
     Case::computing("cnn_train", 3.0 * 64.0 * CNN, model::cnn_train),
     Case::computing("cnn_infer_b1", CNN, |numbers, device| model::cnn_infer(numbers, device, 1)),
@@ -130,7 +130,8 @@ static CASES: [Case; 25] = [
     Case::computing("gpt2_small_train", 3.0 * 4.0 * GPT2, model::gpt2_train),
     Case::moving("gpt2_small_decode", decoded(4.0), |numbers, device| decode::gpt2(numbers, device, None)),
     Case::moving("gpt2_small_decode_bf16", decoded(2.0), |numbers, device| decode::gpt2(numbers, device, Some(Storage::Bf16))),
-    Case::moving("gpt2_small_decode_int8", decoded(1.0), |numbers, device| decode::gpt2(numbers, device, Some(Storage::Int8))),
+    Case::moving("gpt2_small_decode_int8", decoded(1.0), |numbers, device| decode::gpt2(numbers, device, Some(Storage::INT8))),
+    Case::moving("gpt2_small_decode_int4", decoded(0.5625), |numbers, device| decode::gpt2(numbers, device, Some(Storage::INT4))),
     Case::computing("attn_fwd_t2048", attention(2048.0), |numbers, device| operation::attention(numbers, device, 2048)),
     Case::computing("attn_fwd_t4096", attention(4096.0), |numbers, device| operation::attention(numbers, device, 4096)),
     Case::computing("attn_grad_t2048", 3.5 * attention(2048.0), |numbers, device| {

@@ -4,12 +4,12 @@ use graver_ir::Scalar;
 use graver_trace::{Array, DType, Module, Param, Tensor, enter};
 
 use crate::init::{Fill, Init};
-use crate::storage::{Storage, kept, times_transposed, widened};
+use crate::storage::{Storage, kept, rows_of, times_transposed};
 
 /// Rows of a table for integer ids: `[..]` to `[.., width]`. An id out of range is an error of the call.
 ///
 /// Parameter: `weight: [entries, width]`, the transpose of which may serve as the last layer's weight: [`Param::tie`],
-/// [`Embedding::scores`]; `scale: [entries]` where [`Embedding::stored`] gave it one.
+/// [`Embedding::scores`]; `scale` where [`Embedding::stored`] gave it one ([`Storage`]).
 ///
 /// ```
 /// use graver_nn::{Embedding, Init, Linear};
@@ -21,7 +21,7 @@ use crate::storage::{Storage, kept, times_transposed, widened};
 pub struct Embedding {
     /// `[entries, width]`
     pub weight: Param,
-    /// `[entries]`: by what the rows of a weight of integers are multiplied.
+    /// `[entries]` or `[entries, groups]`: by what a weight of integers is multiplied.
     pub scale: Option<Param>,
     #[module(skip)]
     padding: Option<i64>,
@@ -51,11 +51,7 @@ impl Embedding {
     #[track_caller]
     pub fn forward(&self, ids: Tensor) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
-        let rows = widened(self.weight.get().embedding(ids), self.dtype);
-        let rows = match &self.scale {
-            Some(scale) => rows * scale.get().unsqueeze(-1).embedding(ids),
-            None => rows,
-        };
+        let rows = rows_of(&self.weight, self.scale.as_ref(), ids, self.dtype);
         match self.padding {
             Some(padding) => ids.ne(padding).unsqueeze(-1).where_(rows, rows.stop_gradient()),
             None => rows,

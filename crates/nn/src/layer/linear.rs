@@ -8,7 +8,7 @@ use crate::storage::{Storage, kept, times_transposed};
 
 /// `x W^T + b` over the last axis: `[.., inputs]` to `[.., outputs]`.
 ///
-/// Parameters: `weight: [outputs, inputs]`, `bias: [outputs]`; `scale: [outputs]` where [`Linear::stored`] gave it one.
+/// Parameters: `weight: [outputs, inputs]`, `bias: [outputs]`; `scale` where [`Linear::stored`] gave it one ([`Storage`]).
 ///
 /// ```
 /// use graver_nn::{Init, Linear};
@@ -23,7 +23,7 @@ pub struct Linear {
     pub weight: Param,
     /// `[outputs]`
     pub bias: Option<Param>,
-    /// `[outputs]`: by what the rows of a weight of integers are multiplied.
+    /// `[outputs]` or `[outputs, groups]`: by what a weight of integers is multiplied.
     pub scale: Option<Param>,
 }
 
@@ -60,7 +60,7 @@ impl Linear {
     /// ```
     /// use graver_nn::{Init, Linear, Storage};
     /// use graver_trace::DType;
-    /// let layer = Linear::new(64, 64).init(&mut Init::seed(0)).stored(Storage::Int8);
+    /// let layer = Linear::new(64, 64).init(&mut Init::seed(0)).stored(Storage::INT8);
     /// assert_eq!(layer.weight.value().dtype(), DType::I8);
     /// ```
     #[must_use]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use graver_interp::Interp;
 use graver_nn::{
-    Activation, AdamW, BatchNorm1d, Checkpoint, Cosine, Dropout, Init, Linear, ModelFile, Sequential, StateFile, Warmup,
+    Activation, AdamW, BatchNorm1d, Checkpoint, Cosine, Dropout, Init, Linear, ModelFile, Sequential, StateFile, Storage, Warmup,
     train_step,
 };
 use graver_trace::{Array, DType, Device, Error, Module, Step, Tensor, TensorSpec, compile, spec};
@@ -53,6 +53,30 @@ fn a_model_comes_back_from_its_file() -> Result<(), Error> {
     let bn = ["bias", "num_batches_tracked", "running_mean", "running_var", "weight"].map(|name| format!("1.{name}"));
     assert_eq!(names[..2], ["0.bias", "0.weight"]);
     assert_eq!(names[2..7], bn);
+    Ok(())
+}
+
+/// As they are kept: nothing is rounded again.
+#[test]
+fn stored_weights_come_back_from_their_file() -> Result<(), Error> {
+    for storage in [Storage::Bf16, Storage::INT8, Storage::Int8 { group: Some(4) }, Storage::INT4] {
+        let net = |seed: u64| {
+            let init = &mut Init::seed(seed);
+            let stored = |inputs, outputs, init: &mut Init| Linear::new(inputs, outputs).init(init).stored(storage);
+            Sequential::new().push(stored(64, 128, init)).push(Activation::Relu).push(stored(128, 2, init))
+        };
+        let file = Scratch::new("stored");
+        let (saved, mut loaded) = (net(0), net(1));
+        saved.save(&file.0)?;
+        assert_ne!(values(&loaded), values(&saved));
+        loaded.load(&file.0)?;
+        assert_eq!(values(&loaded), values(&saved), "{storage:?}");
+        let x = Array::from_vec([1, 64], (0..64u8).map(|place| f32::from(place) / 64.0).collect())?;
+        let run = |model: &Sequential| {
+            compile(|x: Tensor| model.forward(x), spec::<f32>([1, 64]), &Device::new(Arc::new(Interp::default())))?.call(&x)
+        };
+        assert_eq!(run(&saved)?, run(&loaded)?, "{storage:?}");
+    }
     Ok(())
 }
 

@@ -53,7 +53,7 @@ fn a_layer_beyond_memory_is_an_error_where_it_is_used() {
     assert!(found.expect_err("no memory").to_string().contains("there is no memory"));
 }
 
-/// Half of the last place of the storage, or of the row's greatest over 127.
+/// Half of the last place of the storage, or of the group's greatest over 127 or 7.
 #[test]
 fn stored_weights_are_rounded_and_nothing_else() -> Result<(), Error> {
     let weight = [0.1, -0.3, 1.0, 0.7, 127.0, -63.49, 0.0, 0.0];
@@ -66,7 +66,12 @@ fn stored_weights_are_rounded_and_nothing_else() -> Result<(), Error> {
     let mut expected: Vec<(Storage, Vec<f64>)> =
         halves.map(|(storage, round)| (storage, weight.iter().map(|x| round(*x)).collect())).into();
     let scale = f64::from(0.3f32 / 127.0);
-    expected.push((Storage::Int8, vec![42.0 * scale, -127.0 * scale, 1.0, 89.0 / 127.0, 127.0, -63.0, 0.0, 0.0]));
+    expected.push((Storage::INT8, vec![42.0 * scale, -127.0 * scale, 1.0, 89.0 / 127.0, 127.0, -63.0, 0.0, 0.0]));
+    let scale = f64::from(0.3f32 / 7.0);
+    let by_row = vec![2.0 * scale, -7.0 * scale, 1.0, 5.0 / 7.0, 127.0, -3.0 * 127.0 / 7.0, 0.0, 0.0];
+    expected.push((Storage::Int4 { group: None }, by_row.clone()));
+    expected.push((Storage::Int4 { group: Some(2) }, by_row));
+    expected.push((Storage::Int8 { group: Some(1) }, weight.to_vec()));
     for (storage, rounded) in expected {
         let layer = Linear::new(2, 4).init(&mut init());
         layer.weight.set_value(floats([4, 2], weight))?;
@@ -89,6 +94,25 @@ fn stored_weights_are_rounded_and_nothing_else() -> Result<(), Error> {
         close(&scores, &(0..4).map(|row| rounded[2 * row] + 0.5 * rounded[2 * row + 1]).collect::<Vec<_>>(), 1e-4);
     }
     Ok(())
+}
+
+#[test]
+fn a_storage_that_does_not_fit_is_an_error_where_the_layer_is_used() {
+    let cases = [
+        (96, Storage::INT4, "a weight f32[3, 96] cannot be kept so: groups of 64 elements do not divide rows of 96"),
+        (96, Storage::Int8 { group: Some(0) }, "groups of 0 elements do not divide rows of 96"),
+        (15, Storage::Int4 { group: None }, "two integers of 4 bits are a byte, and a group has 15 elements"),
+        (15, Storage::Int4 { group: Some(5) }, "two integers of 4 bits are a byte, and a group has 5 elements"),
+    ];
+    for (inputs, storage, why) in cases {
+        let layer = Sequential::new().push(Linear::new(inputs, 3).init(&mut init()).stored(storage));
+        let traced = step(spec::<f32>(("n", inputs)), |x| layer.forward(x)).model("net", &layer).trace();
+        let found = traced.expect_err("it does not fit").to_string();
+        assert!(found.contains("(net.0): stored: ") && found.contains(why), "{storage:?}: {found}");
+        let table = Embedding::new(3, inputs).init(&mut init()).stored(storage);
+        assert!(error(|ids| table.forward(ids), spec::<i64>([2])).contains(why), "{storage:?}");
+        assert!(error(|x| table.scores(x), spec::<f32>([inputs])).contains(why), "{storage:?}");
+    }
 }
 
 #[test]

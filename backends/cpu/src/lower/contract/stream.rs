@@ -5,6 +5,8 @@
 //! large side go by at once; a second phase adds up the ranges of `k`. Along `k`: a point is a column, whose products go over
 //! lanes. Ranges depend on sizes alone.
 
+mod dots;
+
 use graver_ir::kernel::{AxisSet, Contract, Side};
 use graver_ir::{DType, Dim};
 
@@ -12,8 +14,8 @@ use super::super::body::{Given, Nothing};
 use super::super::cx::{At, Cx};
 use super::super::{Lowered, Phase};
 use super::sides::slope;
-use super::tile::{bind, epilogue, range};
-use crate::vector::{Binary, Combine, Compare, Elem, Load, Pattern, Unary, Val};
+use super::tile::{bind, epilogue};
+use crate::vector::{Binary, Elem, Load, Pattern, Val};
 
 /// So many rows are few.
 const FEW: i64 = 4;
@@ -25,12 +27,6 @@ const COLUMNS: i64 = 1024;
 const RANGES: i64 = 8;
 /// `k` of a range at least.
 const RANGE: i64 = 64;
-/// Vectors of `k` that have sums of their own, where a column is alone.
-const ACCUMULATORS: usize = 4;
-/// Elements of the large side from one that is read to one that is fetched, or more.
-const AHEAD: i64 = 2048;
-/// Columns whose products with several rows are summed together.
-const TOGETHER: i64 = 4;
 
 /// Who is what.
 pub(super) struct Stream<'a> {
@@ -81,7 +77,9 @@ impl<'a> Stream<'a> {
                 let mut slopes = many.body.loads().map(|(_, access)| slope(cx, access.arg, &access.index, *axis));
                 slopes.all(|slope| slope.is_some_and(|slope| slope.is(0) || slope.is(1)))
             };
-            let long = |axis: &usize| contract.axes[*axis].nominal() >= MANY;
+            let long = |axis: &usize| {
+                contract.axes[*axis].nominal() >= MANY || set == contract.k && vectors(cx, contract, *axis).is_some()
+            };
             let last = set.iter().filter(long).find(neighbours)?;
             Some(set.iter().filter(|axis| *axis != last).chain([last]).collect::<Vec<usize>>())
         };
@@ -296,96 +294,16 @@ impl<'a> Stream<'a> {
         let work = results * Dim::from(self.ranges() + 1);
         Phase { func: cx.b.finish(), extent, scratch: cx.scratch, work }
     }
-
-    // ---- along `k`
-
-    /// The only phase: a point is a column, or several, which share the elements of several rows.
-    fn dots(&self, mut cx: Cx<'_>) -> Phase {
-        let (last, outer) = self.many.1.split_last().expect("the large side has an axis of its own");
-        let bound: Vec<usize> = self.batch.iter().chain(outer).copied().collect();
-        let columns = &self.contract.axes[*last];
-        let together = if self.rows == 1 { 1 } else { TOGETHER };
-        let mut digits: Vec<Dim> = bound.iter().map(|axis| self.contract.axes[*axis].clone()).collect();
-        digits.push(columns.ceil_div(&Dim::from(together)));
-        cx.parallel(&digits, &mut |cx, digits| {
-            let (block, outer) = digits.split_last().expect("a block of columns is the last digit");
-            bind(cx, &bound, outer);
-            if together == 1 {
-                self.dots_of(cx, *last, *block, 1);
-                return;
-            }
-            let (begin, end) = range(cx, *block, together, columns);
-            let width = cx.b.int(together);
-            let count = cx.b.sub(end, begin);
-            let all = cx.b.compare(Compare::Eq, count, width);
-            let open = cx.b.open_if(all);
-            self.dots_of(cx, *last, begin, together);
-            cx.b.close_if(open);
-            let some = cx.b.unary(Unary::Not, all);
-            let open = cx.b.open_if(some);
-            let each = cx.b.open_loop(begin, end, 1, Vec::new());
-            self.dots_of(cx, *last, each.var, 1);
-            cx.b.close_loop(each, Vec::new());
-            cx.b.close_if(open);
-        });
-        let work = self.work(&self.count(&self.many.1));
-        Phase { func: cx.b.finish(), extent: digits.iter().product(), scratch: cx.scratch, work }
-    }
-
-    /// The results of so many columns, which are neighbours along an axis.
-    fn dots_of(&self, cx: &mut Cx<'_>, axis: usize, first: Val, count: i64) {
-        let column = |cx: &mut Cx<'_>, number: i64| {
-            let number = cx.b.int(number);
-            cx.at[axis] = At::One(cx.b.add(first, number));
-        };
-        let zero = cx.b.number(self.elem, 0);
-        let sums = vec![zero; usize::try_from(self.rows * count).expect("few sums")];
-        let unroll = if count == 1 { ACCUMULATORS } else { 1 };
-        let further = count.max(AHEAD / self.count(&self.k).nominal().max(1));
-        let sums = self.dot(cx, &self.k, sums, unroll, &mut |cx| {
-            let rows = self.row_elements(cx);
-            let product = |cx: &mut Cx<'_>, number: i64| {
-                column(cx, number);
-                let element = self.fetched(cx, axis, further);
-                rows.iter().map(|row| cx.b.mul(*row, element)).collect::<Vec<_>>()
-            };
-            (0..count).flat_map(|number| product(cx, number)).collect()
-        });
-        let mut sums = sums.into_iter();
-        for number in 0..count {
-            column(cx, number);
-            for row in 0..self.rows {
-                self.bind_row(cx, row);
-                epilogue(cx, self.contract, &mut Known(sums.next().expect("a sum a column and row")));
-            }
-        }
-        cx.at[axis] = At::Unbound;
-    }
-
-    /// The sums of these products over some axes of `k`, the last over lanes.
-    fn dot(&self, cx: &mut Cx<'_>, axes: &[usize], sums: Vec<Val>, unroll: usize, products: &mut Products<'_>) -> Vec<Val> {
-        let (axis, rest) = axes.split_first().expect("the large side goes along an axis of k");
-        let (zero, size) = (cx.b.int(0), cx.value(&self.contract.axes[*axis]));
-        if !rest.is_empty() {
-            let open = cx.b.open_loop(zero, size, 1, sums);
-            cx.at[*axis] = At::One(open.var);
-            let next = self.dot(cx, rest, open.params.clone(), unroll, products);
-            cx.at[*axis] = At::Unbound;
-            return cx.b.close_loop(open, next);
-        }
-        let open = cx.b.open_sweep(zero, size, unroll);
-        cx.at[*axis] = At::Lane(open.var);
-        let products = products(cx).into_iter().map(|product| (Combine::Sum, product, None)).collect();
-        cx.at[*axis] = At::Unbound;
-        let products = cx.b.close_sweep(open, products);
-        sums.into_iter().zip(products).map(|(sum, (product, _))| cx.b.add(sum, product)).collect()
-    }
 }
 
-/// Products where `k` stands.
-type Products<'p> = dyn FnMut(&mut Cx<'_>) -> Vec<Val> + 'p;
 /// What is done with a range of `k` and a block of columns, from its first to its last.
 type Point<'p> = dyn FnMut(&mut Cx<'_>, Val, (Val, Val)) + 'p;
+
+/// Of how many vectors an axis is, if it is of whole ones.
+fn vectors(cx: &Cx<'_>, contract: &Contract, axis: usize) -> Option<i64> {
+    let lanes = i64::try_from(cx.lanes).expect("few lanes");
+    contract.axes[axis].as_const().filter(|size| *size > 0 && size % lanes == 0).map(|size| size / lanes)
+}
 
 /// The sums of all ranges of `k`, in memory.
 struct Ranges<'a> {
@@ -406,18 +324,5 @@ impl Given for Ranges<'_> {
         };
         let parts: Vec<Val> = (0..self.stream.ranges()).map(part).collect();
         parts.into_iter().reduce(|sum, part| cx.b.add(sum, part)).expect("there is a range")
-    }
-}
-
-/// A sum that is known.
-struct Known(Val);
-
-impl Given for Known {
-    fn reduced(&mut self, cx: &mut Cx<'_>, stage: usize, slot: usize) -> Val {
-        Nothing.reduced(cx, stage, slot)
-    }
-
-    fn acc(&mut self, _: &mut Cx<'_>) -> Val {
-        self.0
     }
 }
