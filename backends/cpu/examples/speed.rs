@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use graver_cpu::{Cpu, Dots, Isa};
+use graver_cpu::{Cpu, Dots, Isa, Parallel, Pool};
 use graver_ir::kernel::Buffer;
 use graver_ir::op::{Conv, ConvAxis, DotAxes, ReduceKind};
 use graver_ir::{Array, DType, Dim, Module, Op, Scalar, ScalarFn, Value};
@@ -22,6 +22,9 @@ fn main() {
     let dots = words.iter().find_map(|word| word.parse::<Dots>().ok()).unwrap_or_else(|| Dots::detect(isa));
     let cpu = Cpu::new(threads).with_isa(isa).and_then(|cpu| cpu.with_dots(dots)).expect("the machine has the level");
     println!("level {isa}, {dots}, {threads} threads");
+    let pool = Pool::new(threads);
+    let forked = fastest(|| pool.run(threads, &|_| {}));
+    println!("{:<48} {:8.2} us", "a fork and a join of all threads", forked.as_secs_f64() * 1e6);
     narrow(&cpu);
     if words.iter().any(|word| word == "narrow") {
         return;

@@ -9,10 +9,10 @@ use super::reach::reaches;
 use super::relation::{Origin, Relation, of_operand, through};
 use crate::lower::movement::is_trivial_reshape;
 
-/// The most maps that are computed again for every reader.
+/// The most maps that are computed again for every reader, on every path to them.
 const CHEAP_CHAIN: usize = 6;
 /// The same where what they are computed from is a quarter of what they give or less: where numbers are decoded.
-const DECODING_CHAIN: usize = 12;
+const DECODING_CHAIN: usize = 16;
 
 /// A source that a node reads, perhaps through free nodes.
 #[derive(Clone, Debug)]
@@ -113,26 +113,24 @@ impl<'a> Facts<'a> {
 
     /// Whether reading what a chain of maps starts from costs no more than reading its result: all of it is given.
     fn is_cheap_chain(&self, id: NodeId) -> bool {
-        let (mut sources, mut maps) = (BTreeSet::new(), BTreeSet::new());
+        let (mut sources, mut maps) = (BTreeSet::new(), 0);
         let given = self.chain(id.into(), &mut sources, &mut maps);
         let wide = sources.iter().filter(|value| !space(&self.graph().ty(**value).shape).is_empty());
         let (bytes, result): (Dim, Dim) =
             (wide.map(|value| self.graph().ty(*value).bytes()).sum(), result(self.graph(), id).bytes());
         let decodes = (&result - &bytes * Dim::from(4)).is_nonneg();
-        given && maps.len() <= if decodes { DECODING_CHAIN } else { CHEAP_CHAIN } && (result - bytes).is_nonneg()
+        given && maps <= if decodes { DECODING_CHAIN } else { CHEAP_CHAIN } && (result - bytes).is_nonneg()
     }
 
-    fn chain(&self, value: Value, sources: &mut BTreeSet<Value>, maps: &mut BTreeSet<NodeId>) -> bool {
+    fn chain(&self, value: Value, sources: &mut BTreeSet<Value>, maps: &mut usize) -> bool {
         if is_in_memory(self.graph(), value.node) {
             sources.insert(value);
             return true;
         }
-        if class(self.graph(), value.node) == Class::Map && !maps.insert(value.node) {
-            return true;
-        }
+        *maps += usize::from(class(self.graph(), value.node) == Class::Map);
         let inner = |arg: Value| self.free[arg.node.index()] || is_in_memory(self.graph(), arg.node);
         let mut args = self.graph().args(value.node).into_iter();
-        maps.len() <= DECODING_CHAIN && args.all(|arg| inner(arg) && self.chain(arg, sources, maps))
+        *maps <= DECODING_CHAIN && args.all(|arg| inner(arg) && self.chain(arg, sources, maps))
     }
 
     /// Operands that lowering or the machine needs as arrays: those of control flow, what is read at run-time positions where no index arithmetic leads further, and what

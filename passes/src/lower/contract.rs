@@ -1,5 +1,6 @@
 //! Contractions: axes and their roles, bodies of both sides, and an epilogue at the sum's own index space.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use graver_ir::dim::Dim;
@@ -77,10 +78,14 @@ fn dot(region: &mut Region<'_>, axes: &DotAxes, x: Value, y: Value) -> Roles {
     let graph = region.graph();
     let (lhs, rhs) = (&graph.ty(x).shape, &graph.ty(y).shape);
     let (mut left, mut right) = (vec![None; lhs.rank()], vec![None; rhs.rank()]);
-    let mut paired = |region: &mut Region<'_>, l: &[usize], r: &[usize]| -> Vec<Dim> {
+    let mut paired = |region: &mut Region<'_>, l: &[usize], r: &[usize], apart: bool| -> Vec<Dim> {
         let pairs = l.iter().zip(r);
         let place = |(l, r): (&usize, &usize)| {
-            let merged = merged_from(graph, y, *r).or_else(|| merged_from(graph, x, *l));
+            let merged = || {
+                let merged = merged_from(graph, (y, *r), &mut BTreeSet::new());
+                merged.or_else(|| merged_from(graph, (x, *l), &mut BTreeSet::new()))
+            };
+            let merged = if apart { merged() } else { None };
             let sizes = merged.unwrap_or_else(|| vec![lhs[*l].clone()]);
             let index = sizes.iter().fold(Dim::ZERO, |index, size| index * size + region.axis(size));
             left[*l] = Some(index.clone());
@@ -89,8 +94,8 @@ fn dot(region: &mut Region<'_>, axes: &DotAxes, x: Value, y: Value) -> Roles {
         };
         pairs.map(place).collect()
     };
-    let batch = paired(region, &axes.lhs_batch, &axes.rhs_batch);
-    let k = paired(region, &axes.lhs_contract, &axes.rhs_contract);
+    let batch = paired(region, &axes.lhs_batch, &axes.rhs_batch, false);
+    let k = paired(region, &axes.lhs_contract, &axes.rhs_contract, true);
     let mut free = |sides: &mut Vec<Option<Dim>>, shape: &Shape| -> Vec<Dim> {
         let open = sides.iter_mut().zip(shape.iter()).filter(|(index, _)| index.is_none());
         open.map(|(index, size)| index.insert(region.axis(size)).clone()).collect()
@@ -101,19 +106,26 @@ fn dot(region: &mut Region<'_>, axes: &DotAxes, x: Value, y: Value) -> Roles {
     Roles { batch, m, n, k, lhs: all(left), rhs: all(right), result, inside: [const { Vec::new() }; 2] }
 }
 
+/// Parts of an axis at most.
+const MOST_PARTS: usize = 4;
+
 /// The sizes of the axes that an axis of a value is made of, where a reshape of what is computed makes it and they are known:
-/// over each of them apart, no quotient tells where an element is.
-fn merged_from(graph: &Graph, value: Value, axis: usize) -> Option<Vec<Dim>> {
+/// over each of them apart, no quotient tells where an element is. What was `seen` is not looked at again.
+fn merged_from(graph: &Graph, (value, axis): (Value, usize), seen: &mut BTreeSet<(Value, usize)>) -> Option<Vec<Dim>> {
+    if !seen.insert((value, axis)) {
+        return None;
+    }
     let args = graph.args(value.node);
     let op = graph.op(value.node);
     if let Op::Permute(perm) = op {
-        return merged_from(graph, args[0], perm.axes()[axis]);
+        return merged_from(graph, (args[0], perm.axes()[axis]), seen);
     }
     if let Op::Broadcast(broadcast) = op {
-        return merged_from(graph, args[0], broadcast.axes.iter().position(|outer| *outer == axis)?);
+        let inner = broadcast.axes.iter().position(|outer| *outer == axis)?;
+        return merged_from(graph, (args[0], inner), seen);
     }
     if matches!(op, Op::Map(_) | Op::Cast(_) | Op::Alias | Op::StopGradient) {
-        return args.iter().find_map(|arg| merged_from(graph, *arg, axis));
+        return args.iter().find_map(|arg| merged_from(graph, (*arg, axis), seen));
     }
     // A parameter is read as if it had any shape.
     let reshaped = matches!(op, Op::Reshape(_)) && !matches!(graph.op(args[0].node), Op::Param(_));
@@ -121,8 +133,8 @@ fn merged_from(graph: &Graph, value: Value, axis: usize) -> Option<Vec<Dim>> {
     let (inner, outer) = groups(from, to).into_iter().find(|(_, outer)| outer.contains(&axis))?;
     let wide = |axes: Range<usize>, shape: &Shape| axes.filter(|axis| !shape[*axis].is(1)).collect::<Vec<usize>>();
     match (wide(inner, from).as_slice(), wide(outer, to).as_slice()) {
-        ([inner], [_]) => merged_from(graph, args[0], *inner),
-        (inner, [_]) => {
+        ([inner], [_]) => merged_from(graph, (args[0], *inner), seen),
+        (inner, [_]) if inner.len() <= MOST_PARTS => {
             let sizes: Vec<Dim> = inner.iter().map(|axis| from[*axis].clone()).collect();
             sizes.iter().all(|size| size.as_const().is_some()).then_some(sizes)
         }
