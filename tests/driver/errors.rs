@@ -155,10 +155,9 @@ fn ones(len: usize) -> Array {
     Array::full([len], Scalar::float(DType::F32, 1.0))
 }
 
-/// Functions whose failure nobody has to hear of: what lets go of something, the loading of kernels that were kept, which are
-/// compiled again where that fails, and what makes a graph of a call, which runs launch by launch where that fails.
+/// Functions whose failure nobody has to hear of: what lets go of something, and what makes a graph of a call, which runs
+/// launch by launch where that fails.
 const HARMLESS: &[&str] = &[
-    "cuModuleLoadData",
     "cuStreamBeginCapture_v2",
     "cuStreamEndCapture",
     "cuGraphInstantiateWithFlags",

@@ -32,6 +32,25 @@ fn kernels_are_compiled_once_and_what_is_broken_again() {
     });
 }
 
+/// What the driver refuses for another reason than the code, other code would not help.
+#[test]
+fn what_the_driver_does_not_take_for_what_it_is_is_compiled_again() {
+    let test = "kept::what_the_driver_does_not_take_for_what_it_is_is_compiled_again";
+    with_driver(test, Cache::Fresh, |driver| {
+        let device = cuda(0).expect("there is a driver");
+        let (out_of_memory, of_another_gpu) = (2, 209);
+        assert_eq!(doubled(driver, &device), 1);
+        driver.fail("cuModuleLoadData", 0, of_another_gpu);
+        assert_eq!(doubled(driver, &device), 2);
+        driver.fail_always("cuModuleLoadData", out_of_memory);
+        let double = compile(|x: Tensor| x * 2.0, spec::<f32>(["n"]), &device);
+        let error = double.expect_err("there is no room").to_string();
+        assert!(error.contains("out of memory"), "{error}");
+        assert_eq!(driver.compilations(), 2);
+        driver.fail_always("cuModuleLoadData", 0);
+    });
+}
+
 #[test]
 fn nothing_is_kept_where_there_is_to_be_nothing() {
     let (test, none) = ("kept::nothing_is_kept_where_there_is_to_be_nothing", [("GRAVER_CUBIN_MIB", "0")]);

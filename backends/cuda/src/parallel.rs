@@ -28,7 +28,11 @@ pub(crate) fn all<T: Send, E: Send>(count: usize, work: impl Fn(usize) -> Result
             done.lock().unwrap_or_else(PoisonError::into_inner).push((number, outcome));
         }
     };
-    thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(turns))));
+    thread::scope(|scope| {
+        // A thread that cannot be made is done without: this one takes turns too.
+        (1..workers).for_each(|_| drop(thread::Builder::new().spawn_scoped(scope, turns)));
+        turns();
+    });
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_unstable_by_key(|(number, _)| *number);
     done.into_iter().map(|(_, outcome)| outcome).collect()

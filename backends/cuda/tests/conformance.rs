@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use graver_conformance::{SEEDS, attentions, contractions, functions, networks, random_programs, samples};
+use graver_conformance::{SEEDS, attentions, contractions, functions, narrow_contractions, networks, random_programs, samples};
 use graver_cuda::{Order, Shim};
 
 fn shim() -> Shim {
@@ -30,6 +30,12 @@ fn functions_within_their_bounds() {
 fn contractions_of_every_arrangement() {
     let shim = shim();
     contractions(&shim, &[&shim.with_order(Order::Descending), &shim.with_blocks(5).with_shared(6000)]);
+}
+
+#[test]
+fn narrow_contractions_of_every_arrangement() {
+    let shim = shim();
+    narrow_contractions(&shim, &[&shim.with_order(Order::Descending)]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The suite on a GPU, where there is one; elsewhere, that its absence is an ordinary error.
 
-use graver_conformance::{SEEDS, attentions, contractions, functions, networks, random_programs, samples};
+use graver_conformance::{SEEDS, attentions, contractions, functions, narrow_contractions, networks, random_programs, samples};
 use graver_cuda::Cuda;
 
 /// Says that there is a GPU: that none can be used is then a failure, whatever is missing.
@@ -42,6 +42,11 @@ fn functions_within_their_bounds() {
 #[test]
 fn contractions_of_every_arrangement() {
     gpu().iter().for_each(|cuda| contractions(cuda, &[cuda]));
+}
+
+#[test]
+fn narrow_contractions_of_every_arrangement() {
+    gpu().iter().for_each(|cuda| narrow_contractions(cuda, &[cuda]));
 }
 
 #[test]

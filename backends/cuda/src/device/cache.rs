@@ -38,7 +38,7 @@ impl Key {
         format!("{:016x}_{}.cubin", hash(&self.text), self.text.len())
     }
 
-    /// Of the machine code and of what it is made of: what another text left under its name is nothing, either.
+    /// Of the machine code and of what it is made of: what lies under another's name is nothing, either.
     fn checksum(&self, code: &[u8]) -> [u8; 8] {
         let parts = [hash_bytes(code), hash(&self.text), code.len() as u64].map(u64::to_le_bytes);
         hash_bytes(&parts.concat()).to_le_bytes()

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cudarc::driver::sys::{CUfunction, CUmodule};
+use cudarc::driver::sys::{CUfunction, CUmodule, CUresult};
 use graver_ir::kernel::Program;
 use graver_ir::{Diag, Error};
 
 use super::Context;
 use super::cache::Key;
-use super::driver;
+use super::driver::{self, DriverError};
 use super::fault::driver_error;
 use crate::emit::{Emitted, Phase, distinct, emit, unit};
 use crate::nvrtc::{Nvrtc, OPTIONS};
@@ -109,12 +109,14 @@ impl Code {
         Ok(Self { text, key, cubin, was_kept, took: start.elapsed() })
     }
 
-    /// On the GPU: compiled again where the driver does not take what was kept.
+    /// On the GPU: compiled again where the driver does not take what was kept for what it is.
     fn loaded(&self, context: &Arc<Context>, nvrtc: &Nvrtc) -> Result<Module, Error> {
-        load(&self.cubin, context).or_else(|error| match self.was_kept {
-            true => load(&made(&self.text, &self.key, context, nvrtc)?, context),
-            false => Err(error),
-        })
+        match try_load(&self.cubin, context) {
+            Err(refused) if refused.for_what_it_is && self.was_kept => {
+                load(&made(&self.text, &self.key, context, nvrtc)?, context)
+            }
+            outcome => outcome.map_err(|refused| refused.error),
+        }
     }
 }
 
@@ -148,16 +150,38 @@ fn grant(phase: &Phase, handle: CUfunction, context: &Context) -> Result<(), Dia
 }
 
 pub(super) fn load(cubin: &[u8], context: &Arc<Context>) -> Result<Module, Error> {
+    try_load(cubin, context).map_err(|refused| refused.error)
+}
+
+/// Why machine code was not loaded.
+struct Refused {
+    error: Error,
+    /// Whether other code for the same kernels may be taken.
+    for_what_it_is: bool,
+}
+
+/// What the driver says of code that it does not take for what it is.
+const OF_CODE: [CUresult; 5] = [
+    CUresult::CUDA_ERROR_INVALID_IMAGE,
+    CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU,
+    CUresult::CUDA_ERROR_INVALID_SOURCE,
+    CUresult::CUDA_ERROR_INVALID_PTX,
+    CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
+];
+
+fn try_load(cubin: &[u8], context: &Arc<Context>) -> Result<Module, Refused> {
     if !is_whole(cubin) {
         let bytes = cubin.len();
-        return Err(Error::new(format!(
-            "kernels cannot be loaded on the GPU: of their machine code there are {bytes} bytes, not all"
-        )));
+        let message = format!("kernels cannot be loaded on the GPU: of their machine code there are {bytes} bytes, not all");
+        return Err(Refused { error: Error::new(message), for_what_it_is: true });
     }
     // SAFETY: the image is an ELF file, whole.
     let handle = context.making_room(|| unsafe { driver::load_module(cubin) });
-    let handle = handle.map_err(|error| driver_error("kernels cannot be loaded on the GPU", &error))?;
-    Ok(Module { handle, context: Arc::clone(context) })
+    let refused = |error: DriverError| Refused {
+        for_what_it_is: OF_CODE.iter().any(|of_code| error.is(*of_code)),
+        error: driver_error("kernels cannot be loaded on the GPU", &error).into(),
+    };
+    Ok(Module { handle: handle.map_err(refused)?, context: Arc::clone(context) })
 }
 
 /// Whether all of an ELF file is there, which the driver does not ask: it ends with its table of sections, or later.

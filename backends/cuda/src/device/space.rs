@@ -69,8 +69,9 @@ impl Parts {
         let bound = match known {
             Some(place) => self.bound.remove(place),
             None => {
+                let bound = Bound::new(executable, Binding::new(&executable.program, entry, inputs)?)?;
                 self.bound.truncate(REMEMBERED - 1);
-                Bound::new(executable, Binding::new(&executable.program, entry, inputs)?)?
+                bound
             }
         };
         self.bound.insert(0, bound);
