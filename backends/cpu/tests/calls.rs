@@ -129,5 +129,5 @@ fn a_call_touches_no_new_page() {
     (0..20).for_each(|_| drop(example.call(&x)));
     let taken = faults() - before;
     // What the machine does to a process's pages is not ours: one in four calls may find one gone.
-    assert!(taken <= 5, "20 calls of {} KB of results met {taken} pages for the first time", 900 * WIDTH * 4 >> 10);
+    assert!(taken <= 5, "20 calls of {} KB of results met {taken} pages for the first time", 900 * WIDTH * 4 / 1024);
 }

@@ -75,10 +75,10 @@ fn integers(weight: &Array, most: f64, group: Option<usize>, in_pairs: bool) -> 
     let row = weight.shape().iter().skip(1).product::<usize>();
     let width = group.unwrap_or(row);
     let wrong = |why: String| Err(Diag::new(format!("a weight {} cannot be kept so: {why}", weight.ty())).op("stored"));
-    if in_pairs && width % 2 != 0 {
+    if in_pairs && !width.is_multiple_of(2) {
         return wrong(format!("two integers of 4 bits are a byte, and a group has {width} elements"));
     }
-    if group.is_some() && (width == 0 || row % width != 0) {
+    if group.is_some() && (width == 0 || !row.is_multiple_of(width)) {
         return wrong(format!("groups of {width} elements do not divide rows of {row}"));
     }
     let groups = if group.is_some() { vec![rows, row / width] } else { vec![rows] };
