@@ -47,11 +47,17 @@ fn main() {
         }
     }
     let flops = 2.0 * 64.0 * 144.0 * 64.0 * 288.0;
-    report(&cpu, "conv 3x3 32->64 on 64x12x12, channels first", &conv([0, 1, 2, 3], [64, 32, 12, 12]), flops, "GFLOP/s");
-    report(&cpu, "conv 3x3 32->64 on 64x12x12, channels last", &conv([0, 3, 1, 2], [64, 12, 12, 32]), flops, "GFLOP/s");
+    report(&cpu, "conv 3x3 32->64 on 64x12x12, channels first", &conv([0, 1, 2, 3], [64, 32, 12, 12], 64, 1), flops, "GFLOP/s");
+    report(&cpu, "conv 3x3 32->64 on 64x12x12, channels last", &conv([0, 3, 1, 2], [64, 12, 12, 32], 64, 1), flops, "GFLOP/s");
     for (name, layout, input) in [("first", [0, 1, 2, 3], [8, 32, 112, 112]), ("last", [0, 3, 1, 2], [8, 112, 112, 32])] {
         let elements = 8.0 * 32.0 * 112.0 * 112.0;
-        report(&cpu, &format!("depthwise 3x3 of 8x32x112x112, channels {name}"), &depthwise(layout, input), elements, "Gelem/s");
+        report(
+            &cpu,
+            &format!("depthwise 3x3 of 8x32x112x112, channels {name}"),
+            &conv(layout, input, 32, 32),
+            elements,
+            "Gelem/s",
+        );
     }
     let elements = 64.0 * 1024.0;
     for (name, function) in [("relu", ScalarFn::Relu), ("exp", ScalarFn::Exp), ("tanh", ScalarFn::Tanh), ("erf", ScalarFn::Erf)] {
@@ -149,35 +155,18 @@ fn dot(m: i32, n: i32, k: i32, x: usize, y: usize, dtype: DType) -> Module {
     b.finish([result])
 }
 
-fn conv(layout: [usize; 4], input: [i32; 4]) -> Module {
+/// Windows of 3x3.
+fn conv(layout: [usize; 4], input: [i32; 4], outputs: i32, groups: i32) -> Module {
     let mut b = Build::new("conv");
     let x = b.arg("x", DType::F32, input);
-    let kernel = b.arg("w", DType::F32, [64, 3, 3, 32]);
+    let kernel = b.arg("w", DType::F32, [outputs, 3, 3, input[layout[1]] / groups]);
     let axis = ConvAxis { stride: 1, low: Dim::ONE, high: Dim::ONE, kernel_dilation: 1, input_dilation: 1 };
     let conv = Conv {
         input: layout.to_vec(),
         kernel: vec![0, 3, 1, 2],
         output: layout.to_vec(),
         axes: vec![axis.clone(), axis],
-        groups: 1,
-        batch_groups: 1,
-    };
-    let result = b.add(Op::Conv(conv), &[x, kernel]);
-    b.finish([result])
-}
-
-/// A window of 3x3 a channel.
-fn depthwise(layout: [usize; 4], input: [i32; 4]) -> Module {
-    let mut b = Build::new("depthwise");
-    let channels = input[layout[1]];
-    let (x, kernel) = (b.arg("x", DType::F32, input), b.arg("w", DType::F32, [channels, 1, 3, 3]));
-    let axis = ConvAxis { stride: 1, low: Dim::ONE, high: Dim::ONE, kernel_dilation: 1, input_dilation: 1 };
-    let conv = Conv {
-        input: layout.to_vec(),
-        kernel: vec![0, 1, 2, 3],
-        output: layout.to_vec(),
-        axes: vec![axis.clone(), axis],
-        groups: i64::from(channels),
+        groups: i64::from(groups),
         batch_groups: 1,
     };
     let result = b.add(Op::Conv(conv), &[x, kernel]);

@@ -112,9 +112,7 @@ impl Dots {
             Self::Amx => "amx",
         }
     }
-}
 
-impl Dots {
     /// Whether code may use tiles, for which this asks.
     pub(crate) fn may_use_tiles(self) -> bool {
         self == Self::Amx && amx::is_granted()

@@ -198,6 +198,19 @@ fn deep() -> Vec<Case> {
     pairs.flat_map(|(x, y)| [false, true].map(|symbolic| (x, y, symbolic))).map(|(x, y, symbolic)| case(x, y, symbolic)).collect()
 }
 
+/// A convolution by weights `[outputs, rows, columns, inputs]`.
+pub(crate) fn windows(layout: [usize; 4], stride: i64, pad: i64) -> Op {
+    let axis = ConvAxis { stride, low: Dim::from(pad), high: Dim::from(pad), kernel_dilation: 1, input_dilation: 1 };
+    Op::Conv(Conv {
+        input: layout.to_vec(),
+        kernel: vec![0, 3, 1, 2],
+        output: layout.to_vec(),
+        axes: vec![axis.clone(), axis],
+        groups: 1,
+        batch_groups: 1,
+    })
+}
+
 fn convolutions() -> Vec<Case> {
     let mut rng = Rng::named("convolutions");
     let layouts = [[0, 1, 2, 3], [0, 3, 1, 2]];
@@ -209,16 +222,7 @@ fn convolutions() -> Vec<Case> {
         let mut b = Build::new("conv");
         let x = b.arg("x", DType::F32, shape.map(Dim::from).to_vec());
         let w = b.arg("w", DType::F32, [6, 3, 3, 5]);
-        let axis = ConvAxis { stride, low: Dim::from(pad), high: Dim::from(pad), kernel_dilation: 1, input_dilation: 1 };
-        let conv = Conv {
-            input: layout.to_vec(),
-            kernel: vec![0, 3, 1, 2],
-            output: layout.to_vec(),
-            axes: vec![axis.clone(), axis],
-            groups: 1,
-            batch_groups: 1,
-        };
-        let z = b.add(Op::Conv(conv), &[x, w]);
+        let z = b.add(windows(layout, stride, pad), &[x, w]);
         let z = b.map(ScalarFn::Relu, [z]);
         let inputs = vec![integers(&mut rng, DType::F32, &shape), integers(&mut rng, DType::F32, &[6, 3, 3, 5])];
         let what = format!("layout {layout:?} stride {stride} pad {pad}");

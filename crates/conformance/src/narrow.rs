@@ -1,11 +1,11 @@
 //! Products of numbers of 16 bits or less, summed in 32 bits: of whole ones, however they were made, over the types' whole range, where
 //! sums wrap, and of `bf16`.
 
-use graver_ir::op::{Conv, ConvAxis, DotAxes};
-use graver_ir::{Array, DType, Dim, Op, Scalar, ScalarFn, Symbol, Value};
+use graver_ir::op::DotAxes;
+use graver_ir::{Array, DType, Dim, Scalar, ScalarFn, Symbol, Value};
 use graver_testkit::{Bound, Build, Fill, Rng};
 
-use crate::contractions::Case;
+use crate::contractions::{Case, windows};
 
 /// Every case.
 pub(crate) fn cases() -> Vec<Case> {
@@ -215,16 +215,7 @@ fn convolutions() -> Vec<Case> {
         let mut b = Build::new("conv");
         let (x, w) = (b.arg("x", image.dtype(), shape), b.arg("w", kernel.dtype(), [18, 3, 3, 5]));
         let (x, w) = (image.widen(&mut b, x), kernel.widen(&mut b, w));
-        let axis = ConvAxis { stride, low: Dim::from(pad), high: Dim::from(pad), kernel_dilation: 1, input_dilation: 1 };
-        let conv = Conv {
-            input: layout.to_vec(),
-            kernel: vec![0, 3, 1, 2],
-            output: layout.to_vec(),
-            axes: vec![axis.clone(), axis],
-            groups: 1,
-            batch_groups: 1,
-        };
-        let z = b.add(Op::Conv(conv), &[x, w]);
+        let z = b.add(windows(layout, stride, pad), &[x, w]);
         let inputs = vec![image.array(&mut rng, &shape), kernel.array(&mut rng, &[18, 3, 3, 5])];
         let what = format!("narrow, layout {layout:?} stride {stride} pad {pad}");
         Case { what, module: b.finish([z]), inputs: vec![inputs], bound: Bound::EXACT }

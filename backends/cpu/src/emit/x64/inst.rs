@@ -341,10 +341,10 @@ impl Build<'_> {
     }
 
     /// As [`Build::modify`], of an instruction that names what it changes twice: as the result and as the first operand.
-    pub(super) fn update(mut self, x: VReg, view: View) -> Self {
-        let used = self.operand(x, OperandConstraint::Reg, OperandKind::Use, OperandPos::Early);
-        let slot = self.define(view.class(), OperandConstraint::Reuse(usize::from(used)));
-        self.arg(Arg::Reg(slot, view)).arg(Arg::Reg(slot, view))
+    pub(super) fn update(self, x: VReg, view: View) -> Self {
+        let build = self.modify(x, view);
+        let named = build.inst.args[build.count - 1].expect("what is modified is named");
+        build.arg(named)
     }
 
     /// A new register that is read though nothing was written: what it holds does not matter.
