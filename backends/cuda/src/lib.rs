@@ -78,8 +78,12 @@ fn trap_of(status: u64) -> usize {
 /// Writes a file that appears whole or not at all.
 fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let unfinished = unfinished(path);
-    std::fs::write(&unfinished, bytes)?;
-    std::fs::rename(&unfinished, path)
+    let written = std::fs::write(&unfinished, bytes).and_then(|()| std::fs::rename(&unfinished, path));
+    if written.is_err() {
+        // A disk that is full must not stay so.
+        let _ = std::fs::remove_file(&unfinished);
+    }
+    written
 }
 
 /// A name beside the path that no other process or thread uses.

@@ -39,7 +39,7 @@ pub const SEEDS: u64 = 150;
 pub fn programs(target: &Target) -> Vec<(String, Program)> {
     let samples = graver_testkit::samples().into_iter().map(|sample| (sample.name, sample.module));
     let random = (0..SEEDS).map(|seed| (format!("random/{seed}"), graver_testkit::random_program(seed).module));
-    let contractions = contractions::cases().into_iter().map(|case| (case.what, case.module));
+    let contractions = contractions::cases().into_iter().chain(narrow::cases()).map(|case| (case.what, case.module));
     let all = samples.chain(random).chain(contractions).chain(attention::modules()).chain(functions::modules()).chain(nets());
     all.map(|(name, module)| {
         let program = pipeline::compile(module, target, &mut Silent).unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -2,6 +2,7 @@
 //! files that were used last stay, as many as there is room for.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -92,7 +93,7 @@ impl Cache {
         let _ = fs::create_dir_all(path.parent().unwrap_or(&path)).and_then(|()| crate::write_whole(&path, &bytes));
     }
 
-    /// Lets go of what was not used for longest, until the rest has room. What others let go of meanwhile is gone as well.
+    /// Lets go of what was not used for longest, until the rest has room. What cannot be removed takes room still.
     pub(super) fn trim(&self) {
         let Some(folder) = &self.folder else { return };
         let mut files = files(folder);
@@ -102,8 +103,11 @@ impl Cache {
             if bytes <= self.most {
                 return;
             }
-            let _ = fs::remove_file(path);
-            bytes -= size;
+            match fs::remove_file(path) {
+                // Another process may have let go of it.
+                Err(error) if error.kind() != ErrorKind::NotFound => {}
+                _ => bytes -= size,
+            }
         }
     }
 }

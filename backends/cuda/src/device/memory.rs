@@ -79,9 +79,10 @@ impl Remote for DeviceMemory {
 impl Drop for DeviceMemory {
     fn drop(&mut self) {
         self.context.leave();
-        let back = self.context.pool.keep(rounded(self.bytes), self.pointer);
-        // SAFETY: it was allocated once; work over it was waited for.
-        let _ = back.map(|pointer| unsafe { driver::free(pointer) });
+        for pointer in self.context.pool.keep(rounded(self.bytes), self.pointer) {
+            // SAFETY: it was allocated once; work over it was waited for. Nothing can be done about a driver that is gone.
+            let _ = unsafe { driver::free(pointer) };
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use cudarc::driver::sys::CUdeviceptr;
 
 use super::driver;
 
-/// Bytes that lie idle at most; what goes beyond goes back to the driver.
+/// Bytes that lie idle at most; of what goes beyond, what was not used for longest goes back to the driver.
 const MOST_IDLE: usize = 1 << 28;
 
 /// Pieces by their size, the latest last: it is the first to be used again, so that a call finds the same places as the one before.
@@ -18,8 +18,21 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct Idle {
-    pieces: BTreeMap<usize, Vec<CUdeviceptr>>,
+    /// By size, and within one by when they were let go of.
+    pieces: BTreeMap<(usize, u64), CUdeviceptr>,
+    /// The size of each, by when it was let go of.
+    ages: BTreeMap<u64, usize>,
     bytes: usize,
+    now: u64,
+}
+
+impl Idle {
+    fn remove(&mut self, key: (usize, u64)) -> Option<CUdeviceptr> {
+        let piece = self.pieces.remove(&key)?;
+        self.ages.remove(&key.1);
+        self.bytes -= key.0;
+        Some(piece)
+    }
 }
 
 /// What the driver deals out large pieces in.
@@ -36,26 +49,35 @@ impl Pool {
     /// A piece of exactly this size.
     pub(super) fn take(&self, size: usize) -> Option<CUdeviceptr> {
         let mut idle = self.idle();
-        let piece = idle.pieces.get_mut(&size)?.pop()?;
-        idle.bytes -= size;
-        Some(piece)
+        let (&key, _) = idle.pieces.range((size, 0)..=(size, u64::MAX)).next_back()?;
+        idle.remove(key)
     }
 
-    /// Keeps a piece that nobody uses any more, unless there is enough; then it is given back.
-    pub(super) fn keep(&self, size: usize, piece: CUdeviceptr) -> Option<CUdeviceptr> {
-        let mut idle = self.idle();
-        if idle.bytes.saturating_add(size) > MOST_IDLE {
-            return Some(piece);
+    /// Keeps a piece that nobody uses any more, and hands over what is to go back to the driver: pieces that have lain for longer, where
+    /// there are too many, or this one, where it is too large.
+    #[must_use]
+    pub(super) fn keep(&self, size: usize, piece: CUdeviceptr) -> Vec<CUdeviceptr> {
+        if size > MOST_IDLE {
+            return vec![piece];
         }
+        let mut idle = self.idle();
+        let mut back = Vec::new();
+        while idle.bytes + size > MOST_IDLE {
+            let (&age, &size) = idle.ages.first_key_value().expect("bytes are those of pieces");
+            back.extend(idle.remove((size, age)));
+        }
+        let now = idle.now;
+        idle.now += 1;
         idle.bytes += size;
-        idle.pieces.entry(size).or_default().push(piece);
-        None
+        idle.ages.insert(now, size);
+        idle.pieces.insert((size, now), piece);
+        back
     }
 
     /// Lets the driver have all of it. The context is this thread's.
     pub(super) fn empty(&self) {
         let idle = std::mem::take(&mut *self.idle());
-        for piece in idle.pieces.into_values().flatten() {
+        for piece in idle.pieces.into_values() {
             // SAFETY: it was allocated once, and nobody uses it. Nothing can be done about a driver that is gone.
             let _ = unsafe { driver::free(piece) };
         }
@@ -86,14 +108,26 @@ mod tests {
         let gib = 1usize << 30;
         assert_eq!([MOST_IDLE - 1, MOST_IDLE, MOST_IDLE + 1].map(rounded), [MOST_IDLE, MOST_IDLE, MOST_IDLE + PAGE]);
         assert_eq!([73 * gib, 73 * gib + 1].map(rounded), [73 * gib, 73 * gib + PAGE]);
-        assert_eq!(Pool::default().keep(rounded(MOST_IDLE + 1), 1), Some(1));
+        assert_eq!(Pool::default().keep(rounded(MOST_IDLE + 1), 1), [1]);
+        assert_eq!(Pool::default().keep(usize::MAX, 1), [1]);
     }
 
     #[test]
-    fn the_latest_of_a_size_comes_first_and_too_much_is_given_back() {
+    fn the_latest_of_a_size_comes_first_and_the_oldest_go_back() {
+        let none: [u64; 0] = [];
         let pool = Pool::default();
-        assert_eq!((pool.keep(512, 1), pool.keep(512, 2), pool.keep(1024, 3)), (None, None, None));
-        assert_eq!((pool.take(512), pool.take(512), pool.take(512), pool.take(256)), (Some(2), Some(1), None, None));
-        assert_eq!((pool.keep(MOST_IDLE, 4), pool.take(1024), pool.keep(MOST_IDLE, 4)), (Some(4), Some(3), None));
+        for (size, piece) in [(512, 1), (512, 2), (1024, 3), (512, 4)] {
+            assert_eq!(pool.keep(size, piece), none);
+        }
+        assert_eq!((pool.take(512), pool.take(256), pool.take(2048)), (Some(4), None, None));
+        // What lies idle is 512, 512 and 1024; the two that were let go of first must go, not the one that was taken and came back.
+        assert_eq!(pool.take(512), Some(2));
+        assert_eq!(pool.keep(512, 2), none);
+        assert_eq!(pool.keep(MOST_IDLE - 512, 5), [1, 3]);
+        assert_eq!((pool.take(1024), pool.take(512), pool.take(512), pool.take(MOST_IDLE - 512)), (None, Some(2), None, Some(5)));
+        // Nothing is counted that is not there.
+        assert_eq!(pool.keep(MOST_IDLE, 6), none);
+        assert_eq!(pool.keep(256, 7), [6]);
+        assert_eq!(pool.take(256), Some(7));
     }
 }
