@@ -1,6 +1,7 @@
 //! Kernels as machine code of GPUs, without one. NVRTC is not part of this repository: `backends/cuda/setup-nvrtc.sh` brings it,
 //! and `cargo test --workspace --test nvrtc -- --ignored` runs these; with GRAVER_BLESS=1 they write `docs/cuda-kernels.md`.
 
+mod machine;
 mod models;
 mod page;
 

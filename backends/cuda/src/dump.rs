@@ -30,7 +30,7 @@ pub fn cuda_text(program: &Program, kernel: usize) -> Option<String> {
 /// NVRTC does not compile the kernel, or there is no disassembler.
 pub fn text(program: &Program, kernel: usize, stage: Stage, nvrtc: &Nvrtc, architecture: &str) -> Result<Option<String>, Error> {
     let Some(text) = cuda_text(program, kernel) else { return Ok(None) };
-    let compiled = || nvrtc.compile(&(device_prelude() + &text), architecture);
+    let compiled = || nvrtc.compile_kernels(&text, architecture);
     match stage {
         Stage::Cuda => Ok(Some(text)),
         Stage::Ptx => Ok(Some(compiled()?.ptx)),

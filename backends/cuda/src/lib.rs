@@ -23,7 +23,7 @@ use emit::Emitted;
 
 pub use device::{Ceilings, Cuda, DRIVER_FUNCTIONS};
 pub use dump::{check_architecture, check_architecture_name, cuda_text, text};
-pub use nvrtc::Nvrtc;
+pub use nvrtc::{Compiled, Nvrtc, is_whole};
 pub use report::{KernelName, Usage};
 pub use shim::{Copies, Cxx, Order, Shim};
 

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use graver_ir::Error;
 use libloading::Library;
 
+use crate::text::device_prelude;
+
 /// Where the library may be, besides where the system looks.
 const FOLDER_VARIABLE: &str = "GRAVER_NVRTC";
 /// Its names, newest first.
@@ -53,13 +55,29 @@ struct Functions {
 
 /// What a compilation gives.
 #[derive(Clone, Debug)]
-pub(crate) struct Compiled {
-    /// Machine code.
-    pub(crate) cubin: Vec<u8>,
+pub struct Compiled {
+    /// Machine code; nothing of a virtual architecture.
+    pub cubin: Vec<u8>,
     /// NVIDIA's portable assembly.
-    pub(crate) ptx: String,
+    pub ptx: String,
     /// What the assembler says of each function.
-    pub(crate) log: String,
+    pub log: String,
+}
+
+/// Whether all of some machine code is there, which the driver does not ask: an ELF file ends with one of its tables, of sections or of
+/// what is loaded, or later.
+#[must_use]
+pub fn is_whole(cubin: &[u8]) -> bool {
+    let number = |at: usize, bytes: usize| {
+        let mut digits = cubin.get(at..at + bytes)?.iter().rev();
+        digits.try_fold(0usize, |number, byte| number.checked_mul(256)?.checked_add(usize::from(*byte)))
+    };
+    // Where a table is, the size of an entry, and how many there are, in a 64-bit header: `e_phoff` and `e_shoff`, and what belongs to each.
+    let is_there = |offset: usize, size: usize, count: usize| {
+        let (offset, entries) = (number(offset, 8)?, number(size, 2)? * number(count, 2)?);
+        offset.checked_add(entries).filter(|end| *end <= cubin.len())
+    };
+    cubin.starts_with(b"\x7fELF") && is_there(0x20, 0x36, 0x38).is_some() && is_there(0x28, 0x3a, 0x3c).is_some()
 }
 
 impl Nvrtc {
@@ -140,6 +158,14 @@ impl Nvrtc {
         // SAFETY: the function writes two numbers.
         unsafe { (self.functions.version)(&raw mut major, &raw mut minor) };
         (major, minor)
+    }
+
+    /// Compiles kernels that were written in the names of `text/device.cuh`, which is put before them, for an architecture (`sm_90a`).
+    ///
+    /// # Errors
+    /// They do not compile, or there is no such architecture: the compiler's words.
+    pub fn compile_kernels(&self, kernels: &str, architecture: &str) -> Result<Compiled, Error> {
+        self.compile(&(device_prelude() + kernels), architecture)
     }
 
     /// Compiles a text for an architecture (`sm_90a`).

@@ -13,7 +13,7 @@ use super::cache::Key;
 use super::driver::{self, DriverError};
 use super::fault::driver_error;
 use crate::emit::{Emitted, Phase, distinct, emit, unit};
-use crate::nvrtc::{Nvrtc, OPTIONS};
+use crate::nvrtc::{Nvrtc, OPTIONS, is_whole};
 use crate::parallel;
 
 /// Kernels in one compilation. What stands before them costs as much as one small kernel, and a program of few has work for several
@@ -182,15 +182,4 @@ fn try_load(cubin: &[u8], context: &Arc<Context>) -> Result<Module, Refused> {
         error: driver_error("kernels cannot be loaded on the GPU", &error).into(),
     };
     Ok(Module { handle: handle.map_err(refused)?, context: Arc::clone(context) })
-}
-
-/// Whether all of an ELF file is there, which the driver does not ask: it ends with its table of sections, or later.
-fn is_whole(cubin: &[u8]) -> bool {
-    let number = |at: usize, bytes: usize| {
-        let mut digits = cubin.get(at..at + bytes)?.iter().rev();
-        digits.try_fold(0usize, |number, byte| number.checked_mul(256)?.checked_add(usize::from(*byte)))
-    };
-    // `e_shoff`, `e_shentsize` and `e_shnum` of a 64-bit header.
-    let (Some(offset), Some(size), Some(count)) = (number(0x28, 8), number(0x3a, 2), number(0x3c, 2)) else { return false };
-    cubin.starts_with(b"\x7fELF") && offset.checked_add(size * count).is_some_and(|end| end <= cubin.len())
 }

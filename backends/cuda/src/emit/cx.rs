@@ -219,11 +219,11 @@ pub(super) const fn computed(dtype: DType) -> &'static str {
     }
 }
 
-/// A parameter's declaration.
-pub(super) fn parameter(position: usize, arg: &Arg) -> String {
+/// A parameter's declaration; `written` declares what is written.
+pub(super) fn parameter(position: usize, arg: &Arg, written: &str) -> String {
     let ty = stored(arg.dtype);
     match arg.mode {
         Mode::Read => format!("GR_IN({ty}) p{position}"),
-        Mode::Write | Mode::Update => format!("GR_OUT({ty}) p{position}"),
+        Mode::Write | Mode::Update => format!("{written}({ty}) p{position}"),
     }
 }

@@ -142,9 +142,11 @@ fn finish_all(mut parts: Vec<Part<'_>>, shared: &Dim) -> Emitted {
     let mut symbols: Vec<Symbol> = parts.iter().flat_map(|part| part.cx.symbols()).collect();
     symbols.sort();
     symbols.dedup();
-    let args = kernel.args.iter().enumerate().map(|(position, arg)| cx::parameter(position, arg));
+    // Where threads wait for one another they may do so for what is in memory.
+    let written = if parts.iter().any(|part| part.cx.barriers) { "GR_EXCHANGE" } else { "GR_OUT" };
+    let args = kernel.args.iter().enumerate().map(|(position, arg)| cx::parameter(position, arg, written));
     let sizes = symbols.iter().map(|symbol| format!("i64 {}", cx::symbol_name(symbol)));
-    let fixed = ["GR_OUT(u8) scratch", "GR_STATUS status", "u32 launch"].map(str::to_owned);
+    let fixed = [format!("{written}(u8) scratch"), "GR_STATUS status".to_owned(), "u32 launch".to_owned()];
     let parameters = args.chain(sizes).chain(fixed).collect::<Vec<_>>().join(", ");
     let rests = parts.iter().zip(heads);
     let rests: Vec<String> = rests.map(|(part, head)| format!("({parameters}) {{\n{head}{}}}\n", part.cx.text())).collect();

@@ -349,3 +349,47 @@ fn every_barrier_of_a_sort_is_needed() {
         assert!(is_seen(planted, &elements), "barrier {number} is not missed");
     }
 }
+
+/// A row that is written over by what it is divided by: read by all of a block's threads, and written by each.
+const IN_PLACE: &str = "program 1
+
+kernel k0 \"shares\" (
+  update p0: f32[3, 2000],
+) nest [3, 2000] {
+  stage over [0, 1] keep [0] {
+    %0: f32 = load p0[a0, a1]
+    reduce sum(%0): f32
+  }
+  stage over [0, 1] keep [0, 1] {
+    %0: f32 = load p0[a0, a1]
+    %1: f32 = reduced(0, 0)
+    %2: f32 = div(%0, %1)
+    store p0[a0, a1] = %2
+  }
+}
+";
+
+/// The shim gives no pointer more than it is, so it would not miss this: what threads hand to one another by memory is declared for that, also
+/// in every phase after, and what no thread waits for is not.
+#[test]
+fn memory_that_threads_exchange_is_declared_so() {
+    let parameters = |program: &str| -> Vec<String> {
+        let text = kernel(program).text;
+        let heads = text.split("GR_KERNEL(").skip(1).map(|rest| rest.split_once(")(").expect("it has parameters").1);
+        heads.map(|rest| rest.split_once(") {").expect("they end").0.to_owned()).collect()
+    };
+    let rest = "GR_EXCHANGE(u8) scratch, GR_STATUS status, u32 launch";
+    assert_eq!(parameters(SORT), [format!("GR_IN(float) p0, GR_EXCHANGE(i64) p1, {rest}")]);
+    assert_eq!(parameters(IN_PLACE), [format!("GR_EXCHANGE(float) p0, {rest}")]);
+    for program in &results_in_memory() {
+        assert_eq!(parameters(program), [format!("GR_IN(i32) p0, GR_EXCHANGE(i32) p1, {rest}")]);
+    }
+    let shares = parameters(&row_sums(3, 40_000));
+    assert_eq!(shares, vec![format!("GR_IN(i32) p0, GR_EXCHANGE(i32) p1, {rest}"); 2]);
+    let plain = parameters(
+        &SORT
+            .replace("sort [300] along 0 {", "nest [300] {\n  stage over [0] keep [0] {")
+            .replace("    place p1[a0] = %0\n", "    %1: i64 = cast(%0)\n    store p1[a0] = %1\n  }\n"),
+    );
+    assert_eq!(plain, ["GR_IN(float) p0, GR_OUT(i64) p1, GR_OUT(u8) scratch, GR_STATUS status, u32 launch"]);
+}

@@ -18,6 +18,9 @@ typedef unsigned char u8;
 #define GR_LOCAL(T) T*
 #define GR_IN(T) const T* __restrict__
 #define GR_OUT(T) T* __restrict__
+// Written by one thread of a block and read by another: of a pointer with `__restrict__` the compiler believes that no barrier changes what it
+// leads to, and moves loads and stores across.
+#define GR_EXCHANGE(T) T*
 #define GR_STATUS u64*
 #define GR_UNROLL _Pragma("unroll")
 #define GR_ROLLED _Pragma("unroll 1")

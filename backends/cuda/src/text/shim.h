@@ -27,6 +27,7 @@ typedef unsigned char u8;
 #define GR_LOCAL(T) gr_pointer<T>
 #define GR_IN(T) gr_pointer<const T>
 #define GR_OUT(T) gr_pointer<T>
+#define GR_EXCHANGE(T) gr_pointer<T>
 #define GR_STATUS u64*
 #define GR_UNROLL
 #define GR_ROLLED
