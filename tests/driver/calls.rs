@@ -1,6 +1,11 @@
 //! What a call copies, records and replays.
 
+use std::sync::Arc;
+
 use graver::prelude::*;
+use graver::runtime::Backend;
+use graver_conformance::calls;
+use graver_cuda::Cuda;
 
 use crate::errors::ask_all;
 use crate::fake::{Counts, Driver, in_a_process};
@@ -199,39 +204,36 @@ fn state_stays_and_two_programs_share_it() {
     });
 }
 
-#[test]
-fn values_decide_how_often() {
-    with_driver("calls::values_decide_how_often", Cache::Kept, |driver| {
-        let root = compile(
-            |x: Tensor| while_loop(x, |y| (y * y - x).abs().gt(1e-4).any(..), |y| (y + x / y) * 0.5),
-            spec::<f32>(["n"]),
-            &gpu(),
-        );
-        let root = root.expect("it is well typed");
-        let x = Array::from_vec([3], vec![4.0f32, 9.0, 2.0]).expect("sizes agree");
-        for _ in 0..3 {
-            let y = root.call(&x).expect("it fits").to_f64();
-            assert!(y.iter().zip([2.0, 3.0, 2f64.sqrt()]).all(|(y, root)| (y - root).abs() < 1e-4), "{y:?}");
-        }
-        assert_eq!(graphs(&driver.counts()), [0, 0]);
+/// What a GPU runs, too, where there is one (`backends/cuda/tests/device.rs`).
+fn shared(test: &str, check: fn(Arc<dyn Backend>), count: impl FnOnce(&Counts)) {
+    with_driver(&format!("calls::{test}"), Cache::Kept, |driver| {
+        check(Arc::new(Cuda::new(0).expect("there is a driver")));
+        count(&driver.counts());
     });
 }
 
 #[test]
+fn values_decide_how_often() {
+    shared("values_decide_how_often", calls::values_that_decide_how_often, |counts| assert_eq!(graphs(counts), [0, 0]));
+}
+
+#[test]
 fn threads_call_at_once() {
-    with_driver("calls::threads_call_at_once", Cache::Kept, |_| {
-        let double = compile(|x: Tensor| x * 2.0, spec::<f32>(["n"]), &gpu()).expect("it is well typed");
-        std::thread::scope(|scope| {
-            for len in 1..4 {
-                let double = &double;
-                scope.spawn(move || {
-                    for _ in 0..20 {
-                        assert_eq!(double.call(&ramp(len)).expect("it fits").to_f64()[len - 1], 2.0 * (len - 1) as f64);
-                    }
-                });
-            }
-        });
-    });
+    let record = |counts: &Counts| assert!(counts.captures >= 4 && counts.replays >= 60, "{counts:?}");
+    shared("threads_call_at_once", calls::threads_that_call_at_once, record);
+}
+
+/// The writer's state is there from its second step on; the reader's results, its arguments and the writer's lie where they lay.
+#[test]
+fn two_programs_share_a_state() {
+    let record = |counts: &Counts| assert!(counts.captures >= 2 && counts.replays >= 12, "{counts:?}");
+    shared("two_programs_share_a_state", calls::a_state_that_two_programs_share, record);
+}
+
+#[test]
+fn a_check_fails_now_and_then() {
+    let record = |counts: &Counts| assert_eq!(graphs(counts), [1, 7]);
+    shared("a_check_fails_now_and_then", calls::a_check_that_fails_now_and_then, record);
 }
 
 /// Constants and state are copied to the GPU, and on it, and ceilings measured, while another thread records.
@@ -248,17 +250,7 @@ fn nothing_ends_what_another_thread_records() {
 
 #[test]
 fn rows_that_registers_do_not_hold_are_granted_shared_memory() {
-    with_driver("calls::rows_that_registers_do_not_hold_are_granted_shared_memory", Cache::Kept, |driver| {
-        let shares = |device: &Device| {
-            let shares = compile(|x: Tensor| x.softmax(-1), spec::<f32>(("n", 24_000)), device).expect("it is well typed");
-            let x = Array::from_vec([2, 24_000], (0u32..48_000).map(|at| (at * 7 % 311) as f32 / 64.0).collect());
-            // Launch by launch, and as a graph.
-            (0..3).map(|_| shares.call(x.as_ref().expect("sizes agree")).expect("it fits").to_f64()).collect::<Vec<_>>()
-        };
-        let (got, expected) = (shares(&gpu()), shares(&cpu_with_threads(1)));
-        assert!(got == vec![got[0].clone(); 3]);
-        assert!(got[0].iter().zip(&expected[0]).all(|(x, y)| (x - y).abs() <= 1e-5 * y));
-        // Beyond 16,384 points in registers, whole turns of 256 threads and four points: twice, and once when it is recorded.
-        assert_eq!(driver.counts().granted, 2 * 8 * 256 * 16);
-    });
+    // Beyond 16,384 points in registers, whole turns of 256 threads and four points: once as it comes, and once when it is recorded.
+    let granted = |counts: &Counts| assert_eq!((counts.granted, graphs(counts)), (2 * 8 * 256 * 16, [1, 3]));
+    shared("rows_that_registers_do_not_hold_are_granted_shared_memory", calls::long_rows, granted);
 }

@@ -2,7 +2,7 @@
 
 use graver::data::{Dataset, Interpolation, Resize, Scale, ToF32, Transform};
 use graver::prelude::*;
-use graver_conformance::{networks, random_programs};
+use graver_conformance::{Again, networks, random_programs};
 use graver_cuda::Cuda;
 
 use crate::{Cache, with_driver};
@@ -14,16 +14,19 @@ use model::Cnn;
 
 #[test]
 fn nets_and_their_training_steps() {
-    with_driver("models::nets_and_their_training_steps", Cache::Kept, |_| {
-        networks(&Cuda::new(0).expect("there is a driver"), &[])
+    with_driver("models::nets_and_their_training_steps", Cache::Kept, |driver| {
+        networks(&Again(Cuda::new(0).expect("there is a driver")), &[]);
+        let counts = driver.counts();
+        assert_eq!((counts.captures, counts.replays), (12, 24), "every net is recorded by its second call, and replayed");
     });
 }
 
 #[test]
 fn random_programs_with_state() {
-    with_driver("models::random_programs_with_state", Cache::Kept, |_| {
-        let cuda = Cuda::new(0).expect("there is a driver");
+    with_driver("models::random_programs_with_state", Cache::Kept, |driver| {
+        let cuda = Again(Cuda::new(0).expect("there is a driver"));
         random_programs(&cuda, &[&cuda], 0..8);
+        assert!(driver.counts().replays >= 16, "{:?}", driver.counts());
     });
 }
 

@@ -46,7 +46,7 @@ fn check_all(cases: &[Case], backend: &dyn Backend, alike: &[&dyn Backend]) {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    [products(), few_rows(), deep(), convolutions(), symbolic(), long_sums(), crate::shares::cases()]
+    [products(), few_rows(), deep(), convolutions(), symbolic(), long_sums(), crate::shares::cases(), crate::windows::cases()]
         .into_iter()
         .flatten()
         .collect()

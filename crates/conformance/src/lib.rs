@@ -4,7 +4,9 @@
 //! Everything is compiled before anything runs, so that a backend may compile many programs at once. Each function panics with
 //! what is wrong.
 
+mod again;
 pub mod attention;
+pub mod calls;
 mod contractions;
 mod functions;
 mod narrow;
@@ -12,6 +14,7 @@ mod nets;
 mod programs;
 mod rounding;
 mod shares;
+mod windows;
 
 use std::sync::Arc;
 
@@ -22,6 +25,7 @@ use graver_runtime::{Backend, Executable, Invocation, Slot};
 
 use nets::{DTYPES, nets_of};
 
+pub use again::Again;
 pub use attention::attentions;
 pub use contractions::{contractions, narrow_contractions};
 pub use functions::functions;
