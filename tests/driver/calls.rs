@@ -127,6 +127,7 @@ fn results_stay_until_somebody_reads_them() {
         for (len, within) in [(100, 1), (40_000, 0)] {
             let x = ramp(len);
             let mut y = double.call(&x).expect("it fits");
+            assert!(driver.counts().live.pinned >= 2, "its input, and the status word: {:?}", driver.counts().live);
             assert_eq!(change(driver, copies, || y = double.call(&x).expect("it fits")), [1, within, 1]);
             assert!(!y.is_on_host());
             let mut z = y.clone();
@@ -240,11 +241,29 @@ fn a_check_fails_now_and_then() {
 #[test]
 fn nothing_ends_what_another_thread_records() {
     in_a_process("calls::nothing_ends_what_another_thread_records", Cache::Kept, |driver| {
-        let work = || {
-            ask_all().expect("nothing fails");
-            graver_cuda::Cuda::new(0).and_then(|cuda| cuda.ceilings(1 << 16)).expect("it is measured");
-        };
-        assert_eq!(while_a_stream_records(driver, work), 0, "what was recorded is good");
+        assert_eq!(while_a_stream_records(driver, much_else), 0, "what was recorded is good");
+    });
+}
+
+fn much_else() {
+    ask_all().expect("nothing fails");
+    Cuda::new(0).and_then(|cuda| cuda.ceilings(1 << 16)).expect("it is measured");
+}
+
+/// The same while a call is recorded, whose graph is there afterwards.
+#[test]
+fn nothing_ends_the_recording_of_a_call() {
+    extern "C" fn meanwhile() {
+        std::thread::spawn(much_else).join().expect("nothing fails");
+    }
+    with_driver("calls::nothing_ends_the_recording_of_a_call", Cache::Kept, |driver| {
+        let double = compile(|x: Tensor| x * 2.0, spec::<f32>(["n"]), &gpu()).expect("it is well typed");
+        let call = || assert_eq!(double.call(&ramp(5)).expect("it fits").to_f64()[4], 8.0);
+        call();
+        driver.meanwhile(meanwhile);
+        call();
+        assert!(driver.counts().captures > 1, "the other thread has recorded something, too");
+        assert_eq!(change(driver, graphs, || (0..3).for_each(|_| call())), [0, 3]);
     });
 }
 

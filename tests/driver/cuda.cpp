@@ -18,16 +18,20 @@ static CUresult refused(const char* name) {
     if (!asked->second.lasts) failures.erase(asked);
     return code;
 }
-// A failure that sticks, a context, and whether there may be a call in a capture.
+// A failure that sticks, a context, and whether there may be a call in a capture: of this thread, and by the manual also of any other that began
+// one for all.
 static CUresult may(bool in_capture) {
     if (!started) return NOT_INITIALIZED;
-    if (!current || !retained) return INVALID_CONTEXT;
-    if (fault != SUCCESS) return fault;
-    if (capturing && !in_capture) {
-        capturing->invalid = true;
-        return STREAM_CAPTURE_UNSUPPORTED;
+    if (!current || !current->retained) return INVALID_CONTEXT;
+    if (current->fault != SUCCESS) return current->fault;
+    if (in_capture) return SUCCESS;
+    bool ended = false;
+    for (void* handle : streams) {
+        Stream* stream = (Stream*)handle;
+        const bool ends = stream->captured && (stream == capturing ? stream->mode != RELAXED : stream->mode == GLOBAL);
+        if (ends) ended = stream->invalid = true;
     }
-    return SUCCESS;
+    return ended ? STREAM_CAPTURE_UNSUPPORTED : SUCCESS;
 }
 #define LOCK std::lock_guard<std::recursive_mutex> lock(all)
 #define CHECK(outcome) if (const CUresult code = outcome) return code
@@ -43,8 +47,13 @@ static CUresult may(bool in_capture) {
     CHECK(outcome); \
     return refused(__func__)
 #define STREAM(handle) \
-    Stream* const stream = stream_of(handle); \
-    if (!stream) return INVALID_HANDLE
+    Stream* stream; \
+    CHECK(stream_of(handle, &stream))
+// A side of the host's in a capture is pinned: a graph does not keep what is not.
+#define PINNED(pointer) \
+    if (stream->captured && !is_pinned(pointer)) return stream->invalid = true, STREAM_CAPTURE_UNSUPPORTED
+
+static void (*meanwhile)() = nullptr;
 
 extern "C" {
 
@@ -56,6 +65,10 @@ void fake_counts(Counts* to) {
 }
 // No more than so many bytes at once.
 void fake_limit(u64 bytes) { limit = bytes; }
+// Another number of GPUs than one: two at most.
+void fake_gpus(int number) { gpus = number; }
+// What the next capture is interrupted by, once it has begun.
+void fake_meanwhile(void (*work)()) { meanwhile = work; }
 // Another compute capability than 9.0.
 void fake_capability(int major) { capability = major; }
 // Of another CUDA than 13.0: 12040 is 12.4.
@@ -89,9 +102,10 @@ int cuCtxSynchronize() {
     for (void* handle : streams)
         if (((Stream*)handle)->captured) recording = ((Stream*)handle)->invalid = true;
     if (recording) return STREAM_CAPTURE_UNSUPPORTED;
-    flush(null_stream);
-    for (void* handle : streams) flush(*(Stream*)handle);
-    return fault;
+    flush(current->null_stream);
+    for (void* handle : streams)
+        if (((Stream*)handle)->device == current) flush(*(Stream*)handle);
+    return current->fault;
 }
 
 // ---- the driver
@@ -121,11 +135,11 @@ CUresult cuGetErrorName(int code, const char** to) {
 
 CUresult cuDeviceGetCount(int* to) {
     ASKED;
-    return started ? (*to = 1, SUCCESS) : NOT_INITIALIZED;
+    return started ? (*to = gpus, SUCCESS) : NOT_INITIALIZED;
 }
 CUresult cuDeviceGet(int* to, int ordinal) {
     ASKED;
-    return ordinal == 0 ? (*to = 0, SUCCESS) : INVALID_DEVICE;
+    return ordinal >= 0 && ordinal < gpus ? (*to = ordinal, SUCCESS) : INVALID_DEVICE;
 }
 CUresult cuDeviceGetName(char* to, int length, int) {
     ASKED;
@@ -142,32 +156,36 @@ CUresult cuDeviceGetAttribute(int* to, int attribute, int) {
     }
 }
 
-CUresult cuDevicePrimaryCtxRetain(void** to, int) {
+CUresult cuDevicePrimaryCtxRetain(void** to, int device) {
     ASKED;
     if (!started) return NOT_INITIALIZED;
-    counts.live_contexts = ++retained;
-    *to = &null_stream;
+    if (device < 0 || device >= gpus) return INVALID_DEVICE;
+    devices[device].retained++;
+    counts.live_contexts++;
+    *to = &devices[device];
     return SUCCESS;
 }
-CUresult cuDevicePrimaryCtxRelease_v2(int) {
+CUresult cuDevicePrimaryCtxRelease_v2(int device) {
     LOCK;
-    if (!retained) return INVALID_CONTEXT;
-    counts.live_contexts = --retained;
+    if (device < 0 || device >= gpus) return INVALID_DEVICE;
+    if (!devices[device].retained) return INVALID_CONTEXT;
+    devices[device].retained--;
+    counts.live_contexts--;
     return refused(__func__);
 }
 CUresult cuCtxSetCurrent(void* context) {
     ASKED;
-    if (context && context != &null_stream) return INVALID_CONTEXT;
-    return current = context != nullptr, SUCCESS;
+    if (context && context != &devices[0] && context != &devices[1]) return INVALID_CONTEXT;
+    return current = (Device*)context, SUCCESS;
 }
 
 // ---- memory
 
 CUresult cuMemAlloc_v2(u64* to, size_t bytes) {
     ENTER(false);
-    return allocate((void**)to, bytes, false);
+    return allocate((void**)to, bytes, current);
 }
-CUresult cuMemFree_v2(u64 address) { LET_GO(false, release(address, false)); }
+CUresult cuMemFree_v2(u64 address) { LET_GO(false, release(address, current)); }
 CUresult cuMemGetInfo_v2(size_t* left, size_t* whole) {
     ENTER(true);
     *whole = limit;
@@ -176,40 +194,43 @@ CUresult cuMemGetInfo_v2(size_t* left, size_t* whole) {
 }
 CUresult cuMemHostAlloc(void** to, size_t bytes, u32) {
     ENTER(false);
-    return allocate(to, bytes, true);
+    return allocate(to, bytes, nullptr);
 }
-CUresult cuMemFreeHost(void* pointer) { LET_GO(false, release((u64)pointer, true)); }
+CUresult cuMemFreeHost(void* pointer) { LET_GO(false, release((u64)pointer, nullptr)); }
 
 CUresult cuMemcpyDtoH_v2(void* to, u64 from, size_t bytes) {
     ENTER(false);
-    if (room(from) < (int64_t)bytes) return INVALID_VALUE;
-    if (CUresult code = flush(null_stream)) return code;
-    return copying((u64)to, from, bytes, true, false)();
+    if (room(from, current) < (int64_t)bytes) return INVALID_VALUE;
+    if (CUresult code = flush(current->null_stream)) return code;
+    return copying(current, (u64)to, from, bytes, true, false)();
 }
 CUresult cuMemcpyHtoDAsync_v2(u64 to, const void* from, size_t bytes, void* handle) {
     ENTER(true);
     STREAM(handle);
-    if (room(to) < (int64_t)bytes) return INVALID_VALUE;
-    return put(*stream, copying(to, (u64)from, bytes, false, true));
+    if (room(to, current) < (int64_t)bytes) return INVALID_VALUE;
+    PINNED(from);
+    return put(*stream, copying(current, to, (u64)from, bytes, false, true));
 }
 CUresult cuMemcpyDtoHAsync_v2(void* to, u64 from, size_t bytes, void* handle) {
     ENTER(true);
     STREAM(handle);
-    if (room(from) < (int64_t)bytes) return INVALID_VALUE;
-    return put(*stream, copying((u64)to, from, bytes, true, false));
+    if (room(from, current) < (int64_t)bytes) return INVALID_VALUE;
+    PINNED(to);
+    return put(*stream, copying(current, (u64)to, from, bytes, true, false));
 }
 CUresult cuMemcpyDtoDAsync_v2(u64 to, u64 from, size_t bytes, void* handle) {
     ENTER(true);
     STREAM(handle);
-    if (room(to) < (int64_t)bytes || room(from) < (int64_t)bytes) return INVALID_VALUE;
-    return put(*stream, copying(to, from, bytes, false, false));
+    if (room(to, current) < (int64_t)bytes || room(from, current) < (int64_t)bytes) return INVALID_VALUE;
+    return put(*stream, copying(current, to, from, bytes, false, false));
 }
 CUresult cuMemsetD8Async(u64 to, u8 byte, size_t bytes, void* handle) {
     ENTER(true);
     STREAM(handle);
-    if (room(to) < (int64_t)bytes) return INVALID_VALUE;
+    Device* const device = current;
+    if (room(to, device) < (int64_t)bytes) return INVALID_VALUE;
     return put(*stream, [=] {
-        if (room(to) < (int64_t)bytes) return failed_kernel("memset", "its destination is not there any more");
+        if (room(to, device) < (int64_t)bytes) return failed_kernel(device, "memset", "its destination is not there any more");
         memset((void*)to, byte, bytes);
         return (int)SUCCESS;
     });
@@ -231,8 +252,8 @@ CUresult cuModuleLoadData(void** to, const void* image) {
     unlink(path.c_str());
     auto connect = library ? (void (*)(int64_t (*)(u64)))dlsym(library, "fake_connect") : nullptr;
     if (!connect) return INVALID_IMAGE;
-    connect(room);
-    Module* module = new Module{library, {}};
+    connect(reached);
+    Module* module = new Module{current, library, {}};
     modules.insert(module);
     counts.modules_loaded++;
     counts.live_modules++;
@@ -241,6 +262,7 @@ CUresult cuModuleLoadData(void** to, const void* image) {
 }
 static CUresult unload(void* handle) {
     if (!modules.count(handle)) return INVALID_HANDLE;
+    if (((Module*)handle)->device != current) return INVALID_CONTEXT;
     // Of what a real driver does then its manual says nothing.
     for (void* graph : graphs)
         if (((Graph*)graph)->modules.count(handle)) {
@@ -260,14 +282,16 @@ CUresult cuModuleGetFunction(void** to, void* handle, const char* name) {
     ENTER(true);
     if (!modules.count(handle)) return INVALID_HANDLE;
     Module* module = (Module*)handle;
+    if (module->device != current) return INVALID_CONTEXT;
     auto run = (void (*)(const Launch*))dlsym(module->library, ("fake_run_" + std::string(name)).c_str());
-    auto describe = (void (*)(u32*, u32*, u32*))dlsym(module->library, ("fake_describe_" + std::string(name)).c_str());
+    auto describe = (void (*)(u32*, u32*, u32*, u32*))dlsym(module->library, ("fake_describe_" + std::string(name)).c_str());
     if (!run || !describe) return NOT_FOUND;
     auto& function = module->functions[name];
     if (!function) {
-        function.reset(new Function{module, run, 0, std::vector<u32>(256)});
+        function.reset(new Function{module, run, 0, 0, std::vector<u32>(256), 0});
         u32 count = 0;
-        describe(&function->threads, &count, function->sizes.data());
+        describe(&function->threads, &function->declared, &count, function->sizes.data());
+        function->dynamic = USUAL_SHARED - function->declared;
         function->sizes.resize(count);
         functions.insert(function.get());
     }
@@ -278,8 +302,10 @@ CUresult cuModuleGetFunction(void** to, void* handle, const char* name) {
 CUresult cuFuncSetAttribute(void* handle, int attribute, int value) {
     ENTER(true);
     if (!functions.count(handle)) return INVALID_HANDLE;
-    if (attribute != 8 || value < 0 || value > (int)MOST_SHARED) return INVALID_VALUE;
-    ((Function*)handle)->dynamic = value;
+    Function* function = (Function*)handle;
+    if (function->module->device != current) return INVALID_CONTEXT;
+    if (attribute != 8 || value < 0 || value + function->declared > MOST_SHARED) return INVALID_VALUE;
+    function->dynamic = value;
     return SUCCESS;
 }
 
@@ -288,6 +314,8 @@ CUresult cuLaunchKernel(void* handle, u32 gx, u32 gy, u32 gz, u32 tx, u32 ty, u3
     STREAM(on);
     if (!functions.count(handle)) return INVALID_HANDLE;
     const Function* function = (const Function*)handle;
+    Device* const device = current;
+    if (function->module->device != device) return INVALID_CONTEXT;
     if (!gx || gy != 1 || gz != 1 || !tx || ty != 1 || tz != 1 || extra) return INVALID_VALUE;
     if (dynamic > function->dynamic) return INVALID_VALUE;
     counts.granted += dynamic;
@@ -296,16 +324,17 @@ CUresult cuLaunchKernel(void* handle, u32 gx, u32 gy, u32 gz, u32 tx, u32 ty, u3
     for (size_t i = 0; i < function->sizes.size(); i++) values.emplace_back((u8*)parameters[i], (u8*)parameters[i] + function->sizes[i]);
     if (stream->captured) stream->captured->modules.insert(function->module);
     return put(*stream, [=] {
-        if (!functions.count(handle)) return failed_kernel("launch", "its module was unloaded");
+        if (!functions.count(handle)) return failed_kernel(device, "launch", "its module was unloaded");
         std::vector<void*> pointers;
         for (const auto& value : values) pointers.push_back((void*)value.data());
         char message[256] = {};
         u64 read = 0;
         const Launch launch = {pointers.data(), nullptr, nullptr, nullptr, gx, tx, 0, 1, 0, dynamic, &read, message};
+        running = device;
         function->run(&launch);
         counts.launches++;
-        if (faulty-- == 0) return failed_kernel("kernel", "a fault that a test asked for");
-        return message[0] ? failed_kernel("kernel", message) : (int)SUCCESS;
+        if (faulty-- == 0) return failed_kernel(device, "kernel", "a fault that a test asked for");
+        return message[0] ? failed_kernel(device, "kernel", message) : (int)SUCCESS;
     });
 }
 
@@ -315,7 +344,7 @@ CUresult cuStreamCreate(void** to, u32 flags) {
     ENTER(true);
     // Only those that do not wait for the null stream.
     if (flags != 1) return NOT_SUPPORTED;
-    Stream* stream = new Stream;
+    Stream* stream = new Stream{current};
     streams.insert(stream);
     counts.live_streams++;
     *to = stream;
@@ -323,6 +352,7 @@ CUresult cuStreamCreate(void** to, u32 flags) {
 }
 static CUresult destroy_stream(void* handle) {
     if (!streams.count(handle)) return INVALID_HANDLE;
+    if (((Stream*)handle)->device != current) return INVALID_CONTEXT;
     flush(*(Stream*)handle);
     streams.erase(handle);
     delete (Stream*)handle;
@@ -338,13 +368,18 @@ CUresult cuStreamSynchronize(void* handle) {
     CHECK(refused(__func__));
     return may(false);
 }
-CUresult cuStreamBeginCapture_v2(void* handle, int) {
-    ENTER(false);
-    STREAM(handle);
-    if (stream == &null_stream) return STREAM_CAPTURE_UNSUPPORTED;
-    stream->captured.reset(new Graph);
-    stream->invalid = false;
-    capturing = stream;
+CUresult cuStreamBeginCapture_v2(void* handle, int mode) {
+    {
+        ENTER(false);
+        STREAM(handle);
+        if (!handle) return STREAM_CAPTURE_UNSUPPORTED;
+        if (mode < GLOBAL || mode > RELAXED) return INVALID_VALUE;
+        stream->captured.reset(new Graph{{}, {}, current});
+        stream->mode = mode;
+        stream->invalid = false;
+        capturing = stream;
+    }
+    if (auto work = std::exchange(meanwhile, nullptr)) work();
     return SUCCESS;
 }
 CUresult cuStreamEndCapture(void* handle, void** to) {
@@ -375,6 +410,7 @@ CUresult cuGraphLaunch(void* handle, void* on) {
     ENTER(true);
     STREAM(on);
     if (!graphs.count(handle)) return INVALID_HANDLE;
+    if (((Graph*)handle)->device != current) return INVALID_CONTEXT;
     counts.replays++;
     for (const Work& work : ((Graph*)handle)->works) put(*stream, work);
     return SUCCESS;

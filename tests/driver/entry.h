@@ -47,13 +47,14 @@ static void fake_describe(void (*)(A...), u32* count, u32* sizes) {
     memcpy(sizes, all, sizeof(all));
 }
 
-#define FAKE_ENTRY(name, bound, waits) \
+#define FAKE_ENTRY(name, bound, waits, shared) \
     extern "C" void fake_run_##name(const gr_launch* launch) { \
         gr_launch own = *launch; \
         own.barriers = waits; \
         gr_run(&own, [](const gr_launch* l) { fake_call(name, l->pointers); }); \
     } \
-    extern "C" void fake_describe_##name(u32* threads, u32* count, u32* sizes) { \
+    extern "C" void fake_describe_##name(u32* threads, u32* declared, u32* count, u32* sizes) { \
         *threads = bound; \
+        *declared = shared; \
         fake_describe(name, count, sizes); \
     }

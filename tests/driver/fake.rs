@@ -86,6 +86,18 @@ impl Driver {
         unsafe { self.cuda.get::<unsafe extern "C" fn(u64)>(b"fake_limit").expect("it is there")(bytes) };
     }
 
+    /// Another number of GPUs than one: two at most.
+    pub(crate) fn gpus(&self, number: i32) {
+        // SAFETY: as above.
+        unsafe { self.cuda.get::<unsafe extern "C" fn(c_int)>(b"fake_gpus").expect("it is there")(number) };
+    }
+
+    /// What the next capture is interrupted by, once it has begun, on the thread that records.
+    pub(crate) fn meanwhile(&self, work: extern "C" fn()) {
+        // SAFETY: as above.
+        unsafe { self.cuda.get::<unsafe extern "C" fn(extern "C" fn())>(b"fake_meanwhile").expect("it is there")(work) };
+    }
+
     /// Another compute capability than 9.0.
     pub(crate) fn capability(&self, major: i32) {
         // SAFETY: as above.

@@ -16,6 +16,7 @@
 #include <set>
 #include <string>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 typedef int CUresult;
@@ -59,9 +60,11 @@ struct Counts {
     u64 live_allocations, live_bytes, live_pinned, live_streams, live_graphs, live_modules, live_contexts;
 };
 
+struct Device;
 struct Allocation {
     u64 bytes;
-    bool pinned;
+    // None has memory that is pinned.
+    const Device* device;
 };
 
 // Does what was enqueued.
@@ -71,11 +74,21 @@ struct Graph {
     std::vector<Work> works;
     // Of the kernels in it.
     std::set<void*> modules;
+    Device* device;
 };
+// Who may do what would end a capture: nobody, others than the thread that records, everybody.
+enum Mode { GLOBAL = 0, THREAD_LOCAL = 1, RELAXED = 2 };
 struct Stream {
+    Device* device;
     std::deque<Work> queue;
     std::unique_ptr<Graph> captured;
+    int mode = RELAXED;
     bool invalid = false;
+};
+// A GPU and its primary context, whose handle is its address.
+struct Device {
+    Stream null_stream{this};
+    int fault = SUCCESS, retained = 0;
 };
 // `gr_launch` of `shim.h`.
 struct Launch {
@@ -90,14 +103,18 @@ struct Launch {
 };
 // Bytes of shared memory that a launch may give: without being asked for, and at most.
 static const u32 USUAL_SHARED = 48 << 10, MOST_SHARED = 227 << 10;
+struct Module;
 struct Function {
-    void* module;
+    Module* module;
     void (*run)(const Launch*);
-    u32 threads;
+    // Of a block, and bytes of shared memory that its text declares.
+    u32 threads, declared;
     std::vector<u32> sizes;
-    u32 dynamic = USUAL_SHARED;
+    // Bytes that a launch may give besides: of both together there are so many.
+    u32 dynamic;
 };
 struct Module {
+    Device* device;
     void* library;
     std::map<std::string, std::unique_ptr<Function>> functions;
 };
@@ -106,11 +123,12 @@ static const u64 GUARD = 256;
 static std::recursive_mutex all;
 static std::map<u64, Allocation> memory;
 static std::set<void*> streams, graphs, modules, functions;
-static Stream null_stream;
+static Device devices[2];
+static int gpus = 1;
 static Counts counts;
+// Of all GPUs together.
 static u64 limit = ~0ull;
 static int capability = 9, version = 13000;
-static int fault = SUCCESS, retained = 0;
 static bool started = false;
 static u64 faulty = ~0ull;
 // Calls go well before it, and after it if it does not last.
@@ -124,36 +142,39 @@ static std::map<std::string, Failure> failures = [] {
     const char* function = getenv("FAKE_CUDA_FAILS");
     return function ? std::map<std::string, Failure>{{function, {0, 999, false}}} : std::map<std::string, Failure>{};
 }();
-static thread_local bool current = false;
+// A thread's own context, and the stream that it records.
+static thread_local Device* current = nullptr;
 static thread_local Stream* capturing = nullptr;
+// Whose kernel runs.
+static const Device* running = nullptr;
 
-static int failed_kernel(const char* what, const std::string& why) {
+static int failed_kernel(Device* device, const char* what, const std::string& why) {
     fprintf(stderr, "fake GPU: %s: %s\n", what, why.c_str());
-    return fault = ILLEGAL_ADDRESS;
+    return device->fault = ILLEGAL_ADDRESS;
 }
 
-// Bytes from an address to the end of what was allocated around it.
-static int64_t room(u64 address) {
+// Bytes from an address to the end of what was allocated around it on a device, or pinned.
+static int64_t room(u64 address, const Device* device) {
     auto after = memory.upper_bound(address);
     if (after == memory.begin()) return 0;
     auto& [begin, allocation] = *--after;
-    return address < begin + allocation.bytes ? (int64_t)(begin + allocation.bytes - address) : 0;
+    return allocation.device == device && address < begin + allocation.bytes ? (int64_t)(begin + allocation.bytes - address) : 0;
 }
+// What a kernel finds there: another device's memory is none.
+static int64_t reached(u64 address) { return room(address, running); }
 
-static bool is_pinned(const void* pointer) {
-    auto after = memory.upper_bound((u64)pointer);
-    return after != memory.begin() && room((u64)pointer) > 0 && (--after)->second.pinned;
-}
+static bool is_pinned(const void* pointer) { return room((u64)pointer, nullptr) > 0; }
 
-static CUresult allocate(void** to, u64 bytes, bool pinned) {
+static CUresult allocate(void** to, u64 bytes, Device* device) {
     if (!to || !bytes) return INVALID_VALUE;
+    const bool pinned = !device;
     if (!pinned && (bytes > limit || counts.live_bytes > limit - bytes)) return OUT_OF_MEMORY;
     u8* whole = (u8*)aligned_alloc(GUARD, (bytes + GUARD - 1) / GUARD * GUARD + 2 * GUARD);
     if (!whole) return OUT_OF_MEMORY;
     memset(whole, 0xa5, GUARD);
     memset(whole + GUARD, 0xff, bytes);
     memset(whole + GUARD + bytes, 0xa5, GUARD);
-    memory[(u64)whole + GUARD] = {bytes, pinned};
+    memory[(u64)whole + GUARD] = {bytes, device};
     counts.allocations += !pinned;
     (pinned ? counts.live_pinned : counts.live_allocations)++;
     if (!pinned) counts.live_bytes += bytes;
@@ -161,13 +182,14 @@ static CUresult allocate(void** to, u64 bytes, bool pinned) {
     return SUCCESS;
 }
 
-static CUresult release(u64 address, bool pinned) {
+static CUresult release(u64 address, Device* device) {
     auto found = memory.find(address);
-    if (found == memory.end() || found->second.pinned != pinned) return INVALID_VALUE;
+    if (found == memory.end() || found->second.device != device) return INVALID_VALUE;
+    const bool pinned = !device;
     const u64 bytes = found->second.bytes;
     u8* whole = (u8*)address - GUARD;
     for (u64 i = 0; i < GUARD; i++)
-        if (whole[i] != 0xa5 || whole[GUARD + bytes + i] != 0xa5) return failed_kernel("memory", "somebody wrote beside what was allocated");
+        if (whole[i] != 0xa5 || whole[GUARD + bytes + i] != 0xa5) return failed_kernel(current, "memory", "somebody wrote beside what was allocated");
     memset(whole, 0xdd, bytes + 2 * GUARD);
     free(whole);
     memory.erase(found);
@@ -182,9 +204,9 @@ static CUresult flush(Stream& stream) {
     while (!stream.queue.empty()) {
         Work work = std::move(stream.queue.front());
         stream.queue.pop_front();
-        if (fault == SUCCESS) work();
+        if (stream.device->fault == SUCCESS) work();
     }
-    return fault;
+    return stream.device->fault;
 }
 
 static CUresult put(Stream& stream, Work work) {
@@ -193,17 +215,20 @@ static CUresult put(Stream& stream, Work work) {
     return SUCCESS;
 }
 
-static Stream* stream_of(void* handle) {
-    if (!handle) return &null_stream;
-    return streams.count(handle) ? (Stream*)handle : nullptr;
+// A stream of this thread's context.
+static CUresult stream_of(void* handle, Stream** to) {
+    if (handle && !streams.count(handle)) return INVALID_HANDLE;
+    if (!current) return INVALID_CONTEXT;
+    *to = handle ? (Stream*)handle : &current->null_stream;
+    return (*to)->device == current ? SUCCESS : INVALID_CONTEXT;
 }
 
 // Copies when it is its turn; both sides must be there then, a side of the host's that is not pinned being nobody's business.
-static Work copying(u64 to, u64 from, u64 bytes, bool to_host, bool from_host) {
+static Work copying(Device* device, u64 to, u64 from, u64 bytes, bool to_host, bool from_host) {
     const bool to_ours = !to_host || is_pinned((void*)to), from_ours = !from_host || is_pinned((void*)from);
     return [=] {
-        if (to_ours && room(to) < (int64_t)bytes) return failed_kernel("copy", "its destination is not there any more");
-        if (from_ours && room(from) < (int64_t)bytes) return failed_kernel("copy", "its source is not there any more");
+        if (to_ours && room(to, to_host ? nullptr : device) < (int64_t)bytes) return failed_kernel(device, "copy", "its destination is not there any more");
+        if (from_ours && room(from, from_host ? nullptr : device) < (int64_t)bytes) return failed_kernel(device, "copy", "its source is not there any more");
         memcpy((void*)to, (void*)from, bytes);
         if (from_host) counts.copied_in++, counts.bytes_in += bytes;
         else if (to_host) counts.copied_out++, counts.bytes_out += bytes;

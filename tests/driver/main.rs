@@ -3,6 +3,7 @@
 
 mod calls;
 mod commands;
+mod devices;
 mod errors;
 mod fake;
 mod faults;

@@ -43,6 +43,13 @@ static bool waits(const std::string& kernel) {
     return false;
 }
 
+// Bytes of shared memory that a kernel declares, as its text has them.
+static std::string declared(const std::string& kernel) {
+    const std::string mark = "GR_SHARED(shared, ";
+    const size_t at = kernel.find(mark);
+    return at == std::string::npos ? "0" : kernel.substr(at + mark.size(), kernel.find(')', at) - at - mark.size());
+}
+
 // The functions by which kernels are found and run.
 static std::string entries(const std::string& text) {
     std::string all;
@@ -51,8 +58,8 @@ static std::string entries(const std::string& text) {
         next = text.find(mark, at + 1);
         const size_t comma = text.find(',', at), end = text.find(')', at);
         const std::string name = text.substr(at + mark.size(), comma - at - mark.size()), threads = text.substr(comma + 1, end - comma - 1);
-        const char* barriers = waits(text.substr(at, next == std::string::npos ? next : next - at)) ? "1" : "0";
-        all += "FAKE_ENTRY(" + name + ", " + threads + ", " + barriers + ")\n";
+        const std::string kernel = text.substr(at, next == std::string::npos ? next : next - at);
+        all += "FAKE_ENTRY(" + name + ", " + threads + ", " + (waits(kernel) ? "1" : "0") + ", " + declared(kernel) + ")\n";
     }
     return all;
 }

@@ -11,6 +11,7 @@ use crate::fake::{Cache, Counts, Driver, Live, in_a_process};
 const SUCCESS: i32 = 0;
 const INVALID_VALUE: i32 = 1;
 const NOT_INITIALIZED: i32 = 3;
+const INVALID_DEVICE: i32 = 101;
 const INVALID_CONTEXT: i32 = 201;
 const INVALID_HANDLE: i32 = 400;
 const ILLEGAL_ADDRESS: i32 = 700;
@@ -189,14 +190,22 @@ fn memory_asked_for_while_a_stream_records() {
     });
 }
 
-/// Does something in another thread while a stream of this one records; what the end of the capture says.
+/// As `cuda.h` numbers them: whether other threads, too, may do nothing that would end a capture.
+const FOR_ALL: i32 = 0;
+const FOR_ITS_THREAD: i32 = 1;
+
+/// Does something in another thread while a stream of this one records, for its thread alone; what the end of the capture says.
 pub(crate) fn while_a_stream_records(driver: &Driver, work: impl FnOnce() + Send) -> i32 {
+    while_a_stream_records_for(FOR_ITS_THREAD, driver, work)
+}
+
+fn while_a_stream_records_for(mode: i32, driver: &Driver, work: impl FnOnce() + Send) -> i32 {
     let api = Api::of(driver);
     api.begin_work();
     let (mut stream, mut graph) = (null_mut(), null_mut());
-    // SAFETY: the pointers are locals'; a stream that does not wait for the null stream is asked for, and a capture of its thread alone.
+    // SAFETY: the pointers are locals'; a stream that does not wait for the null stream is asked for.
     unsafe {
-        assert_eq!([(api.stream)(&raw mut stream, 1), (api.begin)(stream, 1)], [SUCCESS; 2]);
+        assert_eq!([(api.stream)(&raw mut stream, 1), (api.begin)(stream, mode)], [SUCCESS; 2]);
         std::thread::scope(|scope| drop(scope.spawn(work)));
         (api.end)(stream, &raw mut graph)
     }
@@ -214,6 +223,68 @@ fn a_context_waited_for_while_another_thread_records() {
         assert_eq!(while_a_stream_records(driver, wait), CAPTURE_INVALIDATED);
         // SAFETY: as above.
         assert_eq!(unsafe { (Api::of(driver).synchronize)() }, SUCCESS);
+    });
+}
+
+#[test]
+fn memory_asked_for_while_another_thread_records() {
+    in_a_process("planted::memory_asked_for_while_another_thread_records", Cache::Kept, |driver| {
+        for (mode, asked, ended) in [(FOR_ITS_THREAD, SUCCESS, SUCCESS), (FOR_ALL, UNSUPPORTED_IN_CAPTURE, CAPTURE_INVALIDATED)] {
+            let ask = || {
+                let api = Api::of(driver);
+                api.begin_work();
+                // SAFETY: the pointer is a local's.
+                assert_eq!(unsafe { (api.alloc)(&mut 0, 8) }, asked);
+            };
+            assert_eq!(while_a_stream_records_for(mode, driver, ask), ended);
+        }
+    });
+}
+
+/// A graph would find there whatever is there when it is replayed, if anything.
+#[test]
+fn memory_that_is_not_pinned_copied_while_a_stream_records() {
+    planted("memory_that_is_not_pinned_copied_while_a_stream_records", |api, _| {
+        api.begin_work();
+        let ((address, stream), own) = (api.memory(8), [0u8; 8]);
+        let (mut pinned, mut graph) = (null_mut(), null_mut());
+        // SAFETY: the pointers are locals', and live until the stream was waited for.
+        unsafe {
+            assert_eq!((api.alloc_pinned)(&raw mut pinned, 8, 0), SUCCESS);
+            assert_eq!([(api.copy_in)(address, own.as_ptr().cast(), 8, stream), (api.wait)(stream)], [SUCCESS; 2]);
+            for (from, copied, ended) in
+                [(pinned.cast_const(), SUCCESS, SUCCESS), (own.as_ptr().cast(), UNSUPPORTED_IN_CAPTURE, CAPTURE_INVALIDATED)]
+            {
+                assert_eq!([(api.begin)(stream, 1), (api.copy_in)(address, from, 8, stream)], [SUCCESS, copied]);
+                assert_eq!((api.end)(stream, &raw mut graph), ended);
+            }
+        }
+    });
+}
+
+#[test]
+fn what_is_another_gpus() {
+    in_a_process("planted::what_is_another_gpus", Cache::Fresh, |driver| {
+        driver.gpus(2);
+        let ((code, name), api) = (machine_code(driver), Api::of(driver));
+        let (mut contexts, mut module, mut function) = ([null_mut(); 2], null_mut(), null_mut());
+        // SAFETY: the pointers are locals', and the kernel is never run.
+        unsafe {
+            for (number, context) in (0..).zip(&mut contexts) {
+                assert_eq!((api.retain)(context, number), SUCCESS);
+            }
+            assert_eq!((api.retain)(&mut null_mut(), 2), INVALID_DEVICE);
+            assert_eq!((api.set_current)(contexts[0]), SUCCESS);
+            let (address, stream) = api.memory(8);
+            assert_eq!((api.load)(&raw mut module, code.as_ptr().cast()), SUCCESS);
+            assert_eq!((api.function)(&raw mut function, module, name.as_ptr()), SUCCESS);
+            assert_eq!((api.set_current)(contexts[1]), SUCCESS);
+            let (_, own) = api.memory(8);
+            assert_eq!([(api.set)(address, 0, 8, own), (api.free)(address)], [INVALID_VALUE; 2]);
+            assert_eq!((api.copy_out)([0u8; 8].as_mut_ptr().cast(), address, 8), INVALID_VALUE);
+            let launch = |stream: Handle| (api.launch)(function, 1, 1, 1, 32, 1, 1, 0, stream, null_mut(), null_mut());
+            assert_eq!([(api.wait)(stream), launch(stream), launch(own), (api.unload)(module)], [INVALID_CONTEXT; 4]);
+        }
     });
 }
 
