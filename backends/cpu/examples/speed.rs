@@ -1,5 +1,5 @@
-//! How fast compiled kernels are on this machine: `cargo run --release -p graver-cpu --example speed [threads] [level] [dots] [narrow]`;
-//! with the last word, of products of narrow elements alone.
+//! How fast compiled kernels are on this machine: `cargo run --release -p graver-cpu --example speed [threads] [level] [dots] [group]`;
+//! with the last word, `narrow` or `windows`, of products of narrow elements or of windows a channel alone.
 //!
 //! Code is generated at run time, so this program's own optimisation hardly matters. What the machine allows, `graver-bench
 //! --roofline` measures.
@@ -25,10 +25,12 @@ fn main() {
     let pool = Pool::new(threads);
     let forked = fastest(|| pool.run(threads, &|_| {}));
     println!("{:<48} {:8.2} us", "a fork and a join of all threads", forked.as_secs_f64() * 1e6);
-    narrow(&cpu);
-    if words.iter().any(|word| word == "narrow") {
-        return;
+    for (name, group) in [("narrow", narrow as fn(&Cpu)), ("windows", windows)] {
+        if words.iter().any(|word| word == name) {
+            return group(&cpu);
+        }
     }
+    narrow(&cpu);
     for size in [64, 128, 256, 512, 1024] {
         product(&cpu, "nn", [size, size, size], (1, 0));
     }
@@ -47,18 +49,21 @@ fn main() {
         }
     }
     let flops = 2.0 * 64.0 * 144.0 * 64.0 * 288.0;
-    report(&cpu, "conv 3x3 32->64 on 64x12x12, channels first", &conv([0, 1, 2, 3], [64, 32, 12, 12], 64, 1), flops, "GFLOP/s");
-    report(&cpu, "conv 3x3 32->64 on 64x12x12, channels last", &conv([0, 3, 1, 2], [64, 12, 12, 32], 64, 1), flops, "GFLOP/s");
-    for (name, layout, input) in [("first", [0, 1, 2, 3], [8, 32, 112, 112]), ("last", [0, 3, 1, 2], [8, 112, 112, 32])] {
-        let elements = 8.0 * 32.0 * 112.0 * 112.0;
-        report(
-            &cpu,
-            &format!("depthwise 3x3 of 8x32x112x112, channels {name}"),
-            &conv(layout, input, 32, 32),
-            elements,
-            "Gelem/s",
-        );
-    }
+    report(
+        &cpu,
+        "conv 3x3 32->64 on 64x12x12, channels first",
+        &conv([0, 1, 2, 3], [64, 32, 12, 12], (64, 1), (3, 1)),
+        flops,
+        "GFLOP/s",
+    );
+    report(
+        &cpu,
+        "conv 3x3 32->64 on 64x12x12, channels last",
+        &conv([0, 3, 1, 2], [64, 12, 12, 32], (64, 1), (3, 1)),
+        flops,
+        "GFLOP/s",
+    );
+    windows(&cpu);
     let elements = 64.0 * 1024.0;
     for (name, function) in [("relu", ScalarFn::Relu), ("exp", ScalarFn::Exp), ("tanh", ScalarFn::Tanh), ("erf", ScalarFn::Erf)] {
         report(&cpu, &format!("{name} of 64x1024"), &map(function, [64, 1024]), elements, "Gelem/s");
@@ -81,6 +86,29 @@ fn narrow(cpu: &Cpu) {
                 let module = dot(m, n, k, how.0, how.1, dtype);
                 report(cpu, &format!("dot of {dtype} {name}, {m}x{n}x{k}"), &module, flops, "GFLOP/s");
             }
+        }
+    }
+}
+
+/// Windows a channel (depthwise convolutions), and their largest elements.
+fn windows(cpu: &Cpu) {
+    for ([batch, channels, size], window, stride) in [
+        ([8, 32, 112], 3, 1),
+        ([1, 32, 56], 3, 1),
+        ([1, 512, 14], 3, 1),
+        ([1, 960, 7], 3, 1),
+        ([1, 64, 56], 3, 2),
+        ([1, 96, 56], 7, 1),
+        ([1, 384, 14], 7, 1),
+        ([1, 100, 25], 5, 1),
+    ] {
+        let products = [batch, channels, size, size].map(f64::from).iter().product::<f64>() / f64::from(stride * stride);
+        let flops = 2.0 * products * f64::from(window * window);
+        for (name, layout, input) in
+            [("first", [0, 1, 2, 3], [batch, channels, size, size]), ("last", [0, 3, 1, 2], [batch, size, size, channels])]
+        {
+            let what = format!("{window}x{window} by {stride} of {batch}x{channels}x{size}x{size}, channels {name}");
+            report(cpu, &what, &conv(layout, input, (channels, channels), (window, stride)), flops, "GFLOP/s");
         }
     }
 }
@@ -156,11 +184,12 @@ fn dot(m: i32, n: i32, k: i32, x: usize, y: usize, dtype: DType) -> Module {
 }
 
 /// Windows of 3x3.
-fn conv(layout: [usize; 4], input: [i32; 4], outputs: i32, groups: i32) -> Module {
+fn conv(layout: [usize; 4], input: [i32; 4], (outputs, groups): (i32, i32), (window, stride): (i32, i32)) -> Module {
     let mut b = Build::new("conv");
     let x = b.arg("x", DType::F32, input);
-    let kernel = b.arg("w", DType::F32, [outputs, 3, 3, input[layout[1]] / groups]);
-    let axis = ConvAxis { stride: 1, low: Dim::ONE, high: Dim::ONE, kernel_dilation: 1, input_dilation: 1 };
+    let kernel = b.arg("w", DType::F32, [outputs, window, window, input[layout[1]] / groups]);
+    let (low, high) = (Dim::from(window / 2), Dim::from(window / 2));
+    let axis = ConvAxis { stride: i64::from(stride), low, high, kernel_dilation: 1, input_dilation: 1 };
     let conv = Conv {
         input: layout.to_vec(),
         kernel: vec![0, 3, 1, 2],

@@ -42,6 +42,38 @@ fn sums_stay_in_registers_whatever_comes_after_them() {
     }
 }
 
+/// Eight rows of 3x3 windows a channel read ten rows, each at three places; nothing else is read in the loop, but at its edges.
+#[test]
+fn what_neighbouring_windows_share_is_read_once() {
+    for cpu in levels::cpus(1).into_iter().filter(|cpu| cpu.isa() == graver_cpu::Isa::V4) {
+        for layout in [[0, 1, 2, 3], [0, 3, 1, 2]] {
+            let axis = ConvAxis { stride: 1, low: Dim::ONE, high: Dim::ONE, kernel_dilation: 1, input_dilation: 1 };
+            let axes = vec![axis.clone(), axis];
+            let (input, output, kernel) = (layout.to_vec(), layout.to_vec(), vec![0, 1, 2, 3]);
+            let conv = Conv { input, kernel, output, axes, groups: 64, batch_groups: 1 };
+            let mut b = Build::new("windows");
+            let (x, w) = (b.arg("x", DType::F32, [2, 64, 64, 64]), b.arg("w", DType::F32, [64, 1, 3, 3]));
+            let z = b.add(Op::Conv(conv), &[x, w]);
+            let program = graver_passes::pipeline::compile(b.finish([z]), &cpu.describe(), &mut graver_passes::Silent);
+            let executable = cpu.compile(Arc::new(program.expect("it compiles"))).expect("it compiles");
+            let asm = executable.dump(0, Stage::Asm).expect("there is a kernel");
+            let lines: Vec<&str> = asm.lines().collect();
+            let jumps = |line: &&str| line.split_once(": ").is_some_and(|(_, code)| code.starts_with('j'));
+            let count = |block: &[&str], what: &dyn Fn(&str) -> bool| block.iter().filter(|line| what(line)).count();
+            let products = |block: &[&str]| count(block, &|line| line.contains("vfmadd"));
+            // Of two such loops, one asks what is inside.
+            let asks = |block: &&[&str]| block.iter().any(|line| line.contains("{k1}{z}"));
+            let block = lines.split(jumps).find(|block| products(block) == 72 && !asks(block)).expect("there is a loop");
+            let reads = |line: &str| {
+                let vector = line.contains(": vmovups zmm") || line.contains("vfmadd");
+                vector && line.split_once(',').is_some_and(|(_, from)| from.contains('['))
+            };
+            let weights = if layout[1] == 1 { 0 } else { 9 };
+            assert_eq!(count(block, &reads), 30 + weights, "{layout:?}: {block:#?}");
+        }
+    }
+}
+
 /// Whole numbers that 16 bits hold are multiplied two at a time, their sums in registers.
 #[test]
 fn narrow_products_are_sums_of_two() {

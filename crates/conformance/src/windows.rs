@@ -1,7 +1,8 @@
 //! Windows: convolutions a channel and pooling, about whose edges some of what is read is outside, and their derivatives.
 
 use graver_ir::op::{Conv, ConvAxis, ReduceKind, Window, WindowAxis};
-use graver_ir::{DType, Dim, Op, ScalarFn, Symbol, Value};
+use graver_ir::{DType, Dim, Module, Op, ScalarFn, Symbol, Target, Value};
+use graver_passes::{Cx, Silent, pipeline, runner};
 use graver_testkit::{Bound, Build, Rng};
 
 use crate::contractions::{Case, integers};
@@ -88,8 +89,17 @@ impl Windows {
                 dims.iter().map(|dim| usize::try_from(dim.as_const().expect("a number")).expect("a size")).collect();
             inputs.push(integers(rng, self.dtype, &sizes));
         }
-        Case { what: format!("{self:?}"), module: b.finish_all(&results), inputs: vec![inputs], bound: Bound::EXACT }
+        let module = differentiated(b.finish_all(&results));
+        Case { what: format!("{self:?}"), module, inputs: vec![inputs], bound: Bound::EXACT }
     }
+}
+
+/// With derivatives written out, as the interpreter wants them.
+fn differentiated(mut module: Module) -> Module {
+    let last = pipeline::GRAPH.iter().position(|pass| pass.name == "grad").expect("the pipeline differentiates");
+    let mut cx = Cx { target: &Target::generic(), remarks: Vec::new() };
+    runner::run(&mut module, &pipeline::GRAPH[..=last], &mut cx, &mut Silent, None).expect("a good program");
+    module
 }
 
 fn convolutions() -> Vec<Case> {

@@ -291,6 +291,24 @@ impl Dim {
         sum
     }
 
+    /// What varies, and the constant term.
+    ///
+    /// ```
+    /// use graver_ir::{Dim, Symbol};
+    ///
+    /// let n = Dim::sym(&Symbol::new("n"));
+    /// assert_eq!((&n + Dim::from(3)).apart(), (n, 3));
+    /// assert_eq!(Dim::from(4).apart(), (Dim::ZERO, 4));
+    /// ```
+    #[must_use]
+    pub fn apart(&self) -> (Self, i64) {
+        let constant = match &self.0 {
+            Repr::Const(value) => *value,
+            Repr::Poly(terms) => terms.iter().find(|term| term.atoms.is_empty()).map_or(0, |term| term.coeff),
+        };
+        (self - Self::from(constant), constant)
+    }
+
     /// The value when symbols have these sizes.
     ///
     /// # Errors

@@ -139,7 +139,7 @@ impl Cx<'_> {
     }
 
     /// A load that may move only if nothing writes the argument.
-    fn load_from(&mut self, mode: Mode, load: Load) -> Val {
+    pub(super) fn load_from(&mut self, mode: Mode, load: Load) -> Val {
         match mode {
             Mode::Read => self.b.load(load),
             Mode::Write | Mode::Update => self.b.load_now(load),
@@ -147,7 +147,7 @@ impl Cx<'_> {
     }
 
     /// The element, or `fill` where `inside` is false and nothing is read.
-    fn load_inside(&mut self, arg: usize, ptr: Val, pattern: Pattern, inside: Val, fill: Scalar) -> Val {
+    pub(super) fn load_inside(&mut self, arg: usize, ptr: Val, pattern: Pattern, inside: Val, fill: Scalar) -> Val {
         let arg = self.arg(arg);
         let fill_value = self.scalar(fill);
         let uniform = self.b.ty(inside).width == Width::One;
@@ -214,9 +214,14 @@ impl Cx<'_> {
 
     /// Whether an index is inside of an argument; `None` where that is proved.
     pub(super) fn inside_of(&mut self, arg: usize, index: &[Index], values: &[Val]) -> Option<Val> {
-        let arg = self.arg(arg);
+        let sizes = &self.arg(arg).shape;
+        self.inside_each(index.iter().zip(sizes), values)
+    }
+
+    /// Whether each index is one of an axis of this size; `None` where that is proved.
+    pub(super) fn inside_each<'d>(&mut self, each: impl Iterator<Item = (&'d Index, &'d Dim)>, values: &[Val]) -> Option<Val> {
         let mut inside = None;
-        for (index, size) in index.iter().zip(&arg.shape) {
+        for (index, size) in each {
             let (low, high) = match index {
                 Index::At(dim) => (dim.is_nonneg(), (size - dim - Dim::ONE).is_nonneg()),
                 Index::Value(..) => (false, false),

@@ -100,13 +100,17 @@ impl Cx<'_> {
         match linear {
             Some((slope, rest)) if !lanes_differ => {
                 let size = Dim::from(dtype.size());
-                let mut ptr = self.plus_dim(base, &(&rest * &size));
+                // The constant last: the machine adds it where it reads.
+                let (rest, constant) = (&rest * &size).apart();
+                let mut ptr = self.plus_dim(base, &rest);
                 if let Some(extra) = extra {
                     let bytes = self.value(&size);
                     let extra = self.b.mul(extra, bytes);
                     ptr = self.b.add(ptr, extra);
                 }
-                self.along(ptr, &slope, &size)
+                let (ptr, pattern) = self.along(ptr, &slope, &size);
+                let constant = self.b.int(constant);
+                (self.b.add(ptr, constant), pattern)
             }
             Some((slope, rest)) if slope.is(0) => self.scattered(base, &rest, extra, dtype),
             Some(_) | None => {

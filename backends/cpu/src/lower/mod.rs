@@ -12,6 +12,7 @@ mod reduce;
 mod scatter;
 mod sort;
 mod tiles;
+mod windows;
 
 use graver_ir::kernel::{Kernel, KernelBody};
 use graver_ir::{Dim, Symbol};

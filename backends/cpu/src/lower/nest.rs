@@ -9,6 +9,7 @@ use super::loops::{BLOCK, GRAIN, NARROW};
 use super::memo::{Memos, has_slow};
 use super::reduce::Results;
 use super::tiles::Across;
+use super::windows::Windows;
 use super::{Lowered, Passing, Phase, columns, tiles};
 use crate::vector::{Binary, Op, Val};
 
@@ -20,8 +21,12 @@ const LONGEST_AHEAD: i64 = 1 << 15;
 const MANY: i64 = 256;
 
 pub(super) fn lower(cx: Cx<'_>, nest: &Nest) -> Lowered {
+    if let Some(windows) = Windows::find(&cx, nest) {
+        return windows.lower(cx);
+    }
     let plan = Plan::new(&cx, nest);
-    let passing = plan.passing(&cx, nest);
+    let lanes: Vec<Option<usize>> = plan.inner_lanes.iter().map(|lane| plan.outer_lane.or(*lane)).collect();
+    let passing = passing(&cx, nest, &lanes);
     Lowered { passing, ..by_plan(cx, nest, &plan) }
 }
 
@@ -78,36 +83,6 @@ impl Plan {
         Self { rows, crossed: crossing.is_some(), outer, outer_lane, inner_lanes }
     }
 
-    /// An argument that may be stored past the caches: written by one store side by side over lanes, read by none.
-    fn passing(&self, cx: &Cx<'_>, nest: &Nest) -> Option<Passing> {
-        let stores = || {
-            nest.stages
-                .iter()
-                .zip(&self.inner_lanes)
-                .flat_map(|(stage, lane)| stage.stores.iter().map(move |store| (stage, lane, store)))
-        };
-        let of = |arg: usize| stores().filter(move |(_, _, store)| store.arg == arg).count();
-        let is_loaded = |arg: usize| nest.stages.iter().any(|stage| stage.body.loads().any(|(_, access)| access.arg == arg));
-        stores().find_map(|(stage, lane, store)| {
-            let (arg, size) = (cx.arg(store.arg), Dim::from(cx.arg(store.arg).dtype.size()));
-            let plain = arg.mode == Mode::Write && arg.dtype.size() == 4 && of(store.arg) == 1 && !is_loaded(store.arg);
-            if !plain || store.index.iter().any(|index| matches!(index, Index::Value(..))) {
-                return None;
-            }
-            let offset: Dim = store.index.iter().zip(&arg.strides).map(|(index, stride)| index.dim() * stride).sum();
-            let (slope, mut rest) = offset.along(self.outer_lane.or(*lane)?)?;
-            let mut apart = Vec::new();
-            for axis in stage.over.iter() {
-                let (stride, without) = rest.along(axis)?;
-                apart.push(stride * &size);
-                rest = without;
-            }
-            apart.push(rest * &size);
-            let bytes = arg.shape.iter().product::<Dim>() * size;
-            slope.is(1).then_some(Passing { arg: store.arg, bytes, apart })
-        })
-    }
-
     /// The stage in which a row's elements are in a cache and worked on for so long that the next row's can be fetched meanwhile; the axis of rows.
     fn ahead(&self, nest: &Nest) -> Option<(usize, usize)> {
         let row = *self.rows.last().filter(|_| self.outer_lane.is_none())?;
@@ -140,6 +115,33 @@ impl Plan {
             longer(BLOCK).then_some((self.rows.len(), BLOCK))
         }
     }
+}
+
+/// An argument that may be stored past the caches: written by one store side by side over lanes, read by none. `lanes` are the axes over lanes, by
+/// stage.
+pub(super) fn passing(cx: &Cx<'_>, nest: &Nest, lanes: &[Option<usize>]) -> Option<Passing> {
+    let stores =
+        || nest.stages.iter().zip(lanes).flat_map(|(stage, lane)| stage.stores.iter().map(move |store| (stage, lane, store)));
+    let of = |arg: usize| stores().filter(move |(_, _, store)| store.arg == arg).count();
+    let is_loaded = |arg: usize| nest.stages.iter().any(|stage| stage.body.loads().any(|(_, access)| access.arg == arg));
+    stores().find_map(|(stage, lane, store)| {
+        let (arg, size) = (cx.arg(store.arg), Dim::from(cx.arg(store.arg).dtype.size()));
+        let plain = arg.mode == Mode::Write && arg.dtype.size() == 4 && of(store.arg) == 1 && !is_loaded(store.arg);
+        if !plain || store.index.iter().any(|index| matches!(index, Index::Value(..))) {
+            return None;
+        }
+        let offset: Dim = store.index.iter().zip(&arg.strides).map(|(index, stride)| index.dim() * stride).sum();
+        let (slope, mut rest) = offset.along((*lane)?)?;
+        let mut apart = Vec::new();
+        for axis in stage.over.iter() {
+            let (stride, without) = rest.along(axis)?;
+            apart.push(stride * &size);
+            rest = without;
+        }
+        apart.push(rest * &size);
+        let bytes = arg.shape.iter().product::<Dim>() * size;
+        slope.is(1).then_some(Passing { arg: store.arg, bytes, apart })
+    })
 }
 
 /// Whether some access that is strided along `lane` is contiguous along `row`, which is long enough for that to matter.

@@ -224,7 +224,7 @@ impl<'a> Tiling<'a> {
 }
 
 /// The row-major number of a point over some axes.
-fn number(sizes: &[Dim], axes: &[usize]) -> Dim {
+pub(super) fn number(sizes: &[Dim], axes: &[usize]) -> Dim {
     let (mut number, mut count) = (Dim::ZERO, Dim::ONE);
     for axis in axes.iter().rev() {
         let size = &sizes[*axis];
