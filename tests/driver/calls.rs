@@ -103,6 +103,24 @@ fn idle_memory_is_given_back_for_a_graph() {
     });
 }
 
+/// Graphs are of memory, not of addresses: a GPU's memory that was let go of may be given out again where it was, and what was recorded over it
+/// is not over that.
+#[test]
+fn graphs_are_not_replayed_over_other_memory_at_their_places() {
+    with_driver("calls::graphs_are_not_replayed_over_other_memory_at_their_places", Cache::Kept, |driver| {
+        // All that grows with its input is the copy of that.
+        let first = compile(|x: Tensor| x.narrow(0, 0, 1) + 1.0, spec::<f32>(["n"]), &gpu()).expect("it is well typed");
+        let call = |len: usize| assert_eq!(first.call(&ramp(len)).expect("nothing fails").to_f64(), [1.0]);
+        (0..3).for_each(|_| call(5));
+        // Where there is no memory for a larger one, what lies idle, as the smaller one, is given back before it is found.
+        driver.fail("cuMemAlloc_v2", 0, 2);
+        call(1000);
+        assert_eq!(driver.failures(), 0);
+        assert_eq!(change(driver, graphs, || call(5)), [0, 0]);
+        assert_eq!(change(driver, graphs, || (0..2).for_each(|_| call(5))), [1, 2]);
+    });
+}
+
 #[test]
 fn memory_of_growing_calls_is_asked_for_seldom() {
     with_driver("calls::memory_of_growing_calls_is_asked_for_seldom", Cache::Kept, |driver| {

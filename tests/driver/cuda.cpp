@@ -229,7 +229,9 @@ CUresult cuMemsetD8Async(u64 to, u8 byte, size_t bytes, void* handle) {
     STREAM(handle);
     Device* const device = current;
     if (room(to, device) < (int64_t)bytes) return INVALID_VALUE;
+    const u64 over = number_of(to);
     return put(*stream, [=] {
+        if (number_of(to) != over) return failed_kernel(device, "memset", "its destination is not the memory any more that it was put on the stream over");
         if (room(to, device) < (int64_t)bytes) return failed_kernel(device, "memset", "its destination is not there any more");
         memset((void*)to, byte, bytes);
         return (int)SUCCESS;

@@ -15,6 +15,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <tuple>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -62,9 +63,12 @@ struct Counts {
 
 struct Device;
 struct Allocation {
-    u64 bytes;
+    // Asked for, and given out between the guards.
+    u64 bytes, capacity;
     // None has memory that is pinned.
     const Device* device;
+    // Which of all that ever were.
+    u64 number;
 };
 
 // Does what was enqueued.
@@ -119,9 +123,13 @@ struct Module {
     std::map<std::string, std::unique_ptr<Function>> functions;
 };
 
-static const u64 GUARD = 256;
+// Memory is given out by the page.
+static const u64 GUARD = 256, PAGE = 4096;
 static std::recursive_mutex all;
 static std::map<u64, Allocation> memory;
+// What was let go of, pinned or not, the latest last: it is given out again first, at the same address.
+static std::vector<std::pair<u8*, u64>> idle[2];
+static u64 ever = 0;
 static std::set<void*> streams, graphs, modules, functions;
 static Device devices[2];
 static int gpus = 1;
@@ -160,6 +168,11 @@ static int64_t room(u64 address, const Device* device) {
     auto& [begin, allocation] = *--after;
     return allocation.device == device && address < begin + allocation.bytes ? (int64_t)(begin + allocation.bytes - address) : 0;
 }
+// Which allocation an address is in, as what a copy of a graph was recorded over.
+static u64 number_of(u64 address) {
+    auto after = memory.upper_bound(address);
+    return after == memory.begin() ? 0 : (--after)->second.number;
+}
 // What a kernel finds there: another device's memory is none.
 static int64_t reached(u64 address) { return room(address, running); }
 
@@ -169,12 +182,20 @@ static CUresult allocate(void** to, u64 bytes, Device* device) {
     if (!to || !bytes) return INVALID_VALUE;
     const bool pinned = !device;
     if (!pinned && (bytes > limit || counts.live_bytes > limit - bytes)) return OUT_OF_MEMORY;
-    u8* whole = (u8*)aligned_alloc(GUARD, (bytes + GUARD - 1) / GUARD * GUARD + 2 * GUARD);
+    u64 capacity = (bytes + PAGE - 1) / PAGE * PAGE;
+    u8* whole = nullptr;
+    auto& left = idle[pinned];
+    for (size_t i = left.size(); i-- && !whole;)
+        if (left[i].second >= bytes) {
+            std::tie(whole, capacity) = left[i];
+            left.erase(left.begin() + i);
+        }
+    if (!whole) whole = (u8*)aligned_alloc(GUARD, capacity + 2 * GUARD);
     if (!whole) return OUT_OF_MEMORY;
     memset(whole, 0xa5, GUARD);
     memset(whole + GUARD, 0xff, bytes);
     memset(whole + GUARD + bytes, 0xa5, GUARD);
-    memory[(u64)whole + GUARD] = {bytes, device};
+    memory[(u64)whole + GUARD] = {bytes, capacity, device, ++ever};
     counts.allocations += !pinned;
     (pinned ? counts.live_pinned : counts.live_allocations)++;
     if (!pinned) counts.live_bytes += bytes;
@@ -191,7 +212,9 @@ static CUresult release(u64 address, Device* device) {
     for (u64 i = 0; i < GUARD; i++)
         if (whole[i] != 0xa5 || whole[GUARD + bytes + i] != 0xa5) return failed_kernel(current, "memory", "somebody wrote beside what was allocated");
     memset(whole, 0xdd, bytes + 2 * GUARD);
-    free(whole);
+    // Many pages go back.
+    if (found->second.capacity <= 16 * PAGE) idle[pinned].emplace_back(whole, found->second.capacity);
+    else free(whole);
     memory.erase(found);
     (pinned ? counts.live_pinned : counts.live_allocations)--;
     if (!pinned) counts.live_bytes -= bytes;
@@ -226,7 +249,9 @@ static CUresult stream_of(void* handle, Stream** to) {
 // Copies when it is its turn; both sides must be there then, a side of the host's that is not pinned being nobody's business.
 static Work copying(Device* device, u64 to, u64 from, u64 bytes, bool to_host, bool from_host) {
     const bool to_ours = !to_host || is_pinned((void*)to), from_ours = !from_host || is_pinned((void*)from);
+    const u64 over = number_of(to), of = number_of(from);
     return [=] {
+        if ((to_ours && number_of(to) != over) || (from_ours && number_of(from) != of)) return failed_kernel(device, "copy", "a side is not the memory any more that it was put on the stream over");
         if (to_ours && room(to, to_host ? nullptr : device) < (int64_t)bytes) return failed_kernel(device, "copy", "its destination is not there any more");
         if (from_ours && room(from, from_host ? nullptr : device) < (int64_t)bytes) return failed_kernel(device, "copy", "its source is not there any more");
         memcpy((void*)to, (void*)from, bytes);

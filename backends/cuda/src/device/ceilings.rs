@@ -78,7 +78,7 @@ impl Ceilings {
         let stream = Stream::new(context)?;
         let copy = best(&stream, || {
             // SAFETY: both have so many bytes, and live until the stream was waited for.
-            unsafe { driver::enqueue_copy_within(to.pointer, from.pointer, bytes, stream.handle) }
+            unsafe { driver::enqueue_copy_within(to.piece.pointer, from.piece.pointer, bytes, stream.handle) }
         });
         let module = load(&nvrtc.compile(&text(), &context.architecture)?.cubin, context)?;
         let multiply = |name: &str| {
@@ -86,7 +86,7 @@ impl Ceilings {
             let handle = unsafe { driver::function(module.handle(), name) }.map_err(failed)?;
             let blocks = u32::try_from(context.processors * BLOCKS).unwrap_or(u32::MAX);
             best(&stream, || {
-                let (mut out, mut rounds) = (to.pointer, rounds);
+                let (mut out, mut rounds) = (to.piece.pointer, rounds);
                 let mut parameters: [*mut c_void; 2] = [(&raw mut out).cast(), (&raw mut rounds).cast()];
                 // SAFETY: the parameters are those that the kernels declare; a block writes its own element at most.
                 unsafe { driver::launch(handle, (blocks, THREADS, 0), stream.handle, &mut parameters) }

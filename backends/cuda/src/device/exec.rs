@@ -80,7 +80,7 @@ impl Executable for CudaExecutable {
         let binding = parts.bind(self, call.entry, call.inputs)?;
         binding.check_state(&self.program, call.state)?;
         let held = resident(self, &binding, call.state)?;
-        let places = parts.places(self, call.inputs, held.iter().map(|memory| memory.pointer).collect())?;
+        let places = parts.places(self, call.inputs, held.iter().map(|memory| memory.piece).collect())?;
         let mut wrote = Wrote::Nothing;
         let outcome = parts.run(self, places, &mut wrote);
         drop(held);

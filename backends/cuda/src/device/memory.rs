@@ -3,18 +3,18 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use cudarc::driver::sys::{CUdeviceptr, CUresult, CUstream};
+use cudarc::driver::sys::{CUresult, CUstream};
 use graver_ir::{Diag, Error, Remote};
 
 use super::Context;
 use super::driver::{self, DriverError};
 use super::fault::driver_error;
-use super::pool::rounded;
+use super::pool::{Piece, rounded};
 
 /// Memory of a GPU.
 #[derive(Debug)]
 pub(super) struct DeviceMemory {
-    pub(super) pointer: CUdeviceptr,
+    pub(super) piece: Piece,
     bytes: usize,
     context: Arc<Context>,
 }
@@ -23,11 +23,11 @@ impl DeviceMemory {
     /// Of so many bytes, taken from what lies idle or from the driver.
     pub(super) fn new(context: &Arc<Context>, bytes: usize) -> Result<Self, Error> {
         context.enter()?;
-        let pointer = match context.pool.take(rounded(bytes)) {
-            Some(pointer) => pointer,
+        let piece = match context.pool.take(rounded(bytes)) {
+            Some(piece) => piece,
             None => allocate(context, bytes)?,
         };
-        Ok(Self { pointer, bytes, context: Arc::clone(context) })
+        Ok(Self { piece, bytes, context: Arc::clone(context) })
     }
 
     /// Holding these bytes.
@@ -35,7 +35,7 @@ impl DeviceMemory {
         let memory = Self::new(context, bytes.len())?;
         if !bytes.is_empty() {
             // SAFETY: the memory has room for the bytes, and both are there until the copy was waited for.
-            let copied = copy(context, |stream| unsafe { driver::enqueue_copy_in(memory.pointer, bytes, stream) });
+            let copied = copy(context, |stream| unsafe { driver::enqueue_copy_in(memory.piece.pointer, bytes, stream) });
             copied.map_err(|error| driver_error("an array cannot be copied to the GPU", &error))?;
         }
         Ok(memory)
@@ -45,7 +45,7 @@ impl DeviceMemory {
     pub(super) fn duplicate(&self) -> Result<Self, Error> {
         let memory = Self::new(&self.context, self.bytes)?;
         if self.bytes > 0 {
-            let (to, from) = (memory.pointer, self.pointer);
+            let (to, from) = (memory.piece.pointer, self.piece.pointer);
             // SAFETY: both have so many bytes, and are there until the copy was waited for; so was work over this one.
             let copied = copy(&self.context, |stream| unsafe { driver::enqueue_copy_within(to, from, self.bytes, stream) });
             copied.map_err(|error| driver_error("an array cannot be copied on the GPU", &error))?;
@@ -71,7 +71,7 @@ impl Remote for DeviceMemory {
         }
         self.context.enter()?;
         // SAFETY: the memory has as many bytes; work over it was waited for.
-        let copied = unsafe { driver::copy_out(to, self.pointer) };
+        let copied = unsafe { driver::copy_out(to, self.piece.pointer) };
         copied.map_err(|error| driver_error("an array cannot be copied from the GPU", &error))
     }
 }
@@ -79,9 +79,9 @@ impl Remote for DeviceMemory {
 impl Drop for DeviceMemory {
     fn drop(&mut self) {
         self.context.leave();
-        for pointer in self.context.pool.keep(rounded(self.bytes), self.pointer) {
+        for piece in self.context.pool.keep(rounded(self.bytes), self.piece) {
             // SAFETY: it was allocated once; work over it was waited for. Nothing can be done about a driver that is gone.
-            let _ = unsafe { driver::free(pointer) };
+            let _ = unsafe { driver::free(piece.pointer) };
         }
     }
 }
@@ -95,9 +95,9 @@ fn copy(context: &Context, enqueue: impl FnOnce(CUstream) -> Result<(), DriverEr
 }
 
 /// From the driver. The context is this thread's.
-fn allocate(context: &Context, bytes: usize) -> Result<CUdeviceptr, Diag> {
+fn allocate(context: &Context, bytes: usize) -> Result<Piece, Diag> {
     let pointer = context.making_room(|| driver::allocate(rounded(bytes)));
-    pointer.map_err(|error| match (error.is(CUresult::CUDA_ERROR_OUT_OF_MEMORY), driver::memory()) {
+    pointer.map(Piece::new).map_err(|error| match (error.is(CUresult::CUDA_ERROR_OUT_OF_MEMORY), driver::memory()) {
         (true, Ok((left, whole))) => {
             Diag::new(format!("the GPU has no memory for {bytes} bytes: {left} of its {whole} are left"))
                 .help("make the batch smaller, or let go of arrays and compiled programs that hold some")
@@ -125,6 +125,8 @@ pub(super) fn at_least<'a>(
 #[derive(Debug)]
 pub(super) struct HostMemory {
     pointer: *mut u8,
+    /// What it is known by, besides its address.
+    piece: Piece,
     len: usize,
     context: Arc<Context>,
 }
@@ -139,7 +141,12 @@ impl HostMemory {
         let pointer = pointer.map_err(|error| driver_error(&format!("no pinned memory for {len} bytes"), &error))?.cast::<u8>();
         // SAFETY: as many bytes were allocated.
         unsafe { pointer.write_bytes(0, len.max(8)) };
-        Ok(Self { pointer, len, context: Arc::clone(context) })
+        let piece = Piece::new(pointer.expose_provenance() as u64);
+        Ok(Self { pointer, piece, len, context: Arc::clone(context) })
+    }
+
+    pub(super) fn piece(&self) -> Piece {
+        self.piece
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

@@ -15,6 +15,8 @@ use super::compile::Module;
 use super::driver::{self, DriverError};
 use super::exec::CudaExecutable;
 use super::fault::{driver_error, is_fault};
+use super::memory::Mirror;
+use super::pool::Piece;
 use super::space::Stream;
 use crate::emit::Grid;
 use crate::steps::{self, At, Machine};
@@ -35,30 +37,30 @@ const MOST_TOLD: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Places {
     pub(super) inputs: Vec<Source>,
-    pub(super) results: Vec<CUdeviceptr>,
+    pub(super) results: Vec<Piece>,
     /// By slot of the state.
-    pub(super) state: Vec<CUdeviceptr>,
-    pub(super) arena: CUdeviceptr,
-    pub(super) scratch: CUdeviceptr,
-    pub(super) status: CUdeviceptr,
+    pub(super) state: Vec<Piece>,
+    pub(super) arena: Piece,
+    pub(super) scratch: Piece,
+    pub(super) status: Piece,
 }
 
 /// Where an input is, and where it comes from if it is not there yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Source {
-    device: CUdeviceptr,
-    /// The address and length of pinned memory.
-    host: Option<(usize, usize)>,
+    device: Piece,
+    /// Pinned memory, and how many bytes of it.
+    host: Option<(Piece, usize)>,
 }
 
 impl Source {
-    pub(super) fn there(device: CUdeviceptr) -> Self {
+    pub(super) fn there(device: Piece) -> Self {
         Self { device, host: None }
     }
 
-    /// From pinned memory, which lives as long as the workspace remembers the call.
-    pub(super) fn pinned(host: &[u8], device: CUdeviceptr) -> Self {
-        Self { device, host: Some((host.as_ptr().expose_provenance(), host.len())).filter(|_| !host.is_empty()) }
+    /// From so many bytes of pinned memory, which is there while the workspace's mirror is.
+    pub(super) fn pinned(mirror: &Mirror, bytes: usize) -> Self {
+        Self { device: mirror.device.piece, host: Some((mirror.host.piece(), bytes)).filter(|_| bytes > 0) }
     }
 }
 
@@ -225,14 +227,15 @@ impl Queue<'_> {
         let copy = |error: DriverError| driver_error("a copy cannot be made on the GPU", &error);
         let stream = self.stream.handle;
         for source in &self.places.inputs {
-            let Some((address, length)) = source.host else { continue };
+            let Some((host, length)) = source.host else { continue };
+            let address = usize::try_from(host.pointer).expect("it was an address");
             // SAFETY: the workspace's pinned memory has the length, and is not touched until the stream was waited for.
             let pinned = unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(address), length) };
             // SAFETY: both sides have the length.
-            unsafe { driver::enqueue_copy_in(source.device, pinned, stream) }.map_err(copy)?;
+            unsafe { driver::enqueue_copy_in(source.device.pointer, pinned, stream) }.map_err(copy)?;
         }
         // SAFETY: the status word is 8 bytes on the GPU.
-        unsafe { driver::enqueue_set(self.places.status, 0xff, 8, stream) }.map_err(copy)?;
+        unsafe { driver::enqueue_set(self.places.status.pointer, 0xff, 8, stream) }.map_err(copy)?;
         steps::run(&self.executable.program, self.binding, self, wrote)
     }
 
@@ -240,11 +243,11 @@ impl Queue<'_> {
     fn address(&self, at: At) -> CUdeviceptr {
         let places = self.places;
         let begin = match &self.executable.program.entries[self.binding.entry].buffers[at.memory].place {
-            Place::Input(input) => places.inputs[*input].device,
-            Place::Output(output) => places.results[*output],
-            Place::State(slot) => places.state[slot.0 as usize],
-            Place::Const(place) => self.executable.consts[*place].pointer,
-            Place::Arena(_) => places.arena + u64::try_from(self.binding.offsets[at.memory]).expect("64 bits"),
+            Place::Input(input) => places.inputs[*input].device.pointer,
+            Place::Output(output) => places.results[*output].pointer,
+            Place::State(slot) => places.state[slot.0 as usize].pointer,
+            Place::Const(place) => self.executable.consts[*place].piece.pointer,
+            Place::Arena(_) => places.arena.pointer + u64::try_from(self.binding.offsets[at.memory]).expect("64 bits"),
             Place::Unplaced => unreachable!("a binding is of a planned program"),
         };
         begin + u64::try_from(at.offset).expect("64 bits")
@@ -258,7 +261,7 @@ impl Machine for Queue<'_> {
         let writes_state = steps::writes_state(&self.executable.program.entries[self.binding.entry], &kernel.emitted, args);
         let mut pointers: Vec<CUdeviceptr> = args.iter().map(|at| self.address(*at)).collect();
         let mut sizes = steps::sizes_of(&kernel.emitted.symbols, self.binding)?;
-        let (mut fixed, mut number) = ([self.places.scratch, self.places.status], number);
+        let (mut fixed, mut number) = ([self.places.scratch, self.places.status].map(|piece| piece.pointer), number);
         // In the order of the functions' parameters: arguments, sizes, scratch, status, the launch's number.
         let mut parameters: Vec<*mut c_void> = pointers.iter_mut().map(|pointer| (&raw mut *pointer).cast()).collect();
         parameters.extend(sizes.iter_mut().map(|size| (&raw mut *size).cast::<c_void>()));
@@ -291,7 +294,7 @@ impl Machine for Queue<'_> {
         self.stream.wait().map_err(failed)?;
         // SAFETY: the stream is idle; the status word is 8 bytes, the condition one inside of its buffer.
         unsafe {
-            driver::copy_out(&mut status, self.places.status).map_err(failed)?;
+            driver::copy_out(&mut status, self.places.status.pointer).map_err(failed)?;
             driver::copy_out(&mut byte, self.address(at)).map_err(failed)?;
         }
         Ok((status == [0xff; 8]).then_some(byte[0] != 0))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::sys::{CUdeviceptr, CUstream};
+use cudarc::driver::sys::CUstream;
 use graver_ir::{Array, Error};
 use graver_runtime::{Binding, Device, Wrote};
 
@@ -11,6 +11,7 @@ use super::driver::{self, DriverError};
 use super::exec::CudaExecutable;
 use super::fault::driver_error;
 use super::memory::{DeviceMemory, Mirror, at_least};
+use super::pool::Piece;
 use super::record::{Bound, Places, Source};
 
 /// Sets of sizes that a workspace remembers.
@@ -83,7 +84,7 @@ impl Parts {
         &mut self,
         executable: &CudaExecutable,
         inputs: &[&Array],
-        state: Vec<CUdeviceptr>,
+        state: Vec<Piece>,
     ) -> Result<(Places, Vec<DeviceMemory>), Error> {
         let context = &executable.context;
         let lengths = self.bound[0].results(executable);
@@ -91,17 +92,17 @@ impl Parts {
         let sources = self.sources(executable, inputs)?;
         self.results.resize_with(self.results.len().max(results.len()), || None);
         let place = |(own, result): (&mut Option<DeviceMemory>, &DeviceMemory)| match result.bytes() <= HANDED_OVER {
-            true => at_least(own, context, result.bytes()).map(|memory| memory.pointer),
-            false => Ok(result.pointer),
+            true => at_least(own, context, result.bytes()).map(|memory| memory.piece),
+            false => Ok(result.piece),
         };
         let bound = &self.bound[0];
         let places = Places {
             inputs: sources,
             results: self.results.iter_mut().zip(&results).map(place).collect::<Result<_, _>>()?,
             state,
-            arena: at_least(&mut self.arena, context, bound.binding.arena)?.pointer,
-            scratch: at_least(&mut self.scratch, context, bound.scratch)?.pointer,
-            status: self.status.device.pointer,
+            arena: at_least(&mut self.arena, context, bound.binding.arena)?.piece,
+            scratch: at_least(&mut self.scratch, context, bound.scratch)?.piece,
+            status: self.status.device.piece,
         };
         Ok((places, results))
     }
@@ -116,16 +117,18 @@ impl Parts {
     ) -> Result<Result<Vec<DeviceMemory>, u64>, Error> {
         let begun = self.bound[0].launch(executable, &self.stream, places, wrote).and_then(|places| {
             let failed = |error| driver_error("a result cannot be copied on the GPU", &error);
-            for (result, from) in results.iter().zip(&places.results).filter(|(result, from)| result.pointer != **from) {
+            for (result, from) in results.iter().zip(&places.results).filter(|(result, from)| result.piece != **from) {
                 if result.bytes() > 0 {
                     // SAFETY: both have so many bytes, and live until the stream was waited for.
-                    let copied =
-                        unsafe { driver::enqueue_copy_within(result.pointer, *from, result.bytes(), self.stream.handle) };
+                    let copied = unsafe {
+                        driver::enqueue_copy_within(result.piece.pointer, from.pointer, result.bytes(), self.stream.handle)
+                    };
                     copied.map_err(failed)?;
                 }
             }
             // SAFETY: the status word is 8 bytes on both sides.
-            let copied = unsafe { driver::enqueue_copy_out(self.status.host.bytes_mut(), places.status, self.stream.handle) };
+            let copied =
+                unsafe { driver::enqueue_copy_out(self.status.host.bytes_mut(), places.status.pointer, self.stream.handle) };
             Ok(copied.map_err(failed)?)
         });
         // Also after an error: what was begun works in memory that may be let go of now.
@@ -153,13 +156,12 @@ impl Parts {
         self.inputs.resize_with(self.inputs.len().max(inputs.len()), || None);
         let source = |(mirror, input): (&mut Option<Mirror>, &&Array)| {
             if let Some(memory) = input.remote::<DeviceMemory>().filter(|memory| executable.owns(memory)) {
-                return Ok(Source::there(memory.pointer));
+                return Ok(Source::there(memory.piece));
             }
             let bytes = input.fetch()?.bytes();
             let mirror = Mirror::at_least(mirror, &executable.context, bytes.len())?;
-            let pinned = &mut mirror.host.bytes_mut()[..bytes.len()];
-            pinned.copy_from_slice(bytes);
-            Ok(Source::pinned(pinned, mirror.device.pointer))
+            mirror.host.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+            Ok(Source::pinned(mirror, bytes.len()))
         };
         self.inputs.iter_mut().zip(inputs).map(source).collect()
     }
