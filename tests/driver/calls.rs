@@ -81,6 +81,9 @@ fn a_graph_that_cannot_be_made_ends_nothing() {
             assert_eq!(change(driver, graphs, work), [captures, 0], "{function}");
             assert_eq!(failed, told, "{function}");
             driver.fail(function, 0, 0);
+            // Whoever looks at the program sees why it is slow.
+            let why = "launched one by one: a call cannot be recorded for the GPU: out of memory (CUDA_ERROR_OUT_OF_MEMORY)";
+            assert_eq!(format!("{double:?}").contains(why), told == 0, "{function}: {double:?}");
             assert_eq!(change(driver, graphs, || (0..3).for_each(|_| call(5).expect("nothing fails"))), [0, 0], "{function}");
             // Other sizes are another matter.
             assert_eq!(change(driver, graphs, || (0..3).for_each(|_| call(6).expect("nothing fails"))), [1, 2], "{function}");

@@ -114,3 +114,20 @@ fn kernels_of_one_text_are_compiled_once() {
         }
     });
 }
+
+/// What NVRTC is told besides makes other machine code.
+#[test]
+fn options_of_the_environment_are_nvrtcs() {
+    let (test, lines) = ("kept::options_of_the_environment_are_nvrtcs", [("GRAVER_NVRTC_OPTIONS", " --generate-line-info  ")]);
+    with_environment(test, Cache::Fresh, &lines, |driver| {
+        let device = || cuda(0).expect("there is a driver");
+        assert_eq!([doubled(driver, &device()), doubled(driver, &device())], [1, 1]);
+        // SAFETY: no other thread of this process reads the environment now.
+        unsafe { std::env::remove_var("GRAVER_NVRTC_OPTIONS") };
+        assert_eq!([doubled(driver, &device()), doubled(driver, &device())], [2, 2]);
+        // SAFETY: as above.
+        unsafe { std::env::set_var("GRAVER_NVRTC_OPTIONS", "--generate-line-info --no-such-option") };
+        let error = compile(|x: Tensor| x * 2.0, spec::<f32>(["n"]), &device()).expect_err("there is none").to_string();
+        assert!(error.contains("--no-such-option"), "{error}");
+    });
+}

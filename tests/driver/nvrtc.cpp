@@ -23,7 +23,7 @@ struct Program {
     std::string text, code, log;
 };
 
-static const std::set<std::string> OPTIONS = {"--std=c++17", "--fmad=false", "--ptxas-options=-v", "--diag-suppress=177", "--gpu-architecture=sm_90a"};
+static const std::set<std::string> OPTIONS = {"--std=c++17", "--fmad=false", "--ptxas-options=-v", "--diag-suppress=177", "--gpu-architecture=sm_90a", "--generate-line-info"};
 static std::atomic<unsigned long long> compilations{0};
 // What a test asks for: codes of functions, and bytes of machine code at most.
 static std::map<std::string, int> codes;

@@ -24,6 +24,22 @@ pub fn cuda_text(program: &Program, kernel: usize) -> Option<String> {
     program.kernels.get(kernel).map(|kernel| emit(kernel).text)
 }
 
+/// The CUDA C++ of all kernels, whole: after the names that they use, each text once, behind the kernels that have it. No header is needed, so
+/// that NVRTC takes it, and so does `nvcc`.
+#[must_use]
+pub fn cuda_unit(program: &Program) -> String {
+    let mut texts: Vec<(String, String)> = Vec::new();
+    for (number, kernel) in program.kernels.iter().enumerate() {
+        let (text, name) = (emit(kernel).text, format!("// kernel {number} {}\n", kernel.name));
+        match texts.iter_mut().find(|(_, known)| *known == text) {
+            Some((names, _)) => *names += &name,
+            None => texts.push((name, text)),
+        }
+    }
+    let kernels: String = texts.into_iter().map(|(names, text)| format!("\n{names}{text}")).collect();
+    device_prelude() + &kernels
+}
+
 /// The text of a kernel at a stage for an architecture (`sm_90a`); `None` if there is no such kernel, or the stage is of another machine.
 ///
 /// # Errors
@@ -116,7 +132,30 @@ fn own_file(folder: &Path, bytes: &[u8]) -> Result<PathBuf, Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::own_file;
+    use graver_ir::kernel::text;
+
+    use super::{cuda_unit, own_file};
+    use crate::nvrtc::Nvrtc;
+    use crate::text::device_prelude;
+
+    #[test]
+    fn a_unit_is_whole_and_has_every_text_once() {
+        let kernel = |number: usize, size: usize| {
+            format!(
+                "kernel k{number} \"double\" (\n  read p0: f32[{size}],\n  write p1: f32[8],\n) nest [8] {{\n  stage over [0] keep [0] {{\n    \
+                 %0: f32 = load p0[a0]\n    %1: f32 = add(%0, %0)\n    store p1[a0] = %1\n  }}\n}}\n\n"
+            )
+        };
+        let program = format!("program 1\n\n{}{}", kernel(0, 8), kernel(1, 9));
+        let program = text::parse(&program).unwrap_or_else(|error| panic!("{error}"));
+        let unit = cuda_unit(&program);
+        let kernels = unit.strip_prefix(&device_prelude()).expect("it begins with what the kernels use");
+        assert!(kernels.starts_with("\n// kernel 0 double\n// kernel 1 double\nGR_KERNEL("), "{kernels}");
+        assert_eq!(kernels.matches("GR_KERNEL(").count(), 1, "{kernels}");
+        let Ok(nvrtc) = Nvrtc::find() else { return };
+        let compiled = nvrtc.compile(&unit, "sm_90a").unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(compiled.ptx.matches(".visible .entry").count(), 1);
+    }
 
     #[test]
     #[cfg(unix)]

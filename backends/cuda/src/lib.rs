@@ -22,7 +22,7 @@ use graver_runtime::Working;
 use emit::Emitted;
 
 pub use device::{Ceilings, Cuda, DRIVER_FUNCTIONS};
-pub use dump::{check_architecture, check_architecture_name, cuda_text, text};
+pub use dump::{check_architecture, check_architecture_name, cuda_text, cuda_unit, text};
 pub use nvrtc::{Compiled, Nvrtc, is_whole};
 pub use report::{KernelName, Usage};
 pub use shim::{Copies, Cxx, Order, Shim};

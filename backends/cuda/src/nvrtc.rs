@@ -20,7 +20,10 @@ const OLDEST: i32 = 12;
 const NEWEST: i32 = 13;
 /// Options of every compilation. Products and sums are fused only where the text says so; what of the prelude a kernel does not call (177) is
 /// nobody's business.
-pub(crate) const OPTIONS: &[&str] = &["--std=c++17", "--fmad=false", "--ptxas-options=-v", "--diag-suppress=177"];
+const OPTIONS: &[&str] = &["--std=c++17", "--fmad=false", "--ptxas-options=-v", "--diag-suppress=177"];
+
+/// More of them, between spaces: `--generate-line-info` for a profiler or for compute-sanitizer.
+const OPTIONS_VARIABLE: &str = "GRAVER_NVRTC_OPTIONS";
 
 type Handle = *mut c_void;
 type Create =
@@ -35,6 +38,8 @@ type Version = unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int;
 #[derive(Clone, Debug)]
 pub struct Nvrtc {
     functions: Arc<Functions>,
+    /// Of every compilation, besides the architecture.
+    options: Arc<[String]>,
 }
 
 #[derive(Debug)]
@@ -131,6 +136,7 @@ impl Nvrtc {
         // SAFETY: these are the declarations of `nvrtc.h`, alike in CUDA 12 and 13.
         unsafe {
             Ok(Self {
+                options: options(),
                 functions: Arc::new(Functions {
                     create: *library.get(b"nvrtcCreateProgram")?,
                     compile: *library.get(b"nvrtcCompileProgram")?,
@@ -160,6 +166,11 @@ impl Nvrtc {
         (major, minor)
     }
 
+    /// What it is told of every compilation, besides the architecture.
+    pub(crate) fn options(&self) -> &[String] {
+        &self.options
+    }
+
     /// Compiles kernels that were written in the names of `text/device.cuh`, which is put before them, for an architecture (`sm_90a`).
     ///
     /// # Errors
@@ -181,7 +192,7 @@ impl Nvrtc {
         if code != 0 {
             return Err(Error::new(format!("NVRTC cannot start: error {code}")));
         }
-        let mut program = Program { handle, functions, version: self.version() };
+        let mut program = Program { handle, functions, options: &self.options, version: self.version() };
         program.compile(architecture)
     }
 }
@@ -190,13 +201,14 @@ impl Nvrtc {
 struct Program<'a> {
     handle: Handle,
     functions: &'a Functions,
+    options: &'a [String],
     version: (i32, i32),
 }
 
 impl Program<'_> {
     fn compile(&mut self, architecture: &str) -> Result<Compiled, Error> {
         let option = format!("--gpu-architecture={architecture}");
-        let options = OPTIONS.iter().copied().chain([option.as_str()]);
+        let options = self.options.iter().map(String::as_str).chain([option.as_str()]);
         let options: Result<Vec<CString>, _> = options.map(CString::new).collect();
         let options = options.map_err(|_| Error::new(format!("the architecture {architecture:?} holds a zero byte")))?;
         let pointers: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
@@ -279,6 +291,12 @@ fn missing(driver: Option<(i32, i32)>, newer: Option<(i32, i32)>, tried: &[Strin
 pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let rest = std::iter::successors(error.source(), |error| error.source());
     rest.fold(error.to_string(), |all, cause| format!("{all}: {cause}"))
+}
+
+/// The project's own, and those that the environment adds.
+fn options() -> Arc<[String]> {
+    let more = std::env::var_os(OPTIONS_VARIABLE).unwrap_or_default();
+    OPTIONS.iter().copied().chain(more.to_string_lossy().split_whitespace()).map(str::to_owned).collect()
 }
 
 /// Folders that are looked into before the system's.

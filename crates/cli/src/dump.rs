@@ -118,6 +118,9 @@ fn code(module: Module, stage: graver_runtime::Stage, args: &Dump) -> Result<(),
         return Err(Failure::Input("generated code is text; use --format text".to_owned()));
     }
     let program = Arc::new(compile(module, &target(args.device))?);
+    if (args.device, stage) == (Maker::Cuda, graver_runtime::Stage::Cuda) {
+        return print(&graver_cuda::cuda_unit(&program));
+    }
     let texts = match args.device {
         Maker::Cpu => cpu_code(&program, stage)?,
         Maker::Cuda => cuda_code(&program, stage, args.arch.as_deref().unwrap_or(ARCHITECTURE))?,
@@ -142,17 +145,13 @@ fn cpu_code(program: &Arc<Program>, stage: graver_runtime::Stage) -> Result<Vec<
     Ok((0..program.kernels.len()).map(|kernel| executable.dump(kernel, stage)).collect())
 }
 
-/// CUDA C++ needs nothing, what is made of it NVRTC.
+/// What NVRTC makes of CUDA C++.
 fn cuda_code(program: &Program, stage: graver_runtime::Stage, architecture: &str) -> Result<Vec<Option<String>>, Failure> {
-    let kernels = 0..program.kernels.len();
-    if stage == graver_runtime::Stage::Cuda {
-        return Ok(kernels.map(|kernel| graver_cuda::cuda_text(program, kernel)).collect());
-    }
     // What is wrong with the name is told whether there is an NVRTC or not.
     let wrong = |error: graver_ir::Error| Failure::Input(format!("--arch: {error}"));
     graver_cuda::check_architecture_name(stage, architecture).map_err(wrong)?;
     let nvrtc = graver_cuda::Nvrtc::find().map_err(|error| Failure::unsupported(&error))?;
     graver_cuda::check_architecture(stage, &nvrtc, architecture).map_err(wrong)?;
     let text = |kernel| graver_cuda::text(program, kernel, stage, &nvrtc, architecture);
-    kernels.map(text).collect::<Result<_, _>>().map_err(|error| Failure::unsupported(&error))
+    (0..program.kernels.len()).map(text).collect::<Result<_, _>>().map_err(|error| Failure::unsupported(&error))
 }

@@ -250,7 +250,11 @@ func @halved(
 fn cuda_is_shown_without_a_gpu_and_missed_without_a_panic() {
     let folder = Folder::new("cuda");
     let (text, _) = ends(&folder, &["dump", "model.gir", "--device", "cuda", "--stage", "cuda"], 0);
-    assert!(text.contains("GR_KERNEL(") && text.contains("gr_relu("), "{text}");
+    // Whole: the names that kernels use, and then kernels, in comments of whose language their numbers are.
+    let kernel = text.find("\n// kernel 0 ").expect("it is numbered");
+    let (prelude, kernels) = text.split_at(kernel);
+    assert!(prelude.contains("typedef long long i64;") && prelude.contains("#define GR_KERNEL("), "{text}");
+    assert!(kernels.contains("GR_KERNEL(") && kernels.contains("gr_relu(") && !kernels.contains("\n; "), "{text}");
     let (_, error) = ends(&folder, &["dump", "model.gir", "--device", "cpu", "--stage", "cuda"], 2);
     assert!(error.contains("--device"), "{error}");
     folder.input(0, &array(&[1, 3], &[1.0; 3]));

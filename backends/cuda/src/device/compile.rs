@@ -13,7 +13,7 @@ use super::cache::Key;
 use super::driver::{self, DriverError};
 use super::fault::driver_error;
 use crate::emit::{Emitted, Phase, distinct, emit, unit};
-use crate::nvrtc::{Nvrtc, OPTIONS, is_whole};
+use crate::nvrtc::{Nvrtc, is_whole};
 use crate::parallel;
 
 /// Kernels in one compilation. What stands before them costs as much as one small kernel, and a program of few has work for several
@@ -99,7 +99,7 @@ impl Code {
     fn new(batch: &[&Emitted], context: &Context, nvrtc: &Nvrtc) -> Result<Self, Error> {
         let start = Instant::now();
         let text = unit(batch);
-        let key = Key::new(format!("{:?} {OPTIONS:?} {} {text}", nvrtc.version(), context.architecture));
+        let key = Key::new(format!("{:?} {:?} {} {text}", nvrtc.version(), nvrtc.options(), context.architecture));
         let kept = context.cache.get(&key);
         let was_kept = kept.is_some();
         let cubin = match kept {

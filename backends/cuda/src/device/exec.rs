@@ -1,7 +1,7 @@
 //! A program on a GPU. Results stay there until somebody reads them, and inputs that are there are not copied again.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use graver_ir::kernel::Program;
@@ -27,9 +27,11 @@ pub(super) struct CudaExecutable {
     nvrtc: Nvrtc,
     /// Unloaded after the last call, and after the last graph.
     pub(super) modules: Arc<Vec<Module>>,
+    /// Why a call was not recorded, the first time: nobody is told of that otherwise.
+    pub(super) unrecorded: OnceLock<String>,
 }
 
-// SAFETY: handles of the driver may be used from any thread, and nothing here changes.
+// SAFETY: handles of the driver may be used from any thread, and they do not change.
 unsafe impl Send for CudaExecutable {}
 // SAFETY: as above.
 unsafe impl Sync for CudaExecutable {}
@@ -40,7 +42,7 @@ impl CudaExecutable {
         let consts = program.consts.iter().map(|array| DeviceMemory::of(context, array.bytes())).collect::<Result<_, _>>()?;
         let owner = Owner::of(&program);
         let (context, modules) = (Arc::clone(context), Arc::new(modules));
-        Ok(Self { program, owner, functions, consts, context, nvrtc: nvrtc.clone(), modules })
+        Ok(Self { program, owner, functions, consts, context, nvrtc: nvrtc.clone(), modules, unrecorded: OnceLock::new() })
     }
 }
 
@@ -106,6 +108,10 @@ impl Executable for CudaExecutable {
 
 impl fmt::Debug for CudaExecutable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CudaExecutable({} kernels)", self.functions.len())
+        write!(f, "CudaExecutable({} kernels", self.functions.len())?;
+        match self.unrecorded.get() {
+            Some(why) => write!(f, "; launched one by one: {why})"),
+            None => f.write_str(")"),
+        }
     }
 }

@@ -163,19 +163,28 @@ struct Graph {
 unsafe impl Send for Graph {}
 
 impl Graph {
-    /// `None` where the driver makes none, which ends nothing: what a launch is refused for is told of where it is put on the stream itself.
+    /// `None` where the driver makes none, which ends nothing: what a launch is refused for is told of where it is put on the stream itself. The
+    /// executable keeps why.
     fn record(queue: &mut Queue<'_>) -> Result<Option<Self>, Error> {
         let (modules, context) = (Arc::clone(&queue.executable.modules), Arc::clone(&queue.executable.context));
         let mut wrote = Wrote::Nothing;
-        match Self::instance(queue, &mut wrote) {
-            Ok(handle) => Ok(handle.map(|handle| Self { handle, wrote, context, _modules: modules })),
-            Err(error) if is_fault(error) => Err(driver_error("a call cannot be recorded for the GPU", &error).into()),
-            Err(_) => Ok(None),
-        }
+        let why = match Self::instance(queue, &mut wrote) {
+            Ok(Ok(handle)) => return Ok(Some(Self { handle, wrote, context, _modules: modules })),
+            Ok(Err(refused)) => refused,
+            Err(error) => {
+                let told = driver_error("a call cannot be recorded for the GPU", &error);
+                if is_fault(error) {
+                    return Err(told.into());
+                }
+                told.into()
+            }
+        };
+        queue.executable.unrecorded.get_or_init(|| why.to_string());
+        Ok(None)
     }
 
-    /// What can be launched; `None` where something was refused that was to be recorded.
-    fn instance(queue: &mut Queue<'_>, wrote: &mut Wrote) -> Result<Option<CUgraphExec>, DriverError> {
+    /// What can be launched, or what was refused that was to be recorded.
+    fn instance(queue: &mut Queue<'_>, wrote: &mut Wrote) -> Result<Result<CUgraphExec, Error>, DriverError> {
         let stream = queue.stream.handle;
         // SAFETY: the stream is this workspace's own; what is captured names memory that is there whenever the graph is replayed,
         // since it is replayed over these places only.
@@ -183,13 +192,18 @@ impl Graph {
             driver::begin_capture(stream)?;
             // A capture that was begun is ended whatever happens.
             let captured = queue.all(wrote);
-            let graph = driver::end_capture(stream)?;
+            let graph = driver::end_capture(stream);
+            if let Err(refused) = captured {
+                // Then there may be a draft or none.
+                let _ = graph.map(|graph| driver::destroy_graph(graph));
+                return Ok(Err(refused));
+            }
+            let graph = graph?;
             // A graph takes memory.
-            let context = &queue.executable.context;
-            let instance = captured.is_ok().then(|| context.making_room(|| driver::instantiate(graph))).transpose();
+            let instance = queue.executable.context.making_room(|| driver::instantiate(graph));
             // What was recorded is good whether or not its draft goes.
             let _ = driver::destroy_graph(graph);
-            instance
+            instance.map(Ok)
         }
     }
 
