@@ -9,6 +9,7 @@ mod storage;
 
 use std::any::Any;
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ use crate::ty::{Shape, Type};
 
 use data::Data;
 pub use data::Element;
+pub use elements::Lender;
 pub use pages::prefer_large_pages;
 pub use position::unravel;
 pub use storage::Remote;
@@ -168,6 +170,35 @@ impl Array {
         let mut array = Self::full(shape, Scalar::zero(dtype));
         array.bytes_mut().copy_from_slice(bytes);
         Ok(array)
+    }
+
+    /// An array whose elements are some of a lender's little-endian bytes, in row-major order. They are not copied unless somebody writes to them,
+    /// or they do not lie as elements do in memory.
+    ///
+    /// # Errors
+    /// As [`Array::from_bytes`], or if the lender has no such bytes.
+    pub fn from_lender(
+        dtype: DType,
+        shape: impl Into<Vec<usize>>,
+        lender: &Arc<dyn Lender>,
+        range: Range<usize>,
+    ) -> Result<Self, Diag> {
+        let shape = shape.into();
+        let Some(bytes) = lender.bytes().get(range.clone()) else {
+            return Err(Diag::new(format!("bytes {range:?} of {} cannot be an array", lender.bytes().len())).op("array"));
+        };
+        let expected = shape.iter().try_fold(dtype.size(), |product, size| product.checked_mul(*size));
+        let lent = Data::lent(dtype, lender, range).filter(|_| cfg!(target_endian = "little") && expected == Some(bytes.len()));
+        match lent {
+            Some(data) => Ok(Self { shape, data: Arc::new(data.into()) }),
+            None => Self::from_bytes(dtype, shape, bytes),
+        }
+    }
+
+    /// The elements will not be read soon: where they are [lent](Lender), what could be had again need not stay in memory. Nothing else
+    /// changes, and nothing at all for elements of its own.
+    pub fn release(&self) {
+        self.data.release();
     }
 
     /// Whether another array shares the elements, which are copied before one of them is written to.

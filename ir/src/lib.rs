@@ -27,7 +27,7 @@ pub mod text;
 mod ty;
 mod verify;
 
-pub use array::{Array, Element, Remote, Watch, prefer_large_pages, unravel};
+pub use array::{Array, Element, Lender, Remote, Watch, prefer_large_pages, unravel};
 pub use bind::bind;
 pub use dim::{Dim, Sizes, Symbol};
 pub use dtype::{DType, DTypeKind, Scalar};

@@ -304,12 +304,16 @@ impl CpuExecutable {
         let arena = unsafe { start.add(bound.room.arena) };
         self.resolve(&bound, arena, call.inputs, &mut outputs, call.state, &mut space.buffers)?;
         space.counters.clear();
+        let (packs, state) = (&self.packs[call.entry].packs, &*call.state);
+        // Weights are read, packed and released, one after the other: where they are a file's, memory never holds all of both.
+        let packed = |pack: usize| packs[pack].sources().iter().for_each(|slot| state[*slot].array().release());
         let mut running = Running {
             executable: self,
             bound: &bound,
             buffers: &mut space.buffers,
             start,
             fresh: &mut space.kept.fresh,
+            packed: &packed,
             args: &mut space.pointers,
             counters: &mut space.counters,
             profile,

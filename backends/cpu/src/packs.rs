@@ -34,12 +34,17 @@ pub(crate) struct Pack {
 }
 
 impl Pack {
+    /// The slots of the state that it is made of, if it is kept as long as these hold the same elements.
+    pub(crate) fn sources(&self) -> &[usize] {
+        match &self.home {
+            Home::Calls(slots) => slots,
+            Home::Loop(_) => &[],
+        }
+    }
+
     /// Whether it is kept as long as this slot of the state holds the same elements.
     pub(crate) fn is_of(&self, slot: usize) -> bool {
-        match &self.home {
-            Home::Calls(slots) => slots.contains(&slot),
-            Home::Loop(_) => false,
-        }
+        self.sources().contains(&slot)
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Running<'a> {
     pub(crate) start: *mut u8,
     /// Which packings are as they should be.
     pub(crate) fresh: &'a mut [bool],
+    /// Told of a packing that was made: what it is of was read.
+    pub(crate) packed: &'a dyn Fn(usize),
     /// The arguments of a launch; kept, so that no launch takes memory.
     pub(crate) args: &'a mut Vec<*mut u8>,
     /// The iteration of every loop around, outermost first.
@@ -72,6 +74,7 @@ impl Running<'_> {
                 return Err(status);
             }
         }
+        launch.pack.filter(|_| !is_packed).into_iter().for_each(self.packed);
         Ok(())
     }
 

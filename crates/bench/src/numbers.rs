@@ -22,7 +22,7 @@ pub(crate) struct Numbers {
 impl Numbers {
     /// `folder/case.safetensors`, or our own.
     pub(crate) fn open(folder: Option<&Path>, case: &str) -> Result<Self, Error> {
-        let file = folder.map(|folder| Checkpoint::read(folder.join(format!("{case}.safetensors")))).transpose()?;
+        let file = folder.map(|folder| Checkpoint::map(folder.join(format!("{case}.safetensors")))).transpose()?;
         Ok(Self { file, init: Init::seed(1) })
     }
 

@@ -1,12 +1,12 @@
 //! Weights in safetensors files, one or several, mapped into memory: nothing is read before it is asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
-use graver_ir::{Array, DType, Diag, Error, Shape, Type, bf16, f16};
-use memmap2::Mmap;
+use graver_ir::{Array, DType, Diag, Error, Lender, Shape, Type, bf16, f16};
+use graver_runtime::MappedFile;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
@@ -16,7 +16,7 @@ use crate::json::{self, wrong};
 #[derive(Debug)]
 pub struct Weights {
     source: PathBuf,
-    shards: Vec<Mmap>,
+    shards: Vec<Arc<dyn Lender>>,
     entries: BTreeMap<String, Entry>,
 }
 
@@ -103,11 +103,8 @@ impl Weights {
     }
 
     fn add(&mut self, path: &Path) -> Result<(), Error> {
-        let file = File::open(path).map_err(|error| wrong(path, &error))?;
-        // SAFETY: the file is mapped read-only, and what is read of it is plain bytes. That it is not changed meanwhile is asked
-        // of the caller, as by every program that maps weights.
-        let map = unsafe { Mmap::map(&file) }.map_err(|error| wrong(path, &error))?;
-        let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| wrong(path, &error))?;
+        let map = MappedFile::open(path).map_err(|error| wrong(path, &error))?;
+        let (header, metadata) = SafeTensors::read_metadata(map.bytes()).map_err(|error| wrong(path, &error))?;
         let (shard, start) = (self.shards.len(), header + size_of::<u64>());
         for name in metadata.offset_keys() {
             let info = metadata.info(&name).expect("a key of the same header");
@@ -118,7 +115,7 @@ impl Weights {
                 return Err(wrong(path, &format!("has `{name}`, and so has another shard")));
             }
         }
-        self.shards.push(map);
+        self.shards.push(Arc::new(map));
         Ok(())
     }
 
@@ -160,7 +157,7 @@ impl Weights {
         entry.shape == shape && dtype(entry.dtype).is_some_and(|found| found == wanted || found.is_float() && wanted.is_float())
     }
 
-    /// A tensor as an array, which is its only copy.
+    /// A tensor as an array: the file's own bytes, mapped, where the element type is the one that is wanted, else its only copy.
     ///
     /// # Errors
     /// If there is no such tensor, or if it cannot be an array of this element type.
@@ -168,13 +165,15 @@ impl Weights {
         let Some(entry) = self.entries.get(name) else {
             return Err(wrong(&self.source, &format!("has no `{name}`")));
         };
-        let (shape, bytes) = (entry.shape.clone(), &self.shards[entry.shard][entry.bytes.clone()]);
+        let (shape, shard) = (entry.shape.clone(), &self.shards[entry.shard]);
+        let bytes = &shard.bytes()[entry.bytes.clone()];
         let Some(found) = dtype(entry.dtype).filter(|_| self.fits(name, &entry.shape, wanted)) else {
             return Err(wrong(&self.source, &format!("`{name}` is {}, which is no {wanted}", self.describe(name))));
         };
         Ok(match (found, wanted) {
             (DType::BF16, DType::F32) => widened(shape, bytes, |bits| bf16::from_bits(bits).to_f32())?,
             (DType::F16, DType::F32) => widened(shape, bytes, |bits| f16::from_bits(bits).to_f32())?,
+            (found, wanted) if found == wanted => Array::from_lender(found, shape, shard, entry.bytes.clone())?,
             (found, wanted) => Array::from_bytes(found, shape, bytes)?.cast(wanted),
         })
     }

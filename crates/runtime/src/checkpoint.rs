@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
-use graver_ir::{Array, DType, Error};
+use graver_ir::{Array, DType, Diag, Error, Lender};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
+
+use crate::mapped::MappedFile;
 
 /// Named arrays, and texts that belong to them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,18 +33,39 @@ impl Checkpoint {
         Self::from_bytes(&bytes).map_err(|error| wrong(&error))
     }
 
+    /// The arrays of a safetensors file, which are [mapped](MappedFile): none is read before it is asked for, and none copied before
+    /// it is written to. The file must not change as long as one of them lives.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`].
+    pub fn map(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let wrong = |what: &dyn std::fmt::Display| Error::new(format!("{}: {what}", path.display()));
+        let file: Arc<dyn Lender> = Arc::new(MappedFile::open(path).map_err(|error| wrong(&error))?);
+        let base = file.bytes().as_ptr().addr();
+        let array = |dtype: DType, shape: &[usize], bytes: &[u8]| {
+            let first = bytes.as_ptr().addr() - base;
+            Array::from_lender(dtype, shape, &file, first..first + bytes.len())
+        };
+        Self::of(file.bytes(), &array).map_err(|error| wrong(&error))
+    }
+
     /// Reads the bytes of a safetensors file.
     ///
     /// # Errors
     /// As [`Checkpoint::read`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        Self::of(bytes, &|dtype, shape, bytes| Array::from_bytes(dtype, shape, bytes))
+    }
+
+    fn of(bytes: &[u8], array: &dyn Fn(DType, &[usize], &[u8]) -> Result<Array, Diag>) -> Result<Self, Error> {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| Error::new(error.to_string()))?;
         let file = SafeTensors::deserialize(bytes).map_err(|error| Error::new(error.to_string()))?;
         let mut arrays = BTreeMap::new();
         for (name, view) in file.iter() {
             let dtype = dtype(view.dtype())
                 .ok_or_else(|| Error::new(format!("`{name}` has elements of type {:?}, which Graver has not", view.dtype())))?;
-            arrays.insert(name.to_owned(), Array::from_bytes(dtype, view.shape().to_vec(), view.data())?);
+            arrays.insert(name.to_owned(), array(dtype, view.shape(), view.data())?);
         }
         let metadata = header.metadata().iter().flatten().map(|(key, text)| (key.clone(), text.clone())).collect();
         Ok(Self { arrays, metadata })

@@ -4,6 +4,7 @@
 mod bind;
 mod checkpoint;
 mod failure;
+mod mapped;
 mod name;
 mod resident;
 mod working;
@@ -19,6 +20,7 @@ use graver_ir::{Array, Diag, Error, Sizes, Target};
 pub use bind::{Binding, writes, written_state};
 pub use checkpoint::{Checkpoint, write_whole};
 pub use failure::{Failed, failure};
+pub use mapped::MappedFile;
 pub use name::DeviceName;
 pub use resident::{Device, Held, Wrote, readable, resident, writable, written};
 pub use working::{Layout, Working, evaluated};

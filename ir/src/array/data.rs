@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
+use std::sync::Arc;
 
 use half::{bf16, f16};
 
-use super::elements::Elements;
+use super::elements::{Elements, Lender};
 use crate::dtype::{DType, Scalar};
 
 /// A Rust type that is an element type.
@@ -45,6 +47,7 @@ macro_rules! elements {
             pub(super) fn zeroed(dtype: DType, len: usize) -> Option<Self> {
                 match dtype { $(DType::$variant => Elements::zeroed(len).map(Self::$variant)),* }
             }
+            pub(super) fn release(&self) { match self { $(Self::$variant(data) => data.release()),* } }
             pub(super) fn get(&self, position: usize) -> Scalar {
                 match self { $(Self::$variant(data) => data[position].to_scalar()),* }
             }
@@ -122,6 +125,26 @@ fn retype(scalar: Scalar, dtype: DType) -> Scalar {
 }
 
 impl Data {
+    /// Elements that a lender has at these of its bytes, in the machine's order; `None` where they do not lie as elements do.
+    pub(super) fn lent(dtype: DType, lender: &Arc<dyn Lender>, range: Range<usize>) -> Option<Self> {
+        match dtype {
+            DType::F64 => Elements::lent(lender, range).map(Self::F64),
+            DType::F32 => Elements::lent(lender, range).map(Self::F32),
+            DType::F16 => Elements::lent(lender, range).map(Self::F16),
+            DType::BF16 => Elements::lent(lender, range).map(Self::BF16),
+            DType::I64 => Elements::lent(lender, range).map(Self::I64),
+            DType::I32 => Elements::lent(lender, range).map(Self::I32),
+            DType::I16 => Elements::lent(lender, range).map(Self::I16),
+            DType::I8 => Elements::lent(lender, range).map(Self::I8),
+            DType::U64 => Elements::lent(lender, range).map(Self::U64),
+            DType::U32 => Elements::lent(lender, range).map(Self::U32),
+            DType::U16 => Elements::lent(lender, range).map(Self::U16),
+            DType::U8 => Elements::lent(lender, range).map(Self::U8),
+            // Not every byte is one.
+            DType::Bool => None,
+        }
+    }
+
     /// A `bool` must stay 0 or 1.
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         let len = self.len();

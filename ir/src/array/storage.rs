@@ -74,6 +74,11 @@ impl Storage {
         self.host.get_mut().expect("fetched above")
     }
 
+    /// What is lent of the host's elements need not stay in memory.
+    pub(super) fn release(&self) {
+        self.host.get().into_iter().for_each(Data::release);
+    }
+
     pub(super) fn has_host(&self) -> bool {
         self.host.get().is_some()
     }
