@@ -81,6 +81,35 @@ fn the_script_fails_where_the_gpu_cannot_be_used() {
     assert!(!output.status.success() && said.contains("GRAVER_GPU is 1, and there is no GPU: there is no CUDA"), "{said}");
 }
 
+/// What was built elsewhere is measured without cargo, and what the suite finds wrong is told on the page, and in the end.
+#[test]
+fn the_script_takes_what_was_built_and_measures_whatever_the_suite_says() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("measured");
+    let _ = std::fs::remove_dir_all(&folder);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let args = ["--build".as_ref(), folder.as_os_str()];
+    printed("backends/cuda/measure.sh", &args, &[("PROFILE", BUILT[0])], Kernels::Quickly);
+    let page = folder.join("page.md");
+    let run = |script: &Path, binaries: Option<&Path>| {
+        let mut command = Command::new(script);
+        command.args(["--shrink", "65536", "--write"]).arg(&page);
+        equip(&mut command, Kernels::Quickly);
+        command.env("PATH", "/usr/bin:/bin").env("SUITE", "values_decide_how_often");
+        command.envs(binaries.map(|folder| ("GRAVER_GPU_BINARIES", folder)));
+        let output = command.output().expect("it is there");
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        (output.status.code(), said.into_owned(), std::fs::read_to_string(&page).unwrap_or_default())
+    };
+    let (code, said, told) = run(&folder.join("measure.sh"), None);
+    assert!(code == Some(0) && said.contains("1 passed") && told.contains("| case |") && !told.contains("failed"), "{said}");
+    // Another suite, which fails.
+    let suite = "#!/bin/sh\necho 'test result'\necho\necho failures:\necho '    rows_that_registers_do_not_hold'\nexit 101\n";
+    std::fs::write(folder.join("device"), suite).expect("it is our own");
+    let (code, said, told) = run(&root.join("backends/cuda/measure.sh"), Some(&folder));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(told.contains("\n**The suite failed on this GPU**: `rows_that_registers_do_not_hold`.\n\n| case |"), "{told}");
+}
+
 const PROGRAM: &str = "graver 1
 
 func @main(

@@ -36,6 +36,9 @@ struct Args {
     /// Divide every size and number of calls by so many, to see that all of it goes through where there is no time to measure.
     #[arg(long, default_value_t = 1)]
     shrink: u32,
+    /// Tests of the suite that failed on this GPU, which the page tells.
+    #[arg(long, value_name = "TESTS")]
+    wrong: Option<String>,
     /// The day that the page tells.
     #[arg(long, default_value = "an untold day")]
     date: String,
@@ -121,12 +124,13 @@ fn time(call: &mut dyn FnMut() -> Result<(), Error>, least: usize, long: Duratio
 
 fn page(name: &str, args: &Args, seed: u64, ceilings: Ceilings, rows: &str) -> String {
     let Ceilings { copied, f32_operations, bf16_operations } = ceilings;
+    let wrong = args.wrong.as_ref().map_or_else(String::new, |tests| format!("\n**The suite failed on this GPU**: {tests}.\n"));
     format!(
         "# How fast on a GPU\n\n{name}, {}, written by `backends/cuda/measure.sh` with seed {seed}. Measured in the same run: copying within the GPU \
          {:.0} GB/s, read and written; `f32` {:.1} TFLOP/s; `bf16` by `mma.sync` {:.1} TFLOP/s. A floor is the time of a case's bytes or \
          operations at these rates, whichever is more. Operands and results stay on the GPU, and no copy of them is in a time; of the digits \
          step the copies of images and labels to the GPU and of the loss back are. Errors are those of checked places, and of the first {STEPS} losses of the digits \
-         step, beside `f64`.\n\n\
+         step, beside `f64`.\n{wrong}\n\
          | case | sizes | ms | floor, ms | floor / time | rate | largest error |\n|---|---|---|---|---|---|---|\n{rows}",
         args.date,
         copied / 1e9,
