@@ -24,8 +24,8 @@ pub fn cuda_text(program: &Program, kernel: usize) -> Option<String> {
     program.kernels.get(kernel).map(|kernel| emit(kernel).text)
 }
 
-/// The CUDA C++ of all kernels, whole: after the names that they use, each text once, behind the kernels that have it. No header is needed, so
-/// that NVRTC takes it, and so does `nvcc`.
+/// The CUDA C++ of all kernels, whole: after the names that they use, each text once, behind the kernels that have it. No header is needed: NVRTC
+/// takes it as it is.
 #[must_use]
 pub fn cuda_unit(program: &Program) -> String {
     let mut texts: Vec<(String, String)> = Vec::new();

@@ -303,7 +303,7 @@ enum Stage {
     Clif,
     /// Machine code of every kernel.
     Asm,
-    /// CUDA C++ of every kernel, whole, as nvcc takes it; with `--device cuda`, as all that follow.
+    /// CUDA C++ of every kernel, whole, as NVRTC takes it; with `--device cuda`, as all that follow.
     Cuda,
     /// NVIDIA's portable assembly of every kernel.
     Ptx,

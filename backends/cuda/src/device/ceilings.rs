@@ -53,8 +53,8 @@ GR_KERNEL(gr_ceiling_bf16, 256)(float* out, u32 rounds) {
 }
 ";
 
-/// Rates of kernels that do nothing else, which this backend's own do not exceed: they are made of the same instructions. Others may: products
-/// of 16-bit floats on a Hopper by `wgmma`, which no kernel here uses, about twice.
+/// Measured rates of copying within the GPU, and of kernels that do nothing but multiply and add. They are no bounds of the machine: what fits its
+/// caches is read faster, and a Hopper multiplies 16-bit floats faster by `wgmma`, which no kernel here uses, than by `mma.sync`.
 #[derive(Clone, Copy, Debug)]
 pub struct Ceilings {
     /// Bytes a second, read and written.

@@ -54,7 +54,7 @@ impl Cuda {
         &self.context.name
     }
 
-    /// Measures what it does at most by the instructions that kernels use: a second or two. With a `shrink` beyond 1, that it can be measured, by that much less work.
+    /// Measures how fast it copies, and how fast kernels of nothing else multiply and add: a second or two. With a `shrink` beyond 1, that it can be measured, by that much less work.
     ///
     /// # Errors
     /// It has no 2 GiB left, or the driver fails.
