@@ -86,11 +86,14 @@ struct Body {
 
 impl Importer<'_> {
     pub(crate) fn flow(&mut self, flow: Flow, proto: &NodeProto, frame: &mut Frame) -> Outcome {
-        let args = operands(proto, frame)?;
-        self.plain(args.iter().flatten())?;
         if frame.depth >= MAX_DEPTH {
             return Err(Problem::Wrong(Diag::new(format!("graphs nest deeper than {MAX_DEPTH}"))).into());
         }
+        let args = match operands(proto, frame) {
+            Err(Stopped::Before) => return self.surveyed(proto, frame),
+            args => args?,
+        };
+        self.plain(args.iter().flatten())?;
         let values = match flow {
             Flow::If => return self.branch(proto, &args, frame),
             Flow::Loop => self.repeat(proto, &args, frame)?,
@@ -101,6 +104,22 @@ impl Importer<'_> {
     }
 
     // ---- bodies
+
+    /// Records what is not supported in the graphs of a node whose operands have problems; nothing comes of it.
+    fn surveyed(&mut self, proto: &NodeProto, frame: &Frame) -> Outcome {
+        for graph in proto.attribute.iter().filter_map(|attribute| attribute.g.as_ref()) {
+            let outside = free(graph, MAX_DEPTH)?.into_iter().filter(|name| frame.find(name).is_some());
+            let inside = graph.input.iter().map(|input| input.name.clone());
+            let mut inner = inner(frame);
+            inner.scopes.push(inside.chain(outside).map(|name| (name, Slot::Broken)).collect());
+            let outer = self.builder.begin("survey");
+            inner.scopes.push(BTreeMap::new());
+            self.initializers(graph, &BTreeSet::new(), &mut inner);
+            self.walk(&graph.node, &mut inner);
+            self.builder.abandon(outer);
+        }
+        Err(Stopped::Before)
+    }
 
     /// The values of these names outside, each once, and what is known of them.
     fn captured(&self, names: &BTreeSet<String>, frame: &Frame) -> Result<Captured> {
@@ -131,13 +150,7 @@ impl Importer<'_> {
             captured.iter().map(|(name, x)| Param { known: self.builder.known(*x).cloned(), ..self.param(name, *x) }).collect();
         let outer = self.builder.begin(name);
         let problems = self.problems.len();
-        let mut inner = Frame {
-            scopes: vec![BTreeMap::new()],
-            opsets: frame.opsets.clone(),
-            caller: frame.caller.clone(),
-            name: frame.name.clone(),
-            depth: frame.depth + 1,
-        };
+        let mut inner = inner(frame);
         let mut values = Vec::new();
         for param in params.into_iter().chain(closed) {
             let value = match self.builder.param(param.ty, &param.name) {
@@ -158,7 +171,7 @@ impl Importer<'_> {
             };
             inner.define(&param.name, Slot::Value(seen));
         }
-        self.initializers(graph, &mut inner);
+        self.initializers(graph, &BTreeSet::new(), &mut inner);
         self.walk(&graph.node, &mut inner);
         if graph.output.iter().any(|output| matches!(inner.find(&output.name), Some(Slot::List(_) | Slot::Absent))) {
             self.builder.abandon(outer);
@@ -213,13 +226,14 @@ impl Importer<'_> {
         names.extend(free(otherwise, MAX_DEPTH)?);
         let captured = self.captured(&names, frame)?;
         let condition = self.builder.reshape(condition, [])?;
-        let mut branches = Vec::new();
-        for (graph, name) in [(then, "then"), (otherwise, "else")] {
-            let body = self.body(graph, name, Vec::new(), &captured, frame)?;
-            let outputs = body.outputs.clone();
-            branches.push(self.finished(body, &outputs));
+        // Both, so that the problems of both are told.
+        let (first, second) =
+            (self.one_branch(then, "then", &captured, frame), self.one_branch(otherwise, "else", &captured, frame));
+        if let (Err(_), Err(Stopped::Here(problem))) = (&first, &second) {
+            let loc = self.builder.loc.clone();
+            self.problems.push(problem.clone().map(|diag| diag.op(&proto.op_type).at(&loc)));
         }
-        let ((then, results), (otherwise, others)) = (branches[0].clone(), branches[1].clone());
+        let ((then, results), (otherwise, others)) = (first?, second?);
         if results != others {
             let list = |types: &[Type]| types.iter().map(Type::to_string).collect::<Vec<_>>().join(", ");
             let what = format!("branches of different types, ({}) and ({}), chosen at run time", list(&results), list(&others));
@@ -230,11 +244,17 @@ impl Importer<'_> {
         Ok(results.into_iter().map(Slot::Value).collect())
     }
 
+    fn one_branch(&mut self, graph: &GraphProto, name: &str, captured: &Captured, frame: &Frame) -> Flowed<(FuncId, Vec<Type>)> {
+        let body = self.body(graph, name, Vec::new(), captured, frame)?;
+        let outputs = body.outputs.clone();
+        Ok(self.finished(body, &outputs))
+    }
+
     /// A graph's nodes as if they stood here.
     pub(crate) fn inlined(&mut self, graph: &GraphProto, frame: &mut Frame) -> Vec<Slot> {
         frame.depth += 1;
         frame.scopes.push(BTreeMap::new());
-        self.initializers(graph, frame);
+        self.initializers(graph, &BTreeSet::new(), frame);
         self.walk(&graph.node, frame);
         let slots = graph.output.iter().map(|output| frame.find(&output.name).unwrap_or(Slot::Broken)).collect();
         frame.scopes.pop();
@@ -467,6 +487,17 @@ impl Importer<'_> {
         let x = if backwards && !first { self.builder.emit(Op::Reverse(vec![0]), &[x])? } else { x };
         let x = self.builder.permute(x, order)?;
         if backwards && first { self.builder.emit(Op::Reverse(vec![0]), &[x]) } else { Ok(x) }
+    }
+}
+
+/// What a body's nodes see before it has names.
+fn inner(frame: &Frame) -> Frame {
+    Frame {
+        scopes: vec![BTreeMap::new()],
+        opsets: frame.opsets.clone(),
+        caller: frame.caller.clone(),
+        name: frame.name.clone(),
+        depth: frame.depth + 1,
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Options {
     pub shapes: BTreeMap<String, Vec<usize>>,
     /// Values of inputs, which become constants and are no arguments any more.
     pub values: BTreeMap<String, Array>,
+    /// Inputs that are arguments though they have an initializer: a call gives another value. Other names are of no matter.
+    pub replaced: BTreeSet<String>,
     /// What inputs that are sequences or optional values hold; without it they are refused.
     pub forms: BTreeMap<String, Form>,
 }
@@ -54,7 +56,7 @@ pub struct Imported {
 /// Which input an argument is, or is an element of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The place among the model's inputs that have no initializer.
+    /// The place among the model's inputs.
     pub input: usize,
     /// The place in the sequence that the input is.
     pub item: Option<usize>,
@@ -202,7 +204,13 @@ impl<'a> Importer<'a> {
 
     fn run(&mut self, graph: &GraphProto, opsets: BTreeMap<String, i64>) -> std::result::Result<(), Failure> {
         let mut frame = Frame { scopes: vec![BTreeMap::new()], opsets, caller: Loc::UNKNOWN, name: String::new(), depth: 0 };
-        self.initializers(graph, &mut frame);
+        let replaced = |name: &str| {
+            let another = self.options.replaced.contains(name) || self.options.values.contains_key(name);
+            another && graph.input.iter().any(|input| input.name == name)
+        };
+        let replaced: BTreeSet<&str> =
+            graph.initializer.iter().map(|tensor| tensor.name.as_str()).filter(|name| replaced(name)).collect();
+        self.initializers(graph, &replaced, &mut frame);
         self.arguments(graph, &mut frame);
         self.walk(&graph.node, &mut frame);
         self.builder.loc = Loc::UNKNOWN;
@@ -235,8 +243,9 @@ impl<'a> Importer<'a> {
 
     // ---- names
 
-    pub(crate) fn initializers(&mut self, graph: &GraphProto, frame: &mut Frame) {
-        for tensor in &graph.initializer {
+    /// Gives initializers their names, but for those that are replaced.
+    pub(crate) fn initializers(&mut self, graph: &GraphProto, replaced: &BTreeSet<&str>, frame: &mut Frame) {
+        for tensor in graph.initializer.iter().filter(|tensor| !replaced.contains(tensor.name.as_str())) {
             let value = tensor::coded(tensor, &self.external).and_then(|(array, format)| self.builder.stored(array, format));
             let value = if frame.has(&tensor.name) { wrong("it is there twice") } else { value };
             let slot = self.slot(value, &format!("the initializer `{}`", tensor.name));
@@ -327,7 +336,9 @@ impl<'a> Importer<'a> {
         let domain = domain(&proto.domain);
         let key = (domain, proto.op_type.as_str(), proto.overload.as_str());
         if let Some(function) = self.functions.get(&key).copied() {
-            let args = slots(proto, frame)?;
+            // What a function does not support is told even where its operands have problems.
+            let broken = proto.input.iter().any(|name| matches!(frame.find(name), Some(Slot::Broken)));
+            let args = if broken { vec![Slot::Broken; proto.input.len()] } else { slots(proto, frame)? };
             return Ok(self.call(function, proto, &args, frame)?);
         }
         if let Some(flow) = Flow::of(domain, &proto.op_type) {
@@ -405,6 +416,12 @@ impl<'a> Importer<'a> {
                     inputs.extend(from);
                 }
             }
+        }
+        if !invalid.is_empty() {
+            // Everything is told at once.
+            invalid
+                .extend(unsupported.into_iter().map(|diag| Diag { message: format!("not supported: {}", diag.message), ..diag }));
+            unsupported = Vec::new();
         }
         if let Some(error) = Error::from_diags(invalid) {
             return Err(Failure::Invalid(error));

@@ -1,6 +1,6 @@
 //! A model's inputs: their types, with axes that are symbols, and the values and sizes that are given.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use graver_ir::dim::Atom;
 use graver_ir::{Array, DType, Dim, Shape, Symbol, Type, Value};
@@ -10,12 +10,11 @@ use crate::import::{Form, Frame, Importer, Origin, Slot};
 use crate::problem::{Result, unsupported, wrong};
 use crate::proto::{DimensionValue, GraphProto, ModelProto, TensorType, TypeProto, TypeValue, ValueInfoProto};
 
-/// The names of a model's inputs that have no initializer, in order: what [`Imported::inputs`](crate::Imported::inputs) counts.
+/// The names of a model's inputs, in order: what [`Imported::inputs`](crate::Imported::inputs) counts. One that has an initializer is an
+/// argument only if [`Options::replaced`](crate::Options::replaced) has it.
 #[must_use]
 pub fn input_names(model: &ModelProto) -> Vec<String> {
-    let Some(graph) = &model.graph else { return Vec::new() };
-    let given: BTreeSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
-    graph.input.iter().map(|input| input.name.clone()).filter(|name| !given.contains(name.as_str())).collect()
+    model.graph.iter().flat_map(|graph| &graph.input).map(|input| input.name.clone()).collect()
 }
 
 /// What the elements of a model's inputs are kept in, by name, where they are tensors, or hold tensors, of a known type.
@@ -55,10 +54,10 @@ fn input_format(input: &ValueInfoProto) -> Option<Format> {
 
 impl Importer<'_> {
     pub(crate) fn arguments(&mut self, graph: &GraphProto, frame: &mut Frame) {
-        // An input with an initializer has its value.
-        let open = |input: &&ValueInfoProto| frame.find(&input.name).is_none();
-        let inputs: Vec<&ValueInfoProto> = graph.input.iter().filter(open).collect();
-        for (place, input) in inputs.into_iter().enumerate() {
+        // An input with an initializer has its value, unless another is given.
+        let open = |(_, input): &(usize, &ValueInfoProto)| frame.find(&input.name).is_none();
+        let inputs: Vec<(usize, &ValueInfoProto)> = graph.input.iter().enumerate().filter(open).collect();
+        for (place, input) in inputs {
             let slot = match self.input(input, place) {
                 Ok(_) if frame.has(&input.name) => self.slot(wrong("it is there twice"), &format!("the input `{}`", input.name)),
                 Ok(slot) => slot,

@@ -25,16 +25,26 @@ const MAX_DEPTH: usize = 64;
 /// # Errors
 /// If it cannot be read, is too large, or is no ONNX model.
 pub fn read_file(path: &Path) -> Result<ModelProto, Diag> {
+    decode(bytes(path)?.into())
+}
+
+/// The bytes of a file.
+fn bytes(path: &Path) -> Result<Vec<u8>, Diag> {
     let failed = |why: std::io::Error| Diag::new(format!("cannot read: {why}"));
-    let file = File::open(path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(
-            Diag::new(format!("more bytes than a model file may have ({MAX_FILE})")).help("keep weights as external data")
-        );
+    // Before it is opened: who opens a pipe waits for whoever writes to it.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(Diag::new("cannot read: it is not a file"));
     }
-    decode(bytes.into())
+    let file = File::open(path).map_err(failed)?;
+    let too_long =
+        || Diag::new(format!("more bytes than a model file may have ({MAX_FILE})")).help("keep weights as external data");
+    let length = file.metadata().map_err(failed)?.len();
+    let length = usize::try_from(length).ok().filter(|length| *length as u64 <= MAX_FILE).ok_or_else(too_long)?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(length).map_err(|_| Diag::new(format!("cannot read: there is no memory for {length} bytes")))?;
+    // A file that grows meanwhile is read to the length that it had.
+    file.take(length as u64).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
 }
 
 /// Reads a tensor from a file of its own, as ONNX's test data has them.
@@ -43,9 +53,7 @@ pub fn read_file(path: &Path) -> Result<ModelProto, Diag> {
 /// If it cannot be read, is no tensor, or has an element type that is not supported.
 pub fn read_tensor(path: &Path) -> Result<Array, Failure> {
     let failed = |why: String| Failure::from(Diag::new(why));
-    let file = File::open(path).map_err(|why| failed(format!("cannot read: {why}")))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(|why| failed(format!("cannot read: {why}")))?;
+    let bytes = bytes(path)?;
     let mut budget = MAX_FIELDS;
     check(&bytes, Kind::Tensor, MAX_DEPTH, &mut budget).map_err(|what| failed(format!("not a tensor: {what}")))?;
     let tensor = TensorProto::decode(Bytes::from(bytes)).map_err(|why| failed(format!("not a tensor: {why}")))?;

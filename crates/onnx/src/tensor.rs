@@ -81,7 +81,7 @@ pub(crate) fn array(tensor: &TensorProto, external: &External) -> Result<Array> 
         return wrong(format!("a tensor of shape {:?} is larger than memory", tensor.dims));
     };
     let array = if tensor.data_location == 1 {
-        Array::from_bytes(dtype, shape, &external.read(tensor, bytes)?)?
+        outside(dtype, shape, bytes, tensor, external)?
     } else if !tensor.raw_data.is_empty() {
         raw(dtype, shape, &tensor.raw_data)?
     } else {
@@ -109,6 +109,17 @@ pub(crate) fn coded(tensor: &TensorProto, external: &External) -> Result<(Array,
         (false, true) => listed(),
     };
     Ok((format::unpacked(format, shape, &bytes)?, Some(format)))
+}
+
+/// Elements of a file of their own, which are in memory once.
+fn outside(dtype: DType, shape: Vec<usize>, bytes: usize, tensor: &TensorProto, external: &External) -> Result<Array> {
+    if dtype == DType::Bool || cfg!(target_endian = "big") {
+        return raw(dtype, shape, &external.read(tensor, bytes)?);
+    }
+    let mut part = external.open(tensor, bytes)?;
+    let mut array = Array::zeroed(dtype, shape)?;
+    part.file.read_exact(array.bytes_mut()).map_err(|why| part.failed(&why))?;
+    Ok(array)
 }
 
 /// Little-endian bytes; any byte but zero is true.
@@ -143,9 +154,33 @@ fn scalars(dtype: DType, shape: Vec<usize>, values: impl Iterator<Item = i64>) -
     Ok(Array::from_scalars(dtype, shape, &values)?)
 }
 
+/// A file from where on a tensor's bytes are.
+struct Part {
+    file: File,
+    location: String,
+}
+
+impl Part {
+    fn failed(&self, why: &std::io::Error) -> Problem {
+        Problem::Wrong(Diag::new(format!("external data `{}`: {why}", self.location)))
+    }
+}
+
 impl External {
-    /// The bytes of a tensor outside of the model file. The place is inside of the model's folder, through no link that leads out.
+    /// The bytes of a tensor outside of the model file.
     fn read(&self, tensor: &TensorProto, bytes: usize) -> Result<Vec<u8>> {
+        let mut part = self.open(tensor, bytes)?;
+        let mut data = Vec::new();
+        if data.try_reserve_exact(bytes).is_err() {
+            return wrong(format!("external data `{}`: there is no memory for {bytes} bytes", part.location));
+        }
+        data.resize(bytes, 0);
+        part.file.read_exact(&mut data).map_err(|why| part.failed(&why))?;
+        Ok(data)
+    }
+
+    /// The file that has so many bytes of a tensor. It is inside of the model's folder, through no link that leads out.
+    fn open(&self, tensor: &TensorProto, bytes: usize) -> Result<Part> {
         let entry = |key: &str| tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str());
         let number = |key: &str| match entry(key) {
             None => Ok(None),
@@ -155,17 +190,16 @@ impl External {
         let (offset, length) = (number("offset")?.unwrap_or(0), number("length")?);
         let path = self.resolve(location)?;
         let failed = |why: std::io::Error| Problem::Wrong(Diag::new(format!("external data `{location}`: {why}")));
-        let mut file = File::open(&path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
+        // Before it is opened: who opens a pipe waits for whoever writes to it.
+        let metadata = std::fs::metadata(&path).map_err(failed)?;
         let there = metadata.len().checked_sub(offset).filter(|_| metadata.is_file());
         let fits = there.is_some_and(|there| bytes as u64 <= there) && length.is_none_or(|length| length == bytes as u64);
         if !fits {
             return wrong(format!("external data `{location}`: {bytes} bytes at {offset} are not what the file has"));
         }
+        let mut file = File::open(&path).map_err(failed)?;
         file.seek(SeekFrom::Start(offset)).map_err(failed)?;
-        let mut data = vec![0; bytes];
-        file.read_exact(&mut data).map_err(failed)?;
-        Ok(data)
+        Ok(Part { file, location: location.to_owned() })
     }
 
     fn resolve(&self, location: &str) -> Result<PathBuf> {

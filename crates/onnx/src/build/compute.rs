@@ -11,6 +11,19 @@ impl Builder {
         if self.dtype(x) == dtype { Ok(x) } else { self.emit(Op::Cast(dtype), &[x]) }
     }
 
+    /// Floats of 16 bits as they are computed: a sum, a square or a count of them overflows where what is made of it does not.
+    pub(crate) fn widened(&mut self, x: Value) -> Result<Value> {
+        let dtype = self.dtype(x);
+        self.cast(x, if dtype.is_float() { dtype.compute() } else { dtype })
+    }
+
+    /// A function of operands as they are computed; its result has the element type of the first.
+    pub(crate) fn wide(&mut self, args: &[Value], of: impl FnOnce(&mut Self, &[Value]) -> Result<Value>) -> Result<Value> {
+        let args_wide = args.iter().map(|arg| self.widened(*arg)).collect::<Result<Vec<Value>>>()?;
+        let y = of(self, &args_wide)?;
+        self.cast(y, self.dtype(args[0]))
+    }
+
     /// A scalar function of operands that are broadcast together.
     pub(crate) fn map(&mut self, function: ScalarFn, args: &[Value]) -> Result<Value> {
         let args = self.together(args)?;
@@ -61,25 +74,26 @@ impl Builder {
         if !keep {
             return Ok(reduced);
         }
-        for axis in axes {
-            shape[axis] = Dim::ONE;
-        }
+        axes.into_iter().for_each(|axis| shape[axis] = Dim::ONE);
         self.reshape(reduced, shape)
     }
 
+    /// Computed as wide as the elements are.
     pub(crate) fn mean(&mut self, x: Value, axes: &[usize], keep: bool) -> Result<Value> {
-        let count: Dim = axes.iter().map(|axis| self.ty(x).shape[*axis].clone()).product();
+        let dtype = self.dtype(x);
+        let x = self.widened(x)?;
+        let count: Dim = axes.iter().map(|axis| self.along(x, *axis)).product::<Result<Dim>>()?;
         let sum = self.reduce(ReduceKind::Sum, x, axes, keep)?;
         let count = self.size(&count, self.dtype(x))?;
-        self.div(sum, count)
+        let mean = self.div(sum, count)?;
+        self.cast(mean, dtype)
     }
 
     // ---- contract
 
     pub(crate) fn dot(&mut self, x: Value, y: Value, axes: DotAxes) -> Result<Value> {
-        let (xs, ys) = (self.shape(x), self.shape(y));
         for (left, right) in axes.lhs_contract.iter().zip(&axes.rhs_contract) {
-            agree(&xs[*left], &ys[*right])?;
+            agree(&self.along(x, *left)?, &self.along(y, *right)?)?;
         }
         self.emit(Op::Dot(axes), &[x, y])
     }

@@ -78,6 +78,19 @@ impl Builder {
         self.ty(x).rank()
     }
 
+    /// The size of an axis, which an operand of another rank than the operation's has not.
+    pub(crate) fn along(&self, x: Value, axis: usize) -> Result<Dim> {
+        match self.ty(x).shape.get(axis) {
+            Some(size) => Ok(size.clone()),
+            None => wrong(format!("{} has no axis {axis}", self.ty(x))),
+        }
+    }
+
+    /// An operand of the rank that the operation is for.
+    pub(crate) fn of_rank(&self, x: Value, rank: usize, what: &str) -> Result<()> {
+        if self.rank(x) == rank { Ok(()) } else { wrong(format!("{what} has {rank} axes, got {}", self.ty(x))) }
+    }
+
     /// What the elements mean, if they are codes.
     pub(crate) fn format(&self, x: Value) -> Option<Format> {
         self.formats.get(&x).copied()

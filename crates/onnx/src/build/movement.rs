@@ -20,6 +20,7 @@ impl Builder {
 
     /// Two axes exchanged.
     pub(crate) fn swap(&mut self, x: Value, one: usize, other: usize) -> Result<Value> {
+        self.along(x, one.max(other))?;
         let mut axes: Vec<usize> = (0..self.rank(x)).collect();
         axes.swap(one, other);
         self.permute(x, axes)
@@ -46,6 +47,7 @@ impl Builder {
     }
 
     fn slice(&mut self, x: Value, axis: usize, mut axes: Vec<SliceAxis>, range: SliceAxis) -> Result<Value> {
+        self.along(x, axis)?;
         if axes[axis] == range {
             return Ok(x);
         }
@@ -71,6 +73,7 @@ impl Builder {
 
     /// Constant padding of one axis.
     pub(crate) fn pad(&mut self, x: Value, axis: usize, low: &Dim, high: &Dim, value: Value) -> Result<Value> {
+        self.along(x, axis)?;
         if low.is(0) && high.is(0) {
             return Ok(x);
         }
@@ -94,7 +97,7 @@ impl Builder {
 
     /// Elements at positions, which count from the end where they are negative.
     pub(crate) fn gather(&mut self, x: Value, index: Value, axis: usize, batch: usize) -> Result<Value> {
-        let size = self.shape(x)[axis].clone();
+        let size = self.along(x, axis)?;
         let index = self.positions(index, &size)?;
         self.emit(Op::Gather(GatherAxes { axis, batch }), &[x, index])
     }

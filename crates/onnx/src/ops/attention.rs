@@ -17,7 +17,7 @@ pub(super) fn attention(n: &mut Node<'_>) -> Values {
     let (q, k, v) = (heads(n.b, q, q_heads)?, heads(n.b, k, kv_heads)?, heads(n.b, v, kv_heads)?);
     let (key, value) = (after(n, 4, k)?, after(n, 5, v)?);
     let scale = scale(n, q)?;
-    let count = n.b.shape(q)[1].clone();
+    let count = n.b.along(q, 1)?;
     let (k, v) = (repeated(n.b, key, &count)?, repeated(n.b, value, &count)?);
     let mask = mask(n, q, k)?;
     let plain = mask.is_none() && !n.gives(3) && n.float("softcap", 0.0) <= 0.0 && !n.has("softmax_precision");
@@ -76,7 +76,7 @@ impl Flexible {
 /// What scores are multiplied by.
 fn scale(n: &Node<'_>, q: Value) -> Result<f64> {
     #[expect(clippy::cast_precision_loss, reason = "a width is far below 2^53")]
-    match n.b.shape(q)[3].as_const() {
+    match n.b.along(q, 3)?.as_const() {
         _ if n.has("scale") => Ok(n.float("scale", 1.0)),
         Some(width) => Ok(1.0 / (width as f64).sqrt()),
         None => wrong(format!("the width of {} must be a number", n.b.ty(q))),
@@ -115,6 +115,7 @@ fn after(n: &mut Node<'_>, place: usize, new: Value) -> Result<Value> {
 /// Each head shared by a group of queries' heads.
 fn repeated(b: &mut Builder, x: Value, count: &Dim) -> Result<Value> {
     let shape = b.shape(x);
+    b.of_rank(x, 4, "a tensor of heads")?;
     if shape[1] == *count {
         return Ok(x);
     }
@@ -161,7 +162,7 @@ impl Mask {
 }
 
 fn mask(n: &mut Node<'_>, q: Value, k: Value) -> Result<Mask> {
-    let (queries, keys) = (n.b.shape(q)[2].clone(), n.b.shape(k)[2].clone());
+    let (queries, keys) = (n.b.along(q, 2)?, n.b.along(k, 2)?);
     let mut mask = Mask { allowed: None, bias: None };
     if let Some(given) = n.opt(3) {
         let boolean = n.b.dtype(given) == DType::Bool;
@@ -207,7 +208,7 @@ fn mask(n: &mut Node<'_>, q: Value, k: Value) -> Result<Mask> {
 fn lead(n: &mut Node<'_>, lengths: Option<Value>, queries: &Dim) -> Result<Value> {
     match (n.opt(4), lengths) {
         (Some(past), _) => {
-            let past = n.b.shape(past)[2].clone();
+            let past = n.b.along(past, 2)?;
             n.b.size(&past, DType::I64)
         }
         (None, Some(lengths)) => {
@@ -293,7 +294,7 @@ pub(super) fn rotary_embedding(n: &mut Node<'_>) -> Values {
         sin = n.b.gather(sin, positions, 0, 0)?;
     }
     let (cos, sin) = (n.b.unsqueeze(cos, &[2])?, n.b.unsqueeze(sin, &[2])?);
-    let width = n.b.shape(rows)[3].clone();
+    let width = n.b.along(rows, 3)?;
     let turned = match n.int("rotary_embedding_dim", 0) {
         0 => width.clone(),
         some => Dim::from(some),
@@ -363,7 +364,8 @@ pub(super) fn tensor_scatter(n: &mut Node<'_>) -> Values {
     let (cache, update) = (n.arg(0)?, n.arg(1)?);
     let shape = n.b.shape(cache);
     let axis = n.axis(n.int("axis", -2), shape.rank())?;
-    let time = n.b.shape(update)[axis].clone();
+    n.b.of_rank(update, shape.rank(), "the update")?;
+    let time = n.b.along(update, axis)?;
     let place = n.b.iota(DType::I64, &Shape(vec![shape[0].clone(), shape[axis].clone()]), 1)?;
     let place = match n.opt(2) {
         Some(first) => {

@@ -58,7 +58,10 @@ fn picked_loss(n: &mut Node<'_>, log: Value) -> Result<Value> {
         None => None,
     };
     let reduction = n.text("reduction", "mean");
-    reduced(n.b, loss, &Weights { valid, each }, &reduction)
+    n.b.wide(&[loss], |b, args| {
+        let each = each.map(|each| b.widened(each)).transpose()?;
+        reduced(b, args[0], &Weights { valid, each }, &reduction)
+    })
 }
 
 fn reduced(b: &mut Builder, loss: Value, weights: &Weights, reduction: &str) -> Result<Value> {

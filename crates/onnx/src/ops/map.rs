@@ -12,6 +12,15 @@ pub(super) fn unary(n: &mut Node<'_>, function: ScalarFn) -> Values {
     Ok(vec![n.b.map(function, &[x])?])
 }
 
+/// Before version 13 of integers too: of these as floats, cut to integers.
+pub(super) fn erf(n: &mut Node<'_>) -> Values {
+    let x = n.arg(0)?;
+    let dtype = n.b.dtype(x);
+    let float = n.b.cast(x, if dtype.is_float() || n.version >= 13 { dtype } else { DType::F64 })?;
+    let y = n.b.map(ScalarFn::Erf, &[float])?;
+    Ok(vec![n.b.cast(y, dtype)?])
+}
+
 /// Two operands, broadcast. Before version 7 the second one stood at an axis of the first.
 pub(super) fn binary(n: &mut Node<'_>, function: ScalarFn) -> Values {
     let (x, y) = (n.arg(0)?, n.arg(1)?);
@@ -33,20 +42,20 @@ fn placed(n: &mut Node<'_>, x: Value, y: Value) -> Result<Value> {
 }
 
 /// Any number of operands, combined from the left.
-fn fold(n: &mut Node<'_>, function: ScalarFn) -> Result<Value> {
-    let args = n.all()?;
-    args[1..].iter().try_fold(args[0], |result, arg| n.b.map(function, &[result, *arg]))
-}
-
 pub(super) fn variadic(n: &mut Node<'_>, function: ScalarFn) -> Values {
-    Ok(vec![fold(n, function)?])
+    let args = n.all()?;
+    Ok(vec![args[1..].iter().try_fold(args[0], |result, arg| n.b.map(function, &[result, *arg]))?])
 }
 
 pub(super) fn mean(n: &mut Node<'_>) -> Values {
-    let sum = fold(n, ScalarFn::Add)?;
+    let args = n.all()?;
     #[expect(clippy::cast_precision_loss, reason = "a node has few operands")]
-    let count = n.args.len() as f64;
-    Ok(vec![n.b.with(ScalarFn::Div, sum, count)?])
+    let count = args.len() as f64;
+    let y = n.b.wide(&args, |b, args| {
+        let sum = args[1..].iter().try_fold(args[0], |sum, arg| b.add(sum, *arg))?;
+        b.with(ScalarFn::Div, sum, count)
+    })?;
+    Ok(vec![y])
 }
 
 pub(super) fn identity(n: &mut Node<'_>) -> Values {
@@ -161,7 +170,7 @@ pub(super) fn is_inf(n: &mut Node<'_>) -> Values {
     }])
 }
 
-/// Inference: the operand, and a mask of true.
+/// Inference: the operand, and a mask of true, which had the operand's type before version 10.
 pub(super) fn dropout(n: &mut Node<'_>) -> Values {
     let x = n.arg(0)?;
     let trains = n.opt(2).is_some() && n.integers(2, "the training mode")? != [0];
@@ -171,5 +180,6 @@ pub(super) fn dropout(n: &mut Node<'_>) -> Values {
     }
     let yes = n.b.constant(Array::full([], Scalar::bool(true)))?;
     let shape = n.b.shape(x);
-    Ok(vec![x, n.b.fill(yes, &shape)?])
+    let mask = n.b.fill(yes, &shape)?;
+    Ok(vec![x, if n.version < 10 { n.b.cast(mask, n.b.dtype(x))? } else { mask }])
 }

@@ -153,7 +153,7 @@ const ROWS: &[Row] = rows![
     ("Einsum", 12, Whole(contract::einsum)),
     ("Elu", 1, Whole(activation::elu)),
     ("Equal", 1, Binary(ScalarFn::Eq)),
-    ("Erf", 9, Unary(ScalarFn::Erf)),
+    ("Erf", 9, Whole(map::erf)),
     ("Exp", 1, Unary(ScalarFn::Exp)),
     ("Expand", 8, Whole(movement::expand)),
     ("EyeLike", 9, Whole(index::eye_like)),

@@ -115,7 +115,14 @@ pub(super) fn squeeze(n: &mut Node<'_>) -> Values {
     let shape = n.b.shape(x);
     let axes = match n.axes_of(1, shape.rank())? {
         Some(axes) => axes,
-        None => (0..shape.rank()).filter(|axis| shape[*axis].is(1)).collect(),
+        None => {
+            let open = |size: &&Dim| size.as_const().is_none() && size.bounds().lo <= 1 && size.bounds().hi >= 1;
+            if let Some(size) = shape.iter().find(open) {
+                let what = format!("which axes of {} have one element is known only where sizes are: {size} may be 1", n.b.ty(x));
+                return Err(Problem::Unknown(x, Diag::new(what)));
+            }
+            (0..shape.rank()).filter(|axis| shape[*axis].is(1)).collect()
+        }
     };
     Ok(vec![n.b.reshape(x, shape.without(&axes).0)?])
 }

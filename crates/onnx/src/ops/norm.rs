@@ -39,29 +39,39 @@ fn affine(b: &mut Builder, x: Value, scale: Value, bias: Value) -> Result<Value>
     b.add(scaled, bias)
 }
 
-/// Over all axes but the second: by given statistics, or, in training, by the batch's, with updated ones beside.
+/// Over all axes but the second: by given statistics, or, in training, by the batch's, with updated ones beside. Before version 9 the
+/// statistics could be of every place of a sample.
 pub(super) fn batch(n: &mut Node<'_>) -> Values {
     let x = n.arg(0)?;
     let (rank, dtype, eps) = (n.b.rank(x), n.b.dtype(x), n.float("epsilon", 1e-5));
-    if rank < 2 || !n.flag("spatial", true) {
+    let by_place = n.version < 9 && !n.flag("spatial", true);
+    if rank < 2 {
         return unsupported(format!("batch norm of {} without channels", n.b.ty(x)));
     }
     let trains = n.flag("training_mode", false);
+    let x = n.b.widened(x)?;
     let mut vectors = Vec::new();
     for place in 1..5 {
         let vector = n.arg(place)?;
-        let vector = n.b.cast(vector, dtype)?;
-        vectors.push(channels(n.b, vector, rank)?);
+        let vector = n.b.cast(vector, n.b.dtype(x))?;
+        if by_place {
+            n.b.of_rank(vector, rank - 1, "what belongs to the places of a sample")?;
+            vectors.push(vector);
+        } else {
+            vectors.push(channels(n.b, vector, rank)?);
+        }
     }
     let [scale, bias, mean, variance] = [vectors[0], vectors[1], vectors[2], vectors[3]];
     if !trains {
         let y = normal(n.b, x, mean, variance, eps)?;
-        return Ok(vec![affine(n.b, y, scale, bias)?]);
+        let y = affine(n.b, y, scale, bias)?;
+        return Ok(vec![n.b.cast(y, dtype)?]);
     }
     let axes: Vec<usize> = (0..rank).filter(|axis| *axis != 1).collect();
     let (batch_mean, batch_variance) = moments(n.b, x, &axes)?;
     let y = normal(n.b, x, batch_mean, batch_variance, eps)?;
     let y = affine(n.b, y, scale, bias)?;
+    let y = n.b.cast(y, dtype)?;
     let momentum = n.float("momentum", 0.9);
     let mut updated = |old: Value, new: Value, place: usize| -> Result<Value> {
         let size = n.b.shape(x)[1].clone();
@@ -81,12 +91,15 @@ pub(super) fn instance(n: &mut Node<'_>) -> Values {
     if rank < 3 {
         return wrong(format!("takes [n, c, ..], got {}", n.b.ty(x)));
     }
-    let axes: Vec<usize> = (2..rank).collect();
-    let (mean, variance) = moments(n.b, x, &axes)?;
-    let y = normal(n.b, x, mean, variance, n.float("epsilon", 1e-5))?;
-    let (scale, bias) = (n.arg(1)?, n.arg(2)?);
-    let (scale, bias) = (channels(n.b, scale, rank)?, channels(n.b, bias, rank)?);
-    Ok(vec![affine(n.b, y, scale, bias)?])
+    let (axes, eps): (Vec<usize>, f64) = ((2..rank).collect(), n.float("epsilon", 1e-5));
+    let args = [x, n.arg(1)?, n.arg(2)?];
+    let y = n.b.wide(&args, |b, args| {
+        let (mean, variance) = moments(b, args[0], &axes)?;
+        let y = normal(b, args[0], mean, variance, eps)?;
+        let (scale, bias) = (channels(b, args[1], rank)?, channels(b, args[2], rank)?);
+        affine(b, y, scale, bias)
+    })?;
+    Ok(vec![y])
 }
 
 /// Groups of channels; before version 21 scale and bias belonged to groups.
@@ -149,10 +162,12 @@ pub(super) fn layer(n: &mut Node<'_>) -> Values {
 /// The composite: over the last axis.
 pub(crate) fn rows_normal(b: &mut Builder, x: Value, scale: Value, bias: Value, eps: f64) -> Result<Value> {
     b.composite(Composite::LayerNorm, &format!("eps{eps:e}"), &[x, scale, bias], |b, args| {
-        let axis = b.rank(args[0]) - 1;
-        let (mean, variance) = moments(b, args[0], &[axis])?;
-        let y = normal(b, args[0], mean, variance, eps)?;
-        affine(b, y, args[1], args[2])
+        b.wide(args, |b, args| {
+            let axis = b.rank(args[0]) - 1;
+            let (mean, variance) = moments(b, args[0], &[axis])?;
+            let y = normal(b, args[0], mean, variance, eps)?;
+            affine(b, y, args[1], args[2])
+        })
     })
 }
 
@@ -176,25 +191,34 @@ pub(super) fn lp(n: &mut Node<'_>) -> Values {
     let axis = n.axis(n.int("axis", -1), n.b.rank(x))?;
     #[expect(clippy::cast_precision_loss, reason = "an exponent is small")]
     let order = n.int("p", 2) as f64;
-    let powers = powers(n.b, x, order)?;
-    let sum = n.b.reduce(ReduceKind::Sum, powers, &[axis], true)?;
-    let norm = root(n.b, sum, order)?;
-    let empty = n.b.with(ScalarFn::Eq, norm, 0.0)?;
-    let one = n.b.number(n.b.dtype(x), 1.0)?;
-    let norm = n.b.select(empty, one, norm)?;
-    Ok(vec![n.b.div(x, norm)?])
+    let y = n.b.wide(&[x], |b, args| {
+        let powers = powers(b, args[0], order)?;
+        let sum = b.reduce(ReduceKind::Sum, powers, &[axis], true)?;
+        let norm = root(b, sum, order)?;
+        let empty = b.with(ScalarFn::Eq, norm, 0.0)?;
+        let one = b.number(b.dtype(norm), 1.0)?;
+        let norm = b.select(empty, one, norm)?;
+        b.div(args[0], norm)
+    })?;
+    Ok(vec![y])
 }
 
 pub(super) fn mean_variance(n: &mut Node<'_>) -> Values {
     let x = n.arg(0)?;
     let rank = n.b.rank(x);
     let axes = n.axes(&n.ints("axes").unwrap_or_else(|| vec![0, 2, 3]), rank)?;
-    let (mean, variance) = moments(n.b, x, &axes)?;
-    let centred = n.b.sub(x, mean)?;
-    let deviation = n.b.map(ScalarFn::Sqrt, &[variance])?;
-    let deviation = n.b.with(ScalarFn::Add, deviation, 1e-9)?;
-    Ok(vec![n.b.div(centred, deviation)?])
+    let y = n.b.wide(&[x], |b, args| {
+        let (mean, variance) = moments(b, args[0], &axes)?;
+        let centred = b.sub(args[0], mean)?;
+        let deviation = b.map(ScalarFn::Sqrt, &[variance])?;
+        let deviation = b.with(ScalarFn::Add, deviation, 1e-9)?;
+        b.div(centred, deviation)
+    })?;
+    Ok(vec![y])
 }
+
+/// The widest window of channels whose number is a symbol: each channel is the work of its whole window.
+const MAX_CHANNELS: i64 = 1 << 12;
 
 /// Krizhevsky et al. (2012), "ImageNet classification with deep convolutional neural networks": local response normalisation.
 pub(super) fn local_response(n: &mut Node<'_>) -> Values {
@@ -203,15 +227,25 @@ pub(super) fn local_response(n: &mut Node<'_>) -> Values {
     if rank < 2 || size < 1 {
         return wrong(format!("windows of {size} channels of {}", n.b.ty(x)));
     }
-    let squares = n.b.mul(x, x)?;
-    let mut axes = vec![WindowAxis::IDENTITY; rank];
-    let low = (size - 1) / 2;
-    axes[1] = WindowAxis { size, low: Dim::from(low), high: Dim::from(size - 1 - low), ..WindowAxis::IDENTITY };
-    let sum = n.b.emit(Op::Window(Window { kind: ReduceKind::Sum, axes }), &[squares])?;
-    #[expect(clippy::cast_precision_loss, reason = "a window is small")]
+    #[expect(clippy::cast_precision_loss, reason = "a share is rounded")]
     let share = n.float("alpha", 1e-4) / size as f64;
-    let sum = n.b.with(ScalarFn::Mul, sum, share)?;
-    let base = n.b.with(ScalarFn::Add, sum, n.float("bias", 1.0))?;
-    let divisor = n.b.with(ScalarFn::Pow, base, n.float("beta", 0.75))?;
-    Ok(vec![n.b.div(x, divisor)?])
+    let (bias, beta) = (n.float("bias", 1.0), n.float("beta", 0.75));
+    // From no channel more than the others are seen: a wider window adds nothing.
+    let most = match n.b.along(x, 1)?.as_const() {
+        Some(channels) => channels.saturating_sub(1).max(0),
+        None if size > MAX_CHANNELS => return unsupported(format!("windows of {size} of a number of channels that is a symbol")),
+        None => size,
+    };
+    let (low, high) = (((size - 1) / 2).min(most), (size - 1 - (size - 1) / 2).min(most));
+    let y = n.b.wide(&[x], |b, args| {
+        let squares = b.mul(args[0], args[0])?;
+        let mut axes = vec![WindowAxis::IDENTITY; rank];
+        axes[1] = WindowAxis { size: low + high + 1, low: Dim::from(low), high: Dim::from(high), ..WindowAxis::IDENTITY };
+        let sum = b.emit(Op::Window(Window { kind: ReduceKind::Sum, axes }), &[squares])?;
+        let sum = b.with(ScalarFn::Mul, sum, share)?;
+        let base = b.with(ScalarFn::Add, sum, bias)?;
+        let divisor = b.with(ScalarFn::Pow, base, beta)?;
+        b.div(args[0], divisor)
+    })?;
+    Ok(vec![y])
 }

@@ -33,6 +33,10 @@ pub(super) fn reduce(n: &mut Node<'_>, kind: Kind) -> Values {
 }
 
 fn apply(b: &mut Builder, kind: Kind, x: Value, axes: &[usize], keep: bool) -> Result<Value> {
+    b.wide(&[x], |b, args| computed(b, kind, args[0], axes, keep))
+}
+
+fn computed(b: &mut Builder, kind: Kind, x: Value, axes: &[usize], keep: bool) -> Result<Value> {
     match kind {
         Kind::Plain(kind) => b.reduce(kind, x, axes, keep),
         Kind::Mean => b.mean(x, axes, keep),
@@ -45,7 +49,7 @@ fn apply(b: &mut Builder, kind: Kind, x: Value, axes: &[usize], keep: bool) -> R
             b.reduce(ReduceKind::Sum, squares, axes, keep)
         }
         Kind::L2 => {
-            let sum = apply(b, Kind::SumSquare, x, axes, keep)?;
+            let sum = computed(b, Kind::SumSquare, x, axes, keep)?;
             in_floats(b, sum, ScalarFn::Sqrt)
         }
         Kind::LogSum => {
@@ -117,6 +121,9 @@ pub(super) fn rows(n: &mut Node<'_>, rows: Rows) -> Values {
     }
     let axis = n.int("axis", 1);
     let axis = if usize::try_from(axis) == Ok(shape.rank()) { shape.rank() } else { n.axis(axis, shape.rank())? };
+    if axis + 1 == shape.rank() {
+        return Ok(vec![along(n.b, x, axis, rows)?]);
+    }
     let (lead, row) = shape.split_at(axis);
     let matrix = n.b.reshape(x, [lead.iter().product::<Dim>(), row.iter().product()])?;
     let y = along(n.b, matrix, 1, rows)?;
@@ -144,21 +151,25 @@ fn shifted(b: &mut Builder, x: Value) -> Result<Value> {
 /// Over the last axis.
 pub(crate) fn softmax(b: &mut Builder, x: Value) -> Result<Value> {
     b.composite(Composite::Softmax, "", &[x], |b, args| {
-        let shifted = shifted(b, args[0])?;
-        let exp = b.map(ScalarFn::Exp, &[shifted])?;
-        let sum = b.reduce(ReduceKind::Sum, exp, &[b.rank(exp) - 1], true)?;
-        b.div(exp, sum)
+        b.wide(args, |b, args| {
+            let shifted = shifted(b, args[0])?;
+            let exp = b.map(ScalarFn::Exp, &[shifted])?;
+            let sum = b.reduce(ReduceKind::Sum, exp, &[b.rank(exp) - 1], true)?;
+            b.div(exp, sum)
+        })
     })
 }
 
 /// Over the last axis.
 pub(crate) fn log_softmax(b: &mut Builder, x: Value) -> Result<Value> {
     b.composite(Composite::LogSoftmax, "", &[x], |b, args| {
-        let shifted = shifted(b, args[0])?;
-        let exp = b.map(ScalarFn::Exp, &[shifted])?;
-        let sum = b.reduce(ReduceKind::Sum, exp, &[b.rank(exp) - 1], true)?;
-        let log = b.map(ScalarFn::Log, &[sum])?;
-        b.sub(shifted, log)
+        b.wide(args, |b, args| {
+            let shifted = shifted(b, args[0])?;
+            let exp = b.map(ScalarFn::Exp, &[shifted])?;
+            let sum = b.reduce(ReduceKind::Sum, exp, &[b.rank(exp) - 1], true)?;
+            let log = b.map(ScalarFn::Log, &[sum])?;
+            b.sub(shifted, log)
+        })
     })
 }
 

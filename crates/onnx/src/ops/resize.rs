@@ -63,6 +63,9 @@ pub(super) fn resize(n: &mut Node<'_>) -> Values {
         exclude_outside: n.flag("exclude_outside", false),
         extrapolation: n.float("extrapolation_value", 0.0),
     };
+    if rule.coordinates == "tf_half_pixel_for_nn" && n.version >= 13 {
+        return wrong("the coordinates `tf_half_pixel_for_nn`, which version 13 has no more");
+    }
     let x = n.arg(0)?;
     let shape = n.b.shape(x);
     let axes = match n.ints("axes") {
@@ -71,11 +74,21 @@ pub(super) fn resize(n: &mut Node<'_>) -> Values {
     };
     let (outs, scales) = targets(n, &shape, &axes)?;
     let roi = region(n, axes.len())?;
-    let mut y = x;
+    let dtype = n.b.dtype(x);
+    // Sums of one axis are the terms of the next: they are rounded once, behind the last.
+    let mut y = if rule.mode == Mode::Nearest { x } else { n.b.cast(x, wide(dtype))? };
     for (place, axis) in axes.iter().enumerate() {
         y = along(n.b, y, *axis, &outs[place], scales[place], roi[place], &rule)?;
     }
-    Ok(vec![y])
+    if n.b.dtype(y) != dtype && !dtype.is_float() {
+        y = n.b.map(ScalarFn::Round, &[y])?;
+    }
+    Ok(vec![n.b.cast(y, dtype)?])
+}
+
+/// The floats that weighted sums of elements are computed in.
+const fn wide(dtype: DType) -> DType {
+    if matches!(dtype, DType::F64 | DType::I64 | DType::I32 | DType::U64 | DType::U32) { DType::F64 } else { DType::F32 }
 }
 
 /// The sizes of the resized axes, and how many times they are those of the operand.
@@ -180,14 +193,10 @@ fn weighted(b: &mut Builder, x: Value, axis: usize, out: i64, taps: &Taps, extra
     let mut y = b.emit(Op::Gather(GatherAxes { axis, batch: 0 }), &[x, places])?;
     let trailing = b.rank(x) - axis - 1;
     if !alone {
-        let compute = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
-        let weights = b.constant(Array::from_vec([length, taps.count], taps.weights.clone())?.cast(compute))?;
+        let weights = b.constant(Array::from_vec([length, taps.count], taps.weights.clone())?.cast(dtype))?;
         let weights = b.unsqueeze(weights, &(2..2 + trailing).collect::<Vec<_>>())?;
-        let wide = b.cast(y, compute)?;
-        let terms = b.mul(wide, weights)?;
-        let sum = b.reduce(ReduceKind::Sum, terms, &[axis + 1], false)?;
-        let sum = if dtype.is_float() { sum } else { b.map(ScalarFn::Round, &[sum])? };
-        y = b.cast(sum, dtype)?;
+        let terms = b.mul(y, weights)?;
+        y = b.reduce(ReduceKind::Sum, terms, &[axis + 1], false)?;
     }
     if taps.outside.iter().any(|outside| *outside) {
         let outside = b.constant(Array::from_vec([length], taps.outside.clone())?)?;
@@ -245,6 +254,7 @@ fn coordinate(line: &Line, rule: &Rule, x: f64) -> Result<f64> {
         "align_corners" if out == 1.0 => 0.0,
         "align_corners" => x * (size - 1.0) / (out - 1.0),
         "asymmetric" => x / scale,
+        "tf_half_pixel_for_nn" => (x + 0.5) / scale,
         "half_pixel_symmetric" => size / 2.0 * (1.0 - line.out as f64 / out) + (x + 0.5) / scale - 0.5,
         "tf_crop_and_resize" if out == 1.0 => (end - start) * (size - 1.0) / 2.0 + start * (size - 1.0),
         "tf_crop_and_resize" => x * (end - start) * (size - 1.0) / (out - 1.0) + start * (size - 1.0),

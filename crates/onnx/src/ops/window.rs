@@ -135,17 +135,19 @@ fn places(b: &mut Builder, x: Value, axes: &[WindowAxis], column_major: bool) ->
 
 pub(super) fn average_pool(n: &mut Node<'_>) -> Values {
     let x = n.arg(0)?;
-    let pool = pool(n, x)?;
-    let sum = over(n.b, ReduceKind::Sum, x, pool.axes.clone())?;
+    let (pool, counted) = (pool(n, x)?, n.flag("count_include_pad", false));
     let unpadded = pool.axes.iter().all(|axis| axis.low.is(0) && axis.high.is(0));
     let whole: i64 = pool.axes.iter().map(|axis| axis.size).fold(1, i64::saturating_mul);
-    if unpadded {
-        #[expect(clippy::cast_precision_loss, reason = "windows are small")]
-        return Ok(vec![n.b.with(ScalarFn::Div, sum, whole as f64)?]);
-    }
-    let counted = n.flag("count_include_pad", false);
-    let count = members(n.b, x, &pool, counted)?;
-    Ok(vec![n.b.div(sum, count)?])
+    let y = n.b.wide(&[x], |b, args| {
+        let sum = over(b, ReduceKind::Sum, args[0], pool.axes.clone())?;
+        if unpadded {
+            #[expect(clippy::cast_precision_loss, reason = "windows are small")]
+            return b.with(ScalarFn::Div, sum, whole as f64);
+        }
+        let count = members(b, args[0], &pool, counted)?;
+        b.div(sum, count)
+    })?;
+    Ok(vec![y])
 }
 
 /// How many elements each window has; explicit padding counts if asked, what rounding up adds never does.
@@ -169,9 +171,12 @@ pub(super) fn lp_pool(n: &mut Node<'_>) -> Values {
     let x = n.arg(0)?;
     let pool = pool(n, x)?;
     let order = norm_order(n);
-    let powers = powers(n.b, x, order)?;
-    let sum = over(n.b, ReduceKind::Sum, powers, pool.axes)?;
-    Ok(vec![root(n.b, sum, order)?])
+    let y = n.b.wide(&[x], |b, args| {
+        let powers = powers(b, args[0], order)?;
+        let sum = over(b, ReduceKind::Sum, powers, pool.axes)?;
+        root(b, sum, order)
+    })?;
+    Ok(vec![y])
 }
 
 /// The attribute was a float at first.
@@ -220,9 +225,12 @@ pub(super) fn global_max_pool(n: &mut Node<'_>) -> Values {
 pub(super) fn global_lp_pool(n: &mut Node<'_>) -> Values {
     let x = n.arg(0)?;
     let (axes, order) = (spatial_axes(n, x)?, norm_order(n));
-    let powers = powers(n.b, x, order)?;
-    let sum = n.b.reduce(ReduceKind::Sum, powers, &axes, true)?;
-    Ok(vec![root(n.b, sum, order)?])
+    let y = n.b.wide(&[x], |b, args| {
+        let powers = powers(b, args[0], order)?;
+        let sum = b.reduce(ReduceKind::Sum, powers, &axes, true)?;
+        root(b, sum, order)
+    })?;
+    Ok(vec![y])
 }
 
 /// Every value at its place in an image of zeros.

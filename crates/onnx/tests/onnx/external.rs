@@ -59,6 +59,15 @@ fn data_lies_beside_the_model_and_nowhere_else() {
     refused(&[("location", "data.bin"), ("offset", "-1")], "offset is `-1`");
     refused(&[("location", ".")], "are not what the file has");
     refused(&[], "without a location");
+    // Who opens a pipe waits for whoever writes to it.
+    #[cfg(unix)]
+    {
+        let made = std::process::Command::new("mkfifo").arg(inside.join("pipe")).status().expect("the command starts");
+        assert!(made.success());
+        refused(&[("location", "pipe")], "8 bytes at 0 are not what the file has");
+        let error = graver_onnx::read_file(&inside.join("pipe")).expect_err("it is refused");
+        assert!(error.to_string().contains("it is not a file"), "{error}");
+    }
     #[cfg(unix)]
     {
         std::os::unix::fs::symlink(&absolute, inside.join("link.bin")).expect("a link can be made");

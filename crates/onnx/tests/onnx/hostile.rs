@@ -94,6 +94,38 @@ fn wrong_types_and_numbers_of_operands() {
 }
 
 #[test]
+fn operands_of_fewer_axes_than_the_operation_is_for() {
+    let known = ["sizes", "depth"];
+    let of = |op: &str, inputs: &[&str], attributes, shapes: &[&[i64]], said: &str| {
+        let values: Vec<_> = inputs
+            .iter()
+            .filter(|name| !name.is_empty() && !known.contains(name))
+            .zip(shapes)
+            .map(|(name, shape)| floats(name, shape))
+            .collect();
+        let given = vec![integers("sizes", &[1, 1, 4, 4]), integers("depth", &[4])];
+        let failure = failure(&model(graph(vec![node(op, inputs, &["y"], attributes)], values, given, &["y"]), 24));
+        assert!(matches!(failure, Failure::Invalid(_)) && failure.to_string().contains(said), "{op}: {failure}");
+    };
+    let gates = |count: i64| [[1, count * 6, 4], [1, count * 6, 6]];
+    let [w, r] = gates(3);
+    of("GRU", &["x", "w", "r", "b"], Vec::new(), &[&[5, 3, 4], &w, &r, &[]], "f32[] has no axis 0");
+    let [w, r] = gates(4);
+    let batch_first = vec![int("layout", 1)];
+    of("LSTM", &["x", "w", "r", "", "", "h"], batch_first, &[&[5, 3, 4], &w, &r, &[]], "f32[] has no axis 1");
+    of("LSTM", &["x", "w", "r"], Vec::new(), &[&[5, 3, 4], &[1, 24], &r], "has no axis 1");
+    of("AffineGrid", &["theta", "sizes"], Vec::new(), &[&[]], "f32[] has no axis 2");
+    of(
+        "TensorScatter",
+        &["past", "update"],
+        vec![int("axis", 1)],
+        &[&[2, 3, 4], &[2, 3]],
+        "the update has 3 axes, got f32[2, 3]",
+    );
+    of("OneHot", &["i", "depth", "values"], Vec::new(), &[&[3], &[]], "f32[] has no axis 0");
+}
+
+#[test]
 fn functions_that_call_themselves() {
     let domain = "own".to_owned();
     let call = NodeProto { domain: domain.clone(), ..node("F", &["x"], &["y"], Vec::new()) };

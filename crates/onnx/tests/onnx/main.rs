@@ -7,5 +7,6 @@ mod external;
 mod hostile;
 mod ops;
 mod quantize;
+mod random;
 mod sequences;
 mod sizes;

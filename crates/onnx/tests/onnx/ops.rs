@@ -1,6 +1,12 @@
 //! What single operations mean, and what changed between their versions.
 
-use crate::common::{array, check, failure, floats, graph, int, ints, model, node, run, text};
+use graver_ir::{Array, DType};
+use graver_onnx::proto::{AttributeProto, TensorProto};
+
+use crate::common::{Size, array, check, failure, floats, graph, input, int, ints, model, node, run, text};
+
+/// `float16` in ONNX files.
+const HALF: i32 = 10;
 
 #[test]
 fn softmax_is_over_one_axis_from_version_13_and_over_all_from_one_on_before() {
@@ -141,4 +147,133 @@ fn grams_are_counted_with_gaps() {
     };
     check("TfIdfVectorizer", 9, attributes(0), &[x], (&[3], &[2.0, 1.0, 2.0]));
     check("TfIdfVectorizer", 9, attributes(2), &[x], (&[3], &[3.0, 2.0, 2.0]));
+}
+
+/// A node over one input of another element type, `x`.
+fn of_type(op: &str, version: i64, attributes: Vec<AttributeProto>, elem_type: i32, x: &Array) -> Array {
+    let sizes: Vec<Size> = x.shape().iter().map(|size| Size::Is(i64::try_from(*size).expect("small"))).collect();
+    let nodes = vec![node(op, &["x"], &["y"], attributes)];
+    run(&model(graph(nodes, vec![input("x", elem_type, &sizes)], Vec::new(), &["y"]), version), &[x]).remove(0)
+}
+
+#[test]
+fn means_of_more_halves_than_a_half_counts() {
+    let ones = |shape: &[usize]| array(shape, &vec![1.0; shape.iter().product()]).cast(DType::F16);
+    for (op, version, attributes) in [
+        ("ReduceMean", 13, vec![int("keepdims", 0)]),
+        ("GlobalAveragePool", 1, Vec::new()),
+        ("AveragePool", 19, vec![ints("kernel_shape", &[70_000])]),
+        ("AveragePool", 19, vec![ints("kernel_shape", &[70_000]), ints("pads", &[1, 1])]),
+    ] {
+        let y = of_type(op, version, attributes, HALF, &ones(&[1, 1, 70_000]));
+        assert!(y.dtype() == DType::F16 && y.to_f64()[0] == 1.0, "{op}: {y:?}");
+    }
+    let shares = of_type("Softmax", 13, Vec::new(), HALF, &ones(&[1, 70_000])).to_f64();
+    assert!(shares.iter().all(|share| (share - 1.0 / 70_000.0).abs() < 1e-7), "{}", shares[0]);
+    let norm = of_type("ReduceL2", 13, vec![int("keepdims", 0)], HALF, &ones(&[160_000])).to_f64();
+    assert_eq!(norm, [400.0]);
+}
+
+#[test]
+fn rows_of_many_halves_are_normalised() {
+    let count = 70_000;
+    let x = array(&[1, 1, count], &(0..count).map(|place| (place % 2) as f32 * 300.0).collect::<Vec<f32>>()).cast(DType::F16);
+    let vector = |size: usize, value: f32| array(&[size], &vec![value; size]).cast(DType::F16);
+    for (op, size) in [("LayerNormalization", count), ("InstanceNormalization", 1)] {
+        let side = |name: &str| input(name, HALF, &[Size::Is(i64::try_from(size).expect("small"))]);
+        let x_of = input("x", HALF, &[Size::Is(1), Size::Is(1), Size::Is(70_000)]);
+        let nodes = vec![node(op, &["x", "scale", "bias"], &["y"], Vec::new())];
+        let model = model(graph(nodes, vec![x_of, side("scale"), side("bias")], Vec::new(), &["y"]), 17);
+        let y = run(&model, &[&x, &vector(size, 1.0), &vector(size, 0.0)]).remove(0).to_f64();
+        assert_eq!(y[..2], [-1.0, 1.0], "{op}");
+    }
+}
+
+#[test]
+fn a_softmax_of_the_last_axis_is_one_of_rows_in_every_version() {
+    let of = |version| {
+        let nodes = vec![node("Softmax", &["x"], &["y"], vec![int("axis", 2)])];
+        let model = model(graph(nodes, vec![floats("x", &[2, 3, 4])], Vec::new(), &["y"]), version);
+        graver_ir::text::print(&crate::common::imported(&model).module)
+    };
+    assert_eq!(of(11), of(13));
+    assert!(!of(11).contains("reshape(%0)"), "{}", of(11));
+}
+
+#[test]
+fn integers_are_resized_without_rounding_between_the_axes() {
+    let x = array(&[1, 1, 2, 2], &[0.0, 1.0, 1.0, 1.0]).cast(DType::U8);
+    let scales = vec![AttributeProto {
+        name: "scales".to_owned(),
+        r#type: 6,
+        floats: vec![1.0, 1.0, 0.5, 0.5],
+        ..AttributeProto::default()
+    }];
+    // The mean of all four is 3/4; of two and two, each rounded, 1/2, which is 0.
+    let y = of_type(
+        "Upsample",
+        7,
+        [scales, vec![text("mode", "linear"), text("coordinate_transformation_mode", "half_pixel")]].concat(),
+        2,
+        &x,
+    );
+    assert_eq!(y.to_f64(), [1.0]);
+}
+
+#[test]
+fn forms_that_later_versions_have_no_more() {
+    let x: (&[usize], &[f32]) = (&[1, 1, 4], &[0.0, 1.0, 2.0, 3.0]);
+    let nodes = vec![node(
+        "Resize",
+        &["x", "", "scales"],
+        &["y"],
+        vec![text("coordinate_transformation_mode", "tf_half_pixel_for_nn"), text("nearest_mode", "floor")],
+    )];
+    let scales = TensorProto {
+        name: "scales".to_owned(),
+        dims: vec![3],
+        data_type: 1,
+        float_data: vec![1.0, 1.0, 0.5],
+        ..TensorProto::default()
+    };
+    let of = |version| model(graph(nodes.clone(), vec![floats("x", &[1, 1, 4])], vec![scales.clone()], &["y"]), version);
+    assert_eq!(run(&of(11), &[&array(x.0, x.1)])[0].to_f64(), [1.0, 3.0]);
+    assert!(
+        failure(&of(13)).to_string().contains("`tf_half_pixel_for_nn`, which version 13 has no more"),
+        "{}",
+        failure(&of(13))
+    );
+    // The mask had the operand's type.
+    let drops = |version| {
+        model(
+            graph(vec![node("Dropout", &["x"], &["y", "mask"], Vec::new())], vec![floats("x", &[2])], Vec::new(), &["mask"]),
+            version,
+        )
+    };
+    let mask = |version| run(&drops(version), &[&array(&[2], &[0.0, 5.0])]).remove(0);
+    assert_eq!((mask(7), mask(10).dtype()), (array(&[2], &[1.0, 1.0]), DType::Bool));
+    // Statistics of every place.
+    let places: [(&[usize], &[f32]); 5] = [
+        (&[2, 1, 2], &[1.0, 2.0, 3.0, 4.0]),
+        (&[1, 2], &[1.0, 10.0]),
+        (&[1, 2], &[0.0, 1.0]),
+        (&[1, 2], &[1.0, 2.0]),
+        (&[1, 2], &[1.0, 4.0]),
+    ];
+    let epsilon = AttributeProto { name: "epsilon".to_owned(), r#type: 1, ..AttributeProto::default() };
+    check("BatchNormalization", 7, vec![int("spatial", 0), epsilon], &places, (&[2, 1, 2], &[0.0, 1.0, 2.0, 11.0]));
+    let whole = Array::from_vec([3], vec![-2i32, 0, 1]).expect("sizes agree");
+    assert_eq!(of_type("Erf", 9, Vec::new(), 6, &whole).to_f64(), [0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn a_response_is_normalised_over_the_channels_that_there_are() {
+    let x: (&[usize], &[f32]) = (&[1, 2, 1], &[1.0, 2.0]);
+    let attributes = |size: i64| {
+        let float = |name: &str, f: f32| AttributeProto { name: name.to_owned(), r#type: 1, f, ..AttributeProto::default() };
+        vec![int("size", size), float("alpha", size as f32), float("beta", 1.0)]
+    };
+    for size in [5, 1 << 20, 1 << 62] {
+        check("LRN", 1, attributes(size), &[x], (&[1, 2, 1], &[1.0 / 6.0, 2.0 / 6.0]));
+    }
 }

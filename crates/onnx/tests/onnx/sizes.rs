@@ -3,7 +3,9 @@
 use graver_ir::{Array, text};
 use graver_onnx::Failure;
 
-use crate::common::{FLOAT, INT64, Size, array, failure, floats, graph, imported, input, int, integers, ints, model, node, run};
+use crate::common::{
+    FLOAT, INT64, Size, array, failure, floats, graph, imported, input, int, integers, ints, model, node, options, run,
+};
 
 /// `x: [batch, 2, 3]` as `[batch, 6]`, by way of its own shape.
 fn chain() -> graver_onnx::proto::ModelProto {
@@ -214,6 +216,64 @@ fn running_sums_over_symbols_are_linear() {
     }
 }
 
+/// What the model calls by one name has one size in a call, whether the program needs it or not.
+#[test]
+fn a_name_is_one_size_in_a_call() {
+    let of = |inputs: Vec<graver_onnx::proto::ValueInfoProto>| {
+        let nodes = inputs.iter().map(|input| node("Relu", &[&input.name], &[&format!("y_{}", input.name)], Vec::new()));
+        let outputs: Vec<String> = inputs.iter().map(|input| format!("y_{}", input.name)).collect();
+        let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
+        model(graph(nodes.collect(), inputs.clone(), Vec::new(), &outputs), 17)
+    };
+    let told = |model: &graver_onnx::proto::ModelProto, arrays: &[Array]| {
+        let given = graver_onnx::input_names(model).into_iter().zip(arrays.iter().cloned()).collect();
+        graver_onnx::import_for(model, &options(), &given).map(drop).map_err(|failure| failure.to_string())
+    };
+    let batch = |name: &str| input(name, FLOAT, &[Size::Named("batch"), Size::Is(2)]);
+    let zeros = |shape: &[usize]| array(shape, &vec![0.0; shape.iter().product()]);
+    let two = of(vec![batch("x"), batch("m")]);
+    assert_eq!(told(&two, &[zeros(&[2, 2]), zeros(&[2, 2])]), Ok(()));
+    let said = "`batch` is 2 in axis 0 of the input `x`, and 3 in axis 0 of the input `m`";
+    assert_eq!(told(&two, &[zeros(&[2, 2]), zeros(&[3, 2])]), Err(said.to_owned()));
+    let square = of(vec![input("x", FLOAT, &[Size::Named("a"), Size::Named("a")])]);
+    let said = "`a` is 2 in axis 0 of the input `x`, and 3 in axis 1 of the input `x`";
+    assert_eq!(told(&square, &[zeros(&[2, 3])]), Err(said.to_owned()));
+}
+
+/// Which axes vanish follows from the sizes: those at hand decide.
+#[test]
+fn axes_of_one_element_are_found_where_sizes_are() {
+    let x = input("x", FLOAT, &[Size::Named("n"), Size::Is(1), Size::Is(3)]);
+    let model = model(graph(vec![node("Squeeze", &["x"], &["y"], Vec::new())], vec![x], Vec::new(), &["y"]), 13);
+    let Failure::Undetermined { inputs, error } = failure(&model) else { panic!("n may be 1") };
+    assert!(inputs == ["x"] && error.to_string().contains("n may be 1"), "{error}");
+    let shape = |n: usize| run(&model, &[&array(&[n, 1, 3], &vec![0.0; 3 * n])])[0].shape().to_vec();
+    assert_eq!((shape(1), shape(2)), (vec![3], vec![2, 3]));
+}
+
+/// An initializer that is an input too is a default: it may be left out, and another value may be given.
+#[test]
+fn an_input_with_a_value_may_have_another() {
+    let nodes = vec![node("Sub", &["x", "w"], &["y"], Vec::new())];
+    let inputs = vec![input("w", INT64, &[Size::Is(2)]), input("x", INT64, &[Size::Is(2)])];
+    let model = model(graph(nodes, inputs, vec![integers("w", &[1, 2])], &["y"]), 13);
+    assert_eq!(graver_onnx::input_names(&model), ["w", "x"]);
+    assert_eq!(imported(&model).inputs, [graver_onnx::Origin { input: 1, item: None }]);
+    let two = |values: [i64; 2]| Array::from_vec([2], values.to_vec()).expect("sizes agree");
+    let of = |given: &[(&str, Array)]| {
+        let given = given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let imported = graver_onnx::import_for(&model, &options(), &given).unwrap_or_else(|failure| panic!("{failure}"));
+        let (entry, _) = imported.module.entry().expect("a module has an entry");
+        let arrays: Vec<&Array> = imported.inputs.iter().map(|origin| &given[["w", "x"][origin.input]]).collect();
+        graver_interp::eval(&imported.module, entry, &arrays, &[], graver_interp::Precision::Typed)
+            .expect("it runs")
+            .outputs
+            .remove(0)
+    };
+    assert_eq!(of(&[("x", two([5, 5]))]), two([4, 3]));
+    assert_eq!(of(&[("x", two([5, 5])), ("w", two([2, 0]))]), two([3, 5]));
+}
+
 #[test]
 fn axes_that_meet_are_one_symbol() {
     let x = |name: &str| input(name, FLOAT, &[Size::Open, Size::Is(2)]);
@@ -246,6 +306,48 @@ fn everything_that_is_not_supported_is_told_at_once() {
     let said = "model.onnx:1:1 (StringNormalizer the_StringNormalizer): StringNormalizer: the operation in version 17\n\
                 model.onnx:3:1 (ImageDecoder the_ImageDecoder): ImageDecoder: the operation in version 17";
     assert_eq!(error.to_string(), said);
+}
+
+/// In branches both, in bodies whose operands have problems, in functions that take such, and beside what is wrong.
+#[test]
+fn what_is_not_supported_is_told_wherever_it_is() {
+    let body = |op: &str, inputs: Vec<graver_onnx::proto::ValueInfoProto>, from: &str| {
+        graph(vec![node(op, &[from], &["out"], Vec::new())], inputs, Vec::new(), &["out"])
+    };
+    let inside = |name: &str, graph| graver_onnx::proto::AttributeProto {
+        name: name.to_owned(),
+        r#type: 5,
+        g: Some(graph),
+        ..Default::default()
+    };
+    let branches = |then, other| {
+        vec![inside("then_branch", body(then, Vec::new(), "x")), inside("else_branch", body(other, Vec::new(), "x"))]
+    };
+    let told = |nodes: Vec<graver_onnx::proto::NodeProto>, parts: &[&str]| {
+        let inputs = vec![floats("x", &[2]), input("c", 9, &[])];
+        let mut model = model(graph(nodes, inputs, Vec::new(), &["y"]), 17);
+        model.functions = vec![graver_onnx::proto::FunctionProto {
+            name: "F".to_owned(),
+            input: vec!["a".to_owned()],
+            output: vec!["b".to_owned()],
+            node: vec![node("InFunction", &["a"], &["b"], Vec::new())],
+            opset_import: model.opset_import.clone(),
+            ..Default::default()
+        }];
+        let failure = failure(&model).to_string();
+        assert!(parts.iter().all(|part| failure.matches(&format!("{part}: ")).count() == 1), "{failure}");
+    };
+    told(vec![node("If", &["c"], &["y"], branches("First", "Second"))], &["First", "Second"]);
+    let unknown = || node("Unknown", &["x"], &["u"], Vec::new());
+    told(vec![unknown(), node("If", &["u"], &["y"], branches("First", "Second"))], &["Unknown", "First", "Second"]);
+    told(vec![unknown(), node("F", &["u"], &["y"], Vec::new())], &["Unknown", "InFunction"]);
+    let scan = vec![inside("body", body("InScan", vec![floats("s", &[1])], "s")), int("num_scan_inputs", 1)];
+    told(vec![unknown(), node("Scan", &["u"], &["y"], scan)], &["Unknown", "InScan"]);
+    let wrong = node("Concat", &["x", "x"], &["w"], vec![int("axis", 7)]);
+    told(
+        vec![unknown(), wrong, node("Last", &["u"], &["y"], Vec::new())],
+        &["Concat", "Unknown: not supported", "Last: not supported"],
+    );
 }
 
 #[test]
