@@ -73,8 +73,10 @@ pub(crate) fn with_inputs(path: &Path, folder: &Path) -> Result<Given, Failure> 
     let names = graver_onnx::input_names(&model);
     let forms = forms(folder, &names)?;
     let given = present(&model, folder, &names, &forms);
-    let forms = names.iter().cloned().zip(forms).collect();
-    let options = Options { forms, ..options(path) };
+    let forms: BTreeMap<String, Form> = names.iter().cloned().zip(forms).collect();
+    // A file that is there takes the place of an initializer, even one that cannot be read: that is told.
+    let replaced = forms.iter().filter(|(_, form)| **form == Form::Tensor).map(|(name, _)| name.clone()).collect();
+    let options = Options { forms, replaced, ..options(path) };
     let imported = graver_onnx::import_for(&model, &options, &given).map_err(|failure| Failure::import(path, failure))?;
     let dtypes = run::argument_dtypes(&imported.module);
     let arrays = imported.inputs.iter().zip(dtypes).map(|(origin, dtype)| load::array(&file(folder, *origin), dtype));

@@ -233,3 +233,25 @@ fn sequences_are_folders() {
         "{said}"
     );
 }
+
+/// Files are counted as the model's inputs are, those with defaults among them.
+#[test]
+fn a_default_is_taken_where_no_file_is() {
+    let folder = Folder::new("defaults");
+    let inputs = vec![value("w", 7, &[2]), value("x", 7, &[2])];
+    let model = model(vec![node("Sub", &["x", "w"], "y")], inputs, vec![constant("w", &[1, 2])]);
+    let two = |values: [i64; 2]| Array::from_vec([2], values.to_vec()).expect("sizes agree");
+    std::fs::create_dir_all(folder.0.join("in")).expect("just made");
+    std::fs::write(folder.0.join("model.onnx"), model.encode_to_vec()).expect("just made");
+    let run = || {
+        ends(&folder.0, &["run", "model.onnx", "--inputs", "in", "--outputs", "out"], 0);
+        npy::read_file(folder.0.join("out/output_0.npy"), Limit::default()).expect("it is written")
+    };
+    npy::write_file(folder.0.join("in/input_1.npy"), &two([5, 5])).expect("just made");
+    assert_eq!(run(), two([4, 3]));
+    npy::write_file(folder.0.join("in/input_0.npy"), &two([2, 0])).expect("just made");
+    assert_eq!(run(), two([3, 5]));
+    // What is there is no default, even if it cannot be read.
+    std::fs::write(folder.0.join("in/input_0.npy"), "no array").expect("just made");
+    ends(&folder.0, &["run", "model.onnx", "--inputs", "in", "--outputs", "out"], 2);
+}
