@@ -8,6 +8,7 @@ mod attention;
 mod batch_norm;
 mod cache;
 mod conv;
+mod conv_transpose;
 mod dropout;
 mod embedding;
 mod flatten;
@@ -18,6 +19,7 @@ mod recurrent;
 mod rotary;
 mod sequential;
 mod transformer;
+mod upsample;
 
 use graver_trace::{Module, Tensor};
 
@@ -26,6 +28,7 @@ pub use attention::{Heads, Mask, MultiHeadAttention, MultiHeadAttentionOptions};
 pub use batch_norm::{BatchNorm1d, BatchNorm2d, BatchNormOptions};
 pub use cache::{KvCache, Past};
 pub use conv::{Conv2d, Conv2dOptions};
+pub use conv_transpose::{ConvTranspose2d, ConvTranspose2dOptions};
 pub use dropout::Dropout;
 pub use embedding::{Embedding, EmbeddingOptions};
 pub use flatten::Flatten;
@@ -36,6 +39,7 @@ pub use recurrent::{Gru, Lstm, RecurrentOptions, RecurrentWeights};
 pub use rotary::{Longer, Rotary};
 pub use sequential::Sequential;
 pub use transformer::{TransformerDecoderLayer, TransformerEncoderLayer, TransformerOptions};
+pub use upsample::Upsample;
 
 /// A module that is a function of one tensor: what a [`Sequential`] holds.
 ///

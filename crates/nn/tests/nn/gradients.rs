@@ -2,10 +2,10 @@
 
 use graver_nn::loss::{CrossEntropy, Reduction};
 use graver_nn::{
-    Activation, BatchNorm2d, Conv2d, Embedding, GroupNorm, Init, LayerNorm, Linear, Mask, MultiHeadAttention, RmsNorm, Rotary,
-    Sequential, TransformerDecoderLayer, TransformerEncoderLayer,
+    Activation, BatchNorm2d, Conv2d, ConvTranspose2d, Embedding, GroupNorm, Init, LayerNorm, Linear, Mask, MultiHeadAttention,
+    RmsNorm, Rotary, Sequential, TransformerDecoderLayer, TransformerEncoderLayer, Upsample,
 };
-use graver_trace::{Array, DType, Module, Tensor, TensorSpec, spec, step, value_and_grad};
+use graver_trace::{Array, DType, Interpolation, Module, Tensor, TensorSpec, spec, step, value_and_grad};
 
 use crate::common::{doubles, ints, ramp, run_over};
 
@@ -63,6 +63,18 @@ fn image_layers() {
         .push(GroupNorm::new(1, 2).init(init))
         .then(|x| x.tanh().max_pool2d(1));
     check(&net, spec::<f64>((2, 2, 5, 5)), &doubles([2, 2, 5, 5], ramp(100)), |net, x| weighed(net.forward(x)));
+}
+
+#[test]
+fn layers_that_make_images_larger() {
+    let init = &mut init();
+    let net = Sequential::new()
+        .push(ConvTranspose2d::new(2, 4, 3).stride(2).padding(1).output_padding(1).groups(2).init(init))
+        .push(Activation::Silu)
+        .push(Upsample::new((1, 2)).by(Interpolation::Bilinear))
+        .push(Conv2d::new(4, 2, 2).init(init))
+        .push(Upsample::new(2));
+    check(&net, spec::<f64>((1, 2, 2, 3)), &doubles([1, 2, 2, 3], ramp(12)), |net, x| weighed(net.forward(x)));
 }
 
 #[test]

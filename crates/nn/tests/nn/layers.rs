@@ -2,8 +2,8 @@
 
 use graver_nn::loss::CrossEntropy;
 use graver_nn::{
-    Activation, AdamW, AvgPool2d, BatchNorm1d, Conv2d, Dropout, Embedding, Flatten, GlobalAvgPool2d, Init, Linear, MaxPool2d,
-    Optimizer, Sequential, Storage, train_step,
+    Activation, AdamW, AvgPool2d, BatchNorm1d, Conv2d, ConvTranspose2d, Dropout, Embedding, Flatten, GlobalAvgPool2d, Init,
+    Linear, MaxPool2d, Optimizer, Sequential, Storage, train_step,
 };
 use graver_trace::{Array, DType, Error, Module, Pool2d, grad, spec, step, trace};
 
@@ -189,6 +189,21 @@ fn convolutions_with_stride_padding_and_groups() -> Result<(), Error> {
         let y = run(|x| conv.forward(x), spec::<f32>(("n", 4, 5, 6)), &floats([2, 4, 5, 6], x))?;
         close(&y, &expected, 1e-5);
     }
+    Ok(())
+}
+
+/// What PyTorch gives.
+#[test]
+fn a_transposed_convolution_has_kernels_by_input() -> Result<(), Error> {
+    let conv =
+        ConvTranspose2d::new(2, 2, (2, 3)).stride((2, 1)).padding(1).output_padding((1, 0)).dilation((1, 2)).init(&mut init());
+    conv.weight.set_value(floats([2, 2, 2, 3], (1..25).map(f64::from)))?;
+    conv.bias.as_ref().expect("by default").set_value(floats([2], [0.0, 100.0]))?;
+    let x = floats([1, 2, 2, 2], [1.0, 2.0, 3.0, 4.0, 0.0, 1.0, -1.0, 2.0]);
+    let y = run(|x| conv.forward(x), spec::<f32>(("n", 2, "h", "w")), &x)?;
+    let first = [24.0, 5.0, 27.0, 6.0, 30.0, -8.0, 36.0, -6.0, 48.0, -2.0, 54.0, 0.0];
+    let second = [142.0, 111.0, 145.0, 112.0, 166.0, 104.0, 172.0, 106.0, 184.0, 110.0, 190.0, 112.0];
+    close(&y, &[first, second].concat(), 0.0);
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use graver_ir::op::{Conv, ConvAxis, DotAxes};
 use graver_ir::{Diag, Dim, Op, Shape, Type};
 
 use super::map::{same_dtype, stretch};
-use super::movement::reshape_to;
+use super::movement::{permute_to, reshape_to};
 use super::reduce::Pair;
 use crate::context::{Traced, done, emit, wrong};
 use crate::tensor::{Operand, Tensor};
@@ -136,6 +136,102 @@ impl ConvOptions {
     }
 }
 
+/// Strides, padding, dilation and groups of the convolution that goes the other way, and how much longer its results are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConvTransposeOptions {
+    conv: ConvOptions,
+    output_padding: [i64; 2],
+}
+
+impl ConvTransposeOptions {
+    /// Stride 1, no padding, no dilation, one group.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { conv: ConvOptions::new(), output_padding: [0; 2] }
+    }
+
+    /// The distance between what neighbours become.
+    #[must_use]
+    pub fn stride(mut self, stride: impl Into<Pair>) -> Self {
+        self.conv = self.conv.stride(stride);
+        self
+    }
+
+    /// Elements of the result that are left out on each side.
+    #[must_use]
+    pub fn padding(mut self, padding: impl Into<Pair>) -> Self {
+        self.conv = self.conv.padding(padding);
+        self
+    }
+
+    /// Elements more at the end of each axis: fewer than the stride or the dilation.
+    #[must_use]
+    pub fn output_padding(mut self, padding: impl Into<Pair>) -> Self {
+        self.output_padding = padding.into().0;
+        self
+    }
+
+    /// The distance between the kernel's elements.
+    #[must_use]
+    pub fn dilation(mut self, dilation: impl Into<Pair>) -> Self {
+        self.conv = self.conv.dilation(dilation);
+        self
+    }
+
+    /// Groups of features that see only each other.
+    #[must_use]
+    pub const fn groups(mut self, groups: i64) -> Self {
+        self.conv = self.conv.groups(groups);
+        self
+    }
+
+    /// As a convolution of an operand whose elements lie a stride apart, by the kernel backwards.
+    fn axes(self, kernel: &[Dim]) -> Traced<Vec<ConvAxis>> {
+        let ConvOptions { stride, padding, dilation, groups: _ } = self.conv;
+        let axis = |axis: usize| {
+            let most = stride[axis].max(dilation[axis]);
+            let extra = self.output_padding[axis];
+            if stride[axis] < 1 || dilation[axis] < 1 || padding[axis] < 0 || !(0..most).contains(&extra) {
+                let (stride, dilation, padding) = (stride[axis], dilation[axis], padding[axis]);
+                return wrong(format!(
+                    "stride {stride}, dilation {dilation}, padding {padding} and output padding {extra}; the last is below the stride or the dilation"
+                ));
+            }
+            let low = (&kernel[axis] - Dim::ONE) * Dim::from(dilation[axis]) - Dim::from(padding[axis]);
+            let high = &low + Dim::from(extra);
+            Ok(ConvAxis { stride: 1, low, high, kernel_dilation: dilation[axis], input_dilation: stride[axis] })
+        };
+        (0..2).map(axis).collect()
+    }
+}
+
+#[track_caller]
+fn conv_transpose2d(x: Tensor, kernel: Tensor, options: ConvTransposeOptions) -> Traced {
+    let (ty, kernel_ty, groups) = (x.ty()?, kernel.ty()?, options.conv.groups);
+    same_dtype(&ty, &kernel_ty)?;
+    if ty.rank() != 4 || kernel_ty.rank() != 4 {
+        return wrong(format!("takes images [n, c, h, w] and a kernel [c, o / groups, kh, kw], got {ty} and {kernel_ty}"));
+    }
+    let axes = options.axes(&kernel_ty.shape[2..])?;
+    let order: Vec<usize> = (0..4).collect();
+    let op = Conv { input: order.clone(), kernel: order.clone(), output: order, axes, groups, batch_groups: 1 };
+    emit(Op::Conv(op), &[x, turned(kernel, &kernel_ty, groups)?])
+}
+
+/// `[c, o / groups, kh, kw]` as `[o, c / groups, kh, kw]`, its last axes backwards.
+#[track_caller]
+fn turned(kernel: Tensor, ty: &Type, groups: i64) -> Traced {
+    let [inputs, outputs, height, width] = &ty.shape[..] else { return wrong(format!("a kernel has four axes, got {ty}")) };
+    let (parts, inner) = (Dim::from(groups), inputs.exact_div(&Dim::from(groups.max(1))));
+    let Some(inner) = inner.filter(|_| groups > 0) else {
+        return wrong(format!("{inputs} features do not split into {groups} groups"));
+    };
+    let split = Shape([&parts, &inner, outputs, height, width].map(Dim::clone).to_vec());
+    let swapped = permute_to(reshape_to(kernel, split)?, vec![0, 2, 1, 3, 4])?;
+    let joined = reshape_to(swapped, Shape(vec![outputs * &parts, inner, height.clone(), width.clone()]))?;
+    emit(Op::Reverse(vec![2, 3]), &[joined])
+}
+
 #[track_caller]
 fn conv2d(x: Tensor, kernel: Tensor, conv: ConvOptions) -> Traced {
     let (ty, kernel_ty) = (x.ty()?, kernel.ty()?);
@@ -172,5 +268,25 @@ impl Tensor {
     pub fn conv2d(self, kernel: impl Operand, conv: ConvOptions) -> Self {
         let kernel = kernel.beside(self);
         done("conv2d", conv2d(self, kernel, conv))
+    }
+
+    /// Every element of images `[n, c, h, w]` spread by a kernel of `[c, o / groups, kh, kw]`: `[n, o, h', w']`, where
+    /// `h' = (h - 1) * stride - 2 * padding + dilation * (kh - 1) + output_padding + 1`. The derivative of [`Tensor::conv2d`] with
+    /// respect to its images, as a function of its own (Zeiler et al., 2010, "Deconvolutional networks").
+    ///
+    /// ```
+    /// use graver_trace::{ConvTransposeOptions, spec, trace};
+    /// let (images, kernel) = (spec::<f32>(("n", 4, 7, 7)), spec::<f32>([4, 2, 3, 3]));
+    /// let twice = ConvTransposeOptions::new().stride(2).padding(1).output_padding(1);
+    /// let traced = trace(|(x, kernel)| x.conv_transpose2d(kernel, twice), (images, kernel))?;
+    /// let (_, main) = traced.module().entry().expect("a traced module has an entry");
+    /// assert_eq!(main.result_types()[0].to_string(), "f32[n, 2, 14, 14]");
+    /// # Ok::<(), graver_trace::Error>(())
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn conv_transpose2d(self, kernel: impl Operand, conv: ConvTransposeOptions) -> Self {
+        let kernel = kernel.beside(self);
+        done("conv_transpose2d", conv_transpose2d(self, kernel, conv))
     }
 }

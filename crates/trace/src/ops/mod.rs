@@ -10,3 +10,4 @@ pub(crate) mod map;
 pub(crate) mod movement;
 pub(crate) mod random;
 pub(crate) mod reduce;
+pub(crate) mod resize;

@@ -1,15 +1,18 @@
-//! Random numbers: Philox bits of a hidden key, which is a slot of the state that every step advances, and a stream of its own
-//! for each operation. The same numbers on every backend and for any number of threads.
+//! Random numbers: Philox bits of a key and a stream. The key is a hidden one, a slot of the state that every step advances, with a stream
+//! of its own for each operation; or the caller's, and then the numbers follow from it alone. The same numbers on every backend and
+//! for any number of threads.
 
-use graver_ir::op::{PadAxis, Philox, SliceAxis};
+use std::ops::Range;
+
+use graver_ir::op::{ArgReduce, Extreme, PadAxis, Philox, SliceAxis, Sort};
 use graver_ir::{Array, DType, Dim, Op, Scalar, ScalarFn, Shape, StateDecl, StateKind, Type};
 
 use super::index::constant;
-use super::map::{like, map, stretch};
-use super::movement::{narrow, pad_axis};
-use crate::context::{Traced, done, emit, with, wrong};
+use super::map::{like, map, stretch, widen};
+use super::movement::{narrow, pad_axis, reshape_to};
+use crate::context::{Traced, done, done_all, emit, with, wrong};
 use crate::scope::training;
-use crate::size::{Dims, whole_shape};
+use crate::size::{Dims, Size, whole_shape};
 use crate::state::{Origin, StateKey};
 use crate::tensor::Tensor;
 
@@ -55,10 +58,35 @@ pub(crate) fn advance() -> Traced<()> {
     Ok(())
 }
 
-/// 32 random bits an element.
-#[track_caller]
-pub(crate) fn bits(shape: Shape) -> Traced {
-    bits_of(key(), shape)
+/// The stream of the keys that a caller's key is split into; draws have those below.
+const SPLITS: u32 = u32::MAX;
+
+/// Where random bits come from.
+#[derive(Clone, Copy)]
+enum Source {
+    /// A stream of the program's for each draw.
+    Program(Tensor),
+    /// The key alone says what the bits are: this is the first stream of a draw.
+    Caller(Tensor, u32),
+}
+
+impl Source {
+    #[track_caller]
+    fn hidden() -> Self {
+        Self::Program(key())
+    }
+
+    /// 32 bits an element, other ones each time.
+    #[track_caller]
+    fn bits(&mut self, shape: Shape) -> Traced {
+        match self {
+            Self::Program(key) => bits_of(*key, shape),
+            Self::Caller(key, stream) => {
+                *stream += 1;
+                emit(Op::Philox(Philox { shape, stream: *stream - 1 }), &[*key])
+            }
+        }
+    }
 }
 
 #[track_caller]
@@ -81,7 +109,7 @@ pub(crate) fn split(key: Tensor, count: &Dim) -> Traced {
 
 /// `(bits >> drop + offset) * 2^-(32 - drop)`: exact in the element type.
 #[track_caller]
-fn unit(shape: Shape, dtype: DType, offset: f64) -> Traced {
+fn unit(source: &mut Source, shape: Shape, dtype: DType, offset: f64) -> Traced {
     let keep = match dtype {
         DType::F64 => 32,
         // One bit less than the mantissa, so that adding a half is exact too.
@@ -92,7 +120,7 @@ fn unit(shape: Shape, dtype: DType, offset: f64) -> Traced {
             return wrong(format!("random numbers are floats, got {dtype}"));
         }
     };
-    let bits = bits(shape.clone())?;
+    let bits = source.bits(shape.clone())?;
     let drop = stretch(constant(Scalar::int(DType::U32, 32 - keep))?, &shape)?;
     let bits = if keep == 32 { bits } else { map(ScalarFn::Shr, &[bits, drop])? };
     let x = emit(Op::Cast(dtype), &[bits])?;
@@ -103,9 +131,9 @@ fn unit(shape: Shape, dtype: DType, offset: f64) -> Traced {
 
 /// By the method of Box and Muller (1958) from two uniform numbers an element.
 #[track_caller]
-fn gaussian(shape: &Shape, dtype: DType) -> Traced {
+fn gaussian(source: &mut Source, shape: &Shape, dtype: DType) -> Traced {
     let wide = dtype.compute();
-    let (radius, angle) = (unit(shape.clone(), wide, 0.5)?, unit(shape.clone(), wide, 0.5)?);
+    let (radius, angle) = (unit(source, shape.clone(), wide, 0.5)?, unit(source, shape.clone(), wide, 0.5)?);
     let (minus_two, turn) = (stretch(like(radius, -2.0)?, shape)?, stretch(like(radius, std::f64::consts::TAU)?, shape)?);
     let squared = map(ScalarFn::Mul, &[map(ScalarFn::Log, &[radius])?, minus_two])?;
     let turned = map(ScalarFn::Cos, &[map(ScalarFn::Mul, &[angle, turn])?])?;
@@ -135,34 +163,206 @@ pub(super) fn dropout(x: Tensor, probability: f64) -> Traced {
     // Kept where 32 bits are below the threshold: a probability to within 2^-32.
     let threshold = Scalar::float(DType::I64, ((1.0 - probability) * f64::from(2).powi(32)).round()).as_i64();
     let threshold = stretch(constant(Scalar::int(DType::U32, threshold))?, &ty.shape)?;
-    let keep = map(ScalarFn::Lt, &[bits(ty.shape.clone())?, threshold])?;
+    let keep = map(ScalarFn::Lt, &[Source::hidden().bits(ty.shape.clone())?, threshold])?;
     let scaled = map(ScalarFn::Mul, &[x, stretch(like(x, 1.0 / (1.0 - probability))?, &ty.shape)?])?;
     map(ScalarFn::Select, &[keep, scaled, zero])
 }
 
 #[track_caller]
-fn uniform_of(dims: &dyn Dims, dtype: DType) -> Traced {
-    unit(whole_shape(dims)?, dtype, 0.0)
+fn uniform_of(mut source: Source, dims: &dyn Dims, dtype: DType) -> Traced {
+    unit(&mut source, whole_shape(dims)?, dtype, 0.0)
 }
 
 #[track_caller]
-fn normal_of(dims: &dyn Dims, dtype: DType) -> Traced {
+fn normal_of(mut source: Source, dims: &dyn Dims, dtype: DType) -> Traced {
     let shape = whole_shape(dims)?;
-    if dtype.is_float() { gaussian(&shape, dtype) } else { wrong(format!("random numbers are floats, got {dtype}")) }
+    if dtype.is_float() { gaussian(&mut source, &shape, dtype) } else { wrong(format!("random numbers are floats, got {dtype}")) }
+}
+
+/// Uniform numbers below the probabilities: 0 is never, 1 always.
+#[track_caller]
+fn bernoulli_of(mut source: Source, probabilities: Tensor) -> Traced {
+    let probabilities = widen(probabilities)?;
+    let ty = probabilities.ty()?;
+    let uniform = unit(&mut source, ty.shape, ty.dtype, 0.0)?;
+    map(ScalarFn::Lt, &[uniform, probabilities])
+}
+
+/// Gumbel (1954), "Statistical theory of extreme values": the greatest of scores, each with a number of his distribution added.
+#[track_caller]
+fn categorical_of(mut source: Source, scores: Tensor) -> Traced {
+    let scores = widen(scores)?;
+    let ty = scores.ty()?;
+    let Some(axis) = ty.rank().checked_sub(1) else { return wrong(format!("takes scores [.., classes], got {ty}")) };
+    let negative_log = |x: Tensor| map(ScalarFn::Neg, &[map(ScalarFn::Log, &[x])?]);
+    let gumbel = negative_log(negative_log(unit(&mut source, ty.shape, ty.dtype, 0.5)?)?)?;
+    emit(Op::ArgReduce(ArgReduce { kind: Extreme::Max, axis }), &[map(ScalarFn::Add, &[scores, gumbel])?])
+}
+
+/// `start + (bits * count >> 32)`: each with a probability to within 2^-32.
+#[track_caller]
+fn integers_of(mut source: Source, dims: &dyn Dims, range: &Range<i64>) -> Traced {
+    let (shape, count) = (whole_shape(dims)?, range.end.checked_sub(range.start));
+    let Some(count) = count.filter(|count| (1..=1 << 31).contains(count)) else {
+        return wrong(format!("a range has from 1 to 2^31 integers, got {range:?}"));
+    };
+    let number = |value: i64| stretch(constant(Scalar::int(DType::I64, value))?, &shape);
+    let bits = emit(Op::Cast(DType::I64), &[source.bits(shape.clone())?])?;
+    let scaled = map(ScalarFn::Mul, &[bits, number(count)?])?;
+    let place = map(ScalarFn::Shr, &[scaled, number(32)?])?;
+    map(ScalarFn::Add, &[place, number(range.start)?])
+}
+
+/// The order of random bits.
+#[track_caller]
+fn permutation_of(mut source: Source, size: Size) -> Traced {
+    let bits = source.bits(Shape(vec![size.to_dim()?]))?;
+    emit(Op::Sort(Sort { axis: 0, descending: false }), &[bits])
+}
+
+/// So many rows of keys, made from the bits of one and beside its step.
+#[track_caller]
+fn keys_of(key: Tensor, count: usize) -> Traced<Vec<Tensor>> {
+    let rows = Shape(vec![Dim::from(count), Dim::from(2)]);
+    let words = emit(Op::Philox(Philox { shape: rows.clone(), stream: SPLITS }), &[key])?;
+    let step = narrow(key, 0, SliceAxis { start: Dim::from(2), size: Dim::from(2), step: 1 })?;
+    let keys = emit(Op::Concat(1), &[words, stretch(step, &rows)?])?;
+    let row = |row: usize| {
+        let one = narrow(keys, 0, SliceAxis { start: Dim::from(row), size: Dim::ONE, step: 1 })?;
+        reshape_to(one, Shape::new([4]))
+    };
+    (0..count).map(row).collect()
+}
+
+/// What a key is made of.
+#[track_caller]
+fn checked(key: Tensor) -> Traced {
+    let ty = key.ty()?;
+    let wanted = Type::new(DType::U32, Shape::new([4]));
+    if ty == wanted { Ok(key) } else { wrong(format!("a random key is {wanted}, as `rng_key` makes it, got {ty}")) }
 }
 
 /// Uniform random floats in `0..1`, other ones in each step; the same in each call of a function that keeps its state.
 #[must_use]
 #[track_caller]
 pub fn uniform(shape: impl Dims, dtype: DType) -> Tensor {
-    done("uniform", uniform_of(&shape, dtype))
+    done("uniform", uniform_of(Source::hidden(), &shape, dtype))
 }
 
 /// Normal random floats of mean 0 and variance 1, other ones in each step; the same in each call of a function that keeps its state.
 #[must_use]
 #[track_caller]
 pub fn normal(shape: impl Dims, dtype: DType) -> Tensor {
-    done("normal", normal_of(&shape, dtype))
+    done("normal", normal_of(Source::hidden(), &shape, dtype))
+}
+
+/// Random integers of a range of up to 2^31, each as likely as the others to within 2^-32, as i64; other ones in each step.
+#[must_use]
+#[track_caller]
+pub fn integers(shape: impl Dims, range: Range<i64>) -> Tensor {
+    done("integers", integers_of(Source::hidden(), &shape, &range))
+}
+
+/// `0..size` in a random order, as i64; another one in each step. Of places with the same 32 random bits the first comes first.
+#[must_use]
+#[track_caller]
+pub fn permutation(size: impl Into<Size>) -> Tensor {
+    done("permutation", permutation_of(Source::hidden(), size.into()))
+}
+
+/// A key that random numbers follow from: the same numbers for the same key, whatever else a program draws. Who needs several draws that
+/// have nothing to do with one another splits the key.
+///
+/// ```
+/// use graver_trace::{DType, RandomKey, rng_key, spec, trace};
+/// let traced = trace(
+///     |key| {
+///         let [noise, choice] = RandomKey::new(key).split();
+///         (noise.normal([8, 16], DType::F32), choice.integers([8], 0..10))
+///     },
+///     spec::<u32>([4]),
+/// )?;
+/// assert!(traced.module().state.is_empty());
+/// # let _ = rng_key(1);
+/// # Ok::<(), graver_trace::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct RandomKey(Tensor);
+
+impl RandomKey {
+    /// The key that a tensor `u32[4]` holds: what [`rng_key`] makes of a seed.
+    #[must_use]
+    #[track_caller]
+    pub fn new(key: Tensor) -> Self {
+        Self(done("random_key", checked(key)))
+    }
+
+    /// The key of a seed, a constant of the program.
+    #[must_use]
+    #[track_caller]
+    pub fn seed(seed: u64) -> Self {
+        Self(done("random_key", emit(Op::Const(rng_key(seed)), &[])))
+    }
+
+    /// The key as a tensor `u32[4]`.
+    #[must_use]
+    pub const fn tensor(self) -> Tensor {
+        self.0
+    }
+
+    /// Keys that have nothing to do with one another, or with what is drawn from this one.
+    #[must_use]
+    #[track_caller]
+    pub fn split<const N: usize>(self) -> [Self; N] {
+        let keys = keys_of(self.0, N).map(|keys| <[Tensor; N]>::try_from(keys).expect("as many keys as were asked for"));
+        done_all("random_split", keys).map(Self)
+    }
+
+    const fn source(self) -> Source {
+        Source::Caller(self.0, 0)
+    }
+
+    /// As [`uniform`].
+    #[must_use]
+    #[track_caller]
+    pub fn uniform(self, shape: impl Dims, dtype: DType) -> Tensor {
+        done("uniform", uniform_of(self.source(), &shape, dtype))
+    }
+
+    /// As [`normal`].
+    #[must_use]
+    #[track_caller]
+    pub fn normal(self, shape: impl Dims, dtype: DType) -> Tensor {
+        done("normal", normal_of(self.source(), &shape, dtype))
+    }
+
+    /// As [`Tensor::bernoulli`].
+    #[must_use]
+    #[track_caller]
+    pub fn bernoulli(self, probabilities: Tensor) -> Tensor {
+        done("bernoulli", bernoulli_of(self.source(), probabilities))
+    }
+
+    /// As [`Tensor::categorical`].
+    #[must_use]
+    #[track_caller]
+    pub fn categorical(self, scores: Tensor) -> Tensor {
+        done("categorical", categorical_of(self.source(), scores))
+    }
+
+    /// As [`integers`].
+    #[must_use]
+    #[track_caller]
+    pub fn integers(self, shape: impl Dims, range: Range<i64>) -> Tensor {
+        done("integers", integers_of(self.source(), &shape, &range))
+    }
+
+    /// As [`permutation`].
+    #[must_use]
+    #[track_caller]
+    pub fn permutation(self, size: impl Into<Size>) -> Tensor {
+        done("permutation", permutation_of(self.source(), size.into()))
+    }
 }
 
 impl Tensor {
@@ -171,5 +371,20 @@ impl Tensor {
     #[track_caller]
     pub fn dropout(self, probability: f64) -> Self {
         done("dropout", dropout(self, probability))
+    }
+
+    /// Whether each happens, of these probabilities, to within 2^-23 of each (2^-32 in f64): a bool each; other ones in each step.
+    #[must_use]
+    #[track_caller]
+    pub fn bernoulli(self) -> Self {
+        done("bernoulli", bernoulli_of(Source::hidden(), self))
+    }
+
+    /// A class a row, by scores `[.., classes]` that are the logarithms of probabilities up to a constant: `[..]`, as i64; other ones in each
+    /// step. A score of minus infinity is never chosen where another is finite.
+    #[must_use]
+    #[track_caller]
+    pub fn categorical(self) -> Self {
+        done("categorical", categorical_of(Source::hidden(), self))
     }
 }
