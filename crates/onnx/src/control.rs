@@ -235,7 +235,6 @@ impl Importer<'_> {
         }
         let ((then, results), (otherwise, others)) = (first?, second?);
         if results != others {
-            let list = |types: &[Type]| types.iter().map(Type::to_string).collect::<Vec<_>>().join(", ");
             let what = format!("branches of different types, ({}) and ({}), chosen at run time", list(&results), list(&others));
             return Err(Problem::Unsupported(Diag::new(what)).into());
         }
@@ -371,7 +370,7 @@ impl Importer<'_> {
         let (kept, slices) = outputs.split_at(start.len().min(outputs.len()));
         let own = self.types(start);
         if kept != own {
-            return unsupported(format!("a loop that carries {own:?} and leaves {kept:?}"));
+            return unsupported(format!("a loop that carries ({}) and leaves ({})", list(&own), list(kept)));
         }
         let results = own.into_iter().chain(slices.iter().map(|ty| stack_of(trip, ty))).collect();
         let op = Scan {
@@ -416,7 +415,7 @@ impl Importer<'_> {
         let (func, outputs) = self.finished(body, &results);
         let types = self.types(&carried);
         if outputs != types {
-            let what = format!("a loop that carries {types:?} and leaves {outputs:?}");
+            let what = format!("a loop that carries ({}) and leaves ({})", list(&types), list(&outputs));
             return Err(Problem::Unsupported(Diag::new(what)).into());
         }
         let operands: Vec<Value> = carried.iter().copied().chain(values(&closed)).collect();
@@ -503,6 +502,11 @@ fn inner(frame: &Frame) -> Frame {
 
 fn values(captured: &Captured) -> impl Iterator<Item = Value> + '_ {
     captured.iter().map(|(_, value)| *value)
+}
+
+/// Types as the language writes them.
+fn list(types: &[Type]) -> String {
+    types.iter().map(Type::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn missing(what: &str) -> Stopped {

@@ -83,6 +83,14 @@ impl Element {
         }
     }
 
+    /// As messages call it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Plain(dtype) => dtype.name(),
+            Self::Coded(format) => format.name,
+        }
+    }
+
     /// What elements are kept in.
     pub(crate) const fn stored(self) -> DType {
         match self {

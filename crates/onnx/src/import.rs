@@ -1,5 +1,6 @@
 //! From a decoded model to a module: the walk over nodes, names and their scopes, functions inlined, problems collected.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -18,6 +19,8 @@ use crate::tensor::{self, External};
 
 /// The deepest nesting of functions and branches.
 pub(crate) const MAX_DEPTH: usize = 32;
+/// The newest version of the format.
+const NEWEST: i64 = 14;
 /// The most nodes, those of functions counted at every call.
 const MAX_NODES: usize = 1 << 18;
 /// The most sizes that are taken as equal or bounded.
@@ -91,10 +94,18 @@ impl Form {
 /// What is wrong with the model, or with this importer.
 pub fn import(model: &ModelProto, options: &Options) -> std::result::Result<Imported, Failure> {
     let Some(graph) = &model.graph else { return Err(Diag::new("a model without a graph").into()) };
+    if model.ir_version > NEWEST {
+        let what = format!("version {} of the format; {NEWEST} is the newest that is known", model.ir_version);
+        return Err(Failure::Unsupported(Diag::new(what).into()));
+    }
+    let opsets = match opsets(&model.opset_import) {
+        Ok(opsets) => opsets,
+        Err(diag) => return Err(diag.into()),
+    };
     let mut assumed = Vec::new();
     loop {
         let mut importer = Importer::new(model, options, &assumed);
-        importer.run(graph, opsets(&model.opset_import))?;
+        importer.run(graph, opsets.clone())?;
         match importer.assumption.take() {
             None => return importer.finish(),
             Some(_) if assumed.len() == MAX_ASSUMED => {
@@ -175,8 +186,19 @@ pub(crate) struct Importer<'a> {
     outputs: Vec<Form>,
 }
 
-fn opsets(imports: &[OperatorSetIdProto]) -> BTreeMap<String, i64> {
-    imports.iter().map(|set| (domain(&set.domain).to_owned(), set.version)).collect()
+/// The version of each domain's operators, which is one.
+fn opsets(imports: &[OperatorSetIdProto]) -> std::result::Result<BTreeMap<String, i64>, Diag> {
+    let mut versions = BTreeMap::new();
+    for set in imports {
+        let before = versions.insert(domain(&set.domain).to_owned(), set.version);
+        if let Some(before) = before.filter(|before| *before != set.version) {
+            return Err(Diag::new(format!(
+                "the operators of `{}` are imported in versions {before} and {}",
+                set.domain, set.version
+            )));
+        }
+    }
+    Ok(versions)
 }
 
 /// The standard domain has two names.
@@ -265,6 +287,9 @@ impl<'a> Importer<'a> {
             }
             match frame.find(&output.name) {
                 Some(Slot::Value(value)) => {
+                    if let Err(problem) = self.as_declared(output, value) {
+                        self.slot(Err(problem), &format!("the output `{}`", output.name));
+                    }
                     self.builder.function.add_result(value, Sink::Out);
                     self.outputs.push(Form::Tensor);
                 }
@@ -360,7 +385,11 @@ impl<'a> Importer<'a> {
         let translate = ops::find(domain, &proto.op_type, version)?;
         let args = operands(proto, frame)?;
         let format = format::through(&self.builder, &proto.op_type, &args)?;
-        let results = translate.run(&mut self.spelled(proto, &args, version))?;
+        let mut node = self.spelled(proto, &args, version);
+        let results = translate.run(&mut node);
+        // What follows from an attribute that is not what it must be is not of interest.
+        node.well_typed()?;
+        let results = results?;
         if let Some(format) = format {
             results.iter().for_each(|result| self.builder.mark(*result, format));
         }
@@ -369,7 +398,7 @@ impl<'a> Importer<'a> {
 
     /// What a translation sees of a node.
     pub(crate) fn spelled<'n>(&'n mut self, proto: &'n NodeProto, args: &'n [Option<Value>], version: i64) -> Node<'n> {
-        Node { b: &mut self.builder, proto, args, version, external: &self.external }
+        Node { b: &mut self.builder, proto, args, version, external: &self.external, mistyped: RefCell::default() }
     }
 
     /// A function of the model, inlined.
@@ -386,7 +415,7 @@ impl<'a> Importer<'a> {
         let caller = self.builder.loc.clone();
         let mut inner = Frame {
             scopes: vec![scope],
-            opsets: opsets(&function.opset_import),
+            opsets: opsets(&function.opset_import)?,
             caller,
             name: function.name.clone(),
             depth: frame.depth + 1,

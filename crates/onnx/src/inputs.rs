@@ -44,6 +44,15 @@ fn item_name(name: &str, item: usize) -> String {
     format!("{name}.{item}")
 }
 
+/// A size as the model writes it.
+fn declared_size(dim: &crate::proto::Dimension) -> String {
+    match &dim.value {
+        Some(DimensionValue::Size(size)) => size.to_string(),
+        Some(DimensionValue::Name(name)) => name.clone(),
+        None => "?".to_owned(),
+    }
+}
+
 /// What the elements of an input mean, if they are codes.
 fn input_format(input: &ValueInfoProto) -> Option<Format> {
     match declared(input) {
@@ -120,6 +129,26 @@ impl Importer<'_> {
             return wrong(format!("the value given is {}, not {}", array.ty(), element.stored()));
         }
         self.builder.stored(array.clone(), input_format(input))
+    }
+
+    /// Whether a result is what the model declares of it: elements, axes, and sizes where both are numbers.
+    pub(crate) fn as_declared(&self, output: &ValueInfoProto, value: Value) -> Result<()> {
+        let Some(TypeValue::Tensor(tensor)) = output.r#type.as_ref().and_then(|ty| ty.value.as_ref()) else { return Ok(()) };
+        if tensor.elem_type != 0 && Element::of(i64::from(tensor.elem_type))? != self.builder.element(value) {
+            let declared = Element::of(i64::from(tensor.elem_type))?;
+            return wrong(format!("it is declared to be of {}, and is {}", declared.name(), self.builder.ty(value)));
+        }
+        let Some(shape) = &tensor.shape else { return Ok(()) };
+        let own = self.builder.shape(value);
+        let differs = |(dim, size): (&crate::proto::Dimension, &Dim)| match (&dim.value, size.as_const()) {
+            (Some(DimensionValue::Size(declared)), Some(size)) => *declared >= 0 && *declared != size,
+            (Some(DimensionValue::Size(_) | DimensionValue::Name(_)) | None, _) => false,
+        };
+        if shape.dim.len() == own.rank() && !shape.dim.iter().zip(own.iter()).any(differs) {
+            return Ok(());
+        }
+        let sizes: Vec<String> = shape.dim.iter().map(declared_size).collect();
+        wrong(format!("it is declared to be [{}], and is {}", sizes.join(", "), self.builder.ty(value)))
     }
 
     /// Elements of a sequence may differ in sizes of one name: those are `shared` among tensors alone.

@@ -1,10 +1,12 @@
 //! A node under translation: its operands and attributes, checked as they are asked for.
 
-use graver_ir::{Array, DType, Dim, Shape, Value};
+use std::cell::RefCell;
+
+use graver_ir::{Array, DType, Diag, Dim, Shape, Value};
 
 use crate::build::Builder;
 use crate::format::{Element, Format};
-use crate::problem::{Result, wrong};
+use crate::problem::{Problem, Result, wrong};
 use crate::proto::{AttributeProto, NodeProto};
 use crate::tensor::{self, External};
 
@@ -17,6 +19,39 @@ pub(crate) struct Node<'a> {
     /// The version of the operator set.
     pub(crate) version: i64,
     pub(crate) external: &'a External,
+    /// The first attribute that was asked for and is of another type.
+    pub(crate) mistyped: RefCell<Option<Diag>>,
+}
+
+/// ONNX's types of attributes, by number.
+const KINDS: [&str; 15] = [
+    "undefined",
+    "a float",
+    "an integer",
+    "a text",
+    "a tensor",
+    "a graph",
+    "floats",
+    "integers",
+    "texts",
+    "tensors",
+    "graphs",
+    "a sparse tensor",
+    "sparse tensors",
+    "a type",
+    "types",
+];
+
+/// The types of attributes that translations ask for.
+#[derive(Clone, Copy)]
+enum Kind {
+    Float = 1,
+    Int = 2,
+    Text = 3,
+    Tensor = 4,
+    Floats = 6,
+    Ints = 7,
+    Texts = 8,
 }
 
 impl Node<'_> {
@@ -74,16 +109,31 @@ impl Node<'_> {
 
     // ---- attributes
 
-    fn attribute(&self, name: &str) -> Option<&AttributeProto> {
-        self.proto.attribute.iter().find(|attribute| attribute.name == name)
+    /// An attribute of this type; [`Node::well_typed`] tells of one of another. Files of the first version have no types.
+    fn attribute(&self, name: &str, kind: Kind) -> Option<&AttributeProto> {
+        let attribute = self.proto.attribute.iter().find(|attribute| attribute.name == name)?;
+        let (found, wanted) = (attribute.r#type, kind as i32);
+        if found == 0 || found == wanted {
+            return Some(attribute);
+        }
+        let spelled =
+            |number: i32| usize::try_from(number).ok().and_then(|number| KINDS.get(number)).copied().unwrap_or("unknown");
+        let what = format!("the attribute `{name}` is {}, and must be {}", spelled(found), spelled(wanted));
+        self.mistyped.borrow_mut().get_or_insert_with(|| Diag::new(what));
+        None
+    }
+
+    /// An error if an attribute was asked for that is of another type.
+    pub(crate) fn well_typed(&self) -> Result<()> {
+        self.mistyped.borrow().clone().map_or(Ok(()), |diag| Err(Problem::Wrong(diag)))
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.attribute(name).is_some()
+        self.proto.attribute.iter().any(|attribute| attribute.name == name)
     }
 
     pub(crate) fn int(&self, name: &str, default: i64) -> i64 {
-        self.attribute(name).map_or(default, |attribute| attribute.i)
+        self.attribute(name, Kind::Int).map_or(default, |attribute| attribute.i)
     }
 
     pub(crate) fn flag(&self, name: &str, default: bool) -> bool {
@@ -91,47 +141,48 @@ impl Node<'_> {
     }
 
     pub(crate) fn float(&self, name: &str, default: f32) -> f64 {
-        f64::from(self.attribute(name).map_or(default, |attribute| attribute.f))
+        f64::from(self.attribute(name, Kind::Float).map_or(default, |attribute| attribute.f))
     }
 
     pub(crate) fn ints(&self, name: &str) -> Option<Vec<i64>> {
-        self.attribute(name).map(|attribute| attribute.ints.clone())
+        self.attribute(name, Kind::Ints).map(|attribute| attribute.ints.clone())
     }
 
     pub(crate) fn floats(&self, name: &str) -> Option<Vec<f32>> {
-        self.attribute(name).map(|attribute| attribute.floats.clone())
+        self.attribute(name, Kind::Floats).map(|attribute| attribute.floats.clone())
     }
 
     pub(crate) fn text(&self, name: &str, default: &str) -> String {
-        self.attribute(name).map_or_else(|| default.to_owned(), |attribute| String::from_utf8_lossy(&attribute.s).into_owned())
+        self.attribute(name, Kind::Text)
+            .map_or_else(|| default.to_owned(), |attribute| String::from_utf8_lossy(&attribute.s).into_owned())
     }
 
     pub(crate) fn texts(&self, name: &str) -> Option<Vec<String>> {
         let text = |bytes: &bytes::Bytes| String::from_utf8_lossy(bytes).into_owned();
-        self.attribute(name).map(|attribute| attribute.strings.iter().map(text).collect())
+        self.attribute(name, Kind::Texts).map(|attribute| attribute.strings.iter().map(text).collect())
     }
 
     /// A tensor attribute.
     pub(crate) fn tensor(&self, name: &str) -> Result<Option<Array>> {
-        let tensor = self.attribute(name).and_then(|attribute| attribute.t.as_ref());
+        let tensor = self.attribute(name, Kind::Tensor).and_then(|attribute| attribute.t.as_ref());
         tensor.map(|tensor| tensor::array(tensor, self.external)).transpose()
     }
 
     /// A tensor attribute whose elements may be codes.
     pub(crate) fn coded(&self, name: &str) -> Result<Option<(Array, Option<Format>)>> {
-        let tensor = self.attribute(name).and_then(|attribute| attribute.t.as_ref());
+        let tensor = self.attribute(name, Kind::Tensor).and_then(|attribute| attribute.t.as_ref());
         tensor.map(|tensor| tensor::coded(tensor, self.external)).transpose()
     }
 
     /// An element type attribute, which may be one that is only stored; 0 is none.
     pub(crate) fn element(&self, name: &str) -> Result<Option<Element>> {
-        let number = self.attribute(name).map(|attribute| attribute.i).filter(|number| *number != 0);
+        let number = self.attribute(name, Kind::Int).map(|attribute| attribute.i).filter(|number| *number != 0);
         number.map(Element::of).transpose()
     }
 
     /// An element type attribute; 0 is none.
     pub(crate) fn type_of(&self, name: &str) -> Result<Option<DType>> {
-        let number = self.attribute(name).map(|attribute| attribute.i).filter(|number| *number != 0);
+        let number = self.attribute(name, Kind::Int).map(|attribute| attribute.i).filter(|number| *number != 0);
         number.map(tensor::dtype).transpose()
     }
 

@@ -148,6 +148,7 @@ impl Importer<'_> {
         let args = [Some(x), sizes];
         let n = self.spelled(proto, &args, 24);
         let axis = n.axis(n.int("axis", 0), n.b.rank(x))?;
+        n.well_typed()?;
         let Some(whole) = n.b.shape(x)[axis].as_const() else { return unsupported("parts of an axis whose size is a symbol") };
         let parts = parts(&n, sizes, whole)?;
         let keep = sizes.is_some() || n.flag("keepdims", true);
@@ -166,6 +167,7 @@ impl Importer<'_> {
         let Some(first) = items.first() else { return unsupported("an empty sequence put together") };
         let n = self.spelled(proto, &[], 11);
         let stack = n.flag("new_axis", false);
+        n.well_typed()?;
         let axis = n.axis(n.int("axis", 0), n.b.rank(*first) + usize::from(stack))?;
         let mut parts = Vec::new();
         for item in &items {

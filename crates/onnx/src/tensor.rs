@@ -71,8 +71,26 @@ pub(crate) fn dtype(number: i64) -> Result<DType> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct External(pub(crate) Option<PathBuf>);
 
+/// Elements are in one place.
+fn once(tensor: &TensorProto) -> Result<()> {
+    let lists = [
+        ("raw_data", tensor.raw_data.len()),
+        ("float_data", tensor.float_data.len()),
+        ("int32_data", tensor.int32_data.len()),
+        ("int64_data", tensor.int64_data.len()),
+        ("double_data", tensor.double_data.len()),
+        ("uint64_data", tensor.uint64_data.len()),
+    ];
+    let there: Vec<&str> = lists.iter().filter(|(_, count)| *count > 0).map(|(name, _)| *name).collect();
+    match there.as_slice() {
+        [first, second, ..] => wrong(format!("a tensor whose elements are there twice, in `{first}` and in `{second}`")),
+        [] | [_] => Ok(()),
+    }
+}
+
 /// The elements of a tensor.
 pub(crate) fn array(tensor: &TensorProto, external: &External) -> Result<Array> {
+    once(tensor)?;
     let dtype = dtype(i64::from(tensor.data_type))?;
     let shape: Option<Vec<usize>> = tensor.dims.iter().map(|size| usize::try_from(*size).ok()).collect();
     let Some(shape) = shape else { return wrong(format!("a tensor of shape {:?}", tensor.dims)) };
@@ -92,6 +110,7 @@ pub(crate) fn array(tensor: &TensorProto, external: &External) -> Result<Array> 
 
 /// The elements of a tensor, which may be codes.
 pub(crate) fn coded(tensor: &TensorProto, external: &External) -> Result<(Array, Option<Format>)> {
+    once(tensor)?;
     let format = match Element::of(i64::from(tensor.data_type))? {
         Element::Plain(_) => return Ok((array(tensor, external)?, None)),
         Element::Coded(format) => format,

@@ -104,6 +104,9 @@ impl Builder {
 
     /// Positions that may count from the end, as positions.
     pub(crate) fn positions(&mut self, index: Value, size: &Dim) -> Result<Value> {
+        if !self.dtype(index).is_int() {
+            return wrong(format!("positions are integers, got {}", self.ty(index)));
+        }
         if let Some(known) = self.known(index).and_then(Known::dims)
             && known.iter().all(Dim::is_nonneg)
         {

@@ -5,7 +5,7 @@ use graver_ir::{Dim, Op, ScalarFn, Value};
 
 use super::Values;
 use super::window::{self, Spatial};
-use crate::build::Builder;
+use crate::build::{Builder, common};
 use crate::node::Node;
 use crate::problem::{Result, wrong};
 
@@ -26,6 +26,10 @@ pub(super) fn gemm(n: &mut Node<'_>) -> Values {
     let mut y = times(n.b, product, n.float("alpha", 1.0))?;
     if let Some(c) = n.opt(2) {
         let c = times(n.b, c, n.float("beta", 1.0))?;
+        let (own, whole) = (n.b.shape(y), common(&[n.b.shape(y), n.b.shape(c)])?);
+        if own != whole {
+            return wrong(format!("{} does not broadcast to the product {}", n.b.ty(c), n.b.ty(y)));
+        }
         y = n.b.add(y, c)?;
     }
     Ok(vec![y])
@@ -134,7 +138,7 @@ fn transposed(n: &Node<'_>, x: Value, sizes: &[i64]) -> Result<Vec<Spatial>> {
     let one = |name: &str, default: i64| n.ints(name).unwrap_or_else(|| vec![default; count]);
     let (strides, dilations, extra) = (one("strides", 1), one("dilations", 1), one("output_padding", 0));
     let (pads, asked) = (n.ints("pads").unwrap_or_else(|| vec![0; 2 * count]), n.ints("output_shape"));
-    let auto = n.text("auto_pad", "NOTSET");
+    let auto = window::auto_pad(n)?;
     let shape = n.b.shape(x);
     let lists = [strides.len(), dilations.len(), extra.len(), pads.len() / 2, shape.rank().saturating_sub(2)];
     if lists != [count; 5] || asked.as_ref().is_some_and(|asked| asked.len() < count) {

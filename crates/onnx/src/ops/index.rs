@@ -176,8 +176,8 @@ fn scaled(b: &mut Builder, x: Value, stride: &Dim) -> Result<Value> {
 
 /// A position that may count from the end; -1 where it is out of range, which is an error of the call where it is used.
 fn checked(b: &mut Builder, index: Value, size: &Dim) -> Result<Value> {
-    let index = b.cast(index, DType::I64)?;
     let index = b.positions(index, size)?;
+    let index = b.cast(index, DType::I64)?;
     let size = b.size(size, DType::I64)?;
     let inside = b.map(ScalarFn::Lt, &[index, size])?;
     let low = b.with(ScalarFn::Ge, index, 0.0)?;

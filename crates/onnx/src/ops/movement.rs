@@ -183,8 +183,14 @@ pub(super) fn split(n: &mut Node<'_>) -> Values {
     let sizes: Vec<Dim> = match n.ints("split") {
         Some(sizes) => sizes.into_iter().map(Dim::from).collect(),
         None if n.opt(1).is_some() => n.dims(1, "the sizes of parts")?,
-        None => equal_parts(&shape[axis], n.int("num_outputs", i64::try_from(n.proto.output.len()).unwrap_or(i64::MAX)))?,
+        None => {
+            let count = n.int("num_outputs", i64::try_from(n.proto.output.len()).unwrap_or(i64::MAX));
+            equal_parts(n, x, axis, count)?
+        }
     };
+    if let Some(size) = sizes.iter().find(|size| size.as_const().is_some_and(|size| size < 0)) {
+        return wrong(format!("a part of {size} elements of axis {axis} of {}", n.b.ty(x)));
+    }
     if sizes.iter().cloned().sum::<Dim>() != shape[axis] {
         return wrong(format!("parts of {sizes:?} are not the whole of axis {axis} of {}", n.b.ty(x)));
     }
@@ -196,12 +202,19 @@ pub(super) fn split(n: &mut Node<'_>) -> Values {
     Ok(parts)
 }
 
-fn equal_parts(size: &Dim, count: i64) -> Result<Vec<Dim>> {
+fn equal_parts(n: &Node<'_>, x: Value, axis: usize, count: i64) -> Result<Vec<Dim>> {
     if !(1..=1 << 16).contains(&count) {
         return wrong(format!("{count} parts"));
     }
+    let size = n.b.along(x, axis)?;
     let part = size.ceil_div(&Dim::from(count));
-    let last = size - &part * Dim::from(count - 1);
+    let last = &size - &part * Dim::from(count - 1);
+    // The last of two is never less than nothing; that of five elements in four parts would be.
+    if count > 2 && size.as_const().is_none() && !last.is_nonneg() {
+        let what =
+            format!("whether {size} elements are {count} parts of {part}, the last one shorter, is known only where sizes are");
+        return Err(Problem::Unknown(x, Diag::new(what)));
+    }
     let mut parts = vec![part; usize::try_from(count - 1).unwrap_or(0)];
     parts.push(last);
     Ok(parts)

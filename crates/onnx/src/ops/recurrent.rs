@@ -85,6 +85,12 @@ pub(super) fn recurrent(n: &mut Node<'_>, cell: Cell) -> Values {
         return wrong(format!("takes [time, batch, features] and weights of three axes, got {} and {weights}", n.b.ty(x)));
     }
     let direction = n.text("direction", "forward");
+    if !["forward", "reverse", "bidirectional"].contains(&direction.as_str()) {
+        return wrong(format!("`direction` is `{direction}`, and must be forward, reverse or bidirectional"));
+    }
+    if n.has("hidden_size") && weights[2].as_const().is_some_and(|hidden| hidden != n.int("hidden_size", 0)) {
+        return wrong(format!("`hidden_size` is {}, and the recurrent weights are {weights}", n.int("hidden_size", 0)));
+    }
     let count = if direction == "bidirectional" { 2 } else { 1 };
     let (mut outputs, mut states) = (Vec::new(), vec![Vec::new(); cell.states()]);
     for place in 0..count {
@@ -117,12 +123,21 @@ fn rule(n: &Node<'_>, cell: Cell, place: usize, hidden: Dim) -> Result<Rule> {
         Some(_) | None => Some(own),
     };
     let Some(names) = names else { return wrong(format!("fewer than {count} activations a direction")) };
-    let number = |attribute: &str, at: usize, default: f64| {
-        n.floats(attribute).and_then(|list| list.get(place * count + at).copied()).map_or(default, f64::from)
-    };
-    let activation = |(at, name): (usize, String)| {
+    // Numbers are listed for the functions that have such, those of the direction before first.
+    let before = n.texts("activations").unwrap_or_default().into_iter().take(place * count);
+    let (mut alphas, mut betas) = (Vec::new(), Vec::new());
+    let mut alpha_of = n.floats("activation_alpha").unwrap_or_default().into_iter().map(f64::from);
+    let mut beta_of = n.floats("activation_beta").unwrap_or_default().into_iter().map(f64::from);
+    for name in before.chain(names.iter().cloned()) {
         let (alpha, beta) = defaults(&name);
-        Activation { name, alpha: number("activation_alpha", at, alpha), beta: number("activation_beta", at, beta) }
+        alphas.push(alpha.map(|default| alpha_of.next().unwrap_or(default)));
+        betas.push(beta.map(|default| beta_of.next().unwrap_or(default)));
+    }
+    let own = alphas.len() - names.len();
+    let activation = |(at, name): (usize, String)| Activation {
+        name,
+        alpha: alphas[own + at].unwrap_or(1.0),
+        beta: betas[own + at].unwrap_or(0.0),
     };
     Ok(Rule {
         cell,
@@ -134,12 +149,15 @@ fn rule(n: &Node<'_>, cell: Cell, place: usize, hidden: Dim) -> Result<Rule> {
     })
 }
 
-fn defaults(name: &str) -> (f64, f64) {
+/// What the two numbers of a function are where none are given, if it has them.
+fn defaults(name: &str) -> (Option<f64>, Option<f64>) {
     match name.to_ascii_lowercase().as_str() {
-        "leakyrelu" => (0.01, 0.0),
-        "hardsigmoid" => (0.2, 0.5),
-        "affine" | "scaledtanh" => (1.0, if name.eq_ignore_ascii_case("affine") { 0.0 } else { 1.0 }),
-        _ => (1.0, 0.0),
+        "leakyrelu" => (Some(0.01), None),
+        "hardsigmoid" => (Some(0.2), Some(0.5)),
+        "affine" => (Some(1.0), Some(0.0)),
+        "scaledtanh" => (Some(1.0), Some(1.0)),
+        "thresholdedrelu" | "elu" => (Some(1.0), None),
+        _ => (None, None),
     }
 }
 

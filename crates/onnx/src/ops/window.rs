@@ -25,6 +25,15 @@ impl Spatial {
     }
 }
 
+/// How padding is found where it is not said.
+pub(super) fn auto_pad(n: &Node<'_>) -> Result<String> {
+    let auto = n.text("auto_pad", "NOTSET");
+    match auto.as_str() {
+        "" | "NOTSET" | "SAME_UPPER" | "SAME_LOWER" | "VALID" => Ok(auto),
+        other => wrong(format!("`auto_pad` is `{other}`, and must be NOTSET, SAME_UPPER, SAME_LOWER or VALID")),
+    }
+}
+
 /// The windows that a node's attributes describe: `strides, dilations, pads, auto_pad`.
 pub(super) fn spatial(n: &Node<'_>, x: Value, sizes: &[i64]) -> Result<Vec<Spatial>> {
     let (shape, count) = (n.b.shape(x), sizes.len());
@@ -35,7 +44,7 @@ pub(super) fn spatial(n: &Node<'_>, x: Value, sizes: &[i64]) -> Result<Vec<Spati
     if lengths != [count; 4] || sizes.iter().chain(&strides).chain(&dilations).any(|number| *number < 1) {
         return wrong(format!("windows {sizes:?} by {strides:?}, dilated {dilations:?}, padded {pads:?}, over {}", n.b.ty(x)));
     }
-    let auto = n.text("auto_pad", "NOTSET");
+    let auto = auto_pad(n)?;
     let axis = |place: usize| {
         let (stride, dilation, size) = (strides[place], dilations[place], sizes[place]);
         let mut axis = Spatial { stride, dilation, size, low: Dim::from(pads[place]), high: Dim::from(pads[place + count]) };
@@ -181,9 +190,12 @@ pub(super) fn lp_pool(n: &mut Node<'_>) -> Values {
 
 /// The attribute was a float at first.
 fn norm_order(n: &Node<'_>) -> f64 {
+    if n.version < 2 {
+        return n.float("p", 2.0);
+    }
     #[expect(clippy::cast_precision_loss, reason = "an exponent is small")]
     let whole = n.int("p", 2) as f64;
-    if n.version < 2 { n.float("p", 2.0) } else { whole }
+    whole
 }
 
 /// `|x|^p`

@@ -4,7 +4,7 @@ use graver_onnx::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, O
 use graver_onnx::{Failure, decode};
 use prost::Message;
 
-use crate::common::{FLOAT, Size, failure, floats, graph, imported, input, int, integers, ints, model, node};
+use crate::common::{FLOAT, Size, failure, floats, graph, imported, input, int, integers, ints, model, node, text};
 
 fn check(graph: GraphProto, said: &str) {
     let failure = failure(&model(graph, 17));
@@ -123,6 +123,51 @@ fn operands_of_fewer_axes_than_the_operation_is_for() {
         "the update has 3 axes, got f32[2, 3]",
     );
     of("OneHot", &["i", "depth", "values"], Vec::new(), &[&[3], &[]], "f32[] has no axis 0");
+}
+
+#[test]
+fn attributes_of_other_types_and_values() {
+    let x = || vec![floats("x", &[2, 2]), floats("w", &[1, 4, 2]), floats("r", &[1, 4, 1]), floats("image", &[1, 1, 4, 4])];
+    let of = |op: &str, inputs: &[&str], attribute: AttributeProto| {
+        graph(vec![node(op, inputs, &["y"], vec![attribute])], x(), vec![integers("i", &[0])], &["y"])
+    };
+    check(of("Softmax", &["x"], text("axis", "foo")), "the attribute `axis` is a text, and must be an integer");
+    check(of("Concat", &["x", "x"], ints("axis", &[1, 2])), "the attribute `axis` is integers, and must be an integer");
+    let said = "`auto_pad` is `FOO`, and must be NOTSET, SAME_UPPER, SAME_LOWER or VALID";
+    check(of("Conv", &["image", "image"], text("auto_pad", "FOO")), said);
+    check(of("ConvTranspose", &["image", "image"], text("auto_pad", "FOO")), said);
+    let sequence = || graph(vec![node("Unsqueeze", &["x", "i"], &["s"], Vec::new())], x(), vec![integers("i", &[0])], &["y"]);
+    let cell = |attribute| {
+        let mut graph = sequence();
+        graph.node.push(node("LSTM", &["s", "w", "r"], &["y"], vec![attribute]));
+        graph
+    };
+    check(cell(text("direction", "sideways")), "`direction` is `sideways`, and must be forward, reverse or bidirectional");
+    check(cell(int("hidden_size", 3)), "`hidden_size` is 3, and the recurrent weights are [1, 4, 1]");
+    let gather = graph(vec![node("Gather", &["x", "x"], &["y"], Vec::new())], x(), Vec::new(), &["y"]);
+    check(gather, "positions are integers, got f32[2, 2]");
+    let inputs = vec![floats("a", &[1, 2]), floats("b", &[2, 2]), floats("c", &[3, 2])];
+    let gemm = graph(vec![node("Gemm", &["a", "b", "c"], &["y"], Vec::new())], inputs, Vec::new(), &["y"]);
+    check(gemm, "f32[3, 2] does not broadcast to the product f32[1, 2]");
+}
+
+#[test]
+fn what_a_file_says_twice_or_otherwise() {
+    let x = || vec![floats("x", &[2])];
+    let relu = || vec![node("Relu", &["x"], &["y"], Vec::new())];
+    let twice = TensorProto { raw_data: vec![0; 8].into(), ..integers("w", &[1]) };
+    check(graph(relu(), x(), vec![twice], &["y"]), "whose elements are there twice, in `raw_data` and in `int64_data`");
+    let declared = |output| GraphProto { output: vec![output], ..graph(relu(), x(), Vec::new(), &[]) };
+    check(declared(input("y", 7, &[Size::Is(2)])), "the output `y`: it is declared to be of i64, and is f32[2]");
+    check(declared(floats("y", &[3])), "the output `y`: it is declared to be [3], and is f32[2]");
+    check(declared(input("y", FLOAT, &[Size::Named("n"), Size::Open])), "it is declared to be [n, ?], and is f32[2]");
+    imported(&model(declared(input("y", FLOAT, &[Size::Named("n")])), 17));
+    let mut two = model(graph(relu(), x(), Vec::new(), &["y"]), 17);
+    two.opset_import.push(OperatorSetIdProto { domain: String::new(), version: 13 });
+    assert!(failure(&two).to_string().contains("the operators of `` are imported in versions 17 and 13"), "{}", failure(&two));
+    let late = graver_onnx::proto::ModelProto { ir_version: 999, ..model(graph(relu(), x(), Vec::new(), &["y"]), 17) };
+    let said = "not supported: version 999 of the format; 14 is the newest that is known";
+    assert_eq!(failure(&late).to_string(), said);
 }
 
 #[test]

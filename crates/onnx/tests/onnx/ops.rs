@@ -3,7 +3,7 @@
 use graver_ir::{Array, DType};
 use graver_onnx::proto::{AttributeProto, TensorProto};
 
-use crate::common::{Size, array, check, failure, floats, graph, input, int, ints, model, node, run, text};
+use crate::common::{Size, array, check, failure, floats, graph, input, int, integers, ints, model, node, run, text};
 
 /// `float16` in ONNX files.
 const HALF: i32 = 10;
@@ -124,14 +124,20 @@ fn running_sums_go_either_way_and_may_leave_the_element_out() {
 fn regions_are_sampled_at_the_middle_of_their_parts() {
     // A picture whose elements are their columns, and a region over columns 1 to 3.
     let x: Vec<f32> = (0..16).map(|place| (place % 4) as f32).collect();
-    let inputs: [(&[usize], &[f32]); 3] = [(&[1, 1, 4, 4], &x), (&[1, 4], &[1.0, 1.0, 3.0, 3.0]), (&[1], &[0.0])];
+    let arrays = [array(&[1, 1, 4, 4], &x), array(&[1, 4], &[1.0, 1.0, 3.0, 3.0])];
+    let align = |attributes| {
+        let nodes = vec![node("RoiAlign", &["x", "regions", "of"], &["y"], attributes)];
+        let inputs = vec![floats("x", &[1, 1, 4, 4]), floats("regions", &[1, 4])];
+        let model = model(graph(nodes, inputs, vec![integers("of", &[0])], &["y"]), 16);
+        run(&model, &[&arrays[0], &arrays[1]]).remove(0).to_f64()
+    };
     let attributes = |mode: &str| {
         let sizes = vec![int("output_height", 1), int("output_width", 2), int("sampling_ratio", 2)];
         sizes.into_iter().chain([text("mode", mode)]).collect::<Vec<_>>()
     };
-    check("RoiAlign", 16, attributes("avg"), &inputs, (&[1, 1, 1, 2], &[1.0, 2.0]));
+    assert_eq!(align(attributes("avg")), [1.0, 2.0]);
     // Samples at columns 0.75 and 1.25, and 1.75 and 2.25: the greatest of an element times its weight.
-    check("RoiAlign", 16, attributes("max"), &inputs, (&[1, 1, 1, 2], &[0.75, 1.5]));
+    assert_eq!(align(attributes("max")), [0.75, 1.5]);
 }
 
 #[test]
@@ -276,4 +282,43 @@ fn a_response_is_normalised_over_the_channels_that_there_are() {
     for size in [5, 1 << 20, 1 << 62] {
         check("LRN", 1, attributes(size), &[x], (&[1, 2, 1], &[1.0 / 6.0, 2.0 / 6.0]));
     }
+}
+
+/// Numbers of activations are listed for those that have such, both directions in one list.
+#[test]
+fn numbers_of_activations_belong_to_those_that_have_them() {
+    let texts = |name: &str, strings: &[&str]| {
+        let strings = strings.iter().map(|text| text.as_bytes().to_vec().into()).collect();
+        AttributeProto { name: name.to_owned(), r#type: 8, strings, ..AttributeProto::default() }
+    };
+    let numbers = |name: &str, floats: &[f32]| AttributeProto {
+        name: name.to_owned(),
+        r#type: 6,
+        floats: floats.to_vec(),
+        ..AttributeProto::default()
+    };
+    let attributes = vec![
+        texts("activations", &["Tanh", "Affine"]),
+        numbers("activation_alpha", &[3.0]),
+        numbers("activation_beta", &[0.5]),
+        text("direction", "bidirectional"),
+        int("hidden_size", 1),
+    ];
+    let inputs: [(&[usize], &[f32]); 3] = [(&[1, 1, 1], &[2.0]), (&[2, 1, 1], &[1.0, 1.0]), (&[2, 1, 1], &[0.0, 0.0])];
+    check("RNN", 14, attributes, &inputs, (&[1, 2, 1, 1], &[2f64.tanh(), 6.5]));
+}
+
+#[test]
+fn parts_are_of_no_less_than_nothing() {
+    let of = |size, parts: &[&str]| {
+        let nodes = vec![node("Split", &["x"], parts, vec![int("num_outputs", i64::try_from(parts.len()).expect("few"))])];
+        model(graph(nodes, vec![input("x", 1, &[size])], Vec::new(), parts), 18)
+    };
+    let four = ["a", "b", "c", "d"];
+    assert!(failure(&of(Size::Is(5), &four)).to_string().contains("a part of -1 elements of axis 0 of f32[5]"));
+    let found = failure(&of(Size::Named("n"), &four)).to_string();
+    assert!(found.contains("whether n elements are 4 parts of"), "{found}");
+    let sizes = |outputs: Vec<Array>| outputs.iter().map(|part| part.shape()[0]).collect::<Vec<_>>();
+    assert_eq!(sizes(run(&of(Size::Named("n"), &four), &[&array(&[7], &[0.0; 7])])), [2, 2, 2, 1]);
+    crate::common::imported(&of(Size::Named("n"), &["a", "b"]));
 }
