@@ -27,9 +27,10 @@ def main():
     binding = session.io_binding()
     for slot, array in zip(session.get_inputs(), data):
         binding.bind_cpu_input(slot.name, np.ascontiguousarray(array))
-    binding.bind_output(session.get_outputs()[0].name)
+    for slot in session.get_outputs():
+        binding.bind_output(slot.name)
     row = measure(lambda: session.run_with_iobinding(binding), loading)
-    result = binding.copy_outputs_to_cpu()[0].astype(np.float64)
+    result = np.concatenate([output.astype(np.float64).ravel() for output in binding.copy_outputs_to_cpu()])
     emit(case, "ort", mode, row, check=float(np.abs(result).mean()))
 
 

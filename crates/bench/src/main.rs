@@ -1,7 +1,7 @@
 //! How fast compiled programs are: `cargo run --release -p graver-bench -- CASE.. [--json] [--roofline] [--vs DIR] [--landings FILE]`.
 //!
 //! Cases are models and operations as PyTorch, JAX and ONNX Runtime are measured on; batch and length are symbols, so that what
-//! is timed is code for any size. Each case runs in a process of its own: memory and first calls are nobody else's.
+//! is timed is code for any size; or they are ONNX models in files, beside ONNX Runtime. Each case runs in a process of its own: memory and first calls are nobody else's.
 //!
 //! Exit codes: 0 ran; 1 a result differs from what is expected; 2 bad usage, or a case failed.
 
@@ -19,10 +19,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use clap::Parser;
+use graver::ir::Sizes;
 use graver::prelude::*;
 use graver::{Convolutions, Cpu, Dots, Isa};
 
-use crate::cases::Case;
+use crate::cases::{Build, Case, Kind};
 use crate::landing::Landing;
 use crate::numbers::Numbers;
 use crate::row::Row;
@@ -32,9 +33,12 @@ use crate::vs::Versus;
 #[derive(Debug, Parser)]
 #[command(name = "graver-bench", arg_required_else_help = true)]
 struct Args {
-    /// Cases: `all`, names, or beginnings of names: `micro`.
+    /// Cases: `all`, names, or beginnings of names: `micro`; or files of ONNX models: `model.onnx`.
     #[arg(required = true)]
     cases: Vec<String>,
+    /// A size that a model in a file leaves open, as often as there are some: `batch=8`.
+    #[arg(long = "size", value_name = "NAME=SIZE", value_parser = size)]
+    sizes: Vec<(String, i64)>,
     /// One JSON object a line instead of a table.
     #[arg(long)]
     json: bool,
@@ -73,6 +77,17 @@ struct Args {
     here: bool,
 }
 
+fn size(word: &str) -> Result<(String, i64), String> {
+    let (name, size) = word.split_once('=').ok_or("a size is given as batch=8")?;
+    Ok((name.to_owned(), size.parse().map_err(|_| format!("`{size}` is no size"))?))
+}
+
+impl Args {
+    fn sizes(&self) -> Sizes {
+        self.sizes.iter().cloned().collect()
+    }
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
     let outcome = if args.here { here(&args) } else { each(&args) };
@@ -104,8 +119,10 @@ fn each(args: &Args) -> Result<ExitCode, String> {
 fn apart(args: &Args, case: &Case, data: Option<&Path>) -> Result<(i32, String), String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new(program);
-    command.args([case.name, "--here", "--json"]).args(args.isa.map(|isa| format!("--isa={isa}")));
+    let word = if let Build::File(path) = &case.build { path.as_os_str() } else { case.name.as_ref() };
+    command.arg(word).args(["--here", "--json"]).args(args.isa.map(|isa| format!("--isa={isa}")));
     command.args(args.threads.map(|threads| format!("--threads={threads}")));
+    command.args(args.sizes.iter().map(|(name, size)| format!("--size={name}={size}")));
     command.arg(format!("--convolutions={}", args.convolutions));
     command.args(data.iter().flat_map(|folder| ["--data".as_ref(), folder.as_os_str()]));
     command.args(args.dump.iter().flat_map(|folder| ["--dump".as_ref(), folder.as_os_str()]));
@@ -116,8 +133,13 @@ fn apart(args: &Args, case: &Case, data: Option<&Path>) -> Result<(i32, String),
 
 /// Every case beside other engines.
 fn versus(args: &Args, dir: &Path) -> Result<ExitCode, String> {
-    let versus =
-        Versus { dir, threads: args.threads.map_or_else(machine::threads, usize::from), rounds: args.rounds, json: args.json };
+    let versus = Versus {
+        dir,
+        threads: args.threads.map_or_else(machine::threads, usize::from),
+        rounds: args.rounds,
+        json: args.json,
+        sizes: args.sizes(),
+    };
     let mut code = ExitCode::SUCCESS;
     for case in chosen(&args.cases)? {
         let wrong = std::cell::Cell::new(false);
@@ -157,6 +179,10 @@ fn landed(args: &Args, file: &Path, rows: &[Row]) -> Result<(), String> {
 fn chosen(words: &[String]) -> Result<Vec<&'static Case>, String> {
     let mut chosen: Vec<&Case> = Vec::new();
     for word in words {
+        if Path::new(word).extension().is_some_and(|extension| extension == "onnx") {
+            chosen.push(Box::leak(Box::new(Case::file(Path::new(word)))));
+            continue;
+        }
         let exact: Vec<&Case> = cases::all().filter(|case| case.name == word).collect();
         let starts = |case: &&Case| word == "all" || case.name.starts_with(word.as_str());
         let found = if exact.is_empty() { cases::all().filter(starts).collect() } else { exact };
@@ -184,13 +210,18 @@ fn one(args: &Args, case: &Case) -> Result<ExitCode, Error> {
     let device = graver::cpu_with(cpu);
     let mut numbers = Numbers::open(args.data.as_deref(), case.name)?;
     measure::reset_peak();
-    let mut ready = (case.build)(&mut numbers, &device)?;
+    let mut ready = case.compile(&mut numbers, &args.sizes(), &device)?;
     if let Some(folder) = &args.dump {
         ready.dump(&folder.join(case.name))?;
     }
     let timed = measure::measure(ready.as_mut())?;
     let limits = machine::limits(threads, isa);
-    let row = Row::new(case, mode, threads, &timed, &ready.facts()?, limits, numbers.has_expectations());
+    let facts = ready.facts()?;
+    let work = match case.kind() {
+        Kind::File => roofline::work(ready.program(), &facts.sizes),
+        _ => (case.flops, case.bytes),
+    };
+    let row = Row::new(case, work, mode, threads, &timed, &facts, limits, numbers.has_expectations());
     println!("{}", row.json());
     if args.roofline {
         roofline::print(ready.as_mut(), limits)?;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use graver::ir::kernel::{Attend, Body, Index, Kernel, KernelBody, Mode, Program};
+use graver::ir::kernel::{Attend, Body, Buffer, Index, Kernel, KernelBody, Mode, Place, Program, launches};
 use graver::ir::{Dim, Sizes};
 use graver::prelude::*;
 
@@ -42,6 +42,19 @@ pub(crate) fn print(case: &mut dyn Runs, limits: Limits) -> Result<(), Error> {
         line.print(limits, total);
     }
     Ok(())
+}
+
+/// Operations of a call, and bytes that it must move: arguments, results and constants once.
+pub(crate) fn work(program: &Program, sizes: &Sizes) -> (f64, f64) {
+    let entry = &program.entries[0];
+    let flops = launches(&entry.steps).iter().map(|launch| flops(program.kernel(launch.kernel), sizes)).sum();
+    let of = |place: &Place| match place {
+        Place::Const(_) | Place::Input(_) | Place::Output(_) | Place::State(_) => true,
+        Place::Arena(_) | Place::Unplaced => false,
+    };
+    let elements = |buffer: &Buffer| buffer.shape.iter().map(|dim| value(dim, sizes)).product::<f64>();
+    let moved = entry.buffers.iter().filter(|buffer| of(&buffer.place));
+    (flops, moved.map(|buffer| elements(buffer) * buffer.dtype.size() as f64).sum())
 }
 
 fn micros(time: Duration) -> f64 {

@@ -40,6 +40,7 @@ pub(crate) struct Row {
 impl Row {
     pub(crate) fn new(
         case: &Case,
+        (flops, bytes): (f64, f64),
         mode: String,
         threads: usize,
         timed: &Timed,
@@ -58,11 +59,11 @@ impl Row {
             first_call_s: rounded((facts.compile + timed.first).as_secs_f64(), 4),
             compile_s: rounded(facts.compile.as_secs_f64(), 4),
             peak_rss_mb: timed.peak_rss_mb,
-            flops_est: case.flops,
-            gflops: rounded(case.flops / median / 1e9, 1),
+            flops_est: flops,
+            gflops: rounded(flops / median / 1e9, 1),
             kernels: facts.kernels,
             planned_peak_mb: rounded(facts.planned as f64 / 1e6, 2),
-            floor_ms: rounded(limits.floor(case.flops, case.bytes).as_secs_f64() * 1e3, 5),
+            floor_ms: rounded(limits.floor(flops, bytes).as_secs_f64() * 1e3, 5),
             other_cpu: rounded(timed.others, 2),
             checked,
             check: timed.seen[0],

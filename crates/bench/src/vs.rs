@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use graver::ir::Sizes;
 use serde_json::Value;
 
-use crate::cases::{Case, Kind};
+use crate::cases::{self, Build, Case, Kind};
 use crate::row::say;
 
 /// Another engine.
@@ -34,7 +35,7 @@ const PEERS: [Peer; 3] = [
             Kind::Train => &["eager", "eager+retain", "eager_fused", "eager_fused+retain", "compile", "compile+retain"],
             Kind::Infer => &["eager", "eager+retain", "compile", "compile+retain", "freeze", "freeze+retain"],
             Kind::Decode | Kind::Operation => &["eager", "eager+retain", "compile", "compile+retain"],
-            Kind::Alone => &[],
+            Kind::Alone | Kind::File => &[],
         },
     },
     Peer {
@@ -43,7 +44,7 @@ const PEERS: [Peer; 3] = [
         script: "peer_jax.py",
         modes: |kind| match kind {
             Kind::Train | Kind::Infer | Kind::Operation => &["jit", "jit+retain"],
-            Kind::Decode | Kind::Alone => &[],
+            Kind::Decode | Kind::Alone | Kind::File => &[],
         },
     },
     Peer {
@@ -52,7 +53,7 @@ const PEERS: [Peer; 3] = [
         script: ONNX_RUNTIME,
         modes: |kind| match kind {
             Kind::Train | Kind::Decode | Kind::Alone => &[],
-            Kind::Infer | Kind::Operation => &["ort", "ort+retain"],
+            Kind::Infer | Kind::Operation | Kind::File => &["ort", "ort+retain"],
         },
     },
 ];
@@ -68,6 +69,8 @@ pub(crate) struct Versus<'a> {
     pub(crate) threads: usize,
     pub(crate) rounds: u16,
     pub(crate) json: bool,
+    /// What models in files leave open.
+    pub(crate) sizes: Sizes,
 }
 
 /// The medians of every mode of every engine, one a round, in milliseconds.
@@ -75,7 +78,8 @@ type Medians = BTreeMap<(&'static str, &'static str), Vec<f64>>;
 
 /// Whether there is an ONNX file of a case.
 fn has_onnx(case: &Case) -> bool {
-    case.kind() == Kind::Infer || ["micro", "attn_fwd", "tiny50"].iter().any(|name| case.name.starts_with(name))
+    matches!(case.kind(), Kind::Infer | Kind::File)
+        || ["micro", "attn_fwd", "tiny50"].iter().any(|name| case.name.starts_with(name))
 }
 
 impl Versus<'_> {
@@ -123,6 +127,9 @@ impl Versus<'_> {
             if output.status.success() { Ok(()) } else { Err(format!("{script}: {}", last_lines(&output.stderr))) }
         };
         std::fs::create_dir_all(data).map_err(|error| format!("{}: {error}", data.display()))?;
+        if let Build::File(path) = &case.build {
+            return cases::prepare(path, &self.sizes, data).map_err(|error| error.to_string());
+        }
         let folder = data.to_string_lossy();
         if case.kind().has_file() {
             make(format!("{}.safetensors", case.name), "dump.py", &[&folder, case.name])?;

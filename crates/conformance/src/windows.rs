@@ -9,7 +9,7 @@ use crate::contractions::{Case, integers};
 
 /// Every case.
 pub(crate) fn cases() -> Vec<Case> {
-    [convolutions(), unknown_sizes(), pools(), of_lines()].into_iter().flatten().collect()
+    [convolutions(), turned(), unknown_sizes(), pools(), of_lines()].into_iter().flatten().collect()
 }
 
 const FIRST: [usize; 4] = [0, 1, 2, 3];
@@ -133,6 +133,28 @@ fn convolutions() -> Vec<Case> {
         Windows { dtype: DType::I32, ..last },
     ];
     all.map(|windows| windows.case(&mut rng)).into()
+}
+
+/// Channels first in the image and last in the results, and the other way round.
+fn turned() -> Vec<Case> {
+    let mut rng = Rng::named("turned windows");
+    let last = Windows { layout: LAST, sizes: [2, 37, 9, 11], ..PLAIN };
+    let wide = Windows { sizes: [1, 20, 14, 14], window: [7, 7], pad: [3, 3], ..PLAIN };
+    let case = |windows: Windows| {
+        let (shape, weights) = (windows.shape(windows.sizes), windows.weights());
+        let mut b = Build::new("windows");
+        let x = b.arg("x", windows.dtype, shape.iter().map(|size| Dim::from(*size)).collect::<Vec<Dim>>());
+        let w = b.arg("w", windows.dtype, weights.map(Dim::from).to_vec());
+        let bias = b.arg("bias", windows.dtype, vec![Dim::from(windows.sizes[1])]);
+        let z = b.add(windows.op(), &[x, w]);
+        let dims = b.ty(z).shape.0.clone();
+        let spread = b.broadcast(bias, dims, [windows.layout[1]]);
+        let z = b.map(ScalarFn::Add, [z, spread]);
+        let z = b.permute(z, if windows.layout == FIRST { [0, 2, 3, 1] } else { [0, 3, 1, 2] });
+        let inputs = [&shape[..], &weights, &weights[..1]].map(|shape| integers(&mut rng, windows.dtype, shape)).to_vec();
+        Case { what: format!("turned, {windows:?}"), module: b.finish([z]), inputs: vec![inputs], bound: Bound::EXACT }
+    };
+    [PLAIN, last, wide].map(case).into()
 }
 
 /// Sizes of which nothing is known, down to one.

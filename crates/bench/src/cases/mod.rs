@@ -1,19 +1,29 @@
 //! The cases by name, with the work that each is: what it is built from, its operations, the bytes that it must move.
 
 mod decode;
+mod file;
 mod model;
 mod operation;
 mod runs;
 
+use std::path::{Path, PathBuf};
+
+use graver::ir::Sizes;
 use graver::nn::Storage;
 use graver::prelude::*;
 
 use crate::numbers::Numbers;
 
+pub(crate) use file::prepare;
 pub(crate) use runs::{Facts, Runs};
 
-/// Compiles a case for a device, over these numbers.
-type Build = fn(&mut Numbers, &Device) -> Result<Box<dyn Runs>, Error>;
+/// What a case is compiled of, for a device and over some numbers.
+pub(crate) enum Build {
+    /// What is written here.
+    Own(fn(&mut Numbers, &Device) -> Result<Box<dyn Runs>, Error>),
+    /// An ONNX model.
+    File(PathBuf),
+}
 
 /// Something to be measured.
 pub(crate) struct Case {
@@ -26,16 +36,31 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    const fn computing(name: &'static str, flops: f64, build: Build) -> Self {
-        Self { name, flops, bytes: 0.0, build }
+    const fn computing(name: &'static str, flops: f64, build: fn(&mut Numbers, &Device) -> Result<Box<dyn Runs>, Error>) -> Self {
+        Self { name, flops, bytes: 0.0, build: Build::Own(build) }
     }
 
-    const fn moving(name: &'static str, bytes: f64, build: Build) -> Self {
-        Self { name, flops: 0.0, bytes, build }
+    const fn moving(name: &'static str, bytes: f64, build: fn(&mut Numbers, &Device) -> Result<Box<dyn Runs>, Error>) -> Self {
+        Self { name, flops: 0.0, bytes, build: Build::Own(build) }
+    }
+
+    /// An ONNX model as a case, called by its file's name. How many operations it is, its kernels tell.
+    pub(crate) fn file(path: &Path) -> Self {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Self { name: name.leak(), flops: 0.0, bytes: 0.0, build: Build::File(path.to_owned()) }
+    }
+
+    /// Compiles it for a device, over these numbers, where a file leaves sizes open of these sizes.
+    pub(crate) fn compile(&self, numbers: &mut Numbers, sizes: &Sizes, device: &Device) -> Result<Box<dyn Runs>, Error> {
+        match &self.build {
+            Build::Own(build) => build(numbers, device),
+            Build::File(path) => file::build(path, sizes, numbers, device),
+        }
     }
 
     pub(crate) fn kind(&self) -> Kind {
         match self.name {
+            _ if matches!(self.build, Build::File(_)) => Kind::File,
             name if name.ends_with("_train") => Kind::Train,
             name if name.contains("_infer") => Kind::Infer,
             name if name.ends_with("_decode") => Kind::Decode,
@@ -58,13 +83,15 @@ pub(crate) enum Kind {
     Alone,
     /// Single operations.
     Operation,
+    /// The results of a model in a file.
+    File,
 }
 
 impl Kind {
     /// Whether weights, data and expected results may come from a file.
     pub(crate) const fn has_file(self) -> bool {
         match self {
-            Self::Train | Self::Infer | Self::Decode => true,
+            Self::Train | Self::Infer | Self::Decode | Self::File => true,
             Self::Alone | Self::Operation => false,
         }
     }
@@ -168,7 +195,8 @@ mod tests {
     fn a_step_can_be_called_and_profiled() {
         let case = all().find(|case| case.name == "mlp_train").expect("it is one");
         let mut numbers = Numbers::open(None, case.name).expect("our own numbers are always there");
-        let mut step = (case.build)(&mut numbers, &graver::cpu_with_threads(1)).expect("it compiles");
+        let device = graver::cpu_with_threads(1);
+        let mut step = case.compile(&mut numbers, &Sizes::new(), &device).expect("it compiles");
         step.call().expect("it runs");
         let first = step.seen().expect("it ran");
         let profile = step.profile().expect("it runs");

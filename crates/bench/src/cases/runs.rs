@@ -55,6 +55,12 @@ pub(crate) struct Trained<const N: usize> {
     pub(crate) loss: f64,
 }
 
+/// Of all elements of all results.
+pub(super) fn mean_magnitude(results: &[Array]) -> Result<f64, Error> {
+    let all: Vec<f64> = results.iter().flat_map(Array::to_f64).collect();
+    Ok(all.iter().map(|x| x.abs()).sum::<f64>() / all.len() as f64)
+}
+
 fn facts<S, Y>(engine: &Engine<S, Y>, args: &[Array], compile: Duration) -> Result<Facts, Error> {
     let sizes = Binding::new(engine.program(), 0, &args.iter().collect::<Vec<_>>())?.sizes;
     Ok(Facts { compile, kernels: engine.kernels().len(), planned: engine.peak_bytes(&sizes)?, sizes })
@@ -71,8 +77,7 @@ impl<const N: usize> Runs for Called<N> {
     }
 
     fn seen(&self) -> Result<f64, Error> {
-        let all: Vec<f64> = self.results.iter().flat_map(Array::to_f64).collect();
-        Ok(all.iter().map(|x| x.abs()).sum::<f64>() / all.len() as f64)
+        mean_magnitude(&self.results)
     }
 
     fn facts(&self) -> Result<Facts, Error> {

@@ -34,7 +34,8 @@ impl<'a> Windows<'a> {
         }
         let positions = positions(nest, sum)?;
         let work = stage_work(nest, sum);
-        let (lane, far) = sum.keep.iter().filter_map(|axis| Some((axis, far_along(cx, nest, axis)?))).last()?;
+        let lanes = sum.keep.iter().filter_map(|axis| Along::find(cx, nest, axis));
+        let Along { axis: lane, far, .. } = lanes.max_by_key(|along| (along.is_stored, along.axis))?;
         if work.as_const().is_some_and(|work| work < SMALL) || positions.len() < 2 {
             return None;
         }
@@ -84,31 +85,46 @@ fn positions(nest: &Nest, stage: &Stage) -> Option<Vec<Vec<(usize, i64)>>> {
     Some(positions)
 }
 
-/// Of an axis that is one over lanes, the loads that lie far apart along it: all results must be neighbours, and what is read nearly so, or the same for
-/// all else that is kept, so that it can be packed.
-fn far_along(cx: &Cx<'_>, nest: &Nest, axis: usize) -> Option<Vec<usize>> {
-    let [sum, end] = nest.stages.as_slice() else { return None };
-    let is_short = nest.axes[axis].as_const().is_some_and(|size| size < LEAST_LANES);
-    let slope = |arg: usize, index: &[Index]| -> Option<i64> {
-        let offset = index.iter().zip(&cx.arg(arg).strides).map(|(index, stride)| match index {
-            Index::At(dim) => Some(dim * stride),
-            Index::Value(..) => None,
-        });
-        offset.sum::<Option<Dim>>()?.along(axis)?.0.as_const()
-    };
-    let is_near = |access: &Access| slope(access.arg, &access.index).is_some_and(|slope| (0..=FARTHEST).contains(&slope));
-    let is_stored = end.stores.iter().all(|store| slope(store.arg, &store.index) == Some(1));
-    if is_short || !is_stored || !end.body.loads().all(|(_, access)| is_near(access)) {
-        return None;
+/// An axis that may go over lanes: what is read along it lies side by side or nearly so, or is the same for all else that is kept, so that it can
+/// be packed.
+struct Along {
+    axis: usize,
+    /// Whether results lie side by side.
+    is_stored: bool,
+    /// Loads that lie far apart.
+    far: Vec<usize>,
+}
+
+impl Along {
+    fn find(cx: &Cx<'_>, nest: &Nest, axis: usize) -> Option<Self> {
+        let [sum, end] = nest.stages.as_slice() else { return None };
+        let slope = |arg: usize, index: &[Index]| -> Option<i64> {
+            let offset = index.iter().zip(&cx.arg(arg).strides).map(|(index, stride)| match index {
+                Index::At(dim) => Some(dim * stride),
+                Index::Value(..) => None,
+            });
+            offset.sum::<Option<Dim>>()?.along(axis)?.0.as_const()
+        };
+        let of = |access: &Access| slope(access.arg, &access.index);
+        let is_near = |access: &Access| of(access).is_some_and(|slope| (0..=FARTHEST).contains(&slope));
+        let is_stored = end.stores.iter().all(|store| slope(store.arg, &store.index) == Some(1));
+        // Where results lie apart, what is read must not.
+        let is_read =
+            sum.body.loads().any(|(_, access)| of(access) == Some(1)) && end.body.loads().all(|(_, access)| of(access).is_some());
+        let is_short = nest.axes[axis].as_const().is_some_and(|size| size < LEAST_LANES);
+        if is_short || !(is_stored && end.body.loads().all(|(_, access)| is_near(access)) || is_read) {
+            return None;
+        }
+        let is_packable = |access: &Access| {
+            let of_axis_alone = |index: &Index| sum.keep.iter().all(|kept| kept == axis || !depends(index, kept));
+            access.bounds == Bounds::Proven
+                && access.index.iter().all(|index| matches!(index, Index::At(_)) && of_axis_alone(index))
+                && of(access).is_some()
+        };
+        let far = sum.body.loads().filter(|(_, access)| !is_near(access));
+        let far = far.map(|(load, access)| is_packable(access).then_some(load.index())).collect::<Option<Vec<usize>>>()?;
+        Some(Self { axis, is_stored, far })
     }
-    let far = sum.body.loads().filter(|(_, access)| !is_near(access));
-    let is_packable = |access: &Access| {
-        let of_axis_alone = |index: &Index| sum.keep.iter().all(|kept| kept == axis || !depends(index, kept));
-        access.bounds == Bounds::Proven
-            && access.index.iter().all(|index| matches!(index, Index::At(_)) && of_axis_alone(index))
-            && slope(access.arg, &access.index).is_some()
-    };
-    far.map(|(load, access)| is_packable(access).then_some(load.index())).collect()
 }
 
 /// Rows of blocks: all alike where some number of them that is hardly lower divides them, else the last ones are lower.
