@@ -175,6 +175,8 @@ pub(crate) struct Importer<'a> {
     pub(crate) builder: Builder,
     pub(crate) options: &'a Options,
     external: External,
+    /// The version of the format.
+    pub(crate) version: i64,
     functions: BTreeMap<(&'a str, &'a str, &'a str), &'a FunctionProto>,
     pub(crate) assumed: &'a [Assumption],
     /// Why the import must begin again.
@@ -213,6 +215,7 @@ impl<'a> Importer<'a> {
             builder: Builder::new(),
             options,
             external: External(options.folder.clone()),
+            version: model.ir_version,
             functions: model.functions.iter().map(|function| (key(function), function)).collect(),
             assumed,
             assumption: None,
@@ -228,7 +231,7 @@ impl<'a> Importer<'a> {
         let mut frame = Frame { scopes: vec![BTreeMap::new()], opsets, caller: Loc::UNKNOWN, name: String::new(), depth: 0 };
         let replaced = |name: &str| {
             let another = self.options.replaced.contains(name) || self.options.values.contains_key(name);
-            another && graph.input.iter().any(|input| input.name == name)
+            another && self.is_input(graph, name)
         };
         let replaced: BTreeSet<&str> =
             graph.initializer.iter().map(|tensor| tensor.name.as_str()).filter(|name| replaced(name)).collect();

@@ -1,6 +1,6 @@
 //! A model's inputs: their types, with axes that are symbols, and the values and sizes that are given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use graver_ir::dim::Atom;
 use graver_ir::{Array, DType, Dim, Shape, Symbol, Type, Value};
@@ -10,11 +10,22 @@ use crate::import::{Form, Frame, Importer, Origin, Slot};
 use crate::problem::{Result, unsupported, wrong};
 use crate::proto::{DimensionValue, GraphProto, ModelProto, TensorType, TypeProto, TypeValue, ValueInfoProto};
 
+/// The version of the format from which on an initializer may be no input, so that one that is an input is a default.
+const DEFAULTS: i64 = 4;
+
 /// The names of a model's inputs, in order: what [`Imported::inputs`](crate::Imported::inputs) counts. One that has an initializer is an
-/// argument only if [`Options::replaced`](crate::Options::replaced) has it.
+/// argument only if [`Options::replaced`](crate::Options::replaced) has it; before version 4 of the format, where every initializer
+/// had to be an input, it is none of these.
 #[must_use]
 pub fn input_names(model: &ModelProto) -> Vec<String> {
-    model.graph.iter().flat_map(|graph| &graph.input).map(|input| input.name.clone()).collect()
+    let graph = model.graph.iter();
+    graph.flat_map(|graph| inputs(model.ir_version, graph)).map(|input| input.name.clone()).collect()
+}
+
+/// The inputs that are counted.
+fn inputs(version: i64, graph: &GraphProto) -> impl Iterator<Item = &ValueInfoProto> {
+    let given: BTreeSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+    graph.input.iter().filter(move |input| version >= DEFAULTS || !given.contains(input.name.as_str()))
 }
 
 /// What the elements of a model's inputs are kept in, by name, where they are tensors, or hold tensors, of a known type.
@@ -65,7 +76,7 @@ impl Importer<'_> {
     pub(crate) fn arguments(&mut self, graph: &GraphProto, frame: &mut Frame) {
         // An input with an initializer has its value, unless another is given.
         let open = |(_, input): &(usize, &ValueInfoProto)| frame.find(&input.name).is_none();
-        let inputs: Vec<(usize, &ValueInfoProto)> = graph.input.iter().enumerate().filter(open).collect();
+        let inputs: Vec<(usize, &ValueInfoProto)> = inputs(self.version, graph).enumerate().filter(open).collect();
         for (place, input) in inputs {
             let slot = match self.input(input, place) {
                 Ok(_) if frame.has(&input.name) => self.slot(wrong("it is there twice"), &format!("the input `{}`", input.name)),
@@ -74,6 +85,11 @@ impl Importer<'_> {
             };
             frame.define(&input.name, slot);
         }
+    }
+
+    /// Whether a name is that of an input that is counted.
+    pub(crate) fn is_input(&self, graph: &GraphProto, name: &str) -> bool {
+        inputs(self.version, graph).any(|input| input.name == name)
     }
 
     fn input(&mut self, input: &ValueInfoProto, place: usize) -> Result<Slot> {

@@ -64,7 +64,9 @@ pub(crate) fn common(shapes: &[Shape]) -> Result<Shape> {
             if place.is(1) {
                 *place = size.clone();
             } else if *place != *size && !size.is(1) {
-                if let Some((symbol, dim)) = unified(place, size).or_else(|| equal_from(place, size)) {
+                if let Some((symbol, dim)) =
+                    unified(place, size).or_else(|| equal_from(place, size)).or_else(|| equal_multiples(place, size))
+                {
                     return Err(Problem::Assume(symbol, dim));
                 }
                 let all: Vec<String> = shapes.iter().map(Shape::to_string).collect();
@@ -77,7 +79,7 @@ pub(crate) fn common(shapes: &[Shape]) -> Result<Shape> {
 
 /// Goes on only if two sizes are equal, or are no sizes that a symbol makes equal; begins again with that otherwise.
 pub(crate) fn agree(x: &Dim, y: &Dim) -> Result<()> {
-    match (x != y).then(|| unified(x, y)).flatten() {
+    match (x != y).then(|| unified(x, y).or_else(|| equal_multiples(x, y))).flatten() {
         Some((symbol, size)) => Err(Problem::Assume(symbol, size)),
         None => Ok(()),
     }
@@ -96,6 +98,26 @@ pub(crate) fn unified(x: &Dim, y: &Dim) -> Option<(Symbol, Dim)> {
         (!size.symbols().contains(&symbol) && may_be).then(|| (symbol.clone(), size))
     };
     y.symbols().into_iter().find_map(solved).or_else(|| x.symbols().into_iter().find_map(solved))
+}
+
+/// The largest number that a size is tried to be so many times another.
+const MOST_TIMES: i64 = 64;
+
+/// The symbol, and so many times another, the fewest, for which two sizes are equal: what was halved and doubled again is what it was.
+fn equal_multiples(x: &Dim, y: &Dim) -> Option<(Symbol, Dim)> {
+    let symbols = x.symbols().into_iter().chain(y.symbols());
+    symbols.filter(|symbol| symbol.decl().hi >= MOST_TIMES).find_map(|symbol| {
+        let decl = symbol.decl().clone();
+        let times = |times: i64| {
+            let part =
+                Symbol::ranged(symbol.name(), decl.lo / times + i64::from(decl.lo % times > 0), decl.hi / times, decl.multiple);
+            Dim::from(times) * Dim::sym(&part)
+        };
+        (2..=MOST_TIMES).map(times).find_map(|size| {
+            let [x, y] = [x, y].map(|of| of.substitute(&|atom| (*atom == Atom::Sym(symbol.clone())).then(|| size.clone())));
+            (x == y).then(|| (symbol.clone(), size))
+        })
+    })
 }
 
 /// The largest that a least size is looked for.

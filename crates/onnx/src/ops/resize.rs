@@ -1,4 +1,7 @@
-//! Resize and Upsample: one axis after another, each a weighted sum of a few elements, whose places and weights are computed here.
+//! Resize and Upsample: one axis after another, each a weighted sum of a few elements, whose places and weights are computed here, or in the
+//! program where sizes are symbols.
+
+mod symbolic;
 
 use graver_ir::op::{Broadcast, GatherAxes, ReduceKind};
 use graver_ir::{Array, DType, Dim, Op, ScalarFn, Shape, Value};
@@ -36,6 +39,14 @@ struct Line {
     scale: f64,
     /// Start and end of the region of interest, as fractions.
     roi: (f64, f64),
+}
+
+/// How many times the operand's size the result's is.
+#[derive(Clone, Copy, PartialEq)]
+enum Scale {
+    Is(f64),
+    /// As their sizes say, of which one is a symbol.
+    OfSizes,
 }
 
 /// What each element of the result is made of: `count` elements each.
@@ -92,7 +103,7 @@ const fn wide(dtype: DType) -> DType {
 }
 
 /// The sizes of the resized axes, and how many times they are those of the operand.
-fn targets(n: &Node<'_>, shape: &Shape, axes: &[usize]) -> Result<(Vec<Dim>, Vec<f64>)> {
+fn targets(n: &Node<'_>, shape: &Shape, axes: &[usize]) -> Result<(Vec<Dim>, Vec<Scale>)> {
     let (scales_at, sizes_at) = if n.version < 11 { (1, usize::MAX) } else { (2, 3) };
     let attribute = n.floats("scales").map(|scales| scales.into_iter().map(f64::from).collect::<Vec<f64>>());
     let scales = match attribute {
@@ -105,30 +116,40 @@ fn targets(n: &Node<'_>, shape: &Shape, axes: &[usize]) -> Result<(Vec<Dim>, Vec
             return wrong(format!("the scales {scales:?} for {} axes", axes.len()));
         }
         let outs = axes.iter().zip(&scales).map(|(axis, scale)| scaled(&shape[*axis], *scale)).collect::<Result<_>>()?;
-        return Ok((outs, scales));
+        return Ok((outs, scales.into_iter().map(Scale::Is).collect()));
     }
     let sizes = n.dims(sizes_at, "the sizes")?;
     if sizes.len() != axes.len() {
         return wrong(format!("{} sizes for {} axes", sizes.len(), axes.len()));
     }
     let ratio = |(axis, size): (&usize, &Dim)| match (shape[*axis].as_const(), size.as_const()) {
-        _ if shape[*axis] == *size => Ok(1.0),
+        _ if shape[*axis] == *size => Ok(Scale::Is(1.0)),
         #[expect(clippy::cast_precision_loss, reason = "sizes are below 2^53")]
-        (Some(from), Some(to)) if from > 0 => Ok(to as f64 / from as f64),
-        _ => unsupported(format!("a size from {} to {size}", shape[*axis])),
+        (Some(from), Some(to)) if from > 0 => Ok(Scale::Is(to as f64 / from as f64)),
+        (Some(_), Some(_)) => unsupported(format!("a size from {} to {size}", shape[*axis])),
+        #[expect(clippy::cast_precision_loss, reason = "sizes are below 2^53")]
+        _ => Ok(size
+            .exact_div(&shape[*axis])
+            .and_then(|times| times.as_const())
+            .map_or(Scale::OfSizes, |times| Scale::Is(times as f64))),
     };
-    let scales = axes.iter().zip(&sizes).map(ratio).collect::<Result<Vec<f64>>>()?;
+    let ratios = axes.iter().zip(&sizes).map(ratio).collect::<Result<Vec<Scale>>>()?;
+    let scales: Vec<f64> =
+        ratios.iter().filter_map(|scale| if let Scale::Is(scale) = scale { Some(*scale) } else { None }).collect();
+    if n.text("keep_aspect_ratio_policy", "stretch") != "stretch" && scales.len() < ratios.len() {
+        return unsupported(format!("an aspect ratio of {shape}"));
+    }
     let common = match n.text("keep_aspect_ratio_policy", "stretch").as_str() {
         "not_larger" => scales.iter().copied().fold(f64::INFINITY, f64::min),
         "not_smaller" => scales.iter().copied().fold(0.0, f64::max),
-        _ => return Ok((sizes, scales)),
+        _ => return Ok((sizes, ratios)),
     };
     let outs = axes.iter().map(|axis| match shape[*axis].as_const() {
         #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "sizes are below 2^53")]
         Some(size) => Ok(Dim::from((common * size as f64 + 0.5) as i64)),
         None => unsupported(format!("an aspect ratio of {shape}")),
     });
-    Ok((outs.collect::<Result<_>>()?, vec![common; axes.len()]))
+    Ok((outs.collect::<Result<_>>()?, vec![Scale::Is(common); axes.len()]))
 }
 
 /// `floor(size * scale)`
@@ -137,7 +158,16 @@ fn scaled(size: &Dim, scale: f64) -> Result<Dim> {
     match size.as_const() {
         _ if scale == scale.trunc() && scale < 1e9 => Ok(size * Dim::from(scale as i64)),
         Some(size) if size as f64 * scale < 1e15 => Ok(Dim::from((size as f64 * scale) as i64)),
-        Some(_) | None => unsupported(format!("{size} elements times {scale}")),
+        Some(_) => unsupported(format!("{size} elements times {scale}")),
+        None => {
+            // A float of 32 bits is a number over a power of two.
+            let parts = |power: i32| scale * f64::from(power).exp2();
+            let power = (0..=30).find(|power| parts(*power) == parts(*power).trunc() && parts(*power) < 1e9);
+            match power {
+                Some(power) => Ok((size * Dim::from(parts(power) as i64)).floor_div(&Dim::from(1i64 << power))),
+                None => unsupported(format!("{size} elements times {scale}")),
+            }
+        }
     }
 }
 
@@ -155,17 +185,17 @@ fn region(n: &Node<'_>, axes: usize) -> Result<Vec<(f64, f64)>> {
 }
 
 #[expect(clippy::float_cmp, reason = "exactly one and exactly the whole mean that nothing is done")]
-fn along(b: &mut Builder, x: Value, axis: usize, out: &Dim, scale: f64, roi: (f64, f64), rule: &Rule) -> Result<Value> {
+fn along(b: &mut Builder, x: Value, axis: usize, out: &Dim, scale: Scale, roi: (f64, f64), rule: &Rule) -> Result<Value> {
     let size = b.shape(x)[axis].clone();
-    if size == *out && scale == 1.0 && roi == (0.0, 1.0) {
+    if size == *out && scale == Scale::Is(1.0) && roi == (0.0, 1.0) {
         return Ok(x);
     }
     let plain = rule.mode == Mode::Nearest && rule.coordinates == "asymmetric" && rule.nearest == "floor";
-    if plain && scale == scale.trunc() {
+    if plain && matches!(scale, Scale::Is(scale) if scale == scale.trunc()) {
         return blocks(b, x, axis, out);
     }
-    let (Some(size), Some(out)) = (size.as_const(), out.as_const()) else {
-        return unsupported(format!("resizing {size} elements, which is a symbol"));
+    let (Some(size), Some(out), Scale::Is(scale)) = (size.as_const(), out.as_const(), scale) else {
+        return symbolic::along(b, x, axis, out, scale, rule);
     };
     let line = Line { size, out, scale, roi };
     let taps = taps(&line, rule)?;

@@ -1,10 +1,11 @@
 //! Sizes: chains of shape arithmetic vanish, dynamic axes are symbols, and what shapes depend on is asked for.
 
-use graver_ir::{Array, text};
+use graver_ir::{Array, text as gir};
 use graver_onnx::Failure;
+use graver_onnx::proto::TensorProto;
 
 use crate::common::{
-    FLOAT, INT64, Size, array, failure, floats, graph, imported, input, int, integers, ints, model, node, options, run,
+    FLOAT, INT64, Size, array, failure, floats, graph, imported, input, int, integers, ints, model, node, options, run, text,
 };
 
 /// `x: [batch, 2, 3]` as `[batch, 6]`, by way of its own shape.
@@ -21,7 +22,7 @@ fn chain() -> graver_onnx::proto::ModelProto {
 
 #[test]
 fn a_shape_chain_leaves_one_reshape() {
-    let shown = text::print(&imported(&chain()).module);
+    let shown = gir::print(&imported(&chain()).module);
     let expected = "graver 1\n\nsym batch: 0..=4294967296\n\nfunc @main(\n  %0: f32[batch, 2, 3] = arg \"x\",\n) {\n  \
                     %1 = reshape(%0) {shape = [batch, 6]} : f32[batch, 6] loc(\"model.onnx\":4:1 \"Reshape the_Reshape\")\n  return %1\n}\n";
     assert_eq!(shown, expected);
@@ -36,7 +37,7 @@ fn a_table_that_is_cut_to_a_length_bounds_the_length() {
     ];
     let x = input("x", INT64, &[Size::Named("length")]);
     let model = model(graph(nodes, vec![x], vec![integers("table", &[10, 20, 30, 40]), integers("zero", &[0])], &["y"]), 17);
-    assert!(text::print(&imported(&model).module).contains("sym length: 0..=4\n"));
+    assert!(gir::print(&imported(&model).module).contains("sym length: 0..=4\n"));
     let two = Array::from_vec([2], vec![1i64, 2]).expect("sizes agree");
     assert_eq!(run(&model, &[&two])[0].as_slice::<i64>(), Some([11, 22].as_slice()));
 }
@@ -56,7 +57,7 @@ fn sizes_that_are_equal_unless_they_are_empty_are_not_empty() {
     let given = [("zero", 0), ("one", 1), ("last", -1), ("far", i64::MAX)];
     let given = given.iter().map(|(name, value)| integers(name, &[*value])).collect();
     let model = model(graph(nodes, vec![input("x", INT64, &[Size::Named("length")])], given, &["y"]), 17);
-    assert!(text::print(&imported(&model).module).contains("sym length: 1..=4294967296\n"));
+    assert!(gir::print(&imported(&model).module).contains("sym length: 1..=4294967296\n"));
     let x = Array::from_vec([3], vec![1i64, 4, 9]).expect("sizes agree");
     assert_eq!(run(&model, &[&x])[0].as_slice::<i64>(), Some([1, 7, 14].as_slice()));
 }
@@ -72,7 +73,7 @@ fn sizes_that_are_equal_where_there_is_enough_are_bounded_from_below() {
     ];
     let given = vec![integers("two", &[2]), integers("far", &[i64::MAX])];
     let model = model(graph(nodes, vec![input("x", INT64, &[Size::Named("length")])], given, &["y"]), 17);
-    assert!(text::print(&imported(&model).module).contains("sym length: 2..=4294967296\n"));
+    assert!(gir::print(&imported(&model).module).contains("sym length: 2..=4294967296\n"));
     let x = Array::from_vec([3], vec![1i64, 4, 9]).expect("sizes agree");
     assert_eq!(run(&model, &[&x])[0].as_slice::<i64>(), Some([9].as_slice()));
 }
@@ -89,7 +90,7 @@ fn sums_that_must_agree_make_their_symbols_one() {
     let x = |name: &'static str, length: &'static str| input(name, FLOAT, &[Size::Named(length), Size::Is(2)]);
     let inputs = vec![x("keys", "past"), x("values", "other"), x("new", "length")];
     let model = model(graph(nodes, inputs, Vec::new(), &["y"]), 17);
-    let shown = text::print(&imported(&model).module);
+    let shown = gir::print(&imported(&model).module);
     assert!(shown.contains("%0: f32[past, 2] = arg \"keys\"") && shown.contains("%1: f32[past, 2] = arg \"values\""), "{shown}");
 }
 
@@ -106,7 +107,7 @@ fn an_axis_that_a_reshape_keeps_has_one_size() {
     let tokens = || input("tokens", INT64, &[Size::Named("batch"), Size::Named("length")]);
     let given = || vec![integers("zero", &[0]), integers("rest", &[-1])];
     let of = |rows| model(graph(nodes.clone(), vec![tokens(), sized(rows)], given(), &["y"]), 17);
-    let shown = text::print(&imported(&of(Size::Named("rows"))).module);
+    let shown = gir::print(&imported(&of(Size::Named("rows"))).module);
     assert!(shown.contains("%1: f32[batch, length, 3] = arg \"mask\"") && shown.contains("shape = [batch, 3*length]"), "{shown}");
     // Where they are not kept, a call of other sizes is what it was: only those are imported.
     let tokens = Array::from_vec([1, 2], vec![0i64; 2]).expect("sizes agree");
@@ -161,7 +162,7 @@ fn an_axis_that_a_reshape_splits_is_not_the_first_part() {
         assert_eq!(run(&of("rest"), &[&tokens, &array(&[6], &[0.0; 6])])[0].shape(), [batch, width]);
     }
     // Without a size that is left open, the elements say how many there are.
-    let shown = text::print(&imported(&of("length")).module);
+    let shown = gir::print(&imported(&of("length")).module);
     assert!(shown.contains("arg \"x\"") && shown.contains("f32[batch*length] = arg"), "{shown}");
 }
 
@@ -172,11 +173,11 @@ fn an_axis_that_is_split_is_so_many_times_another() {
     let x = || input("x", FLOAT, &[Size::Named("n"), Size::Is(4)]);
     let of = |nodes, inputs| model(graph(nodes, inputs, vec![integers("parts", &[6, -1])], &["y"]), 17);
     let whole = of(vec![split("y")], vec![x()]);
-    let shown = text::print(&imported(&whole).module);
+    let shown = gir::print(&imported(&whole).module);
     assert!(shown.contains("%0: f32[3*n, 4] = arg \"x\"") && shown.contains("shape = [6, 2*n]"), "{shown}");
     assert_eq!(run(&whole, &[&array(&[9, 4], &[1.0; 36])])[0].shape(), [6, 6]);
     let nodes = vec![split("rows"), node("MatMul", &["rows", "table"], &["y"], Vec::new())];
-    let shown = text::print(&imported(&of(nodes, vec![x(), floats("table", &[4, 5])])).module);
+    let shown = gir::print(&imported(&of(nodes, vec![x(), floats("table", &[4, 5])])).module);
     assert!(shown.contains("%0: f32[6, 4] = arg \"x\""), "{shown}");
 }
 
@@ -188,7 +189,7 @@ fn running_sums_over_symbols_are_linear() {
         let nodes = vec![node("CumSum", &["x", "axis"], &["y"], attributes)];
         let x = input("x", INT64, &[Size::Is(2), Size::Named("length")]);
         let model = model(graph(nodes, vec![x], vec![integers("axis", &[1])], &["y"]), 17);
-        let shown = text::print(&imported(&model).module);
+        let shown = gir::print(&imported(&model).module);
         assert!(!shown.contains("length, length"), "{shown}");
         for size in [0usize, 1, 63, 64, 65, 200] {
             let count = i64::try_from(size).expect("small");
@@ -278,7 +279,7 @@ fn an_input_with_a_value_may_have_another() {
 fn axes_that_meet_are_one_symbol() {
     let x = |name: &str| input(name, FLOAT, &[Size::Open, Size::Is(2)]);
     let model = model(graph(vec![node("Add", &["x", "y"], &["z"], Vec::new())], vec![x("x"), x("y")], Vec::new(), &["z"]), 17);
-    let shown = text::print(&imported(&model).module);
+    let shown = gir::print(&imported(&model).module);
     assert!(shown.contains("%0: f32[x_0, 2] = arg \"x\"") && shown.contains("%1: f32[x_0, 2] = arg \"y\""), "{shown}");
 }
 
@@ -375,5 +376,86 @@ fn windows_over_symbols_stay_symbols() {
     let x = input("x", FLOAT, &[Size::Named("n"), Size::Is(1), Size::Is(4)]);
     let pool = node("MaxPool", &["x"], &["y"], vec![ints("kernel_shape", &[2])]);
     let model = model(graph(vec![pool], vec![x], Vec::new(), &["y"]), 12);
-    assert!(text::print(&imported(&model).module).contains(": f32[n, 1, 3]"));
+    assert!(gir::print(&imported(&model).module).contains(": f32[n, 1, 3]"));
+}
+
+/// Places and weights that the program computes are those that are computed at import where sizes are numbers.
+#[test]
+fn axes_of_any_size_are_resized() {
+    let float = |name: &str, data: &[f32]| TensorProto {
+        name: name.to_owned(),
+        dims: vec![i64::try_from(data.len()).expect("few")],
+        data_type: FLOAT,
+        float_data: data.to_vec(),
+        ..TensorProto::default()
+    };
+    let of = |size, mode: &str, coordinates: &str, nearest: &str, scale: f32| {
+        let attributes =
+            vec![text("mode", mode), text("coordinate_transformation_mode", coordinates), text("nearest_mode", nearest)];
+        let nodes = vec![node("Resize", &["x", "", "scales"], &["y"], attributes)];
+        model(graph(nodes, vec![input("x", FLOAT, &[Size::Is(2), size])], vec![float("scales", &[1.0, scale])], &["y"]), 13)
+    };
+    for (mode, coordinates, nearest) in [
+        ("nearest", "half_pixel", "round_prefer_floor"),
+        ("nearest", "asymmetric", "ceil"),
+        ("nearest", "pytorch_half_pixel", "round_prefer_ceil"),
+        ("linear", "half_pixel", "floor"),
+        ("linear", "align_corners", "floor"),
+        ("linear", "half_pixel_symmetric", "floor"),
+        ("cubic", "pytorch_half_pixel", "floor"),
+        ("cubic", "asymmetric", "floor"),
+    ] {
+        for (count, scale) in [(5usize, 2.0f32), (7, 0.5), (4, 1.75), (6, 0.3), (1, 3.0)] {
+            let any = of(Size::Named("n"), mode, coordinates, nearest, scale);
+            imported(&any);
+            let x = array(&[2, count], &(0..2 * count).map(|place| (place * 5 % 7) as f32).collect::<Vec<f32>>());
+            let fixed = of(Size::Is(i64::try_from(count).expect("small")), mode, coordinates, nearest, scale);
+            let (got, expected) = (run(&any, &[&x]).remove(0), run(&fixed, &[&x]).remove(0));
+            assert_eq!(got.shape(), expected.shape(), "{mode} {coordinates} {count} {scale}");
+            let close = got.to_f64().iter().zip(expected.to_f64()).all(|(x, y)| (x - y).abs() < 1e-5);
+            assert!(close, "{mode} {coordinates} {count} {scale}: {got:?} is not {expected:?}");
+        }
+    }
+}
+
+/// A picture that is halved, and doubled to what it was: for sizes that divide, as the sum asks; others are none of the model's.
+#[test]
+fn what_is_halved_and_doubled_again_is_what_it_was() {
+    let pool = node("MaxPool", &["x"], &["small"], vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])]);
+    let nodes = vec![
+        pool,
+        node("Shape", &["x"], &["sizes"], Vec::new()),
+        node("Resize", &["small", "", "", "sizes"], &["same"], vec![text("mode", "linear")]),
+        node("Resize", &["small", "", "scales"], &["twice"], vec![text("mode", "linear")]),
+        node("Add", &["x", "same"], &["y"], Vec::new()),
+        node("Add", &["x", "twice"], &["z"], Vec::new()),
+    ];
+    let scales = TensorProto {
+        name: "scales".to_owned(),
+        dims: vec![4],
+        data_type: FLOAT,
+        float_data: vec![1.0, 1.0, 2.0, 2.0],
+        ..TensorProto::default()
+    };
+    let x = input("x", FLOAT, &[Size::Is(1), Size::Is(1), Size::Named("h"), Size::Named("w")]);
+    let model = model(graph(nodes, vec![x], vec![scales], &["y", "z"]), 13);
+    let shown = text_of(&model);
+    assert!(shown.contains("f32[1, 1, 2*h, 2*w] = arg \"x\""), "{shown}");
+    let outputs = run(&model, &[&array(&[1, 1, 4, 6], &[1.0; 24])]);
+    assert!(outputs.iter().all(|output| output.to_f64() == [2.0; 24]), "{outputs:?}");
+}
+
+fn text_of(model: &graver_onnx::proto::ModelProto) -> String {
+    gir::print(&imported(model).module)
+}
+
+/// Before version 4 of the format every initializer was an input: they are no defaults, and are not counted.
+#[test]
+fn inputs_of_old_files_are_those_without_values() {
+    let nodes = vec![node("Sub", &["x", "w"], &["y"], Vec::new())];
+    let inputs = vec![input("w", INT64, &[Size::Is(2)]), input("x", INT64, &[Size::Is(2)])];
+    let old =
+        graver_onnx::proto::ModelProto { ir_version: 3, ..model(graph(nodes, inputs, vec![integers("w", &[1, 2])], &["y"]), 8) };
+    assert_eq!(graver_onnx::input_names(&old), ["x"]);
+    assert_eq!(imported(&old).inputs, [graver_onnx::Origin { input: 0, item: None }]);
 }
