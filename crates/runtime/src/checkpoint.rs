@@ -21,6 +21,9 @@ pub struct Checkpoint {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// Makes an array of some bytes of a file.
+type Make<'m> = dyn Fn(DType, &[usize], &[u8]) -> Result<Array, Diag> + 'm;
+
 impl Checkpoint {
     /// Reads a safetensors file.
     ///
@@ -58,7 +61,7 @@ impl Checkpoint {
         Self::of(bytes, &|dtype, shape, bytes| Array::from_bytes(dtype, shape, bytes))
     }
 
-    fn of(bytes: &[u8], array: &dyn Fn(DType, &[usize], &[u8]) -> Result<Array, Diag>) -> Result<Self, Error> {
+    fn of(bytes: &[u8], array: &Make<'_>) -> Result<Self, Error> {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| Error::new(error.to_string()))?;
         let file = SafeTensors::deserialize(bytes).map_err(|error| Error::new(error.to_string()))?;
         let mut arrays = BTreeMap::new();

@@ -202,17 +202,14 @@ impl Windows<'_> {
             let values = cx.body(&visit.body, &mut reads);
             let of_row = &mut sums[usize::try_from(visit.row).expect("few rows")];
             for (slot, (reduction, (kind, _))) in sum.reductions.iter().zip(&kinds).enumerate() {
-                of_row[slot] = match &sum.body.inst(reduction.value).kind {
-                    InstKind::Map(ScalarFn::Mul, factors)
-                        if reduction.combine == Combining::Reduce(ReduceKind::Sum) && kind.elem.is_float() =>
-                    {
+                let is_sum = reduction.combine == Combining::Reduce(ReduceKind::Sum) && kind.elem.is_float();
+                of_row[slot] =
+                    if let (InstKind::Map(ScalarFn::Mul, factors), true) = (&sum.body.inst(reduction.value).kind, is_sum) {
                         cx.b.fma(values[factors[0].index()], values[factors[1].index()], of_row[slot])
-                    }
-                    _ => {
+                    } else {
                         let value = cx.b.lanes(values[reduction.value.index()]);
                         combine(cx, *kind, of_row[slot], value)
-                    }
-                };
+                    };
             }
         }
         for (number, sums) in (0..).zip(sums) {
