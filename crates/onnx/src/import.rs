@@ -98,10 +98,7 @@ pub fn import(model: &ModelProto, options: &Options) -> std::result::Result<Impo
         let what = format!("version {} of the format; {NEWEST} is the newest that is known", model.ir_version);
         return Err(Failure::Unsupported(Diag::new(what).into()));
     }
-    let opsets = match opsets(&model.opset_import) {
-        Ok(opsets) => opsets,
-        Err(diag) => return Err(diag.into()),
-    };
+    let opsets = opsets(&model.opset_import)?;
     let mut assumed = Vec::new();
     loop {
         let mut importer = Importer::new(model, options, &assumed);
