@@ -34,7 +34,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("iced_x86", &["backends/cpu/"]),
     ("cudarc", &["backends/cuda/"]),
     ("libloading", &["backends/cuda/"]),
-    ("memmap2", &["crates/hub/"]),
+    ("memmap2", &["crates/runtime/"]),
     ("hf_hub", &["crates/hub/"]),
     ("minijinja", &["crates/hub/"]),
 ];

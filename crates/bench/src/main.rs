@@ -217,11 +217,9 @@ fn one(args: &Args, case: &Case) -> Result<ExitCode, Error> {
     let timed = measure::measure(ready.as_mut())?;
     let limits = machine::limits(threads, isa);
     let facts = ready.facts()?;
-    let work = match case.kind() {
-        Kind::File => roofline::work(ready.program(), &facts.sizes),
-        _ => (case.flops, case.bytes),
-    };
-    let row = Row::new(case, work, mode, threads, &timed, &facts, limits, numbers.has_expectations());
+    let is_file = case.kind() == Kind::File;
+    let work = if is_file { roofline::work(ready.program(), &facts.sizes) } else { (case.flops, case.bytes) };
+    let row = Row::new((case.name, work), mode, threads, &timed, &facts, limits, numbers.has_expectations());
     println!("{}", row.json());
     if args.roofline {
         roofline::print(ready.as_mut(), limits)?;

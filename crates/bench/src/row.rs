@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cases::{Case, Facts};
+use crate::cases::Facts;
 use crate::machine::Limits;
 use crate::measure::Timed;
 
@@ -39,8 +39,7 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn new(
-        case: &Case,
-        (flops, bytes): (f64, f64),
+        (name, (flops, bytes)): (&str, (f64, f64)),
         mode: String,
         threads: usize,
         timed: &Timed,
@@ -50,7 +49,7 @@ impl Row {
     ) -> Self {
         let median = timed.median.as_secs_f64();
         Self {
-            case: case.name.to_owned(),
+            case: name.to_owned(),
             engine: "graver".to_owned(),
             mode,
             threads,

@@ -76,11 +76,14 @@ fn arguments(program: &Program, sizes: &Sizes, numbers: &mut Numbers) -> Result<
     for (place, (buffer, name)) in entry.inputs.iter().enumerate() {
         let buffer = entry.buffer(*buffer);
         let shape = buffer.shape.iter().map(size).collect::<Result<Vec<usize>, Error>>()?;
-        args.push(match buffer.dtype {
-            DType::F32 => numbers.floats(place, &shape)?,
-            DType::I64 => numbers.integers(place, &shape, 2)?,
-            other => return Err(Error::new(format!("`{name}` is of type {other}; models of f32 and i64 are timed"))),
-        });
+        let array = if buffer.dtype == DType::F32 {
+            numbers.floats(place, &shape)?
+        } else if buffer.dtype == DType::I64 {
+            numbers.integers(place, &shape, 2)?
+        } else {
+            return Err(Error::new(format!("`{name}` is of type {}; models of f32 and i64 are timed", buffer.dtype)));
+        };
+        args.push(array);
     }
     Ok(args)
 }

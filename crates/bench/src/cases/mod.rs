@@ -17,10 +17,13 @@ use crate::numbers::Numbers;
 pub(crate) use file::prepare;
 pub(crate) use runs::{Facts, Runs};
 
-/// What a case is compiled of, for a device and over some numbers.
+/// Compiles a case for a device, over these numbers.
+type Own = fn(&mut Numbers, &Device) -> Result<Box<dyn Runs>, Error>;
+
+/// What a case is compiled of.
 pub(crate) enum Build {
     /// What is written here.
-    Own(fn(&mut Numbers, &Device) -> Result<Box<dyn Runs>, Error>),
+    Own(Own),
     /// An ONNX model.
     File(PathBuf),
 }
@@ -36,11 +39,11 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    const fn computing(name: &'static str, flops: f64, build: fn(&mut Numbers, &Device) -> Result<Box<dyn Runs>, Error>) -> Self {
+    const fn computing(name: &'static str, flops: f64, build: Own) -> Self {
         Self { name, flops, bytes: 0.0, build: Build::Own(build) }
     }
 
-    const fn moving(name: &'static str, bytes: f64, build: fn(&mut Numbers, &Device) -> Result<Box<dyn Runs>, Error>) -> Self {
+    const fn moving(name: &'static str, bytes: f64, build: Own) -> Self {
         Self { name, flops: 0.0, bytes, build: Build::Own(build) }
     }
 

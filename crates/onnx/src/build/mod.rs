@@ -20,6 +20,8 @@ pub(crate) use shape::{agree, common, unified};
 const FEW: usize = 16;
 /// The most operations of a program.
 const MAX_OPS: usize = 1 << 20;
+/// Elements of a result at most. Where nothing keeps it, what is large beyond all memory would still be computed, element by element.
+const MAX_ELEMENTS: i64 = 1 << 40;
 
 /// A function under construction.
 pub(crate) struct Builder {
@@ -137,7 +139,14 @@ impl Builder {
         if self.ops > MAX_OPS {
             return wrong(format!("more than {MAX_OPS} operations"));
         }
-        Ok(self.function.graph.add(op, args, self.loc.clone())?)
+        let node = self.function.graph.add(op, args, self.loc.clone())?;
+        let is_large = |ty: &Type| ty.shape.iter().product::<Dim>().as_const().is_some_and(|count| count > MAX_ELEMENTS);
+        match self.function.graph.node(node).outs.iter().find(|ty| is_large(ty)) {
+            None => Ok(node),
+            Some(ty) => wrong(format!(
+                "a result {ty} has more than 2^40 elements: no machine has the memory, and to compute it takes hours"
+            )),
+        }
     }
 
     /// An operation with any number of results, of which nothing is known.
