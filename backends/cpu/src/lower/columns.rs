@@ -8,7 +8,7 @@ use graver_ir::{DType, Dim};
 
 use super::body::{Given, Nothing};
 use super::cx::{At, Cx};
-use super::loops::{BLOCK, GRAIN};
+use super::loops::{BLOCK, GRAIN, bind};
 use super::nest::{block, small_unroll, stage_work};
 use super::reduce::{Kind, combine, kinds};
 use super::{Lowered, Phase};
@@ -330,14 +330,8 @@ impl Sums<'_> {
     }
 }
 
-fn bind(cx: &mut Cx<'_>, axes: &[usize], digits: &[Val]) {
-    for (axis, digit) in axes.iter().zip(digits) {
-        cx.at[*axis] = At::One(*digit);
-    }
-}
-
 /// The value that changes nothing, in every lane.
-fn identity(cx: &mut Cx<'_>, kind: Kind) -> Val {
+pub(super) fn identity(cx: &mut Cx<'_>, kind: Kind) -> Val {
     let value = cx.b.constant(kind.elem, kind.combine.identity(kind.elem));
     cx.b.lanes(value)
 }

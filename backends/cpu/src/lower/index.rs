@@ -1,6 +1,7 @@
 //! Index arithmetic: dims as values, and where an access lies as the lanes see it.
 
 use graver_ir::dim::Atom;
+use graver_ir::kernel::Index;
 use graver_ir::{DType, Dim};
 
 use super::cx::{At, Cx};
@@ -144,6 +145,18 @@ impl Cx<'_> {
         let ptr = self.b.add(ptr, offset);
         (ptr, if slope.is(1) { Pattern::Contiguous } else { Pattern::Strided(stride) })
     }
+}
+
+/// How far an access moves from one position of an axis to the next; `None` where that is not always as far.
+pub(super) fn slope(cx: &Cx<'_>, arg: usize, index: &[Index], axis: usize) -> Option<Dim> {
+    let mut offset = Dim::ZERO;
+    for (index, stride) in index.iter().zip(&cx.arg(arg).strides) {
+        match index {
+            Index::At(dim) => offset = offset + dim * stride,
+            Index::Value(..) => return None,
+        }
+    }
+    offset.along(axis).map(|(slope, _)| slope)
 }
 
 fn power_of_two(dim: &Dim) -> Option<u8> {

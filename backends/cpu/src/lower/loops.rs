@@ -105,3 +105,10 @@ impl Cx<'_> {
         next
     }
 }
+
+/// The axes at these positions.
+pub(super) fn bind(cx: &mut Cx<'_>, axes: &[usize], digits: &[Val]) {
+    for (axis, digit) in axes.iter().zip(digits) {
+        cx.at[*axis] = At::One(*digit);
+    }
+}

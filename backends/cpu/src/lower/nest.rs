@@ -4,8 +4,8 @@
 use graver_ir::Dim;
 use graver_ir::kernel::{AxisSet, Body, Index, Mode, Nest, Stage};
 
-use super::cx::{At, Cx};
-use super::loops::{BLOCK, GRAIN, NARROW};
+use super::cx::Cx;
+use super::loops::{BLOCK, GRAIN, NARROW, bind};
 use super::memo::{Memos, has_slow};
 use super::reduce::Results;
 use super::tiles::Across;
@@ -186,12 +186,6 @@ fn emit(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) {
             bind(cx, &plan.rows, digits);
             stages(cx, nest, plan);
         }),
-    }
-}
-
-fn bind(cx: &mut Cx<'_>, rows: &[usize], digits: &[Val]) {
-    for (axis, digit) in rows.iter().zip(digits) {
-        cx.at[*axis] = At::One(*digit);
     }
 }
 

@@ -6,6 +6,7 @@ use graver_ir::{DType, Dim};
 
 use super::body::{Given, Nothing};
 use super::cx::{At, Cx};
+use super::loops::bind;
 use super::nest::{block, stage_work};
 use super::{Lowered, Phase};
 use crate::vector::{Binary, Elem, Load, Op, Pattern, TABLE_LANES, Transpose, Val};
@@ -64,9 +65,7 @@ pub(super) fn lower(mut cx: Cx<'_>, nest: &Nest, across: &Across, [lane, row]: [
     let mut tiles = |count: usize| (0..count).map(|_| cx.take_scratch(&Dim::from(LINE * HIGH))).collect::<Vec<Val>>();
     let (loaded, stored) = (tiles(across.loads.len()), tiles(across.stores.len()));
     cx.parallel(&points, &mut |cx, digits| {
-        for (axis, digit) in rest.iter().zip(digits) {
-            cx.at[*axis] = At::One(*digit);
-        }
+        bind(cx, rest, digits);
         let one = cx.b.int(1);
         let [lanes, rows] = [(lane, rest.len(), WIDE), (row, rest.len() + 1, HIGH)].map(|(axis, place, length)| {
             let next = cx.b.add(digits[place], one);

@@ -6,6 +6,7 @@ use graver_ir::kernel::{AxisSet, Body, Bounds, Contract, Index, InstKind, Side, 
 use graver_ir::{DType, Dim};
 
 use super::super::cx::Cx;
+pub(super) use super::super::index::slope;
 use super::flat::is_flat;
 use super::words::Words;
 use crate::vector::{Elem, TABLE_LANES};
@@ -221,16 +222,4 @@ impl<'a> Costs<'a, '_> {
             Some(_) | None => lanes * ALONE,
         }
     }
-}
-
-/// How far an access moves from one position of an axis to the next; `None` where that is not always as far.
-pub(super) fn slope(cx: &Cx<'_>, arg: usize, index: &[Index], axis: usize) -> Option<Dim> {
-    let mut offset = Dim::ZERO;
-    for (index, stride) in index.iter().zip(&cx.arg(arg).strides) {
-        match index {
-            Index::At(dim) => offset = offset + dim * stride,
-            Index::Value(..) => return None,
-        }
-    }
-    offset.along(axis).map(|(slope, _)| slope)
 }

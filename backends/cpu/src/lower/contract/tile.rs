@@ -5,6 +5,7 @@ use graver_ir::{DType, Dim};
 
 use super::super::body::{Given, Nothing};
 use super::super::cx::{At, Cx};
+pub(super) use super::super::loops::bind;
 use super::super::memo::has_slow;
 use super::fetch::{Fetch, Turn};
 use super::pack::{Run, Span};
@@ -412,12 +413,6 @@ pub(super) fn epilogue(cx: &mut Cx<'_>, contract: &Contract, given: &mut dyn Giv
     let values = cx.body(&contract.epilogue, given);
     for store in &contract.stores {
         cx.store(store, &values);
-    }
-}
-
-pub(super) fn bind(cx: &mut Cx<'_>, axes: &[usize], digits: &[Val]) {
-    for (axis, digit) in axes.iter().zip(digits) {
-        cx.at[*axis] = At::One(*digit);
     }
 }
 

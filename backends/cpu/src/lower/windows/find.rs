@@ -1,12 +1,13 @@
 //! Which nests are windows: which axis goes over lanes, which one is that of rows, and in which order rows visit their positions.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use graver_ir::Dim;
 use graver_ir::kernel::{Access, AxisSet, Bounds, Index, Nest, Stage};
 
 use super::super::cx::Cx;
+use super::super::index::slope;
 use super::super::nest::stage_work;
 use super::super::reduce::kinds;
 use super::{Read, Visit, Windows, depends, moved, substituted};
@@ -41,18 +42,7 @@ impl<'a> Windows<'a> {
         }
         // Of a row and the next: the fewer different elements, the better; of equals the last, whose elements are the nearest.
         let rows = sum.keep.iter().filter(|axis| *axis != lane && !nest.axes[*axis].is(1));
-        let reads = |row: usize| {
-            let pairs = || (0..2).flat_map(|number| positions.iter().map(move |position| (number, position)));
-            let of = |(number, position): (i64, &Vec<(usize, i64)>)| -> Vec<(usize, Vec<Dim>)> {
-                let loads = sum.body.loads().map(|(_, access)| access);
-                loads
-                    .map(|access| {
-                        (access.arg, access.index.iter().map(|index| moved(index.dim(), (row, number), position)).collect())
-                    })
-                    .collect()
-            };
-            pairs().flat_map(of).collect::<BTreeSet<_>>().len()
-        };
+        let reads = |row: usize| visits(sum, row, 2, &positions).1.len();
         let (reads, row) = rows.map(|row| (reads(row), row)).min_by_key(|(reads, row)| (*reads, Reverse(*row)))?;
         if reads >= 2 * positions.len() * sum.body.loads().count() {
             return None;
@@ -98,13 +88,7 @@ struct Along {
 impl Along {
     fn find(cx: &Cx<'_>, nest: &Nest, axis: usize) -> Option<Self> {
         let [sum, end] = nest.stages.as_slice() else { return None };
-        let slope = |arg: usize, index: &[Index]| -> Option<i64> {
-            let offset = index.iter().zip(&cx.arg(arg).strides).map(|(index, stride)| match index {
-                Index::At(dim) => Some(dim * stride),
-                Index::Value(..) => None,
-            });
-            offset.sum::<Option<Dim>>()?.along(axis)?.0.as_const()
-        };
+        let slope = |arg: usize, index: &[Index]| slope(cx, arg, index, axis).and_then(|slope| slope.as_const());
         let of = |access: &Access| slope(access.arg, &access.index);
         let is_near = |access: &Access| of(access).is_some_and(|slope| (0..=FARTHEST).contains(&slope));
         let is_stored = end.stores.iter().all(|store| slope(store.arg, &store.index) == Some(1));

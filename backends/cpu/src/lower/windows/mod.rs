@@ -20,8 +20,10 @@ use graver_ir::{Dim, ScalarFn};
 
 use self::reads::Reads;
 use super::body::{Given, Nothing};
+use super::columns::identity;
 use super::contract::number;
 use super::cx::{At, Cx};
+use super::loops::bind;
 use super::nest::{passing, stage_work};
 use super::reduce::{combine, kinds};
 use super::{Lowered, Phase, Prepared};
@@ -93,9 +95,7 @@ impl Windows<'_> {
         let points: Vec<Dim> = axes.iter().map(|axis| self.nest.axes[*axis].clone()).collect();
         let size = &self.nest.axes[self.lane];
         cx.parallel(&points, &mut |cx, digits| {
-            for (axis, digit) in axes.iter().zip(digits) {
-                cx.at[*axis] = At::One(*digit);
-            }
+            bind(cx, &axes, digits);
             let (zero, end) = (cx.b.int(0), cx.value(size));
             cx.swept(self.lane, zero, end, 1, &mut |cx| {
                 for (load, _) in &self.packed {
@@ -130,9 +130,7 @@ impl Windows<'_> {
         let lines = self.lines(&mut cx);
         cx.parallel(&points, &mut |cx, digits| {
             let (block, others) = digits.split_last().expect("a block is the last digit");
-            for (axis, digit) in self.others.iter().zip(others) {
-                cx.at[*axis] = At::One(*digit);
-            }
+            bind(cx, &self.others, others);
             let (height, size) = (cx.b.int(self.heights[0]), cx.value(size));
             let begin = cx.b.mul(*block, height);
             let end = cx.b.add(begin, height);
@@ -185,14 +183,8 @@ impl Windows<'_> {
     fn points(&self, cx: &mut Cx<'_>, lines: &[Option<Val>], height: i64, is_inside: bool) {
         let [sum, end] = self.nest.stages.as_slice() else { unreachable!("two stages were found") };
         let kinds = kinds(sum);
-        let identity = |cx: &mut Cx<'_>| -> Vec<Val> {
-            let of = |(kind, _): &(super::reduce::Kind, bool)| {
-                let value = cx.b.constant(kind.elem, kind.combine.identity(kind.elem));
-                cx.b.lanes(value)
-            };
-            kinds.iter().map(of).collect()
-        };
-        let mut sums: Vec<Vec<Val>> = (0..height).map(|_| identity(cx)).collect();
+        let begin: Vec<Val> = kinds.iter().map(|(kind, _)| identity(cx, *kind)).collect();
+        let mut sums = vec![begin; usize::try_from(height).expect("few rows")];
         // What is the same for all rows is kept in registers if there is room.
         let held = if cx.lanes == TABLE_LANES { 16 } else { 6 };
         let is_held = self.visits.iter().filter(|visit| visit.row == 0).count() <= held;
