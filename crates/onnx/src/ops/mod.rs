@@ -317,7 +317,7 @@ mod tests {
         let mut page = format!(
             "# ONNX operations\n\nOperations of the standard domain, the version of the operator set from which on each is known (up to {LATEST}), and what \
              translates it: a function of `crates/onnx/src/ops`, or a kind of translation that many share. `If`, `Loop` and `Scan` are in \
-             `crates/onnx/src/control.rs`, and so is `FlexAttention` of `ai.onnx.preview`. This page is written by a test and held by it.\n\n\
+             `crates/onnx/src/control`, and so is `FlexAttention` of `ai.onnx.preview`. This page is written by a test and held by it.\n\n\
              | operation | since | translated by |\n|---|---|---|\n"
         );
         for row in ROWS {
