@@ -16,11 +16,11 @@ const SOURCES: &str = file!().split_at(file!().len() - "lib.rs".len()).0;
 pub use graver_runtime::Checkpoint;
 pub use init::{Fill, Init};
 pub use layer::{
-    Activation, AvgPool2d, BatchNorm1d, BatchNorm2d, BatchNormOptions, Conv2d, Conv2dOptions, ConvTranspose2d,
-    ConvTranspose2dOptions, Dropout, Embedding, EmbeddingOptions, Flatten, GlobalAvgPool2d, GroupNorm, GroupNormOptions, Gru,
-    Heads, KvCache, LastAxes, Layer, LayerNorm, LayerNormOptions, Linear, LinearOptions, Longer, Lstm, Mask, MaxPool2d,
-    MultiHeadAttention, MultiHeadAttentionOptions, Past, RecurrentOptions, RecurrentWeights, RmsNorm, RmsNormOptions, Rotary,
-    Sequential, TransformerDecoderLayer, TransformerEncoderLayer, TransformerOptions, Upsample,
+    Activation, AvgPool2d, BatchNorm1d, BatchNorm2d, BatchNormOptions, Conv2d, Conv2dOptions, ConvTranspose2d, Dropout,
+    Embedding, EmbeddingOptions, Flatten, GlobalAvgPool2d, GroupNorm, GroupNormOptions, Gru, Heads, KvCache, LastAxes, Layer,
+    LayerNorm, LayerNormOptions, Linear, LinearOptions, Longer, Lstm, Mask, MaxPool2d, MultiHeadAttention,
+    MultiHeadAttentionOptions, Past, RecurrentOptions, RecurrentWeights, RmsNorm, RmsNormOptions, Rotary, Sequential,
+    TransformerDecoderLayer, TransformerEncoderLayer, TransformerOptions, Upsample,
 };
 pub use optim::{
     Adam, AdamW, ClipNorm, ClipValue, Cosine, Optimizer, Rules, Schedule, Sgd, StepDecay, Update, Warmup, train_step,

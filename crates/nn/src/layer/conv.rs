@@ -25,25 +25,40 @@ pub struct Conv2d {
     conv: ConvOptions,
 }
 
-/// What a [`Conv2d`] is before it has values.
-#[derive(Clone, Copy, Debug)]
+/// What a convolution over images is before it has values: a [`Conv2d`], or a [`ConvTranspose2d`](super::ConvTranspose2d).
+#[derive(Debug)]
 #[must_use]
-pub struct Conv2dOptions {
-    inputs: usize,
+pub struct Conv2dOptions<L> {
+    /// As the weight has them: the second is split into groups.
+    features: [usize; 2],
     outputs: usize,
     kernel: [usize; 2],
+    pub(super) stride: Pair,
+    pub(super) padding: Pair,
+    pub(super) output_padding: Pair,
+    pub(super) dilation: Pair,
     groups: usize,
     bias: bool,
-    conv: ConvOptions,
+    make: fn(Self, Param, Option<Param>) -> L,
 }
+
+// Derived, these would ask the same of the layer.
+impl<L> Clone for Conv2dOptions<L> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<L> Copy for Conv2dOptions<L> {}
 
 impl Conv2d {
     /// From so many features to so many, by kernels of this size: `3`, `(3, 5)`.
     #[expect(clippy::new_ret_no_self, reason = "a layer exists once it has values; until then it is options")]
-    pub fn new(inputs: usize, outputs: usize, kernel: impl Into<Pair>) -> Conv2dOptions {
-        // A negative size is a kernel of no elements, which tracing refuses by its shape.
-        let kernel = kernel.into().get().map(|size| usize::try_from(size).unwrap_or(0));
-        Conv2dOptions { inputs, outputs, kernel, groups: 1, bias: true, conv: ConvOptions::new() }
+    pub fn new(inputs: usize, outputs: usize, kernel: impl Into<Pair>) -> Conv2dOptions<Self> {
+        Conv2dOptions::new([outputs, inputs], outputs, kernel, |options, weight, bias| {
+            let conv = ConvOptions::new().stride(options.stride).padding(options.padding).dilation(options.dilation);
+            Self { weight, bias, conv: conv.groups(options.groups_i64()) }
+        })
     }
 
     /// The layer applied to `[n, inputs, h, w]`.
@@ -59,29 +74,51 @@ impl Conv2d {
     }
 }
 
-impl Conv2dOptions {
-    /// The distance between results: 1 by default.
+impl<L> Conv2dOptions<L> {
+    pub(super) fn new(
+        features: [usize; 2],
+        outputs: usize,
+        kernel: impl Into<Pair>,
+        make: fn(Self, Param, Option<Param>) -> L,
+    ) -> Self {
+        // A negative size is a kernel of no elements, which tracing refuses by its shape.
+        let kernel = kernel.into().get().map(|size| usize::try_from(size).unwrap_or(0));
+        let [one, none] = [1, 0].map(Pair::from);
+        Self {
+            features,
+            outputs,
+            kernel,
+            stride: one,
+            padding: none,
+            output_padding: none,
+            dilation: one,
+            groups: 1,
+            bias: true,
+            make,
+        }
+    }
+
+    /// The distance between results, of a transposed one between what neighbours become: 1 by default.
     pub fn stride(mut self, stride: impl Into<Pair>) -> Self {
-        self.conv = self.conv.stride(stride);
+        self.stride = stride.into();
         self
     }
 
-    /// Zeros on each side: none by default.
+    /// Zeros on each side, of a transposed one elements of the result that are left out there: none by default.
     pub fn padding(mut self, padding: impl Into<Pair>) -> Self {
-        self.conv = self.conv.padding(padding);
+        self.padding = padding.into();
         self
     }
 
     /// The distance between a kernel's elements: 1 by default.
     pub fn dilation(mut self, dilation: impl Into<Pair>) -> Self {
-        self.conv = self.conv.dilation(dilation);
+        self.dilation = dilation.into();
         self
     }
 
     /// Groups of features that see only each other: one by default. Both numbers of features must be multiples.
-    pub fn groups(mut self, groups: usize) -> Self {
+    pub const fn groups(mut self, groups: usize) -> Self {
         self.groups = groups;
-        self.conv = self.conv.groups(i64::try_from(groups).unwrap_or(i64::MAX));
         self
     }
 
@@ -91,12 +128,13 @@ impl Conv2dOptions {
         self
     }
 
-    /// The layer with PyTorch's default values: both uniform within `1 / sqrt(fan_in)` of 0.
+    /// The layer with PyTorch's default values: both uniform within `1 / sqrt(n)` of 0, where `n` is the product of the
+    /// weight's sizes but the first.
     ///
     /// # Panics
     /// If the numbers of features are no multiples of the groups.
     #[track_caller]
-    pub fn init(self, init: &mut Init) -> Conv2d {
+    pub fn init(self, init: &mut Init) -> L {
         self.init_with(init, Fill::default_weight())
     }
 
@@ -105,15 +143,20 @@ impl Conv2dOptions {
     /// # Panics
     /// If the numbers of features are no multiples of the groups.
     #[track_caller]
-    pub fn init_with(self, init: &mut Init, weight: Fill) -> Conv2d {
-        let Self { inputs, outputs, kernel: [height, width], groups, bias, conv } = self;
-        let divides = groups > 0 && inputs % groups == 0 && outputs % groups == 0;
-        assert!(divides, "a convolution of {inputs} to {outputs} features does not split into {groups} groups");
-        let inner = inputs / groups;
+    pub fn init_with(self, init: &mut Init, weight: Fill) -> L {
+        let Self { features: [first, second], kernel: [height, width], groups, .. } = self;
+        let divides = groups > 0 && first % groups == 0 && second % groups == 0;
+        assert!(divides, "a convolution between {first} and {second} features does not split into {groups} groups");
+        let inner = second / groups;
         let fan_in = [height, width].into_iter().fold(inner, usize::saturating_mul);
-        let weight = init.param(weight, [outputs, inner, height, width]);
-        let bias = bias.then(|| init.param(Fill::default_bias(fan_in), [outputs]));
-        Conv2d { weight, bias, conv }
+        let weight = init.param(weight, [first, inner, height, width]);
+        let bias = self.bias.then(|| init.param(Fill::default_bias(fan_in), [self.outputs]));
+        (self.make)(self, weight, bias)
+    }
+
+    /// The number of groups as operations take it.
+    pub(super) fn groups_i64(self) -> i64 {
+        i64::try_from(self.groups).unwrap_or(i64::MAX)
     }
 }
 

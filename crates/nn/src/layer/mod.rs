@@ -28,7 +28,7 @@ pub use attention::{Heads, Mask, MultiHeadAttention, MultiHeadAttentionOptions};
 pub use batch_norm::{BatchNorm1d, BatchNorm2d, BatchNormOptions};
 pub use cache::{KvCache, Past};
 pub use conv::{Conv2d, Conv2dOptions};
-pub use conv_transpose::{ConvTranspose2d, ConvTranspose2dOptions};
+pub use conv_transpose::ConvTranspose2d;
 pub use dropout::Dropout;
 pub use embedding::{Embedding, EmbeddingOptions};
 pub use flatten::Flatten;
