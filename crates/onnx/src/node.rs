@@ -6,6 +6,7 @@ use graver_ir::{Array, DType, Diag, Dim, Shape, Value};
 
 use crate::build::Builder;
 use crate::format::{Element, Format};
+use crate::known::Quotient;
 use crate::problem::{Problem, Result, wrong};
 use crate::proto::{AttributeProto, NodeProto};
 use crate::tensor::{self, External};
@@ -94,6 +95,11 @@ impl Node<'_> {
     /// The elements of an operand as sizes.
     pub(crate) fn dims(&self, place: usize, what: &str) -> Result<Vec<Dim>> {
         self.b.dims(self.arg(place)?, what)
+    }
+
+    /// The elements of an operand as quotients of sizes.
+    pub(crate) fn quotients(&self, place: usize, what: &str) -> Result<Vec<Quotient>> {
+        self.b.quotients(self.arg(place)?, what)
     }
 
     /// The elements of an operand as integers.

@@ -11,7 +11,7 @@ use graver_ir::op::{Call, Composite, Scan, slice_of, stack_of};
 use graver_ir::{Array, DType, Diag, Dim, FuncId, Function, Loc, Module, NodeId, Op, Role, Scalar, Shape, Sink, Type, Value};
 
 use crate::format::{Element, Format};
-use crate::known::{self, Budget, Known};
+use crate::known::{self, Budget, Known, Quotient};
 use crate::problem::{Problem, Result, wrong};
 
 pub(crate) use shape::{agree, common, unified};
@@ -119,6 +119,12 @@ impl Builder {
         dims.ok_or_else(|| Problem::Unknown(x, Diag::new(format!("{what} must be known before the program runs"))))
     }
 
+    /// The elements of a value as quotients of sizes.
+    pub(crate) fn quotients(&self, x: Value, what: &str) -> Result<Vec<Quotient>> {
+        let quotients = self.known(x).and_then(Known::quotients);
+        quotients.ok_or_else(|| Problem::Unknown(x, Diag::new(format!("{what} must be known before the program runs"))))
+    }
+
     /// The elements of a value as numbers.
     pub(crate) fn array(&self, x: Value, what: &str) -> Result<Array> {
         let array = self.known(x).and_then(Known::array).cloned();
@@ -160,9 +166,7 @@ impl Builder {
         let node = self.node(op, args)?;
         let value = Value::from(node);
         let graph = &self.function.graph;
-        let operands: Option<Vec<known::Operand<'_>>> =
-            args.iter().map(|arg| Some((graph.ty(*arg), self.known.get(arg)?))).collect();
-        let Some(operands) = operands else { return Ok(value) };
+        let operands: Vec<(&Type, Option<&Known>)> = args.iter().map(|arg| (graph.ty(*arg), self.known.get(arg))).collect();
         let body = graph.node(node);
         let Some(known) = known::evaluate(&body.op, &body.outs[0], &operands, &mut self.budget) else { return Ok(value) };
         let value = self.plain(node, &known)?;
@@ -176,7 +180,7 @@ impl Builder {
         let op = match known {
             Known::Array(array) if array.numel() <= FEW => Op::Const(array.clone()),
             Known::Dims(dims) if dims.len() == 1 && body.outs[0] == Type::scalar(DType::I64) => Op::Size(dims[0].clone()),
-            Known::Array(_) | Known::Dims(_) => return Ok(node.into()),
+            Known::Array(_) | Known::Dims(_) | Known::Quotients(_) => return Ok(node.into()),
         };
         // A repeated number stays one: passes see what it is.
         if matches!(body.op, Op::Const(_) | Op::Size(_) | Op::Broadcast(_)) {

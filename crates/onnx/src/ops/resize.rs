@@ -8,6 +8,7 @@ use graver_ir::{Array, DType, Dim, Op, ScalarFn, Shape, Value};
 
 use super::Values;
 use crate::build::Builder;
+use crate::known::{Known, Quotient};
 use crate::node::Node;
 use crate::problem::{Result, unsupported, wrong};
 
@@ -106,17 +107,18 @@ const fn wide(dtype: DType) -> DType {
 fn targets(n: &Node<'_>, shape: &Shape, axes: &[usize]) -> Result<(Vec<Dim>, Vec<Scale>)> {
     let (scales_at, sizes_at) = if n.version < 11 { (1, usize::MAX) } else { (2, 3) };
     let attribute = n.floats("scales").map(|scales| scales.into_iter().map(f64::from).collect::<Vec<f64>>());
-    let scales = match attribute {
-        Some(scales) => scales,
-        None if n.opt(scales_at).is_some() => n.floats_of(scales_at, "the scales")?,
-        None => Vec::new(),
-    };
-    if !scales.is_empty() {
-        if scales.len() != axes.len() || scales.iter().any(|scale| scale.is_nan() || *scale <= 0.0) {
-            return wrong(format!("the scales {scales:?} for {} axes", axes.len()));
+    match (attribute, n.opt(scales_at)) {
+        (Some(scales), _) if !scales.is_empty() => return by_numbers(&scales, shape, axes),
+        (None, Some(scales)) if n.b.known(scales).and_then(Known::array).is_none() => {
+            return by_quotients(&n.quotients(scales_at, "the scales")?, shape, axes);
         }
-        let outs = axes.iter().zip(&scales).map(|(axis, scale)| scaled(&shape[*axis], *scale)).collect::<Result<_>>()?;
-        return Ok((outs, scales.into_iter().map(Scale::Is).collect()));
+        (None, Some(_)) => {
+            let scales = n.floats_of(scales_at, "the scales")?;
+            if !scales.is_empty() {
+                return by_numbers(&scales, shape, axes);
+            }
+        }
+        (Some(_) | None, _) => {}
     }
     let sizes = n.dims(sizes_at, "the sizes")?;
     if sizes.len() != axes.len() {
@@ -152,22 +154,41 @@ fn targets(n: &Node<'_>, shape: &Shape, axes: &[usize]) -> Result<(Vec<Dim>, Vec
     Ok((outs.collect::<Result<_>>()?, vec![Scale::Is(common); axes.len()]))
 }
 
-/// `floor(size * scale)`
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::float_cmp, reason = "sizes are below 2^53")]
+fn by_numbers(scales: &[f64], shape: &Shape, axes: &[usize]) -> Result<(Vec<Dim>, Vec<Scale>)> {
+    if scales.len() != axes.len() || scales.iter().any(|scale| scale.is_nan() || *scale <= 0.0) {
+        return wrong(format!("the scales {scales:?} for {} axes", axes.len()));
+    }
+    let outs = axes.iter().zip(scales).map(|(axis, scale)| scaled(&shape[*axis], *scale)).collect::<Result<_>>()?;
+    Ok((outs, scales.iter().copied().map(Scale::Is).collect()))
+}
+
+/// Scales that are one size over another: where that is the operand's, the one is the result's.
+fn by_quotients(scales: &[Quotient], shape: &Shape, axes: &[usize]) -> Result<(Vec<Dim>, Vec<Scale>)> {
+    if scales.len() != axes.len() {
+        return wrong(format!("{} scales for {} axes", scales.len(), axes.len()));
+    }
+    let along = |(axis, scale): (&usize, &Quotient)| match (scale.as_number(), scale.times(&shape[*axis])) {
+        (Some(number), _) => Ok((scaled(&shape[*axis], number)?, Scale::Is(number))),
+        (None, Some(size)) => Ok((size, Scale::OfSizes)),
+        (None, None) => unsupported(format!("{} elements times a size over another one", shape[*axis])),
+    };
+    axes.iter().zip(scales).map(along).collect()
+}
+
+/// The largest divisor of sizes that a scale is looked for as: no two fractions of such have one nearest float of 32 bits between 1 and 2.
+const MOST_PARTS: i64 = 1 << 11;
+
+/// `floor(size * scale)`, where what was rounded to a float of 32 bits is taken as the fraction that it was: 10 times 2.1 is 21.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::float_cmp, reason = "whole numbers below 2^53")]
 fn scaled(size: &Dim, scale: f64) -> Result<Dim> {
-    match size.as_const() {
-        _ if scale == scale.trunc() && scale < 1e9 => Ok(size * Dim::from(scale as i64)),
-        Some(size) if size as f64 * scale < 1e15 => Ok(Dim::from((size as f64 * scale) as i64)),
-        Some(_) => unsupported(format!("{size} elements times {scale}")),
-        None => {
-            // A float of 32 bits is a number over a power of two.
-            let parts = |power: i32| scale * f64::from(power).exp2();
-            let power = (0..=30).find(|power| parts(*power) == parts(*power).trunc() && parts(*power) < 1e9);
-            match power {
-                Some(power) => Ok((size * Dim::from(parts(power) as i64)).floor_div(&Dim::from(1i64 << power))),
-                None => unsupported(format!("{size} elements times {scale}")),
-            }
-        }
+    let fractions = (1..=MOST_PARTS).map(|under| ((scale * under as f64).round(), under));
+    let near = fractions.into_iter().find(|(over, under)| (over / *under as f64) as f32 == scale as f32);
+    // Any other is a number over a power of two.
+    let exact = || (0..=62).map(|power| (scale * f64::from(power).exp2(), 1i64 << power)).find(|(over, _)| *over == over.trunc());
+    let most = size.as_const().map_or(1e9, |size| 1e15 / (size as f64).max(1.0));
+    match near.or_else(exact) {
+        Some((over, under)) if over < most => Ok((size * Dim::from(over as i64)).floor_div(&Dim::from(under))),
+        Some(_) | None => unsupported(format!("{size} elements times {scale}")),
     }
 }
 

@@ -4,6 +4,7 @@ mod bytes;
 mod common;
 mod control;
 mod external;
+mod halves;
 mod hostile;
 mod ops;
 mod quantize;

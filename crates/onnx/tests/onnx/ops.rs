@@ -3,7 +3,7 @@
 use graver_ir::{Array, DType};
 use graver_onnx::proto::{AttributeProto, TensorProto};
 
-use crate::common::{Size, array, check, failure, floats, graph, input, int, integers, ints, model, node, run, text};
+use crate::common::{FLOAT, Size, array, check, failure, floats, graph, input, int, integers, ints, model, node, run, text};
 
 /// `float16` in ONNX files.
 const HALF: i32 = 10;
@@ -321,4 +321,24 @@ fn parts_are_of_no_less_than_nothing() {
     let sizes = |outputs: Vec<Array>| outputs.iter().map(|part| part.shape()[0]).collect::<Vec<_>>();
     assert_eq!(sizes(run(&of(Size::Named("n"), &four), &[&array(&[7], &[0.0; 7])])), [2, 2, 2, 1]);
     crate::common::imported(&of(Size::Named("n"), &["a", "b"]));
+}
+
+/// A scale is a float of 32 bits: what was a ratio of sizes before it was rounded gives the size again.
+#[test]
+fn a_scale_that_was_rounded_is_the_ratio_that_it_was() {
+    for (from, to) in [(10usize, 21usize), (3, 7), (41, 64), (7, 3), (100, 33)] {
+        #[expect(clippy::cast_precision_loss, reason = "small sizes")]
+        let scale = to as f32 / from as f32;
+        let scales = TensorProto {
+            name: "scales".to_owned(),
+            dims: vec![1],
+            data_type: FLOAT,
+            float_data: vec![scale],
+            ..TensorProto::default()
+        };
+        let nodes = vec![node("Resize", &["x", "scales"], &["y"], Vec::new())];
+        let x = floats("x", &[i64::try_from(from).expect("small")]);
+        let model = model(graph(nodes, vec![x], vec![scales], &["y"]), 10);
+        assert_eq!(run(&model, &[&array(&[from], &vec![1.0; from])])[0].shape(), [to], "{scale}");
+    }
 }

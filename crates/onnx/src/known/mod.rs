@@ -1,14 +1,22 @@
 //! What is known of integer and small constant values while a model is imported: their elements, as numbers or as sizes.
 //!
 //! Sizes travel through ONNX graphs as tensors (Shape, Gather, Concat, .. Reshape). Here the same operations act on what is known of
-//! their operands, so that the sizes arrive as expressions and the chain between is dead. Sound and incomplete: `None` is unknown.
+//! their operands, so that the sizes arrive as expressions and the chain between is dead, also where a part of it is computed in floats. Sound
+//! and incomplete: `None` is unknown.
+
+mod quotient;
 
 use graver_interp::eval_op;
 use graver_ir::op::ReduceKind;
 use graver_ir::{Array, DType, Dim, Op, Scalar, ScalarFn, Sizes, Type};
 
+pub(crate) use quotient::Quotient;
+use quotient::apply_floats;
+
 /// The most elements that are known of one value.
 const MANY: usize = 1 << 14;
+/// The most elements of a condition that decides alone.
+const FEW: usize = 64;
 /// The most elements that are computed for one model: hostile ones must not compute at import.
 const BUDGET: usize = 1 << 24;
 
@@ -19,6 +27,8 @@ pub(crate) enum Known {
     Array(Array),
     /// Integers that depend on symbols, in row-major order.
     Dims(Vec<Dim>),
+    /// Floats that depend on symbols, in row-major order.
+    Quotients(Vec<Quotient>),
 }
 
 impl Known {
@@ -28,6 +38,18 @@ impl Known {
             Self::Dims(dims) => Some(dims.clone()),
             Self::Array(array) if array.dtype().is_float() || array.numel() > MANY => None,
             Self::Array(array) => Some((0..array.numel()).map(|place| Dim::from(array.get(place).as_i64())).collect()),
+            Self::Quotients(_) => None,
+        }
+    }
+
+    /// The elements, integers or floats, as quotients of sizes.
+    pub(crate) fn quotients(&self) -> Option<Vec<Quotient>> {
+        match self {
+            Self::Quotients(quotients) => Some(quotients.clone()),
+            Self::Array(array) if array.dtype().is_float() && array.numel() <= MANY => {
+                array.to_f64().into_iter().map(Quotient::number).collect()
+            }
+            Self::Array(_) | Self::Dims(_) => Some(self.dims()?.into_iter().map(Quotient::from).collect()),
         }
     }
 
@@ -35,7 +57,7 @@ impl Known {
     pub(crate) const fn array(&self) -> Option<&Array> {
         match self {
             Self::Array(array) => Some(array),
-            Self::Dims(_) => None,
+            Self::Dims(_) | Self::Quotients(_) => None,
         }
     }
 
@@ -43,6 +65,7 @@ impl Known {
         match self {
             Self::Array(array) => array.numel(),
             Self::Dims(dims) => dims.len(),
+            Self::Quotients(quotients) => quotients.len(),
         }
     }
 }
@@ -100,10 +123,10 @@ const fn rule(op: &Op) -> Rule {
 }
 
 /// An operand with its type.
-pub(crate) type Operand<'a> = (&'a Type, &'a Known);
+type Operand<'a> = (&'a Type, &'a Known);
 
 /// What the operation's result is known to be.
-pub(crate) fn evaluate(op: &Op, out: &Type, args: &[Operand<'_>], budget: &mut Budget) -> Option<Known> {
+pub(crate) fn evaluate(op: &Op, out: &Type, args: &[(&Type, Option<&Known>)], budget: &mut Budget) -> Option<Known> {
     if let Op::Const(array) = op {
         return Some(Known::Array(array.clone()));
     }
@@ -113,6 +136,12 @@ pub(crate) fn evaluate(op: &Op, out: &Type, args: &[Operand<'_>], budget: &mut B
     if matches!(rule(op), Rule::Never) {
         return None;
     }
+    if let Rule::Applies(function) = rule(op)
+        && let Some(known) = decided(function, &args.iter().map(|(_, known)| *known).collect::<Vec<_>>())
+    {
+        return Some(known.clone());
+    }
+    let args: Vec<Operand<'_>> = args.iter().map(|(ty, known)| Some((*ty, (*known)?))).collect::<Option<_>>()?;
     let numel = out.shape.as_const()?.iter().try_fold(1usize, |product, size| product.checked_mul(*size))?;
     let work = args.iter().map(|(_, known)| known.numel()).fold(numel, usize::max);
     if work > MANY {
@@ -121,7 +150,32 @@ pub(crate) fn evaluate(op: &Op, out: &Type, args: &[Operand<'_>], budget: &mut B
     budget.0 = budget.0.checked_sub(work)?;
     match args.iter().map(|(_, known)| known.array()).collect::<Option<Vec<&Array>>>() {
         Some(arrays) => eval_op(op, &arrays, &Sizes::new()).ok()?.pop().map(Known::Array),
-        None => symbolic(op, out, args).map(|dims| sizes(dims, out)),
+        None => symbolic(op, out, &args),
+    }
+}
+
+/// What some operands decide, whatever the others are.
+fn decided<'a>(function: ScalarFn, args: &[Option<&'a Known>]) -> Option<&'a Known> {
+    let all = |known: &Known, zero: bool| {
+        known.array().is_some_and(|array| {
+            array.dtype() == DType::Bool && array.numel() <= FEW && (0..array.numel()).all(|i| array.get(i).is_zero() == zero)
+        })
+    };
+    match (function, args) {
+        (ScalarFn::And | ScalarFn::Or, args) => {
+            let decides = |known: &&Known| all(known, function == ScalarFn::And);
+            args.iter().copied().flatten().find(decides)
+        }
+        (ScalarFn::Select, [Some(condition), x, y]) if condition.numel() > 0 => {
+            if all(condition, false) {
+                *x
+            } else if all(condition, true) {
+                *y
+            } else {
+                None
+            }
+        }
+        _ => None,
     }
 }
 
@@ -132,18 +186,28 @@ fn sizes(dims: Vec<Dim>, ty: &Type) -> Known {
     array.map_or(Known::Dims(dims), Known::Array)
 }
 
-fn symbolic(op: &Op, out: &Type, args: &[Operand<'_>]) -> Option<Vec<Dim>> {
-    if out.dtype.is_float() {
-        return None;
+/// Floats, as numbers where all of them are.
+fn floats(quotients: Vec<Quotient>, ty: &Type) -> Known {
+    let numbers: Option<Vec<f64>> = quotients.iter().map(Quotient::as_number).collect();
+    let array = numbers.and_then(|numbers| Array::from_vec(ty.shape.as_const()?, numbers).ok());
+    array.map_or(Known::Quotients(quotients), |array| Known::Array(array.cast(ty.dtype)))
+}
+
+fn symbolic(op: &Op, out: &Type, args: &[Operand<'_>]) -> Option<Known> {
+    // Floats of 16 bits hold sizes of 11.
+    let in_floats = |ty: &Type| matches!(ty.dtype, DType::F32 | DType::F64);
+    if in_floats(out) {
+        return of_floats(op, args).map(|quotients| floats(quotients, out));
     }
-    match rule(op) {
-        Rule::Moves => moved(op, args, &[]),
-        Rule::Picks => moved(op, &args[..1], &[args[1].1.array()?]),
-        Rule::Applies(function) => {
-            let operands: Vec<Vec<Dim>> = args.iter().map(|(_, known)| known.dims()).collect::<Option<_>>()?;
-            let at = |place: usize| apply(function, &operands.iter().map(|dims| &dims[place]).collect::<Vec<_>>());
-            (0..operands[0].len()).map(at).collect()
-        }
+    if args.iter().any(|(ty, _)| in_floats(ty)) {
+        return to_integers(op, args).map(|dims| sizes(dims, out));
+    }
+    (!out.dtype.is_float()).then_some(())?;
+    let of_dims = |known: &Known| known.dims();
+    let dims = match rule(op) {
+        Rule::Moves => moved(op, args, &[], of_dims),
+        Rule::Picks => moved(op, &args[..1], &[args[1].1.array()?], of_dims),
+        Rule::Applies(function) => applied(args, of_dims, |args| apply(function, args)),
         // The narrower type holds every size that a tensor has in practice; what the program computes with a larger one wraps.
         Rule::Converts(DType::I64 | DType::I32) => args[0].1.dims(),
         Rule::Converts(DType::Bool) => {
@@ -151,21 +215,61 @@ fn symbolic(op: &Op, out: &Type, args: &[Operand<'_>]) -> Option<Vec<Dim>> {
         }
         Rule::Combines(kind) if out.rank() == 0 => combine(kind, args[0].1.dims()?).map(|dim| vec![dim]),
         Rule::Converts(_) | Rule::Combines(_) | Rule::Numbers | Rule::Never => None,
+    };
+    dims.map(|dims| sizes(dims, out))
+}
+
+/// What gives floats.
+fn of_floats(op: &Op, args: &[Operand<'_>]) -> Option<Vec<Quotient>> {
+    match rule(op) {
+        Rule::Moves => moved(op, args, &[], Known::quotients),
+        Rule::Picks => moved(op, &args[..1], &[args[1].1.array()?], Known::quotients),
+        Rule::Applies(function) => applied(args, Known::quotients, |args| apply_floats(function, args)),
+        Rule::Converts(_) => args[0].1.quotients(),
+        Rule::Combines(_) | Rule::Numbers | Rule::Never => None,
     }
 }
 
+/// What gives integers of floats: casts and comparisons.
+fn to_integers(op: &Op, args: &[Operand<'_>]) -> Option<Vec<Dim>> {
+    match rule(op) {
+        Rule::Applies(function) => {
+            let found = applied(args, Known::quotients, |args| apply_floats(function, args))?;
+            found.iter().map(|x| x.whole().cloned()).collect()
+        }
+        Rule::Converts(DType::I64 | DType::I32) => args[0].1.quotients()?.iter().map(Quotient::truncated).collect(),
+        Rule::Converts(_) | Rule::Moves | Rule::Picks | Rule::Combines(_) | Rule::Numbers | Rule::Never => None,
+    }
+}
+
+/// A function of the elements of operands, place by place.
+fn applied<T>(
+    args: &[Operand<'_>],
+    elements: impl Fn(&Known) -> Option<Vec<T>>,
+    function: impl Fn(&[&T]) -> Option<T>,
+) -> Option<Vec<T>> {
+    let operands: Vec<Vec<T>> = args.iter().map(|(_, known)| elements(known)).collect::<Option<_>>()?;
+    let at = |place: usize| function(&operands.iter().map(|each| &each[place]).collect::<Vec<_>>());
+    (0..operands.first()?.len()).map(at).collect()
+}
+
 /// The operation over the places of elements instead of elements: what it gives are the places that they come from.
-fn moved(op: &Op, args: &[Operand<'_>], rest: &[&Array]) -> Option<Vec<Dim>> {
-    let (mut elements, mut places) = (Vec::new(), Vec::new());
+fn moved<T: Clone>(
+    op: &Op,
+    args: &[Operand<'_>],
+    rest: &[&Array],
+    elements: impl Fn(&Known) -> Option<Vec<T>>,
+) -> Option<Vec<T>> {
+    let (mut all, mut places) = (Vec::new(), Vec::new());
     for (ty, known) in args {
-        let first = i64::try_from(elements.len()).ok()?;
-        elements.extend(known.dims()?);
-        let numbers = (first..i64::try_from(elements.len()).ok()?).collect();
+        let first = i64::try_from(all.len()).ok()?;
+        all.extend(elements(known)?);
+        let numbers = (first..i64::try_from(all.len()).ok()?).collect();
         places.push(Array::from_vec(ty.shape.as_const()?, numbers).ok()?);
     }
     let operands: Vec<&Array> = places.iter().chain(rest.iter().copied()).collect();
     let result = eval_op(op, &operands, &Sizes::new()).ok()?.pop()?;
-    result.as_slice::<i64>()?.iter().map(|place| elements.get(usize::try_from(*place).ok()?).cloned()).collect()
+    result.as_slice::<i64>()?.iter().map(|place| all.get(usize::try_from(*place).ok()?).cloned()).collect()
 }
 
 fn truth(holds: bool) -> Dim {
