@@ -3,6 +3,7 @@
 mod causal;
 mod chat;
 mod common;
+mod compiled;
 mod files;
 mod generate;
 mod generator;
