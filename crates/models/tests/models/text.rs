@@ -74,7 +74,10 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "roberta_class", model: "SequenceClassifier", run: sequences },
     Case { name: "distilbert_class", model: "SequenceClassifier", run: sequences },
     Case { name: "bert_token", model: "TokenClassifier", run: tokens },
+    Case { name: "roberta_token", model: "TokenClassifier", run: tokens },
+    Case { name: "distilbert_token", model: "TokenClassifier", run: tokens },
     Case { name: "bert_qa", model: "QuestionAnswering", run: answers },
+    Case { name: "roberta_qa", model: "QuestionAnswering", run: answers },
     Case { name: "distilbert_qa", model: "QuestionAnswering", run: answers },
 ];
 

@@ -534,10 +534,17 @@ CASES = {
     "roberta": lambda c: encoder(c, transformers.RobertaModel(roberta()), 6, BODY),
     "roberta_mlm": lambda c: encoder(c, transformers.RobertaForMaskedLM(roberta()), 7, ["logits"]),
     "roberta_class": lambda c: encoder(c, transformers.RobertaForSequenceClassification(roberta(**LABELS)), 8, ["logits"]),
+    "roberta_token": lambda c: encoder(c, transformers.RobertaForTokenClassification(roberta(**LABELS)), 35, ["logits"]),
+    "roberta_qa": lambda c: encoder(
+        c, transformers.RobertaForQuestionAnswering(roberta()), 36, ["start_logits", "end_logits"]
+    ),
     "distilbert": lambda c: encoder(c, transformers.DistilBertModel(distilbert()), 9, ["last_hidden_state"]),
     "distilbert_mlm": lambda c: encoder(c, transformers.DistilBertForMaskedLM(distilbert()), 10, ["logits"]),
     "distilbert_class": lambda c: encoder(
         c, transformers.DistilBertForSequenceClassification(distilbert(**LABELS)), 11, ["logits"]
+    ),
+    "distilbert_token": lambda c: encoder(
+        c, transformers.DistilBertForTokenClassification(distilbert(**LABELS)), 37, ["logits"]
     ),
     "distilbert_qa": lambda c: encoder(
         c, transformers.DistilBertForQuestionAnswering(distilbert()), 12, ["start_logits", "end_logits"]
