@@ -13,8 +13,9 @@ use crate::codes::Codes;
 use crate::compile::CompiledKernel;
 use crate::dump;
 use crate::emit::jit::Code;
-use crate::how::How;
+use crate::how::{Denormals, How};
 use crate::memory::Memory;
+use crate::mode;
 use crate::packs::Packs;
 use crate::pool::Parallel;
 use crate::room::Room;
@@ -220,7 +221,8 @@ impl CpuExecutable {
             return 0;
         }
         let mut statuses: Statuses = [0; MAX_PARTS];
-        let job = Job { phase, args, dims, scratch, statuses: statuses.as_mut_ptr() };
+        let denormals = self.how.denormals;
+        let job = Job { phase, args, dims, scratch, statuses: statuses.as_mut_ptr(), denormals };
         if phase.parts == 1 {
             job.part(0);
         } else {
@@ -238,6 +240,7 @@ struct Job<'a> {
     /// That of the first thread, and how far it is to the next one's.
     scratch: (*mut u8, usize),
     statuses: *mut u64,
+    denormals: Denormals,
 }
 
 // SAFETY: parts write different elements (the kernel IR's rule), different scratch and different statuses.
@@ -247,12 +250,12 @@ impl Job<'_> {
     fn part(&self, part: usize) {
         let (count, index) = (i128::from(self.phase.parts), i128::try_from(part).unwrap_or(0));
         let bound = |index: i128| i64::try_from(i128::from(self.phase.extent) * index / count).unwrap_or(i64::MAX);
-        let function = self.phase.function;
         // SAFETY: arguments, sizes and scratch are as the kernel was compiled for: types were checked, offsets and memory
         // evaluated from the same sizes; `part` is below `parts`, of which there are no more than statuses and scratch.
         unsafe {
             let (status, scratch) = (self.statuses.add(part), self.scratch.0.add(part * self.scratch.1));
-            function(self.args.as_ptr(), self.dims.as_ptr(), bound(index), bound(index + 1), scratch, status);
+            let (args, dims) = (self.args.as_ptr(), self.dims.as_ptr());
+            mode::call(self.phase.function, self.denormals, (args, dims, bound(index), bound(index + 1), scratch, status));
         }
     }
 }
@@ -335,6 +338,6 @@ impl CpuExecutable {
 
 impl fmt::Debug for CpuExecutable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CpuExecutable({} kernels)", self.kernels.len())
+        write!(f, "CpuExecutable({} kernels, denormals {})", self.kernels.len(), self.how.denormals)
     }
 }

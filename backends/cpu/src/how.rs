@@ -1,4 +1,4 @@
-//! How code is made: for which instructions, with what rounding of convolutions, and for how many threads.
+//! How code is made and run: for which instructions, with what rounding of convolutions, with or without denormals, and for how many threads.
 
 use std::fmt;
 use std::str::FromStr;
@@ -52,6 +52,64 @@ impl FromStr for Convolutions {
     fn from_str(name: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|way| way.name() == name);
         known.ok_or_else(|| format!("`{name}` is no way to compute convolutions; there are direct, winograd2 and winograd4"))
+    }
+}
+
+/// What becomes of numbers nearer to 0 than the least normal one, 2^-126 of `f32` and 2^-1022 of `f64`, which some processors take a hundred times
+/// as long for as for others.
+///
+/// ```
+/// use graver_cpu::{Cpu, Denormals};
+/// let cpu = Cpu::new(2).with_denormals(Denormals::Flushed)?;
+/// assert_eq!(cpu.denormals(), Denormals::Flushed);
+/// assert_eq!("kept".parse(), Ok(Denormals::Kept));
+/// # Ok::<(), graver_ir::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Denormals {
+    /// They are numbers as others are.
+    #[default]
+    Kept,
+    /// Arithmetic takes zeros for them, and gives zeros where results would be denormal, of the same sign (FTZ and DAZ of x86-64, FZ of aarch64).
+    /// What moves elements moves their bits. The mode is that of compiled code alone: no thread is left in it.
+    Flushed,
+}
+
+impl Denormals {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Kept, Self::Flushed];
+
+    /// Whether processors of this architecture can.
+    #[must_use]
+    pub const fn is_available(self) -> bool {
+        match self {
+            Self::Kept => true,
+            Self::Flushed => cfg!(any(target_arch = "x86_64", target_arch = "aarch64")),
+        }
+    }
+
+    /// As options and messages call it: `kept`, `flushed`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Flushed => "flushed",
+        }
+    }
+}
+
+impl fmt::Display for Denormals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Denormals {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|denormals| denormals.name() == name);
+        known.ok_or_else(|| format!("`{name}` is nothing that becomes of denormals; they are kept or flushed"))
     }
 }
 
@@ -208,12 +266,14 @@ mod amx {
     }
 }
 
-/// For what code is made.
+/// For what code is made, and how it runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct How {
     pub(crate) isa: Isa,
     pub(crate) dots: Dots,
     pub(crate) convolutions: Convolutions,
+    /// Of the mode that code runs in; the code is the same.
+    pub(crate) denormals: Denormals,
     /// How many threads work is shared out to; more or fewer may take it. Results do not depend on it.
     pub(crate) threads: usize,
 }

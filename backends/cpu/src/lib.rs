@@ -16,6 +16,7 @@ mod how;
 mod isa;
 mod lower;
 mod memory;
+mod mode;
 mod packs;
 mod pool;
 mod room;
@@ -30,7 +31,7 @@ use graver_runtime::{Backend, Executable};
 
 use how::How;
 
-pub use how::{Convolutions, Dots};
+pub use how::{Convolutions, Denormals, Dots};
 pub use isa::Isa;
 pub use pool::{Parallel, Pool};
 
@@ -65,7 +66,8 @@ impl Cpu {
     #[must_use]
     pub fn with_threads(pool: Arc<dyn Parallel>) -> Self {
         let (threads, isa) = (pool.threads().max(1), Isa::detect());
-        Self { pool, how: How { isa, dots: Dots::detect(isa), convolutions: Convolutions::default(), threads } }
+        let (dots, convolutions, denormals) = (Dots::detect(isa), Convolutions::default(), Denormals::default());
+        Self { pool, how: How { isa, dots, convolutions, denormals, threads } }
     }
 
     /// With code of an instruction-set level, and with its instructions alone; without this, of the highest that the machine runs.
@@ -113,6 +115,23 @@ impl Cpu {
     #[must_use]
     pub const fn convolutions(&self) -> Convolutions {
         self.how.convolutions
+    }
+
+    /// With denormals kept or flushed to zeros; without this, kept.
+    ///
+    /// # Errors
+    /// If processors of this architecture cannot flush them.
+    pub fn with_denormals(self, denormals: Denormals) -> Result<Self, Error> {
+        if denormals.is_available() {
+            return Ok(Self { how: How { denormals, ..self.how }, ..self });
+        }
+        Err(Error::new(format!("denormals cannot be {denormals} on {}; they are kept there", std::env::consts::ARCH)))
+    }
+
+    /// What becomes of denormals in code that it makes.
+    #[must_use]
+    pub const fn denormals(&self) -> Denormals {
+        self.how.denormals
     }
 }
 

@@ -21,7 +21,7 @@ use std::process::{Command, ExitCode, Stdio};
 use clap::Parser;
 use graver::ir::Sizes;
 use graver::prelude::*;
-use graver::{Convolutions, Cpu, Dots, Isa};
+use graver::{Convolutions, Cpu, Denormals, Dots, Isa};
 
 use crate::cases::{Build, Case, Kind};
 use crate::landing::Landing;
@@ -51,6 +51,9 @@ struct Args {
     /// How convolutions are computed: `direct`, `winograd2` or `winograd4`. Floors are those of direct ones.
     #[arg(long, value_name = "WAY", default_value_t, conflicts_with = "landings")]
     convolutions: Convolutions,
+    /// What becomes of denormals: `kept` or `flushed`.
+    #[arg(long, value_name = "WAY", default_value_t, conflicts_with = "landings")]
+    denormals: Denormals,
     /// Read weights, data and expected results from `DIR/CASE.safetensors`, and check the results; without it, numbers of our own.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -123,7 +126,7 @@ fn apart(args: &Args, case: &Case, data: Option<&Path>) -> Result<(i32, String),
     command.arg(word).args(["--here", "--json"]).args(args.isa.map(|isa| format!("--isa={isa}")));
     command.args(args.threads.map(|threads| format!("--threads={threads}")));
     command.args(args.sizes.iter().map(|(name, size)| format!("--size={name}={size}")));
-    command.arg(format!("--convolutions={}", args.convolutions));
+    command.arg(format!("--convolutions={}", args.convolutions)).arg(format!("--denormals={}", args.denormals));
     command.args(data.iter().flat_map(|folder| ["--data".as_ref(), folder.as_os_str()]));
     command.args(args.dump.iter().flat_map(|folder| ["--dump".as_ref(), folder.as_os_str()]));
     command.args(args.roofline.then_some("--roofline"));
@@ -195,6 +198,14 @@ fn chosen(words: &[String]) -> Result<Vec<&'static Case>, String> {
     Ok(chosen)
 }
 
+/// How the device computes: the level, and whatever else is asked of it, or is the machine's.
+fn mode(cpu: &Cpu) -> String {
+    let dots = (cpu.dots() != Dots::Plain).then(|| cpu.dots().to_string());
+    let convolutions = (cpu.convolutions() != Convolutions::Direct).then(|| cpu.convolutions().to_string());
+    let denormals = (cpu.denormals() != Denormals::Kept).then(|| cpu.denormals().to_string());
+    [Some(cpu.isa().to_string()), dots, convolutions, denormals].into_iter().flatten().collect::<Vec<_>>().join("+")
+}
+
 /// The one case of this process.
 fn here(args: &Args) -> Result<ExitCode, String> {
     let [case] = chosen(&args.cases)?[..] else { return Err("takes one case".to_owned()) };
@@ -204,9 +215,9 @@ fn here(args: &Args) -> Result<ExitCode, String> {
 fn one(args: &Args, case: &Case) -> Result<ExitCode, Error> {
     let threads = args.threads.map_or_else(machine::threads, usize::from);
     let isa = args.isa.unwrap_or_else(Isa::detect);
-    let cpu = Cpu::new(threads).with_convolutions(args.convolutions);
+    let cpu = Cpu::new(threads).with_convolutions(args.convolutions).with_denormals(args.denormals)?;
     let cpu = args.isa.map_or(Ok(cpu.clone()), |isa| cpu.with_isa(isa))?;
-    let mode = if cpu.dots() == Dots::Plain { isa.to_string() } else { format!("{isa}+{}", cpu.dots()) };
+    let mode = mode(&cpu);
     let device = graver::cpu_with(cpu);
     let mut numbers = Numbers::open(args.data.as_deref(), case.name)?;
     measure::reset_peak();

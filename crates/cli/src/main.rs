@@ -148,6 +148,9 @@ struct Machine {
     /// How the cpu device computes convolutions of 3x3 windows: what their rounding may be.
     #[arg(long, value_enum, default_value_t = Convolutions::Direct)]
     convolutions: Convolutions,
+    /// What becomes of denormals on the cpu device: kept, or flushed to zeros.
+    #[arg(long, value_name = "WAY", default_value_t)]
+    denormals: graver_cpu::Denormals,
 }
 
 #[derive(Debug, clap::Args)]

@@ -112,7 +112,8 @@ pub(crate) fn device(args: &Machine) -> Result<Box<dyn Backend>, Failure> {
         Convolutions::Winograd2 => graver_cpu::Convolutions::Winograd2,
         Convolutions::Winograd4 => graver_cpu::Convolutions::Winograd4,
     });
-    Ok(Box::new(cpu.with_isa(level).map_err(|error| Failure::unsupported(&error))?))
+    let cpu = cpu.with_isa(level).and_then(|cpu| cpu.with_denormals(args.denormals));
+    Ok(Box::new(cpu.map_err(|error| Failure::unsupported(&error))?))
 }
 
 /// The element types of the entry's arguments, in order.

@@ -130,6 +130,22 @@ fn the_way_of_convolutions_can_be_chosen() {
     assert!(ends(&folder, &[&run[..], &["fast"]].concat(), 2).1.contains("fast"));
 }
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[test]
+fn denormals_can_be_flushed() {
+    let folder = Folder::new("denormals");
+    let twice = "graver 1\n\nfunc @main(\n  %0: f32[2] = arg \"x\",\n) {\n  %1 = add(%0, %0) : f32[2]\n  return %1\n}\n";
+    std::fs::write(folder.path("twice.gir"), twice).expect("the folder is ours");
+    folder.input(0, &array(&[2], &[1e-40, 1.0]));
+    let run = ["run", "twice.gir", "--inputs", "in", "--outputs", "out", "--denormals"];
+    for (way, expected) in graver_cpu::Denormals::ALL.into_iter().zip([2.0 * 1e-40, 0.0]) {
+        ends(&folder, &[&run[..], &[way.name()]].concat(), 0);
+        let got = npy::read_file(folder.path("out/output_0.npy"), npy_limit()).expect("just written");
+        assert_eq!(got, array(&[2], &[expected, 2.0]), "{way}");
+    }
+    assert!(ends(&folder, &[&run[..], &["gone"]].concat(), 2).1.contains("kept or flushed"));
+}
+
 fn npy_limit() -> graver_data::Limit {
     graver_data::Limit::default()
 }

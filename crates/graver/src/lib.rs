@@ -13,7 +13,7 @@ pub use graver_passes as passes;
 pub use graver_runtime as runtime;
 pub use graver_trace as trace;
 
-pub use graver_cpu::{Convolutions, Cpu, Dots, Isa};
+pub use graver_cpu::{Convolutions, Cpu, Denormals, Dots, Isa};
 pub use graver_derive::{FacadeModule as Module, FacadeTree as Tree};
 pub use graver_trace::{Array, DType, Device, Error};
 
@@ -32,7 +32,7 @@ pub fn cpu_with_threads(threads: usize) -> Device {
     Device::new(Arc::new(graver_cpu::Cpu::new(threads.max(1))))
 }
 
-/// The CPU as described: its threads, the instruction-set level of its code, how convolutions are computed.
+/// The CPU as described: its threads, the instruction-set level of its code, how convolutions are computed, what becomes of denormals.
 ///
 /// ```
 /// use graver::{Convolutions, Cpu};

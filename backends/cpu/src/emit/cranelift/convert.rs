@@ -186,21 +186,28 @@ impl Emitter<'_, '_> {
         self.as_float(shifted)
     }
 
-    /// `f32` of the bits of a binary16: the exponent is mended by a multiplication, which is exact for denormals too.
+    /// `f32` of the bits of a binary16. No operand is a denormal `f32`, which arithmetic may take for 0 ([`crate::Denormals`]).
     pub(super) fn widened_f16(&mut self, bits: Value) -> Value {
         let magnitude = self.masked(bits, 0x7fff);
         let sign = self.masked(bits, 0x8000);
         let sign = self.shifted_left(sign, 16);
         let shifted = self.shifted_left(magnitude, 13);
-        let float = self.as_float(shifted);
-        let scale = self.constant_in(Elem::F32, self.width_of(bits), u64::from(2f32.powi(112).to_bits()));
-        let scaled = self.b.ins().fmul(float, scale);
-        let scaled = self.as_int(scaled);
+        // Normal: rebias the exponent.
+        let rebias = self.word(bits, 112 << 23);
+        let normal = self.b.ins().iadd(shifted, rebias);
+        // Denormal: behind the exponent of 2^-14, the mantissa is too large by 2^-14.
+        let least_normal = self.word(bits, 113 << 23);
+        let beyond = self.b.ins().bor(shifted, least_normal);
+        let [beyond, least_normal] = [beyond, least_normal].map(|word| self.as_float(word));
+        let denormal = self.b.ins().fsub(beyond, least_normal);
+        let denormal = self.as_int(denormal);
         let infinite = self.word(bits, 0x7f80_0000);
-        let special = self.b.ins().bor(scaled, infinite);
-        let limit = self.word(bits, 0x7c00);
+        let special = self.b.ins().bor(shifted, infinite);
+        let (limit, least) = (self.word(bits, 0x7c00), self.word(bits, 0x0400));
         let is_special = self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, magnitude, limit);
-        let chosen = self.choose(is_special, special, scaled);
+        let is_denormal = self.b.ins().icmp(IntCC::UnsignedLessThan, magnitude, least);
+        let finite = self.choose(is_denormal, denormal, normal);
+        let chosen = self.choose(is_special, special, finite);
         let signed = self.b.ins().bor(chosen, sign);
         self.as_float(signed)
     }
