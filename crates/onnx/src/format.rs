@@ -163,6 +163,11 @@ impl Format {
         }
     }
 
+    /// Whether the code 0 is the number 0.
+    pub(crate) fn has_zero(self) -> bool {
+        self.kind != Kind::Power
+    }
+
     /// The finite numbers that are not below zero, in order: each is its place's code.
     fn sizes(self) -> Vec<f64> {
         (0..1usize << self.bits)
@@ -289,7 +294,7 @@ impl Builder {
 }
 
 /// Operations that move elements of their first operands, whatever these mean.
-const MOVES: [&str; 16] = [
+const MOVES: [&str; 17] = [
     "Concat",
     "DepthToSpace",
     "Expand",
@@ -298,6 +303,7 @@ const MOVES: [&str; 16] = [
     "GatherElements",
     "GatherND",
     "Identity",
+    "Pad",
     "Reshape",
     "Slice",
     "SpaceToDepth",
@@ -309,7 +315,7 @@ const MOVES: [&str; 16] = [
 ];
 
 /// Operations that know what codes mean.
-const CONVERTS: [&str; 6] = ["Cast", "CastLike", "DequantizeLinear", "QuantizeLinear", "Shape", "Size"];
+const CONVERTS: [&str; 8] = ["Cast", "CastLike", "DequantizeLinear", "IsInf", "IsNaN", "QuantizeLinear", "Shape", "Size"];
 
 /// The format of the results of an operation that moves elements; an error for one that computes with codes.
 pub(crate) fn through(b: &Builder, op: &str, args: &[Option<Value>]) -> Result<Option<Format>> {
@@ -318,7 +324,13 @@ pub(crate) fn through(b: &Builder, op: &str, args: &[Option<Value>]) -> Result<O
     if CONVERTS.contains(&op) {
         return Ok(None);
     }
-    let all = op != "Concat" || args.iter().all(|arg| format(arg) == Some(found));
+    let among = |places: &[Option<Value>]| places.iter().filter(|arg| arg.is_some()).all(|arg| format(arg) == Some(found));
+    let all = match op {
+        "Concat" => among(args),
+        // The value of new elements.
+        "Pad" => among(args.get(2..3).unwrap_or(&[])),
+        _ => true,
+    };
     if MOVES.contains(&op) && all && args.first().and_then(format) == Some(found) {
         return Ok(Some(found));
     }

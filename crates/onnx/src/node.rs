@@ -8,7 +8,7 @@ use crate::build::Builder;
 use crate::format::{Element, Format};
 use crate::known::Quotient;
 use crate::problem::{Problem, Result, wrong};
-use crate::proto::{AttributeProto, NodeProto};
+use crate::proto::{AttributeProto, NodeProto, SparseTensorProto};
 use crate::tensor::{self, External};
 
 /// What a translation sees.
@@ -53,6 +53,7 @@ enum Kind {
     Floats = 6,
     Ints = 7,
     Texts = 8,
+    Sparse = 11,
 }
 
 impl Node<'_> {
@@ -168,16 +169,15 @@ impl Node<'_> {
         self.attribute(name, Kind::Texts).map(|attribute| attribute.strings.iter().map(text).collect())
     }
 
-    /// A tensor attribute.
-    pub(crate) fn tensor(&self, name: &str) -> Result<Option<Array>> {
-        let tensor = self.attribute(name, Kind::Tensor).and_then(|attribute| attribute.t.as_ref());
-        tensor.map(|tensor| tensor::array(tensor, self.external)).transpose()
-    }
-
     /// A tensor attribute whose elements may be codes.
     pub(crate) fn coded(&self, name: &str) -> Result<Option<(Array, Option<Format>)>> {
         let tensor = self.attribute(name, Kind::Tensor).and_then(|attribute| attribute.t.as_ref());
         tensor.map(|tensor| tensor::coded(tensor, self.external)).transpose()
+    }
+
+    /// A sparse tensor attribute.
+    pub(crate) fn sparse(&self, name: &str) -> Option<SparseTensorProto> {
+        self.attribute(name, Kind::Sparse).and_then(|attribute| attribute.sparse_tensor.clone())
     }
 
     /// An element type attribute, which may be one that is only stored; 0 is none.

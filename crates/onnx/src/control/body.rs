@@ -161,6 +161,7 @@ pub(super) fn free(graph: &GraphProto, depth: usize) -> Result<BTreeSet<String>>
     let Some(depth) = depth.checked_sub(1) else { return wrong(format!("graphs nest deeper than {MAX_DEPTH}")) };
     let mut defined: BTreeSet<&str> = graph.input.iter().map(|input| input.name.as_str()).collect();
     defined.extend(graph.initializer.iter().map(|tensor| tensor.name.as_str()));
+    defined.extend(graph.sparse_initializer.iter().filter_map(|sparse| Some(sparse.values.as_ref()?.name.as_str())));
     let mut used = BTreeSet::new();
     for node in &graph.node {
         let mut wanted: BTreeSet<String> = node.input.iter().cloned().collect();

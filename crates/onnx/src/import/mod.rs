@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use graver_ir::{Array, Diag, Dim, Function, Loc, Module, NodeId, Op, Sink, Symbol, Value};
 
 use crate::build::Builder;
-use crate::problem::{Failure, Problem, Result, unsupported, wrong};
+use crate::ops::sparse::dense;
+use crate::problem::{Failure, Problem, Result, wrong};
 use crate::proto::{FunctionProto, GraphProto, ModelProto, OperatorSetIdProto};
 use crate::tensor::{self, External};
 
@@ -218,7 +219,9 @@ impl<'a> Importer<'a> {
         }
         for sparse in &graph.sparse_initializer {
             let name = sparse.values.as_ref().map_or("", |values| values.name.as_str());
-            let slot = self.slot(unsupported("a sparse tensor"), &format!("the initializer `{name}`"));
+            let value = dense(&mut self.builder, sparse, &self.external);
+            let value = if frame.has(name) { wrong("it is there twice") } else { value };
+            let slot = self.slot(value, &format!("the initializer `{name}`"));
             frame.define(name, slot);
         }
     }

@@ -4,6 +4,7 @@ use graver_ir::op::{GatherAxes, Scatter, ScatterKind};
 use graver_ir::{Array, DType, Dim, Op, ScalarFn, Shape, Value};
 
 use super::Values;
+use super::sparse::dense;
 use crate::build::Builder;
 use crate::node::Node;
 use crate::problem::{Result, unsupported, wrong};
@@ -11,6 +12,9 @@ use crate::problem::{Result, unsupported, wrong};
 pub(super) fn constant(n: &mut Node<'_>) -> Values {
     if let Some((array, format)) = n.coded("value")? {
         return Ok(vec![n.b.stored(array, format)?]);
+    }
+    if let Some(sparse) = n.sparse("sparse_value") {
+        return Ok(vec![dense(n.b, &sparse, n.external)?]);
     }
     #[expect(clippy::cast_possible_truncation, reason = "the attribute is a float of 32 bits")]
     let array = if n.has("value_float") {
@@ -29,12 +33,16 @@ pub(super) fn constant(n: &mut Node<'_>) -> Values {
 
 pub(super) fn constant_of_shape(n: &mut Node<'_>) -> Values {
     let shape = Shape(n.dims(0, "the shape")?);
-    let value = n.tensor("value")?.unwrap_or_else(|| Array::from_vec([1], vec![0f32]).unwrap_or_else(|_| Array::scalar(0f32)));
+    let (value, format) = n.coded("value")?.unwrap_or_else(|| (Array::scalar(0f32), None));
     if value.numel() != 1 {
         return wrong("the value is one element");
     }
     let value = n.b.constant(value.reshape([])?)?;
-    Ok(vec![n.b.fill(value, &shape)?])
+    let filled = n.b.fill(value, &shape)?;
+    if let Some(format) = format {
+        n.b.mark(filled, format);
+    }
+    Ok(vec![filled])
 }
 
 pub(super) fn shape(n: &mut Node<'_>) -> Values {

@@ -159,8 +159,13 @@ pub(super) fn select(n: &mut Node<'_>) -> Values {
     Ok(vec![n.b.select(condition, x, y)?])
 }
 
+pub(super) fn is_nan(n: &mut Node<'_>) -> Values {
+    let x = n.b.decoded(n.arg(0)?)?;
+    Ok(vec![n.b.map(ScalarFn::IsNan, &[x])?])
+}
+
 pub(super) fn is_inf(n: &mut Node<'_>) -> Values {
-    let x = n.arg(0)?;
+    let x = n.b.decoded(n.arg(0)?)?;
     let (up, down) = (n.b.with(ScalarFn::Eq, x, f64::INFINITY)?, n.b.with(ScalarFn::Eq, x, f64::NEG_INFINITY)?);
     Ok(vec![match (n.flag("detect_positive", true), n.flag("detect_negative", true)) {
         (true, true) => n.b.map(ScalarFn::Or, &[up, down])?,

@@ -20,6 +20,7 @@ mod resize;
 mod sample;
 mod signal;
 mod sort;
+pub(crate) mod sparse;
 mod window;
 
 use graver_ir::op::{Extreme, ReduceKind};
@@ -180,7 +181,7 @@ const ROWS: &[Row] = rows![
     ("Identity", 1, Whole(map::identity)),
     ("InstanceNormalization", 1, Whole(norm::instance)),
     ("IsInf", 10, Whole(map::is_inf)),
-    ("IsNaN", 9, Unary(ScalarFn::IsNan)),
+    ("IsNaN", 9, Whole(map::is_nan)),
     ("LRN", 1, Whole(norm::local_response)),
     ("LSTM", 1, Recurrent(Cell::Lstm)),
     ("LayerNormalization", 17, Whole(norm::layer)),

@@ -309,6 +309,9 @@ pub(super) fn pad(n: &mut Node<'_>) -> Values {
     let dtype = n.b.dtype(x);
     let value = match n.opt(2) {
         Some(value) => n.b.reshape(value, [])?,
+        None if n.b.format(x).is_some_and(|format| !format.has_zero()) => {
+            return unsupported(format!("padding by zero of {}, which has none", n.b.element(x).name()));
+        }
         None => n.b.number(dtype, n.float("value", 0.0))?,
     };
     for (place, axis) in axes.iter().enumerate() {

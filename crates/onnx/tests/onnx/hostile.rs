@@ -171,6 +171,9 @@ fn what_a_file_says_twice_or_otherwise() {
     let mut two = model(graph(relu(), x(), Vec::new(), &["y"]), 17);
     two.opset_import.push(OperatorSetIdProto { domain: String::new(), version: 13 });
     assert!(failure(&two).to_string().contains("the operators of `` are imported in versions 17 and 13"), "{}", failure(&two));
+    // The same twice says nothing else, by either name of the standard operators.
+    two.opset_import[1] = OperatorSetIdProto { domain: "ai.onnx".to_owned(), version: 17 };
+    imported(&two);
     let late = graver_onnx::proto::ModelProto { ir_version: 999, ..model(graph(relu(), x(), Vec::new(), &["y"]), 17) };
     let said = "not supported: version 999 of the format; 14 is the newest that is known";
     assert_eq!(failure(&late).to_string(), said);

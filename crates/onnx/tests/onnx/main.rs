@@ -11,3 +11,4 @@ mod quantize;
 mod random;
 mod sequences;
 mod sizes;
+mod sparse;

@@ -2,9 +2,9 @@
 
 use graver_ir::Array;
 use graver_onnx::Failure;
-use graver_onnx::proto::{ModelProto, TensorProto};
+use graver_onnx::proto::{AttributeProto, ModelProto, TensorProto};
 
-use crate::common::{FLOAT, Size, array, failure, floats, graph, input, int, model, node, run};
+use crate::common::{FLOAT, Size, array, failure, floats, graph, input, int, integers, model, node, run, text};
 
 const UINT8: i32 = 2;
 const INT8: i32 = 3;
@@ -164,4 +164,65 @@ fn sums_of_products_of_integers_are_exact() {
     ];
     // Sums 5, 10 and 10 + 100, 20 + 100; by 0.5 and 1; less 3.
     assert_eq!(run(&conv, &given.iter().collect::<Vec<_>>())[0].to_f64(), [-1.0, 2.0, 107.0, 117.0]);
+}
+
+/// The element type's number, the value of new elements, and what they are.
+#[test]
+fn codes_are_put_around_codes() {
+    for (elem_type, one, five) in [(17, 0x38, 0x4a), (19, 0x3c, 0x45), (INT4, 1, 5), (21, 1, 5)] {
+        let word = |name: &str, code: i32| TensorProto {
+            name: name.to_owned(),
+            data_type: elem_type,
+            int32_data: vec![code],
+            ..TensorProto::default()
+        };
+        let nodes = vec![
+            node("Pad", &["x", "pads"], &["zeros"], Vec::new()),
+            node("Pad", &["zeros", "pads", "five"], &["fives"], Vec::new()),
+            node("Pad", &["fives", "pads"], &["edges"], vec![text("mode", "edge")]),
+            node("Cast", &["edges"], &["y"], vec![int("to", i64::from(FLOAT))]),
+        ];
+        let x = input("x", elem_type, &[Size::Is(1)]);
+        let given = vec![integers("pads", &[1, 1]), word("five", five)];
+        let model = model(graph(nodes, vec![x], given, &["y"]), 25);
+        let x = if elem_type == INT4 { Array::from_vec([1], vec![1i8]) } else { Array::from_vec([1], vec![one as u8]) };
+        let y = run(&model, &[&x.expect("one")]);
+        assert_eq!(y[0].to_f64(), [5.0, 5.0, 0.0, 1.0, 0.0, 5.0, 5.0], "{elem_type}");
+    }
+    // Powers of two have no zero.
+    let pad = node("Pad", &["x", "pads"], &["y"], Vec::new());
+    let x = input("x", 24, &[Size::Is(1)]);
+    let refused = failure(&model(graph(vec![pad], vec![x], vec![integers("pads", &[1, 1])], &["y"]), 25)).to_string();
+    assert!(refused.contains("padding by zero of float8e8m0, which has none"), "{refused}");
+}
+
+#[test]
+fn codes_fill_shapes() {
+    for (elem_type, code) in [(17, 0x4a), (20, 0x49), (INT4, 5), (23, 7)] {
+        let value = TensorProto { data_type: elem_type, dims: vec![1], int32_data: vec![code], ..TensorProto::default() };
+        let filled = AttributeProto { name: "value".to_owned(), r#type: 4, t: Some(value), ..AttributeProto::default() };
+        let nodes = vec![
+            node("ConstantOfShape", &["shape"], &["codes"], vec![filled]),
+            node("Cast", &["codes"], &["y"], vec![int("to", i64::from(FLOAT))]),
+        ];
+        let model = model(graph(nodes, Vec::new(), vec![integers("shape", &[2, 1])], &["y"]), 25);
+        let y = &run(&model, &[])[0];
+        let expected = if elem_type == 23 { 6.0 } else { 5.0 };
+        assert_eq!((y.shape(), y.to_f64()), ([2, 1].as_slice(), vec![expected; 2]), "{elem_type}");
+    }
+}
+
+#[test]
+fn codes_are_no_numbers_or_infinite() {
+    let of = |op: &str, elem_type: i32, codes: &[u8]| {
+        let size = i64::try_from(codes.len()).expect("few");
+        let x = input("x", elem_type, &[Size::Is(size)]);
+        let model = model(graph(vec![node(op, &["x"], &["y"], Vec::new())], vec![x], Vec::new(), &["y"]), 20);
+        run(&model, &[&Array::from_vec([codes.len()], codes.to_vec()).expect("as many")])[0].to_f64()
+    };
+    assert_eq!(of("IsNaN", 17, &[0x7f, 0xff, 0x7e, 0x00]), [1.0, 1.0, 0.0, 0.0]);
+    assert_eq!(of("IsNaN", 18, &[0x80, 0x7f, 0x00]), [1.0, 0.0, 0.0]);
+    assert_eq!(of("IsNaN", 19, &[0x7d, 0x7c, 0xfc]), [1.0, 0.0, 0.0]);
+    assert_eq!(of("IsInf", 19, &[0x7d, 0x7c, 0xfc]), [0.0, 1.0, 1.0]);
+    assert_eq!(of("IsInf", 17, &[0x7f, 0x7e]), [0.0, 0.0]);
 }
