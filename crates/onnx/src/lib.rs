@@ -7,6 +7,7 @@
 
 mod build;
 mod control;
+mod external;
 mod format;
 mod import;
 mod inputs;

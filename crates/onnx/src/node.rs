@@ -5,11 +5,12 @@ use std::cell::RefCell;
 use graver_ir::{Array, DType, Diag, Dim, Shape, Value};
 
 use crate::build::Builder;
+use crate::external::External;
 use crate::format::{Element, Format};
 use crate::known::Quotient;
 use crate::problem::{Problem, Result, wrong};
 use crate::proto::{AttributeProto, NodeProto, SparseTensorProto};
-use crate::tensor::{self, External};
+use crate::tensor;
 
 /// What a translation sees.
 pub(crate) struct Node<'a> {

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use graver_ir::{Array, Diag};
 use prost::Message;
 
+use crate::external::External;
 use crate::problem::{Failure, Problem};
 use crate::proto::{ModelProto, TensorProto};
-use crate::tensor::{self, External};
+use crate::tensor;
 
 /// The greatest file that protobuf allows.
 const MAX_FILE: u64 = 1 << 31;

@@ -1,13 +1,10 @@
 //! Constant tensors of models as arrays, and ONNX's element types as ours.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Component, Path, PathBuf};
+use graver_ir::{Array, DType, Scalar, bf16, f16};
 
-use graver_ir::{Array, DType, Diag, Scalar, bf16, f16};
-
+use crate::external::External;
 use crate::format::{self, Element, Format};
-use crate::problem::{Problem, Result, unsupported, wrong};
+use crate::problem::{Result, unsupported, wrong};
 use crate::proto::TensorProto;
 
 /// ONNX's names of element types, by number.
@@ -67,10 +64,6 @@ pub(crate) fn dtype(number: i64) -> Result<DType> {
     })
 }
 
-/// Where a model's external data may lie: in its own folder, or nowhere.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct External(pub(crate) Option<PathBuf>);
-
 /// Elements are in one place.
 fn once(tensor: &TensorProto) -> Result<()> {
     let lists = [
@@ -123,22 +116,23 @@ pub(crate) fn coded(tensor: &TensorProto, external: &External) -> Result<(Array,
     };
     let listed = || tensor.int32_data.iter().map(|word| u8::try_from(word & 0xff).unwrap_or(0)).collect();
     let bytes: Vec<u8> = match (tensor.data_location == 1, tensor.raw_data.is_empty()) {
-        (true, _) => external.read(tensor, bits.div_ceil(8))?,
+        (true, _) => {
+            let (file, range) = external.part(tensor, bits.div_ceil(8))?;
+            file.bytes()[range].to_vec()
+        }
         (false, false) => tensor.raw_data.to_vec(),
         (false, true) => listed(),
     };
     Ok((format::unpacked(format, shape, &bytes)?, Some(format)))
 }
 
-/// Elements of a file of their own, which are in memory once.
+/// Elements of a file of their own, which are not copied unless they have to be.
 fn outside(dtype: DType, shape: Vec<usize>, bytes: usize, tensor: &TensorProto, external: &External) -> Result<Array> {
-    if dtype == DType::Bool || cfg!(target_endian = "big") {
-        return raw(dtype, shape, &external.read(tensor, bytes)?);
+    let (file, range) = external.part(tensor, bytes)?;
+    if dtype == DType::Bool {
+        return raw(dtype, shape, &file.bytes()[range]);
     }
-    let mut part = external.open(tensor, bytes)?;
-    let mut array = Array::zeroed(dtype, shape)?;
-    part.file.read_exact(array.bytes_mut()).map_err(|why| part.failed(&why))?;
-    Ok(array)
+    Ok(Array::from_lender(dtype, shape, &file, range)?)
 }
 
 /// Little-endian bytes; any byte but zero is true.
@@ -171,65 +165,4 @@ fn listed(dtype: DType, shape: Vec<usize>, tensor: &TensorProto) -> Result<Array
 fn scalars(dtype: DType, shape: Vec<usize>, values: impl Iterator<Item = i64>) -> Result<Array> {
     let values: Vec<Scalar> = values.map(|value| Scalar::int(dtype, value)).collect();
     Ok(Array::from_scalars(dtype, shape, &values)?)
-}
-
-/// A file from where on a tensor's bytes are.
-struct Part {
-    file: File,
-    location: String,
-}
-
-impl Part {
-    fn failed(&self, why: &std::io::Error) -> Problem {
-        Problem::Wrong(Diag::new(format!("external data `{}`: {why}", self.location)))
-    }
-}
-
-impl External {
-    /// The bytes of a tensor outside of the model file.
-    fn read(&self, tensor: &TensorProto, bytes: usize) -> Result<Vec<u8>> {
-        let mut part = self.open(tensor, bytes)?;
-        let mut data = Vec::new();
-        if data.try_reserve_exact(bytes).is_err() {
-            return wrong(format!("external data `{}`: there is no memory for {bytes} bytes", part.location));
-        }
-        data.resize(bytes, 0);
-        part.file.read_exact(&mut data).map_err(|why| part.failed(&why))?;
-        Ok(data)
-    }
-
-    /// The file that has so many bytes of a tensor. It is inside of the model's folder, through no link that leads out.
-    fn open(&self, tensor: &TensorProto, bytes: usize) -> Result<Part> {
-        let entry = |key: &str| tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str());
-        let number = |key: &str| match entry(key) {
-            None => Ok(None),
-            Some(text) => text.parse::<u64>().map(Some).or_else(|_| wrong(format!("external data: {key} is `{text}`"))),
-        };
-        let Some(location) = entry("location") else { return wrong("external data without a location") };
-        let (offset, length) = (number("offset")?.unwrap_or(0), number("length")?);
-        let path = self.resolve(location)?;
-        let failed = |why: std::io::Error| Problem::Wrong(Diag::new(format!("external data `{location}`: {why}")));
-        // Before it is opened: who opens a pipe waits for whoever writes to it.
-        let metadata = std::fs::metadata(&path).map_err(failed)?;
-        let there = metadata.len().checked_sub(offset).filter(|_| metadata.is_file());
-        let fits = there.is_some_and(|there| bytes as u64 <= there) && length.is_none_or(|length| length == bytes as u64);
-        if !fits {
-            return wrong(format!("external data `{location}`: {bytes} bytes at {offset} are not what the file has"));
-        }
-        let mut file = File::open(&path).map_err(failed)?;
-        file.seek(SeekFrom::Start(offset)).map_err(failed)?;
-        Ok(Part { file, location: location.to_owned() })
-    }
-
-    fn resolve(&self, location: &str) -> Result<PathBuf> {
-        let Some(folder) = &self.0 else { return wrong("external data of a model without a folder") };
-        let plain = |component: Component<'_>| matches!(component, Component::Normal(_) | Component::CurDir);
-        let outside = || wrong(format!("external data `{location}` lies outside of the model's folder"));
-        if location.is_empty() || !Path::new(location).components().all(plain) {
-            return outside();
-        }
-        let failed = |why: std::io::Error| Problem::Wrong(Diag::new(format!("external data `{location}`: {why}")));
-        let (folder, path) = (folder.canonicalize().map_err(failed)?, folder.join(location).canonicalize().map_err(failed)?);
-        if path.starts_with(&folder) { Ok(path) } else { outside() }
-    }
 }

@@ -10,10 +10,11 @@ use std::path::PathBuf;
 use graver_ir::{Array, Diag, Dim, Function, Loc, Module, NodeId, Op, Sink, Symbol, Value};
 
 use crate::build::Builder;
+use crate::external::External;
 use crate::ops::sparse::dense;
 use crate::problem::{Failure, Problem, Result, wrong};
 use crate::proto::{FunctionProto, GraphProto, ModelProto, OperatorSetIdProto};
-use crate::tensor::{self, External};
+use crate::tensor;
 
 pub(crate) use frame::{Frame, Outcome, Slot, Stopped, operands};
 
@@ -29,7 +30,8 @@ const MAX_ASSUMED: usize = 64;
 pub struct Options {
     /// The name of the model in messages: its file.
     pub name: String,
-    /// The folder where external data may lie: the model's own. Without it external data is refused.
+    /// The folder where external data may lie: the model's own. Without it external data is refused. Its files are mapped, and must not
+    /// change as long as the module lives, or what is compiled of it.
     pub folder: Option<PathBuf>,
     /// Shapes of inputs: numbers instead of symbols, and shapes for inputs that declare none.
     pub shapes: BTreeMap<String, Vec<usize>>,
@@ -155,7 +157,7 @@ impl<'a> Importer<'a> {
         Self {
             builder: Builder::new(),
             options,
-            external: External(options.folder.clone()),
+            external: External::new(options.folder.clone()),
             version: model.ir_version,
             functions: model.functions.iter().map(|function| (key(function), function)).collect(),
             assumed,

@@ -5,9 +5,10 @@ use graver_ir::{Array, DType, Dim, Scalar, Shape, Value};
 
 use super::index::set_rows;
 use crate::build::Builder;
+use crate::external::External;
 use crate::problem::{Result, wrong};
 use crate::proto::SparseTensorProto;
-use crate::tensor::{self, External};
+use crate::tensor;
 
 /// All elements.
 pub(crate) fn dense(b: &mut Builder, sparse: &SparseTensorProto, external: &External) -> Result<Value> {

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use graver_ir::Op;
 use graver_onnx::proto::{StringStringEntryProto, TensorProto};
-use graver_onnx::{Options, import};
+use graver_onnx::{Imported, Options, import};
 
 use crate::common::{FLOAT, floats, graph, model, node};
 
@@ -25,7 +26,7 @@ impl Drop for Folder {
 }
 
 /// What importing says of two floats at a place.
-fn read(folder: &Path, entries: &[(&str, &str)]) -> Result<(), String> {
+fn read(folder: &Path, entries: &[(&str, &str)]) -> Result<Imported, String> {
     let entry = |(key, value): &(&str, &str)| StringStringEntryProto { key: (*key).to_owned(), value: (*value).to_owned() };
     let tensor = TensorProto {
         name: "w".to_owned(),
@@ -37,7 +38,7 @@ fn read(folder: &Path, entries: &[(&str, &str)]) -> Result<(), String> {
     };
     let graph = graph(vec![node("Add", &["x", "w"], &["y"], Vec::new())], vec![floats("x", &[2])], vec![tensor], &["y"]);
     let options = Options { folder: Some(folder.to_owned()), ..Options::default() };
-    import(&model(graph, 17), &options).map(drop).map_err(|failure| failure.to_string())
+    import(&model(graph, 17), &options).map_err(|failure| failure.to_string())
 }
 
 #[test]
@@ -46,7 +47,7 @@ fn data_lies_beside_the_model_and_nowhere_else() {
     let inside = folder.0.join("inside");
     std::fs::write(inside.join("data.bin"), [0; 12]).expect("it can be written");
     std::fs::write(folder.0.join("secret.bin"), [0; 12]).expect("it can be written");
-    assert_eq!(read(&inside, &[("location", "data.bin"), ("offset", "4"), ("length", "8")]), Ok(()));
+    assert!(read(&inside, &[("location", "data.bin"), ("offset", "4"), ("length", "8")]).is_ok());
     let refused = |entries: &[(&str, &str)], said: &str| {
         let error = read(&inside, entries).expect_err("it is refused");
         assert!(error.contains(said), "{error}");
@@ -57,14 +58,15 @@ fn data_lies_beside_the_model_and_nowhere_else() {
     refused(&[("location", "data.bin"), ("offset", "8")], "8 bytes at 8 are not what the file has");
     refused(&[("location", "data.bin"), ("length", "999999999999")], "are not what the file has");
     refused(&[("location", "data.bin"), ("offset", "-1")], "offset is `-1`");
-    refused(&[("location", ".")], "are not what the file has");
+    refused(&[("location", "data.bin"), ("offset", "18446744073709551615")], "are not what the file has");
+    refused(&[("location", ".")], "external data `.`: is no file");
     refused(&[], "without a location");
     // Who opens a pipe waits for whoever writes to it.
     #[cfg(unix)]
     {
         let made = std::process::Command::new("mkfifo").arg(inside.join("pipe")).status().expect("the command starts");
         assert!(made.success());
-        refused(&[("location", "pipe")], "8 bytes at 0 are not what the file has");
+        refused(&[("location", "pipe")], "external data `pipe`: is no file");
         let error = graver_onnx::read_file(&inside.join("pipe")).expect_err("it is refused");
         assert!(error.to_string().contains("it is not a file"), "{error}");
     }
@@ -73,4 +75,25 @@ fn data_lies_beside_the_model_and_nowhere_else() {
         std::os::unix::fs::symlink(&absolute, inside.join("link.bin")).expect("a link can be made");
         refused(&[("location", "link.bin")], "lies outside of the model's folder");
     }
+}
+
+/// The weights are where the file is mapped: nobody has read them.
+#[cfg(target_os = "linux")]
+#[test]
+fn data_is_not_copied() {
+    let folder = Folder::new("mapped");
+    let path = folder.0.join("data.bin");
+    let data: Vec<u8> = [7.0f32, 1.0, 2.0].into_iter().flat_map(f32::to_le_bytes).collect();
+    std::fs::write(&path, data).expect("it can be written");
+    let imported = read(&folder.0, &[("location", "data.bin"), ("offset", "4")]).expect("the data is there");
+    let (_, entry) = imported.module.entry().expect("a module has an entry");
+    let weights = |node| if let Op::Const(array) = entry.graph.op(node) { Some(array) } else { None };
+    let array = entry.graph.topo().into_iter().find_map(weights).expect("the weights are a constant");
+    assert_eq!(array.to_f64(), [1.0, 2.0]);
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("the system tells what is mapped");
+    let line = maps.lines().find(|line| line.ends_with("data.bin") && line.contains("graver-onnx-mapped")).expect("it is mapped");
+    let (first, rest) = line.split_once('-').expect("a range");
+    let address = |text: &str| usize::from_str_radix(text, 16).expect("an address");
+    let range = address(first)..address(rest.split_once(' ').expect("a range").0);
+    assert!(range.contains(&array.bytes().as_ptr().addr()), "{line}");
 }
