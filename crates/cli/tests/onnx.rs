@@ -255,3 +255,22 @@ fn a_default_is_taken_where_no_file_is() {
     std::fs::write(folder.0.join("in/input_0.npy"), "no array").expect("just made");
     ends(&folder.0, &["run", "model.onnx", "--inputs", "in", "--outputs", "out"], 2);
 }
+
+/// Cases of ONNX's own suite, of all families of operations.
+#[test]
+fn a_sample_of_the_suite_agrees() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../onnx/tests/suite");
+    let cases = std::fs::read_dir(&folder).expect("kept beside the importer").flatten().filter(|entry| entry.path().is_dir());
+    let count = cases.count();
+    assert!(count > 40, "{count} cases");
+    let said = ends(&folder, &["conform", "."], 0);
+    assert!(said.ends_with(&format!("{count} agree, 0 are not supported, 0 differ\n")), "{said}");
+}
+
+/// Networks of images that torch exported, at sizes other than those of the export.
+#[test]
+fn exported_networks_agree_at_any_size() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../onnx/tests/exported");
+    let said = ends(&folder, &["conform", ".", "--rtol", "1e-5", "--atol", "1e-5"], 0);
+    assert!(said.ends_with("5 agree, 0 are not supported, 0 differ\n"), "{said}");
+}

@@ -192,3 +192,14 @@ fn what_is_rounded_is_not_followed() {
     assert_eq!(of(vec![plain("Mul", &["w_float", "third"], "scaled")]), 3);
     assert_eq!(of(vec![plain("Div", &["w_float", "3.0"], "ratio"), plain("Mul", &["ratio", "3.0"], "scaled")]), 9);
 }
+
+/// Whole networks, as `tests/exported/make.py` has torch write them; what they compute is held by a test of the command.
+#[test]
+fn exported_networks_are_imported_for_any_size() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/exported");
+    for case in ["padded_to_a_multiple", "resized_by_a_half", "resized_to_sizes_as_scales"] {
+        let model = graver_onnx::read_file(&folder.join(case).join("model.onnx")).expect("kept beside the tests");
+        let shown = gir::print(&imported(&model).module);
+        assert!(shown.contains("f32[n, 1, h, w] = arg \"x\""), "{case}: {shown}");
+    }
+}
