@@ -2,12 +2,6 @@
 
 #![no_main]
 
-use graver_ir::kernel::text::{parse, print};
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|data: &[u8]| {
-    let Ok(source) = std::str::from_utf8(data) else { return };
-    if let Ok(program) = parse(source) {
-        assert_eq!(parse(&print(&program)).as_ref(), Ok(&program));
-    }
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    graver_fuzz::program(data);
 });
