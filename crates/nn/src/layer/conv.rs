@@ -53,7 +53,6 @@ impl<L> Copy for Conv2dOptions<L> {}
 
 impl Conv2d {
     /// From so many features to so many, by kernels of this size: `3`, `(3, 5)`.
-    #[expect(clippy::new_ret_no_self, reason = "a layer exists once it has values; until then it is options")]
     pub fn new(inputs: usize, outputs: usize, kernel: impl Into<Pair>) -> Conv2dOptions<Self> {
         Conv2dOptions::new([outputs, inputs], outputs, kernel, |options, weight, bias| {
             let conv = ConvOptions::new().stride(options.stride).padding(options.padding).dilation(options.dilation);

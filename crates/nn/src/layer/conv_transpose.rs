@@ -26,7 +26,6 @@ pub struct ConvTranspose2d {
 
 impl ConvTranspose2d {
     /// From so many features to so many, by kernels of this size: `3`, `(3, 5)`.
-    #[expect(clippy::new_ret_no_self, reason = "a layer exists once it has values; until then it is options")]
     pub fn new(inputs: usize, outputs: usize, kernel: impl Into<Pair>) -> Conv2dOptions<Self> {
         Conv2dOptions::new([inputs, outputs], outputs, kernel, |options, weight, bias| {
             let Conv2dOptions { stride, padding, output_padding, dilation, .. } = options;
