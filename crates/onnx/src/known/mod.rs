@@ -305,6 +305,12 @@ fn less(x: &Dim, y: &Dim) -> Option<bool> {
     }
 }
 
+/// What is left of a division, as a difference where it is seen to be one: what it is added to may cancel it.
+fn remainder(x: &Dim, y: &Dim) -> Dim {
+    let rest = x - &(y * &x.floor_div(y));
+    if rest.is_below(y) { rest } else { x.modulo(y) }
+}
+
 /// A scalar function of sizes.
 fn apply(function: ScalarFn, args: &[&Dim]) -> Option<Dim> {
     let divides = |x: &Dim, y: &Dim| x.is_nonneg() && y.is_positive();
@@ -320,7 +326,7 @@ fn apply(function: ScalarFn, args: &[&Dim]) -> Option<Dim> {
         (ScalarFn::Div, [x, y]) if divides(x, y) => small(x.floor_div(y)),
         // What is so many times something is that many, unless it is nothing: that has no quotient.
         (ScalarFn::Div, [x, y]) => small(x.exact_div(y)?),
-        (ScalarFn::Rem, [x, y]) if divides(x, y) => small(x.modulo(y)),
+        (ScalarFn::Rem, [x, y]) if divides(x, y) => small(remainder(x, y)),
         (ScalarFn::Max, [x, y]) => small(x.max_with(y)),
         (ScalarFn::Min, [x, y]) => small(x.min_with(y)),
         (ScalarFn::Eq, [x, y]) => equal(x, y).map(truth),

@@ -31,12 +31,14 @@ fn over(size: Size, nodes: Vec<NodeProto>, version: i64) -> ModelProto {
     let given = vec![
         scalar("last", 2),
         scalar("two", 2),
+        scalar("four", 4),
         scalar("none", 0),
         integers("zero", &[0]),
         integers("zeros", &[0, 0]),
         integers("one_and_one", &[1, 1]),
         TensorProto { dims: vec![2], float_data: vec![1.0, 1.0], ..number("as_they_are", 1.0) },
         TensorProto { dims: vec![3], float_data: vec![1.0, 1.0, 2.0], ..number("twice", 1.0) },
+        TensorProto { dims: vec![3], float_data: vec![1.0, 1.0, 4.0], ..number("four_times", 1.0) },
         number("half", 0.5),
         number("third", 1.0 / 3.0),
         number("2.0", 2.0),
@@ -191,6 +193,23 @@ fn what_is_rounded_is_not_followed() {
     };
     assert_eq!(of(vec![plain("Mul", &["w_float", "third"], "scaled")]), 3);
     assert_eq!(of(vec![plain("Div", &["w_float", "3.0"], "ratio"), plain("Mul", &["ratio", "3.0"], "scaled")]), 9);
+}
+
+/// As many as there lack to a multiple, in integers.
+#[test]
+fn padding_by_a_remainder_of_a_remainder() {
+    let nodes = vec![
+        node("Mod", &["w", "four"], &["rest"], vec![int("fmod", 0)]),
+        plain("Sub", &["four", "rest"], "lacks"),
+        node("Mod", &["lacks", "four"], &["d"], vec![int("fmod", 0)]),
+        plain("Unsqueeze", &["d", "zero"], "highs"),
+        node("Concat", &["zeros", "zero", "zeros", "highs"], &["pads"], vec![int("axis", 0)]),
+        plain("Pad", &["x", "pads"], "wide"),
+        node("MaxPool", &["wide"], &["small"], vec![ints("kernel_shape", &[4]), ints("strides", &[4])]),
+        node("Resize", &["small", "", "four_times"], &["again"], nearest()),
+        plain("Add", &["wide", "again"], "y"),
+    ];
+    check(&[width("x", "w").to_vec(), nodes].concat(), 17);
 }
 
 /// Whole networks, as `tests/exported/make.py` has torch write them; what they compute is held by a test of the command.
