@@ -8,7 +8,7 @@ use crate::codes::Codes;
 use crate::compile::CompiledKernel;
 use crate::emit::jit::Entry as Function;
 use crate::lower::Passing;
-use crate::packs::Packs;
+use crate::packs::{PackId, Packs};
 use crate::room::{Room, Scratch};
 
 /// Bytes of a result that no cache would hold until it is read.
@@ -40,7 +40,7 @@ pub(crate) enum BoundStep {
 pub(crate) struct BoundLaunch {
     pub(crate) kernel: usize,
     /// Where what its first phase packs is kept.
-    pub(crate) pack: Option<usize>,
+    pub(crate) pack: Option<PackId>,
     /// One an argument.
     pub(crate) args: Vec<BoundView>,
     pub(crate) phases: Vec<BoundPhase>,

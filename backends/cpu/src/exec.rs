@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use graver_ir::kernel::{Place, Program};
-use graver_ir::{Array, DType, Diag, Error, Sizes, Watch};
+use graver_ir::{Array, DType, Diag, Error, Sizes};
 use graver_runtime::{Executable, Failed, Invocation, Owner, Profile, Slot, Stage, Working, Workspace, failure};
 
 use crate::bind::{Bound, BoundPhase};
@@ -14,6 +14,7 @@ use crate::compile::CompiledKernel;
 use crate::dump;
 use crate::emit::jit::Code;
 use crate::how::{Denormals, How};
+use crate::kept::{Kept, Packed, Shelf};
 use crate::memory::Memory;
 use crate::mode;
 use crate::packs::Packs;
@@ -25,14 +26,17 @@ use crate::steps::Running;
 const REMEMBERED: usize = 16;
 /// Parts of a launch at most.
 const MAX_PARTS: usize = 256;
+/// Shares of a packing that a thread takes, one after the other, where nobody helps.
+const SHARES: i64 = 4;
 
 /// A program compiled for this machine.
 pub(crate) struct CpuExecutable {
     program: Arc<Program>,
     owner: Owner,
     kernels: Vec<CompiledKernel>,
-    /// By entry.
+    /// By entry, as the shelves.
     packs: Vec<Packs>,
+    shelves: Vec<Shelf>,
     codes: Codes,
     pool: Arc<dyn Parallel>,
     how: How,
@@ -43,7 +47,10 @@ pub(crate) struct CpuExecutable {
 struct Space {
     /// As [`Room`] says.
     memory: Memory,
-    kept: Kept,
+    /// By entry.
+    kept: Vec<Kept>,
+    /// Which packings of loops are as they should be.
+    fresh: Vec<bool>,
     results: Results,
     bound: Vec<Arc<Bound>>,
     /// The addresses of a call's buffers, and of a launch's arguments.
@@ -51,38 +58,6 @@ struct Space {
     pointers: Vec<*mut u8>,
     /// Iterations of the loops around a step.
     counters: Vec<i64>,
-}
-
-/// What a workspace knows of packings that are kept.
-#[derive(Default)]
-struct Kept {
-    entry: usize,
-    /// By packing: whether it is as it should be.
-    fresh: Vec<bool>,
-    /// The slots of the state that were packed, ascending, with what they held.
-    sources: Vec<(usize, Watch)>,
-}
-
-impl Kept {
-    /// Forgets what is not as it was: everything where the memory is another, what was packed of a slot that has changed.
-    fn check(&mut self, entry: usize, packs: &Packs, state: &[Slot<'_>], moved: bool) {
-        if moved || self.entry != entry || self.fresh.len() != packs.packs.len() {
-            self.entry = entry;
-            self.fresh = vec![false; packs.packs.len()];
-            self.sources.clear();
-        }
-        for slot in &packs.sources {
-            let array = state[*slot].array();
-            match self.sources.binary_search_by_key(slot, |(slot, _)| *slot) {
-                Ok(place) if self.sources[place].1.holds(array) => continue,
-                Ok(place) => self.sources[place].1 = array.watch(),
-                Err(place) => self.sources.insert(place, (*slot, array.watch())),
-            }
-            for (pack, fresh) in packs.packs.iter().zip(&mut self.fresh) {
-                *fresh = *fresh && !pack.is_of(*slot);
-            }
-        }
-    }
 }
 
 /// Results of the last two calls, whose memory is used again once the caller has dropped them: what is new to a process costs a
@@ -118,7 +93,7 @@ impl Results {
 
 impl graver_runtime::Space for Space {
     fn bytes(&self) -> usize {
-        self.memory.bytes()
+        self.memory.bytes() + self.kept.iter().map(Kept::bytes).sum::<usize>()
     }
 }
 
@@ -136,10 +111,11 @@ impl CpuExecutable {
         pool: Arc<dyn Parallel>,
         how: How,
     ) -> Self {
-        let packs = program.entries.iter().map(|entry| Packs::of(&program, &kernels, entry)).collect();
+        let packs: Vec<Packs> = program.entries.iter().map(|entry| Packs::of(&program, &kernels, entry)).collect();
+        let shelves = packs.iter().map(|_| Shelf::default()).collect();
         let codes = Codes::new(Arc::clone(&program), how, code);
         let owner = Owner::of(&program);
-        Self { program, owner, kernels, packs, codes, pool, how }
+        Self { program, owner, kernels, packs, shelves, codes, pool, how }
     }
 
     fn check_entry(&self, entry: usize) -> Result<(), Error> {
@@ -206,13 +182,18 @@ impl CpuExecutable {
         Ok(())
     }
 
-    /// The memory that a call works in: allocated at once, and only where it is more than any call before had. Also whether nothing is
-    /// there that an earlier call left.
-    fn working(bound: &Bound, space: &mut Space) -> Result<(*mut u8, bool), Error> {
-        let bytes = bound.room.working.total();
+    /// The memory that a call works in, where its own begins: allocated at once, and only where it is more than any call before had.
+    fn working(&self, bound: &Bound, space: &mut Space, state: &[Slot<'_>]) -> Result<*mut u8, Error> {
+        let (room, entry) = (&bound.room, bound.binding.entry);
+        let bytes = room.working.total();
         let none = || Error::new(format!("no memory for the {bytes} bytes that a call of these sizes works in"));
-        let moved = space.memory.bytes() < bytes;
-        Ok((space.memory.at_least(bytes).ok_or_else(none)?, moved))
+        let packs = &self.packs[entry];
+        if !space.kept[entry].find(&self.shelves[entry], &packs.for_calls, room.shared.1, state) {
+            return Err(none());
+        }
+        space.fresh.clear();
+        space.fresh.resize(packs.for_loops.len(), false);
+        space.memory.at_least(room.own).ok_or_else(none)
     }
 
     /// Runs a function over its parallel points; gives the first failure's number in the order of points, or 0.
@@ -223,12 +204,26 @@ impl CpuExecutable {
         let mut statuses: Statuses = [0; MAX_PARTS];
         let denormals = self.how.denormals;
         let job = Job { phase, args, dims, scratch, statuses: statuses.as_mut_ptr(), denormals };
-        if phase.parts == 1 {
-            job.part(0);
-        } else {
-            self.pool.run(usize::try_from(phase.parts).unwrap_or(1), &|part| job.part(part));
-        }
+        self.parts(phase, &|part| job.part(part));
         statuses.into_iter().find(|status| *status != 0).unwrap_or(0)
+    }
+
+    /// Packs what nobody packs yet, and waits for those who pack the rest. A packing checks nothing.
+    pub(crate) fn pack(&self, phase: &BoundPhase, packed: &Packed, args: &[*mut u8], dims: &[i64], scratch: (*mut u8, usize)) {
+        let mut statuses: Statuses = [0; MAX_PARTS];
+        let denormals = self.how.denormals;
+        let job = Job { phase, args, dims, scratch, statuses: statuses.as_mut_ptr(), denormals };
+        let at_once = (phase.extent / (phase.parts * SHARES)).max(1);
+        self.parts(phase, &|part| packed.fill(phase.extent, at_once, |begin, end| job.points(part, begin, end)));
+        packed.wait(phase.extent);
+    }
+
+    fn parts(&self, phase: &BoundPhase, task: &(dyn Fn(usize) + Sync)) {
+        if phase.parts == 1 {
+            task(0);
+        } else {
+            self.pool.run(usize::try_from(phase.parts).unwrap_or(1), task);
+        }
     }
 }
 
@@ -250,12 +245,17 @@ impl Job<'_> {
     fn part(&self, part: usize) {
         let (count, index) = (i128::from(self.phase.parts), i128::try_from(part).unwrap_or(0));
         let bound = |index: i128| i64::try_from(i128::from(self.phase.extent) * index / count).unwrap_or(i64::MAX);
+        self.points(part, bound(index), bound(index + 1));
+    }
+
+    /// Runs the function over some of its points, with what is this part's.
+    fn points(&self, part: usize, begin: i64, end: i64) {
         // SAFETY: arguments, sizes and scratch are as the kernel was compiled for: types were checked, offsets and memory
         // evaluated from the same sizes; `part` is below `parts`, of which there are no more than statuses and scratch.
         unsafe {
             let (status, scratch) = (self.statuses.add(part), self.scratch.0.add(part * self.scratch.1));
             let (args, dims) = (self.args.as_ptr(), self.dims.as_ptr());
-            mode::call(self.phase.function, self.denormals, (args, dims, bound(index), bound(index + 1), scratch, status));
+            mode::call(self.phase.function, self.denormals, (args, dims, begin, end, scratch, status));
         }
     }
 }
@@ -266,7 +266,8 @@ impl Executable for CpuExecutable {
     }
 
     fn workspace(&self) -> Workspace {
-        Workspace::new(&self.owner, Space::default())
+        let kept = self.packs.iter().map(|_| Kept::default()).collect();
+        Workspace::new(&self.owner, Space { kept, ..Space::default() })
     }
 
     fn working_bytes(&self, entry: usize, sizes: &Sizes) -> Result<Working, Error> {
@@ -301,21 +302,21 @@ impl CpuExecutable {
         let bound = self.bound(space, call.entry, call.inputs)?;
         bound.binding.check_state(&self.program, call.state)?;
         let mut outputs = space.results.arrays(&bound.binding.outputs)?;
-        let (start, moved) = Self::working(&bound, space)?;
-        space.kept.check(call.entry, &self.packs[call.entry], call.state, moved);
+        let start = self.working(&bound, space, call.state)?;
         // SAFETY: the arena lies in the memory, as bound.
         let arena = unsafe { start.add(bound.room.arena) };
         self.resolve(&bound, arena, call.inputs, &mut outputs, call.state, &mut space.buffers)?;
         space.counters.clear();
-        let (packs, state) = (&self.packs[call.entry].packs, &*call.state);
+        let (packs, state) = (&self.packs[call.entry].for_calls, &*call.state);
         // Weights are read, packed and released, one after the other: where they are a file's, memory never holds all of both.
-        let packed = |pack: usize| packs[pack].sources().iter().for_each(|slot| state[*slot].array().release());
+        let packed = |pack: usize| packs[pack].slots.iter().for_each(|slot| state[*slot].array().release());
         let mut running = Running {
             executable: self,
             bound: &bound,
             buffers: &mut space.buffers,
             start,
-            fresh: &mut space.kept.fresh,
+            block: space.kept[call.entry].block(),
+            fresh: &mut space.fresh,
             packed: &packed,
             args: &mut space.pointers,
             counters: &mut space.counters,

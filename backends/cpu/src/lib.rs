@@ -14,6 +14,7 @@ mod expand;
 mod helpers;
 mod how;
 mod isa;
+mod kept;
 mod lower;
 mod memory;
 mod mode;

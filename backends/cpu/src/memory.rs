@@ -33,6 +33,11 @@ impl Memory {
             // SAFETY: these bytes were just allocated, zeroed, and nothing else refers to them.
             prefer_large_pages(unsafe { std::slice::from_raw_parts_mut(pointer.as_ptr(), layout.size()) });
         }
+        self.start()
+    }
+
+    /// The first byte, if there are any.
+    pub(crate) fn start(&self) -> Option<*mut u8> {
         let (pointer, _) = self.all?;
         // SAFETY: the first aligned byte is less than the alignment away, which was added to the size.
         Some(unsafe { pointer.as_ptr().add(pointer.as_ptr().align_offset(ALIGNMENT)) })

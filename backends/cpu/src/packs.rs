@@ -14,43 +14,37 @@ use crate::compile::CompiledKernel;
 /// The packings of an entry that are kept, each in memory of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Packs {
-    /// Those for all calls first, so that they lie at the same places whatever the sizes.
-    pub(crate) packs: Vec<Pack>,
+    /// Those for all calls: the same for all sizes.
+    pub(crate) for_calls: Vec<Pack>,
+    /// Those for all iterations of a loop.
+    pub(crate) for_loops: Vec<Pack>,
     /// By launch, in the order of [`graver_ir::kernel::launches`].
-    pub(crate) of_launch: Vec<Option<usize>>,
+    pub(crate) of_launch: Vec<Option<PackId>>,
     /// What each loop packs anew, in the order in which loops begin.
     pub(crate) of_loop: Vec<Vec<usize>>,
-    /// Slots of the state that are packed for all calls, ascending.
-    pub(crate) sources: BTreeSet<usize>,
 }
 
 /// A packing that is kept.
 #[derive(Debug)]
 pub(crate) struct Pack {
     pub(crate) bytes: Dim,
-    pub(crate) home: Home,
+    /// The slots of the state that it is made of, where it is for all calls.
+    pub(crate) slots: Vec<usize>,
     kernel: KernelId,
     views: Vec<View>,
 }
 
-impl Pack {
-    /// The slots of the state that it is made of, if it is kept as long as these hold the same elements.
-    pub(crate) fn sources(&self) -> &[usize] {
-        match &self.home {
-            Home::Calls(slots) => slots,
-            Home::Loop(_) => &[],
-        }
-    }
-
-    /// Whether it is kept as long as this slot of the state holds the same elements.
-    pub(crate) fn is_of(&self, slot: usize) -> bool {
-        self.sources().contains(&slot)
-    }
+/// Which packing it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum PackId {
+    /// Of [`Packs::for_calls`].
+    Calls(usize),
+    /// Of [`Packs::for_loops`].
+    Loops(usize),
 }
 
 /// How long a packing is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Home {
+enum Home {
     /// As long as these slots of the state hold the same elements.
     Calls(Vec<usize>),
     /// While the loop of this number goes on.
@@ -63,44 +57,43 @@ impl Packs {
         let mut found = Self::default();
         let mut walk = Walk::new(program, entry);
         walk.steps(&entry.steps, &mut |walk, launch| {
-            let pack = found.add(walk, &kernels[launch.kernel.0 as usize], launch);
-            found.of_launch.push(pack);
+            let place = found.add(walk, &kernels[launch.kernel.0 as usize], launch);
+            found.of_launch.push(place);
         });
-        found.of_loop = vec![Vec::new(); walk.begun];
-        for (number, pack) in found.packs.iter().enumerate() {
-            match &pack.home {
-                Home::Calls(slots) => found.sources.extend(slots),
-                Home::Loop(of) => found.of_loop[*of].push(number),
-            }
-        }
-        found.for_calls_first()
+        found.of_loop.resize(walk.begun, Vec::new());
+        found
     }
 
     /// The packing of a launch that is kept.
-    fn add(&mut self, walk: &Walk<'_>, compiled: &CompiledKernel, launch: &Launch) -> Option<usize> {
+    fn add(&mut self, walk: &Walk<'_>, compiled: &CompiledKernel, launch: &Launch) -> Option<PackId> {
         let prepared = compiled.prepared.as_ref()?;
         let views: Vec<&View> = prepared.args.iter().map(|arg| &launch.args[*arg]).collect();
         let for_calls = if prepared.fixed { walk.for_calls(&views) } else { None };
         let home = for_calls.or_else(|| walk.home_loop(&views))?;
         let (kernel, views) = (launch.kernel, views.into_iter().cloned().collect());
-        let pack = Pack { bytes: compiled.shared.clone(), home, kernel, views };
-        let same = |other: &Pack| other.kernel == pack.kernel && other.views == pack.views && other.home == pack.home;
-        Some(self.packs.iter().position(same).unwrap_or_else(|| {
-            self.packs.push(pack);
-            self.packs.len() - 1
-        }))
+        let pack = |slots: Vec<usize>| Pack { bytes: compiled.shared.clone(), slots, kernel, views };
+        Some(match home {
+            Home::Calls(slots) => PackId::Calls(listed(&mut self.for_calls, |_| true, pack(slots))),
+            Home::Loop(of) => {
+                self.of_loop.resize(self.of_loop.len().max(of + 1), Vec::new());
+                let own = &self.of_loop[of];
+                let number = listed(&mut self.for_loops, |number| own.contains(&number), pack(Vec::new()));
+                if !own.contains(&number) {
+                    self.of_loop[of].push(number);
+                }
+                PackId::Loops(number)
+            }
+        })
     }
+}
 
-    fn for_calls_first(mut self) -> Self {
-        let mut order: Vec<usize> = (0..self.packs.len()).collect();
-        order.sort_by_key(|pack| matches!(self.packs[*pack].home, Home::Loop(_)));
-        let place = |pack: &mut usize| *pack = order.iter().position(|other| other == pack).expect("an order of all packings");
-        self.of_launch.iter_mut().flatten().for_each(place);
-        self.of_loop.iter_mut().flatten().for_each(place);
-        let mut packs: Vec<Option<Pack>> = self.packs.drain(..).map(Some).collect();
-        self.packs = order.iter().filter_map(|pack| packs[*pack].take()).collect();
-        self
-    }
+/// The place of a packing in a list, to which it is added where there is none like it among those that may be it.
+fn listed(packs: &mut Vec<Pack>, may_be: impl Fn(usize) -> bool, pack: Pack) -> usize {
+    let same = |(number, other): (usize, &Pack)| other.kernel == pack.kernel && other.views == pack.views && may_be(number);
+    packs.iter().enumerate().position(same).unwrap_or_else(|| {
+        packs.push(pack);
+        packs.len() - 1
+    })
 }
 
 /// Buffers that a launch writes.

@@ -1,5 +1,5 @@
-//! Where everything that a call works in lies: packings that are kept, then the arena, in whose gaps scratch memory lies, and
-//! what of that does not fit there.
+//! Where everything that a call works in lies: packings that loops keep, then the arena, in whose gaps scratch memory lies, and
+//! what of that does not fit there. Packings for all calls lie in memory of their own, which workspaces share.
 
 use graver_ir::kernel::{Entry, launches};
 use graver_ir::{Error, Sizes};
@@ -14,8 +14,12 @@ use crate::packs::{Pack, Packs};
 pub(crate) struct Room {
     /// The amounts.
     pub(crate) working: Working,
-    /// Where each packing that is kept lies.
+    /// Bytes of a workspace's own memory: all but packings for all calls.
+    pub(crate) own: usize,
+    /// Where each packing that a loop keeps lies.
     pub(crate) packs: Vec<usize>,
+    /// Where each packing for all calls lies, from the start of the memory that they share, and how much that is.
+    pub(crate) shared: (Vec<usize>, usize),
     /// Where the arena begins.
     pub(crate) arena: usize,
     /// By launch, in the order of [`launches`].
@@ -42,13 +46,8 @@ impl Room {
         sizes: &Sizes,
         threads: usize,
     ) -> Result<Self, Error> {
-        let mut arena = 0usize;
-        let mut place = |pack: &Pack| {
-            let start = arena;
-            arena = arena.saturating_add(whole(evaluated(&pack.bytes, sizes)?));
-            Ok::<_, Error>(start)
-        };
-        let kept = packs.packs.iter().map(&mut place).collect::<Result<_, _>>()?;
+        let (places, arena) = in_a_row(&packs.for_loops, sizes)?;
+        let (kept, kept_bytes) = in_a_row(&packs.for_calls, sizes)?;
         let needs = launches(&entry.steps).into_iter().zip(&packs.of_launch);
         let needs = needs.map(|(launch, pack)| Need::of(&kernels[launch.kernel.0 as usize], pack.is_some(), sizes));
         let needs = needs.collect::<Result<Vec<Need>, Error>>()?;
@@ -58,9 +57,11 @@ impl Room {
             let [shared, first] = starts.map(|start| arena.saturating_add(start));
             Scratch { shared, first, each: need.each }
         });
+        let own = working.total().saturating_add(arena);
         // Packings that are kept are scratch too, and always in use.
-        let (beside, live) = (working.scratch.saturating_add(arena), working.live.saturating_add(arena));
-        Ok(Self { working: Working { scratch: beside, live, ..working }, packs: kept, arena, scratch: scratch.collect() })
+        let with = |bytes: usize| bytes.saturating_add(arena).saturating_add(kept_bytes);
+        let working = Working { scratch: with(working.scratch), live: with(working.live), ..working };
+        Ok(Self { working, own, packs: places, shared: (kept, kept_bytes), arena, scratch: scratch.collect() })
     }
 }
 
@@ -80,6 +81,18 @@ impl Need {
         let shared = if kept { 0 } else { evaluated(&kernel.shared, sizes)? };
         Ok(Self { shared: whole(shared), each: whole(each) })
     }
+}
+
+/// Where packings lie one behind the other, and where the last ends.
+fn in_a_row(packs: &[Pack], sizes: &Sizes) -> Result<(Vec<usize>, usize), Error> {
+    let mut end = 0usize;
+    let place = |pack: &Pack| {
+        let begin = end;
+        end = begin.saturating_add(whole(evaluated(&pack.bytes, sizes)?));
+        Ok(begin)
+    };
+    let places = packs.iter().map(place).collect::<Result<_, Error>>()?;
+    Ok((places, end))
 }
 
 fn whole(bytes: usize) -> usize {

@@ -8,6 +8,8 @@ use graver_runtime::{LaunchTime, Profile};
 
 use crate::bind::{Bound, BoundLaunch, BoundLoop, BoundStep, BoundView, LINE};
 use crate::exec::CpuExecutable;
+use crate::kept::Block;
+use crate::packs::PackId;
 
 /// A call on its way through the steps.
 pub(crate) struct Running<'a> {
@@ -17,9 +19,11 @@ pub(crate) struct Running<'a> {
     pub(crate) buffers: &'a mut Vec<*mut u8>,
     /// Where all memory starts.
     pub(crate) start: *mut u8,
-    /// Which packings are as they should be.
+    /// Packings for all calls, where there are some.
+    pub(crate) block: Option<&'a Block>,
+    /// Which packings of loops are as they should be.
     pub(crate) fresh: &'a mut [bool],
-    /// Told of a packing that was made: what it is of was read.
+    /// Told of a packing for all calls that was made: what it is of was read.
     pub(crate) packed: &'a dyn Fn(usize),
     /// The arguments of a launch; kept, so that no launch takes memory.
     pub(crate) args: &'a mut Vec<*mut u8>,
@@ -59,23 +63,38 @@ impl Running<'_> {
             let address = self.address(view);
             self.args.push(address);
         }
-        let (shared, pack) = (launch.scratch.shared, launch.pack.map(|pack| self.bound.room.packs[pack]));
         // SAFETY: packings and scratch lie inside of the memory, as bound, apart from every buffer that is alive.
-        let [packed, first] = [pack.unwrap_or(shared), launch.scratch.first].map(|place| unsafe { self.start.add(place) });
+        let own = |place: usize| unsafe { self.start.add(place) };
+        let (room, scratch) = (&self.bound.room, (own(launch.scratch.first), launch.scratch.each));
+        let (packed, is_packed) = match launch.pack {
+            None => (own(launch.scratch.shared), false),
+            Some(PackId::Loops(pack)) => (own(room.packs[pack]), std::mem::replace(&mut self.fresh[pack], true)),
+            // SAFETY: as above; the block has room for all packings of its entry.
+            Some(PackId::Calls(pack)) => (unsafe { self.block().start().add(room.shared.0[pack]) }, true),
+        };
         self.args.push(packed);
-        let is_packed = launch.pack.is_some_and(|pack| std::mem::replace(&mut self.fresh[pack], true));
         let phases = match &launch.passing {
             Some((arg, phases)) if self.args[*arg].addr().is_multiple_of(LINE) => phases,
             Some(_) | None => &launch.phases,
         };
+        if let Some(PackId::Calls(pack)) = launch.pack {
+            let (phase, packed) = (&phases[0], self.block().packed(pack));
+            if !packed.is_whole(phase.extent) {
+                self.executable.pack(phase, packed, self.args, &self.bound.dims, scratch);
+                (self.packed)(pack);
+            }
+        }
         for phase in &phases[usize::from(is_packed)..] {
-            let status = self.executable.phase(phase, self.args, &self.bound.dims, (first, launch.scratch.each));
+            let status = self.executable.phase(phase, self.args, &self.bound.dims, scratch);
             if status != 0 {
                 return Err(status);
             }
         }
-        launch.pack.filter(|_| !is_packed).into_iter().for_each(self.packed);
         Ok(())
+    }
+
+    fn block(&self) -> &Block {
+        self.block.expect("an entry that packs for all calls has a block")
     }
 
     fn repeat(&mut self, of: &BoundLoop) -> Result<(), u64> {

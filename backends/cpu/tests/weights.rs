@@ -7,7 +7,7 @@ use std::sync::Arc;
 use graver_cpu::Cpu;
 use graver_ir::{Array, DType, Module, ScalarFn, StateKind};
 use graver_passes::{Silent, pipeline};
-use graver_runtime::{Backend, Checkpoint, Invocation, Slot};
+use graver_runtime::{Backend, Checkpoint, Invocation, Slot, Workspace};
 use graver_testkit::{Build, Rng};
 
 const NAMES: [&str; 2] = ["first", "second"];
@@ -59,18 +59,20 @@ fn what_is_packed_of_a_mapped_file_leaves_memory() {
     let program = pipeline::compile(net(), &cpu.describe(), &mut Silent).expect("it compiles");
     let executable = cpu.compile(Arc::new(program)).expect("it compiles");
     let x = Array::from_fn(DType::F32, [64, SIZE], |place| graver_ir::Scalar::float(DType::F32, (place % 5) as f64 - 2.0));
-    let mut workspace = executable.workspace();
-    let mut run = |weights: &Checkpoint| {
+    let [mut workspace, mut other] = [(); 2].map(|()| executable.workspace());
+    let run = |workspace: &mut Workspace, weights: &Checkpoint| {
         let mut state: Vec<Slot<'_>> =
             executable.program().state.iter().map(|slot| Slot::Read(&weights.arrays[&slot.path])).collect();
-        let call = Invocation { entry: 0, inputs: &[&x], state: &mut state, workspace: &mut workspace };
+        let call = Invocation { entry: 0, inputs: &[&x], state: &mut state, workspace };
         executable.run(call).expect("it runs")
     };
-    let got = run(&mapped);
+    let got = run(&mut workspace, &mapped);
     let left = resident(&path);
     assert!(left < 512, "{left} KiB of 8 MiB are in memory: of what was packed none need be");
-    assert_eq!(run(&mapped), got);
-    assert_eq!(run(&written), got, "the same as by weights of its own");
+    assert_eq!(run(&mut workspace, &mapped), got);
+    assert_eq!(run(&mut other, &mapped), got);
+    assert!(resident(&path) < 512, "another workspace reads what was packed, not the file");
+    assert_eq!(run(&mut workspace, &written), got, "the same as by weights of its own");
     assert_eq!(mapped.arrays, written.arrays, "what was released can be read");
     assert!(resident(&path) >= 8 << 10, "it was read just now");
     // A weight that is written to is a copy from then on.

@@ -52,7 +52,8 @@ pub trait Executable: fmt::Debug + Send + Sync {
     /// The program that it came from.
     fn program(&self) -> &Program;
 
-    /// An empty workspace. It grows at the first call of a size to [`Executable::working_bytes`], and is reused.
+    /// An empty workspace. It grows at the first call of a size to [`Executable::working_bytes`], and is reused. What a backend makes of
+    /// weights may be shared: the workspace that asked for that memory counts it.
     fn workspace(&self) -> Workspace;
 
     /// The bytes that a call of an entry works in for these sizes, beside its inputs, results and state.
@@ -164,7 +165,8 @@ impl Owner {
 
 /// What a backend puts into a [`Workspace`].
 pub trait Space: Any + Send {
-    /// Bytes that it has allocated for calls to work in. Copies of inputs and results that a device keeps besides are not among them.
+    /// Bytes that it has allocated for calls to work in, not those that other workspaces have and share with it. Copies of inputs and results that
+    /// a device keeps besides are not among them.
     fn bytes(&self) -> usize;
 }
 
@@ -196,7 +198,8 @@ impl Workspace {
         })
     }
 
-    /// Bytes that it has allocated for calls to work in, beside inputs and results: the most that any so far needed.
+    /// Bytes that it has allocated for calls to work in, beside inputs and results: the most that any so far needed, without what other workspaces of
+    /// the executable have allocated and share with it.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.inner.bytes()
