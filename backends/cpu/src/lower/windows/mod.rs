@@ -83,7 +83,7 @@ impl Windows<'_> {
             body.loads().filter(|(load, _)| is_packed(load.index())).map(|(_, access)| access.arg).collect();
         args.sort_unstable();
         args.dedup();
-        let fixed = pack.func.dims().is_empty() && self.shared.as_const().is_some();
+        let fixed = pack.func.dims().is_empty() && pack.extent.as_const().is_some() && self.shared.as_const().is_some();
         let prepared = Some(Prepared { args, fixed });
         Lowered { phases: vec![pack, all], shared: self.shared.clone(), prepared, passing }
     }
