@@ -91,6 +91,7 @@ fn is_kept(op: &Op) -> bool {
         | Op::Reverse(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)
+        | Op::Prefix(_)
         | Op::Window(_)
         | Op::WindowArg(_)
         | Op::WindowTake(_)

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use graver_ir::op::{Broadcast, DotAxes, Perm, Reduce, Scan, SliceAxis};
+use graver_ir::op::{Broadcast, DotAxes, Perm, Prefix, Reduce, Scan, SliceAxis};
 use graver_ir::{Diag, Dim, Error, Function, Graph, Module, NodeId, Op, Role, ScalarFn, Shape, Value};
 
 use crate::bodies::{add, outs, param_values, set_params};
@@ -104,6 +104,7 @@ fn kind(op: &Op) -> Kind {
         | Op::Slice(_)
         | Op::Reverse(_)
         | Op::Reduce(_)
+        | Op::Prefix(_)
         | Op::StopGradient => Kind::Stackable,
         Op::Dot(_) => Kind::Product,
         Op::Const(_)
@@ -208,7 +209,7 @@ fn is_dear(op: &Op) -> bool {
     if let Op::Map(function) = op {
         is_notable_function(*function)
     } else {
-        matches!(op, Op::Reduce(_) | Op::Window(_) | Op::Sort(_))
+        matches!(op, Op::Reduce(_) | Op::Prefix(_) | Op::Window(_) | Op::Sort(_))
     }
 }
 
@@ -308,6 +309,7 @@ impl Outside<'_> {
             }
             Op::Reverse(axes) => Op::Reverse(next(axes)),
             Op::Reduce(reduce) => Op::Reduce(Reduce { kind: reduce.kind, axes: next(&reduce.axes) }),
+            Op::Prefix(prefix) => Op::Prefix(Prefix { axis: prefix.axis + 1, ..*prefix }),
             Op::Cast(_) | Op::Bitcast(_) | Op::StopGradient => op.clone(),
             Op::Const(_)
             | Op::Size(_)

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use graver_ir::op::{Conv, Perm, Reduce, Window, WindowAxis, WindowPut};
+use graver_ir::op::{Conv, Perm, Prefix, Reduce, Window, WindowAxis, WindowPut};
 use graver_ir::{Error, Function, Graph, Loc, Module, NodeId, Op, Param, Shape, Value};
 
 use crate::blocks::blocks;
@@ -245,6 +245,7 @@ fn permuted(op: &Op, perm: &Perm) -> Option<Op> {
         Op::Map(_) | Op::Cast(_) | Op::Bitcast(_) | Op::Alias | Op::StopGradient => Some(op.clone()),
         Op::Pad(axes) => Some(Op::Pad(reordered(axes, perm))),
         Op::Slice(axes) => Some(Op::Slice(reordered(axes, perm))),
+        Op::Prefix(prefix) => Some(Op::Prefix(Prefix { axis: perm.axes()[prefix.axis], ..*prefix })),
         Op::Window(window) => Some(Op::Window(Window { kind: window.kind, axes: reordered(&window.axes, perm) })),
         Op::WindowArg(window) => Some(Op::WindowArg(Window { kind: window.kind, axes: windows(&window.axes)? })),
         Op::WindowTake(axes) => Some(Op::WindowTake(windows(axes)?)),

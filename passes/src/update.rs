@@ -94,6 +94,8 @@ impl Merge<'_> {
             KernelBody::Scatter(_) => None,
             // Positions are stored while others are still compared.
             KernelBody::Sort(_) => None,
+            // Other threads read what this one has stored by then.
+            KernelBody::Prefix(_) => None,
             // A row of columns and what is summed are read by all rows.
             KernelBody::Attend(_) => None,
         }

@@ -96,6 +96,7 @@ const fn shape(kernel: &Kernel) -> &'static str {
         KernelBody::Contract(_) => "contract",
         KernelBody::Scatter(_) => "scatter",
         KernelBody::Sort(_) => "sort",
+        KernelBody::Prefix(_) => "prefix",
         KernelBody::Attend(_) => "attend",
     }
 }

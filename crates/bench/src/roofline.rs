@@ -121,6 +121,7 @@ fn flops(kernel: &Kernel, sizes: &Sizes) -> f64 {
             nest.stages.iter().map(stage).sum()
         }
         KernelBody::Contract(contract) => 2.0 * points(&contract.axes, 0..contract.axes.len(), sizes),
+        KernelBody::Prefix(prefix) => points(&prefix.axes, 0..prefix.axes.len(), sizes) * (1.0 + computing(&prefix.body)),
         KernelBody::Scatter(_) | KernelBody::Sort(_) => 0.0,
         KernelBody::Attend(attend) => attend_flops(attend, sizes),
     }

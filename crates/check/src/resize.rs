@@ -89,6 +89,7 @@ fn of_op(op: &Op, size: &dyn Fn(&Dim) -> Dim) -> Op {
         | Op::Reverse(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)
+        | Op::Prefix(_)
         | Op::Window(_)
         | Op::WindowArg(_)
         | Op::WindowTake(_)

@@ -165,7 +165,7 @@ fn exp_is_expm1(program: &mut Program) {
         let bodies = match &mut kernel.body {
             KernelBody::Nest(nest) => nest.stages.iter_mut().map(|stage| &mut stage.body).collect(),
             KernelBody::Contract(contract) => vec![&mut contract.epilogue],
-            KernelBody::Scatter(_) | KernelBody::Sort(_) | KernelBody::Attend(_) => Vec::new(),
+            KernelBody::Scatter(_) | KernelBody::Sort(_) | KernelBody::Prefix(_) | KernelBody::Attend(_) => Vec::new(),
         };
         for inst in bodies.into_iter().flat_map(|body| &mut body.insts) {
             if let InstKind::Map(function @ ScalarFn::Exp, _) = &mut inst.kind {

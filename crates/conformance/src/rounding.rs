@@ -92,6 +92,7 @@ impl Errors<'_> {
             | Op::Concat(_)
             | Op::Reduce(_)
             | Op::ArgReduce(_)
+            | Op::Prefix(_)
             | Op::Window(_)
             | Op::WindowTake(_)
             | Op::Philox(_)

@@ -3,7 +3,7 @@
 //! A function of the seed, of where a value is computed, and of the element: the same in every run. Values that are not rounded
 //! (comparisons, extremes, movement) are left as they are, so that a value stays equal to itself.
 
-use graver_ir::op::{Reduce, ReduceKind, Window};
+use graver_ir::op::{Prefix, Reduce, ReduceKind, Window};
 use graver_ir::{DType, Diag, Op, ScalarFn};
 
 use crate::dense::{Data, Dense};
@@ -74,7 +74,9 @@ fn rounds(op: &Op) -> bool {
     match op {
         Op::Map(function) => function_rounds(*function),
         Op::Cast(_) | Op::Dot(_) | Op::Conv(_) | Op::WindowPut(_) | Op::Scatter(_) => true,
-        Op::Reduce(Reduce { kind, .. }) | Op::Window(Window { kind, .. }) => matches!(kind, ReduceKind::Sum | ReduceKind::Prod),
+        Op::Reduce(Reduce { kind, .. }) | Op::Window(Window { kind, .. }) | Op::Prefix(Prefix { kind, .. }) => {
+            matches!(kind, ReduceKind::Sum | ReduceKind::Prod)
+        }
         Op::Bitcast(_)
         | Op::Const(_)
         | Op::Size(_)

@@ -3,7 +3,7 @@
 use graver_ir::op::{
     ArgReduce, Broadcast, Call, Composite, DotAxes, DynamicSlice, Extreme, GatherAxes, If, Iota, PadAxis, Perm, Philox,
 };
-use graver_ir::op::{Reduce, ReduceKind, Scan, Scatter, ScatterKind, SliceAxis, Sort, Transform, While, stack_of};
+use graver_ir::op::{Prefix, Reduce, ReduceKind, Scan, Scatter, ScatterKind, SliceAxis, Sort, Transform, While, stack_of};
 use graver_ir::{Array, DType, Dim, FuncId, Function, Loc, Module, Op, Place, Role, Scalar, ScalarFn, Shape, Sink, StateDecl};
 use graver_ir::{StateId, StateKind, Symbol, Type, Value};
 
@@ -248,6 +248,12 @@ impl Build {
     #[track_caller]
     pub fn dynamic_update(&mut self, x: Value, update: Value, axes: &[usize], starts: &[Value]) -> Value {
         self.add(Op::DynamicUpdate(axes.to_vec()), &[&[x, update], starts].concat())
+    }
+
+    /// Every element combined with all before it along an axis, or with all after it.
+    #[track_caller]
+    pub fn prefix(&mut self, kind: ReduceKind, axis: usize, reverse: bool, x: Value) -> Value {
+        self.add(Op::Prefix(Prefix { kind, axis, reverse }), &[x])
     }
 
     /// Positions along an axis in the order of their elements.

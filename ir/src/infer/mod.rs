@@ -40,6 +40,7 @@ pub fn infer(op: &Op, args: &[&Type]) -> Inferred {
         Op::Reverse(axes) => movement::reverse(axes, args),
         Op::Reduce(reduce) => reduce::reduce(reduce, args),
         Op::ArgReduce(arg) => reduce::arg_reduce(*arg, args),
+        Op::Prefix(prefix) => reduce::prefix(*prefix, args),
         Op::Window(window) => reduce::window(window, args),
         Op::WindowArg(window) => reduce::window_arg(window, args),
         Op::WindowTake(axes) => reduce::window_take(axes, args),

@@ -3,7 +3,7 @@
 use super::{Inferred, check_axes, check_axis, check_rank, operands};
 use crate::dtype::DType;
 use crate::error::Diag;
-use crate::op::{ArgReduce, Reduce, ReduceKind, Window, WindowAxis, WindowPut};
+use crate::op::{ArgReduce, Prefix, Reduce, ReduceKind, Window, WindowAxis, WindowPut};
 use crate::ty::{Shape, Type};
 
 /// Sums and products of numbers, extremes of anything.
@@ -32,6 +32,14 @@ pub(super) fn arg_reduce(arg: ArgReduce, args: &[&Type]) -> Inferred {
         return Err(Diag::new(format!("axis {} of {x} is empty: there is no extreme", arg.axis)));
     }
     Ok(vec![Type::new(DType::I64, x.shape.without(&[arg.axis]))])
+}
+
+/// The axis exists.
+pub(super) fn prefix(prefix: Prefix, args: &[&Type]) -> Inferred {
+    let [x] = operands(args)?;
+    check_kind(prefix.kind, x)?;
+    check_axis(prefix.axis, x)?;
+    Ok(vec![x.clone()])
 }
 
 /// The shape of the windows over `x`.

@@ -119,6 +119,12 @@ impl Index {
             Self::At(dim) | Self::Value(_, dim) => dim,
         }
     }
+
+    /// Whether no body computes it.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        matches!(self, Self::At(_))
+    }
 }
 
 impl Body {

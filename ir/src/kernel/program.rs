@@ -6,6 +6,7 @@ use super::attend::Attend;
 use super::body::Body;
 use super::contract::Contract;
 use super::nest::{Nest, Store};
+use super::prefix::Prefix;
 use super::scatter::Scatter;
 use super::sort::Sort;
 use super::step::Step;
@@ -100,6 +101,8 @@ pub enum KernelBody {
     Scatter(Scatter),
     /// Elements in order.
     Sort(Sort),
+    /// Elements combined with all before them.
+    Prefix(Prefix),
     /// Attention, or a derivative of it.
     Attend(Attend),
 }
@@ -113,6 +116,7 @@ impl KernelBody {
             Self::Contract(contract) => &contract.axes,
             Self::Scatter(scatter) => &scatter.axes,
             Self::Sort(sort) => &sort.axes,
+            Self::Prefix(prefix) => &prefix.axes,
             Self::Attend(attend) => &attend.axes,
         }
     }
@@ -125,6 +129,7 @@ impl KernelBody {
             Self::Contract(contract) => vec![&contract.a.body, &contract.b.body, &contract.epilogue],
             Self::Scatter(scatter) => vec![&scatter.body],
             Self::Sort(sort) => vec![&sort.body],
+            Self::Prefix(prefix) => vec![&prefix.body],
             Self::Attend(attend) => attend.bodies().collect(),
         }
     }
@@ -137,6 +142,7 @@ impl KernelBody {
             Self::Contract(contract) => contract.stores.iter().collect(),
             Self::Scatter(scatter) => vec![&scatter.to],
             Self::Sort(sort) => vec![&sort.to],
+            Self::Prefix(prefix) => vec![&prefix.to],
             Self::Attend(attend) => attend.stores().collect(),
         }
     }

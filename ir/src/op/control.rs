@@ -84,6 +84,7 @@ impl Op {
             | Self::Reverse(_)
             | Self::Reduce(_)
             | Self::ArgReduce(_)
+            | Self::Prefix(_)
             | Self::Window(_)
             | Self::WindowArg(_)
             | Self::WindowTake(_)

@@ -18,7 +18,7 @@ pub use control::{If, Scan, While, scan_signature, slice_of, stack_of};
 pub use index::{DynamicSlice, GatherAxes, Iota, Scatter, ScatterKind, Sort};
 pub use movement::{Broadcast, PadAxis, Perm, SliceAxis};
 pub use random::Philox;
-pub use reduce::{ArgReduce, Extreme, Reduce, ReduceKind, Window, WindowAxis, WindowPut};
+pub use reduce::{ArgReduce, Extreme, Prefix, Reduce, ReduceKind, Window, WindowAxis, WindowPut};
 
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +83,8 @@ pub enum Op {
     Reduce(Reduce),
     /// `(x) -> i64`: the position along `axis` of the extreme element; the first of equals, and NaN wins; the axis vanishes.
     ArgReduce(ArgReduce),
+    /// `(x) -> y`: every element combined with all before it along `axis`, or with all after it.
+    Prefix(Prefix),
     /// `(x) -> y`: the elements of every window combined. Padding is never seen by max and min, and is 0 for sum.
     Window(Window),
     /// `(x) -> i32`: the row-major position inside its window of every window's extreme element; ties and NaN as [`Op::ArgReduce`];
@@ -167,6 +169,7 @@ impl Op {
             Self::Reverse(_) => "reverse",
             Self::Reduce(_) => "reduce",
             Self::ArgReduce(_) => "arg_reduce",
+            Self::Prefix(_) => "prefix",
             Self::Window(_) => "window",
             Self::WindowArg(_) => "window_arg",
             Self::WindowTake(_) => "window_take",
@@ -193,6 +196,7 @@ impl Op {
         match self {
             Self::Map(function) => matches!(function, Max | Min | Lt | Le | Gt | Ge),
             Self::Reduce(reduce) => matches!(reduce.kind, ReduceKind::Max | ReduceKind::Min),
+            Self::Prefix(prefix) => matches!(prefix.kind, ReduceKind::Max | ReduceKind::Min),
             Self::Window(window) => matches!(window.kind, ReduceKind::Max | ReduceKind::Min),
             Self::Scatter(scatter) => matches!(scatter.kind, ScatterKind::Max | ScatterKind::Min),
             Self::ArgReduce(_) | Self::WindowArg(_) | Self::Sort(_) => true,
@@ -255,6 +259,7 @@ impl Op {
             | Self::Reverse(_) => Family::Movement,
             Self::Reduce(_)
             | Self::ArgReduce(_)
+            | Self::Prefix(_)
             | Self::Window(_)
             | Self::WindowArg(_)
             | Self::WindowTake(_)

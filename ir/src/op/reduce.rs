@@ -88,6 +88,17 @@ pub struct ArgReduce {
     pub axis: usize,
 }
 
+/// Attributes of [`Op::Prefix`](crate::Op::Prefix).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Prefix {
+    /// How.
+    pub kind: ReduceKind,
+    /// The axis along which elements are combined.
+    pub axis: usize,
+    /// Whether from the last element on: each is combined with all after it.
+    pub reverse: bool,
+}
+
 /// The windows along one axis: window `i` holds positions `i * stride - low + k * dilation`, `k` in `0..size`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WindowAxis {

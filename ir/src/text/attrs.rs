@@ -11,7 +11,7 @@ use crate::dtype::{DType, Scalar};
 use crate::module::FuncId;
 use crate::op::{
     ArgReduce, Broadcast, Call, Conv, ConvAxis, DotAxes, DynamicSlice, Extreme, GatherAxes, If, Iota, Op, PadAxis, Perm, Philox,
-    Reduce, ReduceKind, Scan, Scatter, ScatterKind, SliceAxis, Sort, Transform, While, Window, WindowAxis, WindowPut,
+    Prefix, Reduce, ReduceKind, Scan, Scatter, ScatterKind, SliceAxis, Sort, Transform, While, Window, WindowAxis, WindowPut,
 };
 use crate::scalar::ScalarFn;
 use crate::ty::{Shape, Type};
@@ -178,6 +178,7 @@ pub(super) const BLANKS: &[fn() -> Op] = &[
     || Op::Reverse(Vec::new()),
     || Op::Reduce(Reduce { kind: ReduceKind::Sum, axes: Vec::new() }),
     || Op::ArgReduce(ArgReduce { kind: Extreme::Max, axis: 0 }),
+    || Op::Prefix(Prefix { kind: ReduceKind::Sum, axis: 0, reverse: false }),
     || Op::Window(Window { kind: ReduceKind::Sum, axes: Vec::new() }),
     || Op::WindowArg(Window { kind: ReduceKind::Max, axes: Vec::new() }),
     || Op::WindowTake(Vec::new()),
@@ -252,6 +253,11 @@ fn fields(op: &mut Op, c: &mut Codec<'_, '_>) -> Parsed<()> {
         Op::ArgReduce(arg) => {
             c.field("kind", &mut arg.kind)?;
             c.field("axis", &mut arg.axis)
+        }
+        Op::Prefix(prefix) => {
+            c.field("kind", &mut prefix.kind)?;
+            c.field("axis", &mut prefix.axis)?;
+            c.or("reverse", &mut prefix.reverse, false)
         }
         Op::Window(window) | Op::WindowArg(window) => {
             c.field("kind", &mut window.kind)?;

@@ -57,6 +57,7 @@ pub(super) fn signature(module: &Module, caller: &Function, id: NodeId, found: &
         | Op::Reverse(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)
+        | Op::Prefix(_)
         | Op::Window(_)
         | Op::WindowArg(_)
         | Op::WindowTake(_)

@@ -90,6 +90,7 @@ fn dims(op: &Op) -> Vec<&Dim> {
         | Op::Reverse(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)
+        | Op::Prefix(_)
         | Op::Dot(_)
         | Op::Alias
         | Op::StopGradient

@@ -129,6 +129,9 @@ fn reductions(f: &mut Function) {
     for kind in [Extreme::Max, Extreme::Min] {
         add(f, Op::ArgReduce(ArgReduce { kind, axis: 1 }), &[x]);
     }
+    for reverse in [false, true] {
+        add(f, Op::Prefix(Prefix { kind: ReduceKind::Sum, axis: 1, reverse }), &[x]);
+    }
     let two = WindowAxis { size: 2, stride: 2, dilation: 3, low: 1.into(), high: odd() };
     let axes = vec![WindowAxis::IDENTITY, two];
     let y = add(f, Op::Window(Window { kind: ReduceKind::Max, axes: axes.clone() }), &[x]);
@@ -245,6 +248,7 @@ pub(crate) fn number(op: &Op) -> usize {
         Op::DynamicUpdate(_) => 33,
         Op::Sort(_) => 34,
         Op::Bitcast(_) => 35,
+        Op::Prefix(_) => 36,
     }
 }
 

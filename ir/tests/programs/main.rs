@@ -144,7 +144,11 @@ fn texts_that_are_none_say_where() {
     };
     check("program 1", "program 2", "version 2");
     check("kernel k1", "kernel k2", "expected `k1`, found `k2`");
-    check("contract [batch", "contrat [batch", "expected `nest`, `contract`, `scatter`, `sort` or `attend`, found `contrat`");
+    check(
+        "contract [batch",
+        "contrat [batch",
+        "expected `nest`, `contract`, `scatter`, `sort`, `prefix` or `attend`, found `contrat`",
+    );
     check("load p0[a0, a1]", "load p0[a0, a2]", "there is no loop axis `a2`");
     check("load p0[a0, a1]", "load p7[a0, a1]", "no such argument");
     check("m [0]", "m [32]", "at most 32 axes");
@@ -227,6 +231,39 @@ fn broken_sorts_are_found() {
     plant("K28", "read p0", "update p0");
     plant("K13", "write p2", "read p2");
     plant("K7", "load p0[%0 + a0, a1]", "load p0[%0 + a0]");
+}
+
+/// A prefix from the last element on, of what is stored in 16 bits.
+const PREFIX: &str = "program 1
+
+sym n: 0..=7
+
+kernel k0 \"prefix\" (
+  read p0: f16[9, n],
+  write p1: f16[9, n],
+) prefix [9, n] along 1 {
+    %0: f16 = load p0[a0, n - a1 - 1]
+    %1: f32 = cast(%0)
+    sum p1[a0, n - a1 - 1] = %1
+}
+
+";
+
+#[test]
+fn broken_prefixes_are_found() {
+    let program = parse(PREFIX).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(print(&program).trim(), PREFIX.trim());
+    let plant = |invariant: &str, from: &str, to: &str| {
+        assert!(PREFIX.contains(from), "{from}");
+        let error = parse(&PREFIX.replacen(from, to, 1)).expect_err(invariant).to_string();
+        assert!(error.contains(&format!("{invariant}: ")), "{invariant}: {error}");
+    };
+    plant("K30", "along 1", "along 2");
+    plant("K30", "    sum p1[a0, n - a1 - 1] = %1", "    sum p1[a0, n - a1 - 1] = %0");
+    plant("K30", "    sum p1[a0, n - a1 - 1] = %1", "    %2: bool = gt(%1, %1)\n    prod p1[a0, n - a1 - 1] = %2");
+    plant("K30", "read p0", "update p0");
+    plant("K13", "write p1", "read p1");
+    plant("K8", "sum p1[a0, n - a1 - 1]", "sum p1[a0, n - a1]");
 }
 
 /// Positions and numbers of 64 bits without a sign, of which kernels know the bits alone.

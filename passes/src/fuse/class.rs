@@ -30,6 +30,8 @@ pub(super) enum Class {
     Scatter,
     /// Elements in order: every element is compared with others.
     Sort,
+    /// Every element combined with all before it.
+    Prefix,
     /// Attention: every row reads all columns.
     Attend,
     /// Functions applied: what they take and give is in memory.
@@ -56,6 +58,7 @@ pub(super) fn class(graph: &Graph, id: NodeId) -> Class {
         Op::Map(_) | Op::Cast(_) | Op::Bitcast(_) | Op::Concat(_) | Op::Gather(_) | Op::DynamicSlice(_) => Class::Map,
         Op::DynamicUpdate(_) => Class::Scatter,
         Op::Sort(_) => Class::Sort,
+        Op::Prefix(_) => Class::Prefix,
         Op::Scatter(of) => {
             let index = graph.ty(graph.args(id)[1]);
             if is_one_update(of.at, index) { Class::Map } else { Class::Scatter }
@@ -89,6 +92,7 @@ pub(super) fn is_cheap(graph: &Graph, id: NodeId) -> bool {
         | Class::Contract
         | Class::Scatter
         | Class::Sort
+        | Class::Prefix
         | Class::Attend
         | Class::Control => false,
     }
@@ -119,6 +123,7 @@ pub(super) fn operand_space(graph: &Graph, id: NodeId) -> Vec<Dim> {
         | Class::Contract
         | Class::Scatter
         | Class::Sort
+        | Class::Prefix
         | Class::Attend => space(&result(graph, id).shape),
     }
 }

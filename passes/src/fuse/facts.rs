@@ -106,6 +106,7 @@ impl<'a> Facts<'a> {
             | Class::Contract
             | Class::Scatter
             | Class::Sort
+            | Class::Prefix
             | Class::Attend
             | Class::Control => false,
         }

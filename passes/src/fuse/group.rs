@@ -26,6 +26,8 @@ pub(super) enum Kind {
     Scatter,
     /// Elements in order.
     Sort,
+    /// Elements combined with all before them, and maps that they alone are of.
+    Prefix,
     /// Attention, or a derivative of it.
     Attend,
     /// Functions applied.
@@ -67,6 +69,7 @@ impl Group {
             Class::Contract => Kind::Contract,
             Class::Scatter => Kind::Scatter,
             Class::Sort => Kind::Sort,
+            Class::Prefix => Kind::Prefix,
             Class::Attend => Kind::Attend,
             Class::Control => Kind::Control,
         };

@@ -40,6 +40,7 @@ pub(super) fn reaches(graph: &Graph, value: Value, random: &[bool], stored: &dyn
         | Op::Concat(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)
+        | Op::Prefix(_)
         | Op::Window(_)
         | Op::WindowArg(_)
         | Op::WindowTake(_)

@@ -14,7 +14,7 @@ use super::relation::{is_affine, is_identity, is_prefix, is_random, permutation,
 /// Why two neighbours are two kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// Both are contractions, attentions, scatters, sorts or windows.
+    /// Both are contractions, attentions, scatters, sorts, prefixes or windows.
     OneCoreEach,
     /// Reductions that keep different axes.
     OtherRows,
@@ -39,7 +39,7 @@ pub(super) enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::OneCoreEach => "a kernel has one contraction, attention, scatter, sort or kind of window",
+            Self::OneCoreEach => "a kernel has one contraction, attention, scatter, sort, prefix or kind of window",
             Self::OtherRows => "reductions of one kernel keep the same leading axes",
             Self::ReadElsewhere => "it is read at other places than where it is computed, and needed elsewhere too",
             Self::Recomputed => "fusing would compute it several times",
@@ -83,19 +83,21 @@ fn by_kind(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: boo
     match (p.kind, c.kind) {
         (Kind::Control, _) | (_, Kind::Control) => Err(Refusal::Control),
         (_, Kind::Sort | Kind::Attend) => Err(Refusal::Operand),
-        (Kind::Sort | Kind::Attend, _) => Err(Refusal::OneCoreEach),
+        (Kind::Sort | Kind::Prefix | Kind::Attend, _) => Err(Refusal::OneCoreEach),
         (Kind::Contract, Kind::Map) => epilogue(facts, p, c, reads),
         (Kind::Contract, Kind::Move) => tail_of_sum(facts, p, c, reads),
         (Kind::Map, Kind::Contract) => into_contraction(facts, p, c, reads, private),
-        (Kind::Map, Kind::Scatter) if private && reads.iter().all(|read| !is_random(&read.relation)) => Ok(joined(p, c, c)),
+        (Kind::Map, Kind::Scatter | Kind::Prefix) if private && reads.iter().all(|read| !is_random(&read.relation)) => {
+            Ok(joined(p, c, c))
+        }
         (Kind::Map | Kind::Row | Kind::Window | Kind::Column, Kind::Move) => tail(facts, p, c, reads),
         (Kind::Map, Kind::Map | Kind::Row | Kind::Column | Kind::Window) => maps(facts, p, c, reads, private),
         (Kind::Row, Kind::Map | Kind::Row) => rows(facts, p, c, reads),
         (Kind::Column, Kind::Map) => results(facts, p, c, reads, p.kept),
         (Kind::Window, Kind::Map) => results(facts, p, c, reads, p.full.len()),
-        (Kind::Map, Kind::Scatter) => Err(Refusal::ReadElsewhere),
+        (Kind::Map, Kind::Scatter | Kind::Prefix) => Err(Refusal::ReadElsewhere),
         (Kind::Row | Kind::Column | Kind::Window, Kind::Row | Kind::Column) => Err(Refusal::OtherRows),
-        (Kind::Row | Kind::Column | Kind::Window, Kind::Contract | Kind::Scatter) => Err(Refusal::Operand),
+        (Kind::Row | Kind::Column | Kind::Window, Kind::Contract | Kind::Scatter | Kind::Prefix) => Err(Refusal::Operand),
         (Kind::Contract | Kind::Scatter | Kind::Row | Kind::Column | Kind::Window, _) | (Kind::Move, _) => {
             Err(Refusal::OneCoreEach)
         }
@@ -216,7 +218,9 @@ fn maps(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: bool) 
         Kind::Column if over_full && private => Ok(joined(p, c, c)),
         Kind::Window if private && reads_windows_once(facts, reads) => Ok(joined(p, c, c)),
         Kind::Map | Kind::Row | Kind::Column | Kind::Window => inlined(facts, p, c, reads, private),
-        Kind::Move | Kind::Contract | Kind::Scatter | Kind::Sort | Kind::Attend | Kind::Control => Err(Refusal::OneCoreEach),
+        Kind::Move | Kind::Contract | Kind::Scatter | Kind::Sort | Kind::Prefix | Kind::Attend | Kind::Control => {
+            Err(Refusal::OneCoreEach)
+        }
     }
 }
 

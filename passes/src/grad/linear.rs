@@ -3,7 +3,7 @@
 use graver_ir::op::{Op, Reduce, ReduceKind};
 use graver_ir::{Diag, ScalarFn, Type, Value, infer};
 
-use super::{contract, index, map, movement, reduce};
+use super::{contract, index, map, movement, prefix, reduce};
 use crate::build::Build;
 
 /// The derivative of an operation with respect to one operand.
@@ -120,6 +120,7 @@ fn transpose_step(b: &mut Build<'_>, step: &Step, x: &Type, g: Value) -> Result<
         Op::Concat(axis) => movement::transpose_concat(b, *axis, step, x, g),
         Op::Reverse(axes) => b.add(Op::Reverse(axes.clone()), &[g]),
         Op::Reduce(reduce) => reduce::transpose_sum(b, reduce, x, g),
+        Op::Prefix(of) => prefix::transpose(b, *of, g),
         Op::Window(window) => reduce::transpose_window_sum(b, window, x, g),
         Op::WindowTake(axes) => reduce::transpose_take(b, axes, step, x, g),
         Op::WindowPut(put) => reduce::transpose_put(b, put, step, g),

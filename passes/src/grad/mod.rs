@@ -18,6 +18,7 @@ mod loops;
 mod map;
 mod movement;
 mod path;
+mod prefix;
 mod reduce;
 mod residual;
 mod reverse;
@@ -36,7 +37,7 @@ use linear::Derivative;
 pub(crate) const PASS: Pass = Pass { name: "grad", about: "Writes out recorded derivatives as ordinary operations.", run };
 
 fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
-    let mut changed = Changed::No;
+    let mut changed = prefix::write_out(module)?;
     // Callees first: a derivative that is written out in its caller must hold no derivative to be written out.
     for id in callees_first(module)? {
         let mut function = std::mem::take(module.function_mut(id));
@@ -136,6 +137,7 @@ fn rule(b: &mut Build<'_>, op: &Op, args: &[Value], out: Value, slot: usize) -> 
         }
         Op::Concat(axis) => Ok(movement::concat(b, *axis, args, slot)),
         Op::Reduce(reduce) => reduce::reduce(b, reduce, args[0], out),
+        Op::Prefix(of) => prefix::prefix(b, *of, args[0], out),
         Op::Window(window) => reduce::window(b, window, args[0]),
         Op::Scatter(of) => index::scatter(b, *of, args, out, slot),
         Op::DynamicUpdate(_) => Ok(index::dynamic_update(b, op, args, slot)),

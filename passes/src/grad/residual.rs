@@ -139,6 +139,7 @@ fn is_cheap(op: &Op) -> bool {
         | Op::Concat(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)
+        | Op::Prefix(_)
         | Op::Window(_)
         | Op::WindowArg(_)
         | Op::WindowTake(_)

@@ -120,6 +120,7 @@ fn role(graph: &Graph, value: Value) -> Role {
         | Op::Broadcast(_)
         | Op::Concat(_)
         | Op::ArgReduce(_)
+        | Op::Prefix(_)
         | Op::Window(_)
         | Op::WindowArg(_)
         | Op::WindowTake(_)

@@ -198,7 +198,7 @@ fn storing_twice(kernel: &Kernel, arg: usize) -> Option<Kernel> {
     match &mut twice.body {
         KernelBody::Nest(nest) => nest.stages.iter_mut().for_each(|stage| repeat(&mut stage.stores)),
         KernelBody::Contract(contract) => repeat(&mut contract.stores),
-        KernelBody::Scatter(_) | KernelBody::Sort(_) | KernelBody::Attend(_) => return None,
+        KernelBody::Scatter(_) | KernelBody::Sort(_) | KernelBody::Prefix(_) | KernelBody::Attend(_) => return None,
     }
     twice.args.push(kernel.args[arg].clone());
     (kernel.args[arg].mode == Mode::Write).then_some(twice)

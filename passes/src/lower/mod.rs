@@ -18,6 +18,7 @@ pub(crate) mod movement;
 pub(crate) mod name;
 mod nest;
 mod point;
+mod prefix;
 mod pull;
 mod random;
 mod reduce;
@@ -64,6 +65,11 @@ fn region(function: &Function, traps: &mut Vec<Trap>) -> Kernels {
         let body = sort::lower(&mut region, value, of);
         return vec![(Kernel { name, args: scatter::types(&region), body }, scatter::sources(&region))];
     }
+    if let Some((value, of)) = prefix_of(function) {
+        let mut region = Region::new(function, traps);
+        let body = prefix::lower(&mut region, value, of);
+        return vec![(Kernel { name, args: scatter::types(&region), body }, scatter::sources(&region))];
+    }
     if let Some((value, axis)) = wide_concat_of(function) {
         return concat::lower(function, value, axis, &name, traps);
     }
@@ -93,6 +99,12 @@ fn attend_of(function: &Function) -> Option<(NodeId, graver_ir::op::Attend)> {
 fn sort_of(function: &Function) -> Option<(Value, graver_ir::op::Sort)> {
     let value = stores::under_reshapes(&function.graph, function.results.first()?.value);
     if let Op::Sort(of) = function.graph.op(value.node) { Some((value, *of)) } else { None }
+}
+
+/// The result, where it is a prefix.
+fn prefix_of(function: &Function) -> Option<(Value, graver_ir::op::Prefix)> {
+    let value = stores::under_reshapes(&function.graph, function.results.first()?.value);
+    if let Op::Prefix(of) = function.graph.op(value.node) { Some((value, *of)) } else { None }
 }
 
 /// The result, where it is a concatenation of many operands.

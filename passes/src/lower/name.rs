@@ -42,6 +42,7 @@ fn is_notable(op: &Op) -> bool {
         | Op::DynamicUpdate(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)
+        | Op::Prefix(_)
         | Op::Window(_)
         | Op::WindowArg(_)
         | Op::WindowTake(_)

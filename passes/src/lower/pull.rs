@@ -59,7 +59,9 @@ impl Region<'_> {
             Op::Call(_) | Op::If(_) | Op::While(_) | Op::Scan(_) | Op::Transform(_) => {
                 panic!("L2: calls, control flow and derivatives are not in regions")
             }
-            Op::DynamicUpdate(_) | Op::Sort(_) => panic!("L4: `{}` is a kernel of its own", graph.op(value.node).name()),
+            Op::DynamicUpdate(_) | Op::Sort(_) | Op::Prefix(_) => {
+                panic!("L4: `{}` is a kernel of its own", graph.op(value.node).name())
+            }
         }
     }
 
@@ -127,6 +129,7 @@ impl Region<'_> {
             | Op::Reverse(_)
             | Op::Reduce(_)
             | Op::ArgReduce(_)
+            | Op::Prefix(_)
             | Op::Window(_)
             | Op::WindowArg(_)
             | Op::WindowTake(_)

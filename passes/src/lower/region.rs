@@ -81,6 +81,21 @@ impl<'a> Region<'a> {
         axis_of(self.axes.len() - 1, size)
     }
 
+    /// New axes for a shape, as indices, and which of them is along `along`, which takes a place even of one step.
+    pub(super) fn axes_along(&mut self, shape: &Shape, along: usize) -> (Vec<Dim>, usize) {
+        let mut number = 0;
+        let place = |(axis, size): (usize, &Dim)| {
+            if axis != along {
+                return self.axis(size);
+            }
+            number = self.axes.len();
+            self.axes.push(size.clone());
+            axis_of(number, size)
+        };
+        let places = shape.iter().enumerate().map(place).collect();
+        (places, number)
+    }
+
     /// An axis of this size that is not in `taken`, after `above`; the least there is, or a new one.
     pub(super) fn axis_beside(&mut self, size: &Dim, taken: AxisSet, above: Option<usize>) -> Dim {
         if size.is(1) {
@@ -119,7 +134,7 @@ impl<'a> Region<'a> {
             _ if at.is_inside(index, shape) => Bounds::Proven,
             Some(fill) => Bounds::Fill(fill),
             // An index inside its range at every point that is used: where the array is empty there is no such point.
-            None if at.guard.is_empty() && index.iter().all(|index| matches!(index, Index::At(_))) => Bounds::Clamp,
+            None if at.guard.is_empty() && index.iter().all(Index::is_known) => Bounds::Clamp,
             None if at.guard.is_empty() && shape.iter().all(Dim::is_positive) => Bounds::Clamp,
             None => Bounds::Fill(graver_ir::Scalar::zero(dtype)),
         };

@@ -161,6 +161,7 @@ fn rules(op: &Op, names: Names) -> &'static [Rewrite] {
         Op::Concat(_) => movement::CONCATS,
         Op::Reverse(_) => movement::REVERSES,
         Op::Reduce(_) => reduce::REDUCES,
+        Op::Prefix(_) => reduce::PREFIXES,
         Op::Window(_) => reduce::WINDOWS,
         Op::Dot(_) => contract::DOTS,
         Op::Conv(_) => contract::CONVS,

@@ -2,7 +2,7 @@
 //!
 //! One form is aimed at: `reshape` for axes of one element, broadcasts after everything else, repeated scalars untouched.
 
-use graver_ir::op::{Broadcast, PadAxis, Perm, SliceAxis};
+use graver_ir::op::{Broadcast, PadAxis, Perm, Prefix, SliceAxis};
 use graver_ir::{Dim, Op, Shape, Value};
 
 use super::contract::{permuted, permuted_conv, permuted_dot};
@@ -18,7 +18,7 @@ pub(super) const SLICES: &[Rewrite] =
 pub(super) const PADS: &[Rewrite] = &[pad_of_nothing, pad_of_pad];
 pub(super) const CONCATS: &[Rewrite] = &[concat_of_one, concat_with_nothing, concat_of_concat];
 pub(super) const REVERSES: &[Rewrite] =
-    &[reverse_of_nothing, moved_splat, reverse_of_reverse, reverse_of_broadcast, reverse_of_ones];
+    &[reverse_of_nothing, moved_splat, reverse_of_reverse, reverse_of_prefix, reverse_of_broadcast, reverse_of_ones];
 
 /// The operand and its operation.
 fn operand<'a>(b: &'a Build<'_>, site: &Site<'_>) -> (Value, &'a Op) {
@@ -261,6 +261,17 @@ fn reverse_of_reverse(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let once = (0..site.ty.rank()).filter(|axis| outer.contains(axis) != inner.contains(axis)).collect();
     let x = b.graph.args(reversed.node)[0];
     b.add(Op::Reverse(once), &[x]).ok()
+}
+
+/// `reverse(prefix(reverse x)) = prefix x` from the other end, where its axis is turned. Exact: the same elements in the same order.
+fn reverse_of_prefix(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
+    let Op::Reverse(outer) = &site.op else { return None };
+    let (combined, Op::Prefix(prefix)) = operand(b, site) else { return None };
+    let (reversed, prefix) = (b.graph.args(combined.node)[0], *prefix);
+    let Op::Reverse(inner) = b.graph.op(reversed.node) else { return None };
+    (inner == outer).then_some(())?;
+    let x = b.graph.args(reversed.node)[0];
+    b.add(Op::Prefix(Prefix { reverse: prefix.reverse != outer.contains(&prefix.axis), ..prefix }), &[x]).ok()
 }
 
 /// `reverse(broadcast x) = broadcast(reverse x)`: only the axes of `x` are turned.

@@ -7,6 +7,7 @@ use super::{Rewrite, Site};
 use crate::build::Build;
 
 pub(super) const REDUCES: &[Rewrite] = &[of_no_axes, of_axes_of_one, of_a_reduction, of_a_repetition];
+pub(super) const PREFIXES: &[Rewrite] = &[of_an_axis_of_one];
 pub(super) const WINDOWS: &[Rewrite] = &[of_windows_of_one];
 
 fn attributes<'a>(site: &'a Site<'_>) -> Option<&'a Reduce> {
@@ -46,6 +47,12 @@ fn of_a_repetition(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let repeated = |axis: &usize| !kept.contains(axis) && shape[*axis].is_positive();
     let all = matches!(kind, ReduceKind::Max | ReduceKind::Min) && axes.iter().all(repeated);
     (all && axes.len() + kept.len() == shape.rank()).then(|| b.graph.args(site.args[0].node)[0])
+}
+
+/// `prefix(x) along an axis of one element = x`. Exact: the first element stands as it is.
+fn of_an_axis_of_one(_: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
+    let Op::Prefix(prefix) = &site.op else { return None };
+    site.ty.shape[prefix.axis].is(1).then_some(site.args[0])
 }
 
 /// `window(x) of one element each = x`. Exact.

@@ -213,6 +213,7 @@ fn may_fail(module: &Module, func: FuncId) -> bool {
             | Op::Reverse(_)
             | Op::Reduce(_)
             | Op::ArgReduce(_)
+            | Op::Prefix(_)
             | Op::Window(_)
             | Op::WindowArg(_)
             | Op::WindowTake(_)

@@ -152,6 +152,7 @@ impl Batch<'_> {
             | Op::Reverse(_)
             | Op::Reduce(_)
             | Op::ArgReduce(_)
+            | Op::Prefix(_)
             | Op::Window(_)
             | Op::WindowArg(_)
             | Op::WindowTake(_)

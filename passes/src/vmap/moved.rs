@@ -1,7 +1,7 @@
 //! Operations whose batched form is themselves with their axes moved by one, instances being the first axis of every operand and of the
 //! result: movement, maps, reductions, windows.
 
-use graver_ir::op::{ArgReduce, Broadcast, PadAxis, Perm, Reduce, SliceAxis, Sort, Window, WindowAxis, WindowPut};
+use graver_ir::op::{ArgReduce, Broadcast, PadAxis, Perm, Prefix, Reduce, SliceAxis, Sort, Window, WindowAxis, WindowPut};
 use graver_ir::{Diag, Dim, Op, Scalar, ScalarFn, Shape, Value};
 
 use super::{Lane, stacked};
@@ -24,6 +24,7 @@ pub(super) fn op(op: &Op, size: &Dim) -> Op {
         Op::Reverse(axes) => Op::Reverse(next(axes)),
         Op::Reduce(reduce) => Op::Reduce(Reduce { kind: reduce.kind, axes: next(&reduce.axes) }),
         Op::ArgReduce(arg) => Op::ArgReduce(ArgReduce { axis: arg.axis + 1, ..*arg }),
+        Op::Prefix(prefix) => Op::Prefix(Prefix { axis: prefix.axis + 1, ..*prefix }),
         Op::Window(window) => Op::Window(windowed(window)),
         Op::WindowArg(window) => Op::WindowArg(windowed(window)),
         Op::WindowTake(axes) => Op::WindowTake(before(WindowAxis::IDENTITY, axes)),

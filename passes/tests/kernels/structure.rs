@@ -17,6 +17,7 @@ pub(crate) fn launches(program: &Program) -> Vec<String> {
             KernelBody::Contract(contract) => format!("contract {} {}", contract.stores.len(), kernel.name),
             KernelBody::Scatter(_) => format!("scatter {}", kernel.name),
             KernelBody::Sort(_) => format!("sort {}", kernel.name),
+            KernelBody::Prefix(_) => format!("prefix {}", kernel.name),
             KernelBody::Attend(attend) => format!("attend {} {}", attend.sums.len(), kernel.name),
         }
     };

@@ -37,6 +37,8 @@ const FAULTS: &[Fault<Program>] = &[
     Fault { name: "an epilogue ignores the sum", plant: |p| any_contract(p, |of| any(&mut of.epilogue, sum_ignored)) },
     Fault { name: "a contraction leaves out its last products", plant: |p| any_contract(p, sums_less) },
     Fault { name: "an order is the other way round", plant: |p| any_kernel(p, other_way) },
+    Fault { name: "a prefix begins at the other end", plant: |p| any_kernel(p, other_end) },
+    Fault { name: "a prefix combines in another way", plant: |p| any_kernel(p, other_kind) },
     Fault { name: "additions go to one place further", plant: |p| any_scatter(p, added_further) },
     Fault { name: "an axis has one point less, its uses have not", plant: axis_shorter },
     Fault { name: "an axis has one point less", plant: |p| any_kernel(p, last_point_missed) },
@@ -56,21 +58,29 @@ fn any_kernel(program: &mut Program, plant: impl Fn(&mut Kernel) -> bool) -> boo
 fn any_stage(program: &mut Program, plant: fn(&mut Stage) -> bool) -> bool {
     any_kernel(program, |kernel| match &mut kernel.body {
         KernelBody::Nest(Nest { stages, .. }) => stages.iter_mut().any(plant),
-        KernelBody::Contract(_) | KernelBody::Scatter(_) | KernelBody::Sort(_) | KernelBody::Attend(_) => false,
+        KernelBody::Contract(_)
+        | KernelBody::Scatter(_)
+        | KernelBody::Sort(_)
+        | KernelBody::Prefix(_)
+        | KernelBody::Attend(_) => false,
     })
 }
 
 fn any_contract(program: &mut Program, plant: fn(&mut Contract) -> bool) -> bool {
     any_kernel(program, |kernel| match &mut kernel.body {
         KernelBody::Contract(contract) => plant(contract),
-        KernelBody::Nest(_) | KernelBody::Scatter(_) | KernelBody::Sort(_) | KernelBody::Attend(_) => false,
+        KernelBody::Nest(_) | KernelBody::Scatter(_) | KernelBody::Sort(_) | KernelBody::Prefix(_) | KernelBody::Attend(_) => {
+            false
+        }
     })
 }
 
 fn any_scatter(program: &mut Program, plant: fn(&mut Scatter) -> bool) -> bool {
     any_kernel(program, |kernel| match &mut kernel.body {
         KernelBody::Scatter(scatter) => plant(scatter),
-        KernelBody::Nest(_) | KernelBody::Contract(_) | KernelBody::Sort(_) | KernelBody::Attend(_) => false,
+        KernelBody::Nest(_) | KernelBody::Contract(_) | KernelBody::Sort(_) | KernelBody::Prefix(_) | KernelBody::Attend(_) => {
+            false
+        }
     })
 }
 
@@ -84,6 +94,7 @@ fn bodies(body: &mut KernelBody) -> Vec<&mut Body> {
         KernelBody::Contract(contract) => vec![&mut contract.a.body, &mut contract.b.body, &mut contract.epilogue],
         KernelBody::Scatter(scatter) => vec![&mut scatter.body],
         KernelBody::Sort(sort) => vec![&mut sort.body],
+        KernelBody::Prefix(prefix) => vec![&mut prefix.body],
         KernelBody::Attend(attend) => attend_bodies(attend),
     }
 }
@@ -126,6 +137,7 @@ fn stores(body: &mut KernelBody) -> Vec<&mut Store> {
         KernelBody::Contract(contract) => contract.stores.iter_mut().collect(),
         KernelBody::Scatter(scatter) => vec![&mut scatter.to],
         KernelBody::Sort(sort) => vec![&mut sort.to],
+        KernelBody::Prefix(prefix) => vec![&mut prefix.to],
         KernelBody::Attend(attend) => attend.sums.iter_mut().chain(&mut attend.across).map(|sum| &mut sum.to).collect(),
     }
 }
@@ -241,7 +253,9 @@ fn side_shifted(program: &mut Program) -> bool {
         KernelBody::Contract(contract) => {
             load_in(&mut contract.a.body, &kernel.args, |load, args| shifted(load, args, Some(Bounds::Clamp)))
         }
-        KernelBody::Nest(_) | KernelBody::Scatter(_) | KernelBody::Sort(_) | KernelBody::Attend(_) => false,
+        KernelBody::Nest(_) | KernelBody::Scatter(_) | KernelBody::Sort(_) | KernelBody::Prefix(_) | KernelBody::Attend(_) => {
+            false
+        }
     })
 }
 
@@ -265,6 +279,18 @@ fn other_way(kernel: &mut Kernel) -> bool {
     true
 }
 
+fn other_end(kernel: &mut Kernel) -> bool {
+    let KernelBody::Prefix(prefix) = &mut kernel.body else { return false };
+    prefix.reverse = !prefix.reverse;
+    true
+}
+
+fn other_kind(kernel: &mut Kernel) -> bool {
+    let KernelBody::Prefix(prefix) = &mut kernel.body else { return false };
+    prefix.kind = if prefix.kind == ReduceKind::Max { ReduceKind::Min } else { ReduceKind::Max };
+    true
+}
+
 fn added_further(scatter: &mut Scatter) -> bool {
     let at = scatter.to.index.iter_mut().find_map(|index| match index {
         Index::At(dim) => Some(dim),
@@ -279,6 +305,7 @@ fn axes(body: &mut KernelBody) -> &mut Vec<Dim> {
         KernelBody::Contract(contract) => &mut contract.axes,
         KernelBody::Scatter(scatter) => &mut scatter.axes,
         KernelBody::Sort(sort) => &mut sort.axes,
+        KernelBody::Prefix(prefix) => &mut prefix.axes,
         KernelBody::Attend(attend) => &mut attend.axes,
     }
 }
@@ -339,6 +366,7 @@ fn positions(body: &mut KernelBody) -> Vec<&mut Dim> {
         }
         KernelBody::Scatter(scatter) => within(&mut scatter.body).chain(at(&mut scatter.to.index)).collect(),
         KernelBody::Sort(sort) => within(&mut sort.body).chain(at(&mut sort.to.index)).collect(),
+        KernelBody::Prefix(prefix) => within(&mut prefix.body).chain(at(&mut prefix.to.index)).collect(),
         KernelBody::Attend(attend) => {
             let Attend { products, weights, sums, across, softmax, keep, .. } = attend;
             let sides = products.iter_mut().flat_map(|product| [&mut product.rows.body, &mut product.columns.body]);

@@ -8,6 +8,7 @@ mod index;
 mod loops;
 mod memo;
 mod nest;
+mod prefix;
 mod reduce;
 mod scatter;
 mod sort;
@@ -88,6 +89,7 @@ fn lower_by(cx: Cx<'_>, kernel: &Kernel, lasting: &[bool]) -> Lowered {
         KernelBody::Contract(contract) => contract::lower(cx, contract, lasting),
         KernelBody::Scatter(scatter) => scatter::lower(cx, scatter),
         KernelBody::Sort(sort) => sort::lower(cx, sort),
+        KernelBody::Prefix(prefix) => prefix::lower(cx, prefix),
         KernelBody::Attend(attend) => contract::attend::lower(cx, attend),
     }
 }

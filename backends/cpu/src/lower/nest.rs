@@ -237,7 +237,7 @@ pub(super) fn stage_work(nest: &Nest, stage: &Stage) -> Dim {
 
 /// The axis of `candidates` along which accesses are best; the last of equals. An `outer` one is a little better, since
 /// nothing is combined across lanes.
-fn best_lane(cx: &Cx<'_>, nest: &Nest, stages: &[Stage], candidates: AxisSet, outer: AxisSet) -> Option<usize> {
+pub(super) fn best_lane(cx: &Cx<'_>, nest: &Nest, stages: &[Stage], candidates: AxisSet, outer: AxisSet) -> Option<usize> {
     let usable = candidates.iter().filter(|axis| nest.axes[*axis].as_const().is_none_or(|size| size > 1));
     let score = |axis: usize| {
         let over = stages.iter().filter(|stage| stage.over.contains(axis));

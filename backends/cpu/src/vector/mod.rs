@@ -155,6 +155,13 @@ pub(crate) enum Shift {
     Arithmetic,
 }
 
+/// An outermost lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Edge {
+    First,
+    Last,
+}
+
 /// A comparison, signed or not by type; ordered but for `Ne`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Compare {
@@ -236,6 +243,11 @@ pub(crate) enum Op {
     Bitcast(Val, Elem),
     /// An `f32` rounded to a 16-bit float, and kept as `f32`.
     Round(Val, DType),
+    /// The lanes of the first value, so many further up, or down where that is negative; lanes that none of them comes to are the second's, which is
+    /// alike in all. Not of truth values, nor in sweeps.
+    Slide(Val, Val, i8),
+    /// The element of an outermost lane. Not of truth values, nor in sweeps.
+    Edge(Val, Edge),
     /// The float of these bits at the place that the low five bits of an `i32` say. Only of emitters whose vectors have [`TABLE_LANES`].
     LookUp(Val, &'static [u32; 32]),
     /// An element or one a lane, converted from its stored type.
@@ -429,8 +441,9 @@ impl Op {
             | Self::Cast(x, _)
             | Self::Bitcast(x, _)
             | Self::LookUp(x, _)
+            | Self::Edge(x, _)
             | Self::Round(x, _) => vec![*x],
-            Self::Binary(_, x, y) | Self::Compare(_, x, y) => vec![*x, *y],
+            Self::Binary(_, x, y) | Self::Compare(_, x, y) | Self::Slide(x, y, _) => vec![*x, *y],
             Self::Fma(x, y, z) | Self::Dot(_, x, y, z) | Self::Select(x, y, z) => vec![*x, *y, *z],
             Self::Load(load) => [load.ptr].into_iter().chain(load.pattern.operand()).chain(load.mask).collect(),
             Self::Call(_, args) => args.clone(),

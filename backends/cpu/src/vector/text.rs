@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Block, Caches, Elem, Func, Load, Op, Pattern, Stmt, Tile, Transpose, Ty, Val, Width};
+use super::{Block, Caches, Edge, Elem, Func, Load, Op, Pattern, Stmt, Tile, Transpose, Ty, Val, Width};
 
 impl fmt::Display for Val {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -122,6 +122,8 @@ impl fmt::Display for Op {
             Self::Cast(x, elem) => write!(f, "cast {x} to {elem}"),
             Self::Bitcast(x, elem) => write!(f, "bitcast {x} to {elem}"),
             Self::Round(x, dtype) => write!(f, "round {x} to {dtype}"),
+            Self::Slide(x, fill, by) => write!(f, "slide {x} by {by} from {fill}"),
+            Self::Edge(x, edge) => write!(f, "{} lane of {x}", if *edge == Edge::First { "first" } else { "last" }),
             Self::LookUp(x, table) => write!(f, "look up {x} of {}..{}", f32::from_bits(table[0]), f32::from_bits(table[31])),
             Self::Load(load) => write!(f, "{load}"),
             Self::Call(helper, args) => {

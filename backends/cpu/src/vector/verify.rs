@@ -89,6 +89,8 @@ fn lanes(op: &Op, picked: &[Lanes]) -> Lanes {
         | Op::Cast(..)
         | Op::Bitcast(..)
         | Op::Round(..)
+        | Op::Slide(..)
+        | Op::Edge(..)
         | Op::LookUp(..)
         | Op::Call(..)
         | Op::Patch { .. } => operands,
@@ -236,6 +238,13 @@ impl Scope<'_> {
         self.expect(value, Ty { elem, ..self.func.ty(value) })
     }
 
+    /// Of a value of which lanes go to other lanes: a number a lane of a whole vector.
+    fn across(&self, value: Val) -> Result<(), String> {
+        let Ty { elem, width } = self.func.ty(value);
+        let whole = elem != Elem::Bool && width == Width::Lanes && self.swept.is_none();
+        if whole { Ok(()) } else { Err(format!("{value} is no vector of numbers outside of sweeps")) }
+    }
+
     fn pattern(&self, pattern: Pattern) -> Result<(), String> {
         match pattern {
             Pattern::One | Pattern::Contiguous => Ok(()),
@@ -251,6 +260,11 @@ impl Scope<'_> {
             Op::Unary(..) | Op::Shift(..) | Op::Cast(..) | Op::Bitcast(..) => Ok(()),
             Op::Round(x, _) => self.elem(*x, Elem::F32),
             Op::LookUp(x, _) => self.elem(*x, Elem::I32),
+            Op::Slide(x, fill, _) => {
+                self.expect(*fill, ty(x))?;
+                self.across(*x)
+            }
+            Op::Edge(x, _) => self.across(*x),
             Op::Splat(x) => self.expect(*x, Ty { width: Width::One, ..ty(x) }),
             Op::Binary(_, x, y) | Op::Compare(_, x, y) => self.expect(*y, ty(x)),
             Op::Fma(x, y, z) => self.expect(*y, ty(x)).and_then(|()| self.expect(*z, ty(x))),

@@ -12,6 +12,7 @@ mod cx;
 mod index;
 mod narrow;
 mod nest;
+mod prefix;
 mod reduce;
 mod rows;
 mod scatter;
@@ -119,6 +120,7 @@ pub(crate) fn emit(kernel: &Kernel) -> Emitted {
         KernelBody::Contract(contract) => contract::emit(cx, contract),
         KernelBody::Scatter(scatter) => scatter::emit(cx, scatter),
         KernelBody::Sort(sort) => sort::emit(cx, sort),
+        KernelBody::Prefix(prefix) => prefix::emit(cx, prefix),
         KernelBody::Attend(attend) => attend::emit(cx, attend),
     }
 }

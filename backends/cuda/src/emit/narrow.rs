@@ -25,7 +25,9 @@ pub(super) fn fits(kernel: &Kernel) -> bool {
 fn kept(body: &KernelBody) -> &[Dim] {
     match body {
         KernelBody::Attend(attend) => &attend.keep,
-        KernelBody::Nest(_) | KernelBody::Contract(_) | KernelBody::Scatter(_) | KernelBody::Sort(_) => &[],
+        KernelBody::Nest(_) | KernelBody::Contract(_) | KernelBody::Scatter(_) | KernelBody::Sort(_) | KernelBody::Prefix(_) => {
+            &[]
+        }
     }
 }
 
@@ -33,7 +35,7 @@ fn kept(body: &KernelBody) -> &[Dim] {
 fn numbered(body: &KernelBody) -> Box<dyn Iterator<Item = &Dim> + '_> {
     match body {
         KernelBody::Attend(attend) => Box::new(attend.row().iter().map(|axis| &attend.axes[axis])),
-        KernelBody::Nest(_) | KernelBody::Contract(_) | KernelBody::Scatter(_) | KernelBody::Sort(_) => {
+        KernelBody::Nest(_) | KernelBody::Contract(_) | KernelBody::Scatter(_) | KernelBody::Sort(_) | KernelBody::Prefix(_) => {
             Box::new(body.axes().iter())
         }
     }

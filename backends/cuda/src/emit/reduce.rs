@@ -342,12 +342,19 @@ impl<'a> Sum<'a> {
     }
 }
 
+/// How two values of a reduction are combined.
+pub(super) const fn reduction(kind: ReduceKind) -> &'static str {
+    match kind {
+        ReduceKind::Sum => "gr_sum",
+        ReduceKind::Prod => "gr_prod",
+        ReduceKind::Max => "gr_most",
+        ReduceKind::Min => "gr_least_of",
+    }
+}
+
 const fn operation(combine: Combine) -> &'static str {
     match combine {
-        Combine::Reduce(ReduceKind::Sum) => "gr_sum",
-        Combine::Reduce(ReduceKind::Prod) => "gr_prod",
-        Combine::Reduce(ReduceKind::Max) => "gr_most",
-        Combine::Reduce(ReduceKind::Min) => "gr_least_of",
+        Combine::Reduce(kind) => reduction(kind),
         Combine::Arg(Extreme::Max) => "gr_arg_max",
         Combine::Arg(Extreme::Min) => "gr_arg_min",
     }

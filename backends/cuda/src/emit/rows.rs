@@ -299,12 +299,11 @@ impl<'a> Rows<'a> {
     /// What a stage reads along the row where no position is computed, of what no kernel writes meanwhile, a group at once.
     fn loads<'s>(&self, cx: &Cx<'_>, stage: &'s Stage) -> Vec<&'s Access> {
         let along = stage.body.axes();
-        let is_known = |index: &Index| matches!(index, Index::At(_));
         let one = |(id, access): (ValueId, &'s Access)| {
             let varies = self.axes.iter().any(|axis| along[id.index()].contains(*axis));
             let reads = cx.arg(access.arg).mode == Mode::Read && access.bounds == Bounds::Proven;
             let at_once = self.width == 1 || is_aligned(cx, access.arg, &access.index, self.lane(), self.width);
-            (varies && reads && at_once && access.index.iter().all(is_known)).then_some(access)
+            (varies && reads && at_once && access.index.iter().all(Index::is_known)).then_some(access)
         };
         stage.body.loads().filter_map(one).collect()
     }

@@ -87,3 +87,33 @@ GR_DEVICE void gr_arg_of_team(GR_LOCAL(T) slots, GR_LOCAL(i64) places, T* x, i64
     }
     gr_sync();
 }
+
+// What the lower threads of a block have, combined in their order, of `warps` warps; `total` becomes what all have. `identity` changes nothing.
+// Slots, one a warp, are used again: barriers before and after.
+template <class Op, class T>
+GR_DEVICE T gr_before_thread(GR_LOCAL(T) slots, T x, T identity, i32 warps, T* total) {
+    i32 lane = gr_thread() % 32, warp = gr_thread() / 32;
+    T before = identity, all = x;
+    GR_UNROLL
+    for (i32 step = 1; step < 32; step *= 2) {
+        T other = gr_shuffle(all, step);
+        if (lane & step) {
+            before = Op::of(other, before);
+            all = Op::of(other, all);
+        } else {
+            all = Op::of(all, other);
+        }
+    }
+    if (lane == 0) slots[warp] = all;
+    gr_sync();
+    T earlier = identity;
+    T sum = identity;
+    for (i32 other = 0; other < warps; other++) {
+        T there = slots[other];
+        if (other < warp) earlier = Op::of(earlier, there);
+        sum = Op::of(sum, there);
+    }
+    gr_sync();
+    *total = sum;
+    return Op::of(earlier, before);
+}

@@ -171,6 +171,7 @@ fn dispatch(op: &Op, args: &[&Dense], out: Out, precision: Precision) -> Result<
         Op::Reverse(axes) => movement::reverse(axes, args[0], out),
         Op::Reduce(reduce) => reduce::reduce(reduce, args[0], out),
         Op::ArgReduce(arg) => reduce::arg_reduce(*arg, args[0], out),
+        Op::Prefix(prefix) => reduce::prefix(*prefix, args[0], out),
         Op::Window(window) => reduce::window(window, args[0], out),
         Op::WindowArg(window) => reduce::window_arg(window, args[0], out),
         Op::WindowTake(axes) => reduce::window_take(axes, args[0], args[1], out),

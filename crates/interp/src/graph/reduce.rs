@@ -1,7 +1,7 @@
 //! Reductions and windows. Floats are summed in `f64` and rounded once.
 
 use graver_ir::Scalar;
-use graver_ir::op::{ArgReduce, Extreme, Reduce, ReduceKind, Window, WindowAxis};
+use graver_ir::op::{ArgReduce, Extreme, Prefix, Reduce, ReduceKind, Window, WindowAxis};
 
 use super::Out;
 use super::sizes::number;
@@ -44,6 +44,26 @@ pub(crate) fn combine<A: Arith>(kind: ReduceKind, x: A, y: A) -> A {
         ReduceKind::Max => x.maximum(y),
         ReduceKind::Min => x.minimum(y),
     }
+}
+
+/// Every element combined with all before it along an axis, or with all after it.
+pub(super) fn prefix(prefix: Prefix, x: &Dense, out: Out) -> Dense {
+    let (size, inner) = (x.shape[prefix.axis], x.shape[prefix.axis + 1..].iter().product::<usize>());
+    let outer: usize = x.shape[..prefix.axis].iter().product();
+    let data = on_data!(&x.data, x => {
+        let mut combined = x.clone();
+        for line in 0..outer * inner {
+            let at = |step: usize| {
+                let position = if prefix.reverse { size - 1 - step } else { step };
+                (line / inner * size + position) * inner + line % inner
+            };
+            for step in 1..size {
+                combined[at(step)] = combine(prefix.kind, combined[at(step - 1)], x[at(step)]);
+            }
+        }
+        combined
+    });
+    out.of(data)
 }
 
 /// The position of the extreme along one axis.

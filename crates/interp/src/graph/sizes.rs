@@ -37,6 +37,7 @@ pub(super) fn bound(op: &Op, sizes: &Sizes) -> Result<Op, Diag> {
         | Op::Reverse(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)
+        | Op::Prefix(_)
         | Op::Dot(_)
         | Op::Param(_)
         | Op::Alias

@@ -10,6 +10,7 @@ mod launch;
 mod memory;
 mod nest;
 mod points;
+mod prefix;
 mod scatter;
 mod sort;
 mod steps;
@@ -168,6 +169,7 @@ impl Interpreted {
             KernelBody::Contract(contract) => contract::run(contract, &mut running),
             KernelBody::Scatter(scatter) => scatter::run(scatter, &mut running),
             KernelBody::Sort(sort) => sort::run(sort, &mut running),
+            KernelBody::Prefix(prefix) => prefix::run(prefix, &mut running),
             KernelBody::Attend(attend) => nest::run(&attend.as_nest(), &mut running),
         };
         match running.trapped {

@@ -102,7 +102,7 @@ fn advance(partial: Partial, how: Combine, x: Num, at: usize) -> Partial {
     }
 }
 
-fn combine_nums(kind: ReduceKind, x: Num, y: Num) -> Num {
+pub(super) fn combine_nums(kind: ReduceKind, x: Num, y: Num) -> Num {
     match (x, y) {
         (Num::Float(x), Num::Float(y)) => Num::Float(combine(kind, x, y)),
         (Num::Int(x), Num::Int(y)) => Num::Int(combine(kind, x, y)),

@@ -108,7 +108,7 @@ const fn rule(op: &Op) -> Rule {
         Op::Map(function) => Rule::Applies(*function),
         Op::Cast(dtype) => Rule::Converts(*dtype),
         Op::Reduce(reduce) => Rule::Combines(reduce.kind),
-        Op::Bitcast(_) | Op::Iota(_) | Op::ArgReduce(_) | Op::Sort(_) => Rule::Numbers,
+        Op::Bitcast(_) | Op::Iota(_) | Op::ArgReduce(_) | Op::Prefix(_) | Op::Sort(_) => Rule::Numbers,
         Op::Const(_)
         | Op::Size(_)
         | Op::Scatter(_)

@@ -1,7 +1,7 @@
 //! Reductions, extremes' positions, softmax and its kin, cumulative operations.
 
-use graver_ir::op::{ArgReduce, Composite, Extreme, ReduceKind};
-use graver_ir::{DType, Dim, Op, ScalarFn, Shape, Value};
+use graver_ir::op::{ArgReduce, Composite, Extreme, Prefix, ReduceKind};
+use graver_ir::{DType, Dim, Op, ScalarFn, Value};
 
 use super::Values;
 use crate::build::Builder;
@@ -189,60 +189,15 @@ pub(super) fn cumulative(n: &mut Node<'_>, kind: ReduceKind) -> Values {
     let [axis] = axes.as_slice() else { return wrong("the axis is one number") };
     let axis = n.axis(*axis, n.b.rank(x))?;
     let (exclusive, reverse) = (n.flag("exclusive", false), n.flag("reverse", false));
-    let x = if reverse { n.b.emit(Op::Reverse(vec![axis]), &[x])? } else { x };
-    let y = prefix(n.b, kind, x, axis, exclusive)?;
-    Ok(vec![if reverse { n.b.emit(Op::Reverse(vec![axis]), &[y])? } else { y }])
+    let x = if exclusive { moved(n.b, kind, x, axis, reverse)? } else { x };
+    Ok(vec![n.b.emit(Op::Prefix(Prefix { kind, axis, reverse }), &[x])?])
 }
 
-/// Where the size is a number, by doubling steps; else blocks of doubling steps, one after the other.
-fn prefix(b: &mut Builder, kind: ReduceKind, x: Value, axis: usize, exclusive: bool) -> Result<Value> {
+/// The elements one place later, or earlier, and in the first place what an empty reduction gives.
+fn moved(b: &mut Builder, kind: ReduceKind, x: Value, axis: usize, earlier: bool) -> Result<Value> {
     let size = b.shape(x)[axis].clone();
     let identity = b.constant(graver_ir::Array::full([], kind.identity(b.dtype(x))))?;
-    let x = if exclusive { delayed(b, x, axis, 1, &size, identity)? } else { x };
-    match size.as_const() {
-        Some(count) => doubling(b, kind, x, axis, count, identity),
-        None => in_blocks(b, kind, x, axis, identity),
-    }
-}
-
-fn combine(kind: ReduceKind) -> ScalarFn {
-    if kind == ReduceKind::Prod { ScalarFn::Mul } else { ScalarFn::Add }
-}
-
-fn doubling(b: &mut Builder, kind: ReduceKind, mut x: Value, axis: usize, count: i64, identity: Value) -> Result<Value> {
-    let (size, mut step) = (Dim::from(count), 1);
-    while step < count {
-        let earlier = delayed(b, x, axis, step, &size, identity)?;
-        x = b.map(combine(kind), &[x, earlier])?;
-        step *= 2;
-    }
-    Ok(x)
-}
-
-/// The elements `by` places later, with a value in the first places.
-fn delayed(b: &mut Builder, x: Value, axis: usize, by: i64, size: &Dim, value: Value) -> Result<Value> {
-    let longer = b.pad(x, axis, &Dim::from(by), &Dim::ZERO, value)?;
-    b.part(longer, axis, &Dim::ZERO, size)
-}
-
-/// The elements of a block, which is a step of a loop.
-const BLOCK: i64 = 64;
-
-/// As much work as there are elements, whatever the size is: what came before a block is carried along.
-fn in_blocks(b: &mut Builder, kind: ReduceKind, x: Value, axis: usize, identity: Value) -> Result<Value> {
-    let x = b.swap(x, 0, axis)?;
-    let (size, rest) = (b.shape(x)[0].clone(), b.shape(x)[1..].to_vec());
-    let (block, blocks) = (Dim::from(BLOCK), size.ceil_div(&Dim::from(BLOCK)));
-    let padded = b.pad(x, 0, &Dim::ZERO, &(&blocks * &block - &size), identity)?;
-    let split = b.reshape(padded, [&[blocks.clone(), block.clone()], rest.as_slice()].concat())?;
-    let within = doubling(b, kind, split, 1, BLOCK, identity)?;
-    let start = b.fill(identity, &Shape(rest.clone()))?;
-    let (_, sums) = b.scan(&blocks, &[start], &[within], &[], |b, carried, block_of, _| {
-        let sums = b.map(combine(kind), &[block_of[0], carried[0]])?;
-        let last = b.part(sums, 0, &Dim::from(BLOCK - 1), &Dim::ONE)?;
-        Ok((vec![b.reshape(last, rest.clone())?], sums))
-    })?;
-    let sums = b.reshape(sums, [&[&blocks * &block], rest.as_slice()].concat())?;
-    let sums = b.part(sums, 0, &Dim::ZERO, &size)?;
-    b.swap(sums, 0, axis)
+    let [low, high] = if earlier { [Dim::ZERO, Dim::ONE] } else { [Dim::ONE, Dim::ZERO] };
+    let longer = b.pad(x, axis, &low, &high, identity)?;
+    b.part(longer, axis, &high, &size)
 }

@@ -1,12 +1,12 @@
 //! Random reductions and windows.
 
-use graver_ir::op::{ArgReduce, Extreme, Reduce, ReduceKind, Window, WindowAxis, WindowPut};
+use graver_ir::op::{ArgReduce, Extreme, Prefix, Reduce, ReduceKind, Window, WindowAxis, WindowPut};
 use graver_ir::{DType, Dim, Op};
 
 use super::numbers::Numbers;
 use super::{Gen, Known, Recipe};
 
-pub(super) const RECIPES: &[Recipe] = &[reduce, reduce, arg_reduce, window, window_places];
+pub(super) const RECIPES: &[Recipe] = &[reduce, reduce, prefix, arg_reduce, window, window_places];
 
 /// A kind that the type takes, over `count` elements; no extreme of nothing, which is infinite.
 fn kind(g: &mut Gen<'_>, dtype: DType, count: usize) -> Option<ReduceKind> {
@@ -36,6 +36,18 @@ fn reduce(g: &mut Gen<'_>) -> Option<()> {
     }
     let numbers = combined(kind, &x, count);
     g.emit(Op::Reduce(Reduce { kind, axes }), &[x.value], numbers).map(drop)
+}
+
+fn prefix(g: &mut Gen<'_>) -> Option<()> {
+    let x = g.any(|x| x.rank() > 0)?;
+    let (axis, reverse) = (g.rng.below(x.rank()), g.rng.once_in(2));
+    let count = x.sizes()[axis];
+    let kind = kind(g, x.dtype(), count)?;
+    if kind == ReduceKind::Prod && count > 20 {
+        return None;
+    }
+    let numbers = combined(kind, &x, count.max(1));
+    g.emit(Op::Prefix(Prefix { kind, axis, reverse }), &[x.value], numbers).map(drop)
 }
 
 fn arg_reduce(g: &mut Gen<'_>) -> Option<()> {

@@ -95,7 +95,19 @@ fn required() -> BTreeSet<String> {
         "slice",
         "pad",
     ];
-    let more = ["concat", "reverse", "reduce", "arg_reduce", "window", "window_arg", "window_take", "window_put", "dot", "conv"];
+    let more = [
+        "concat",
+        "reverse",
+        "reduce",
+        "prefix",
+        "arg_reduce",
+        "window",
+        "window_arg",
+        "window_take",
+        "window_put",
+        "dot",
+        "conv",
+    ];
     let control = [
         "philox",
         "param",

@@ -12,6 +12,7 @@ pub(super) fn add(cases: &mut Cases) {
     for dtype in DType::ALL {
         for kind in ReduceKind::ALL.into_iter().filter(|kind| takes(*kind, dtype)) {
             reduces(cases, kind, dtype);
+            prefixes(cases, kind, dtype);
         }
         for kind in [Extreme::Max, Extreme::Min] {
             arg_reduces(cases, kind, dtype);
@@ -54,6 +55,40 @@ fn bound(kind: ReduceKind, dtype: DType, terms: usize) -> Bound {
         ReduceKind::Sum => Bound::sum(dtype, terms, 2.0 * count),
         ReduceKind::Prod => Bound { relative: eps(dtype) + eps(dtype.compute()) * count, absolute: 0.0 },
         ReduceKind::Max | ReduceKind::Min => Bound::EXACT,
+    }
+}
+
+/// Lines of whole vectors, of what is left of one, of fewer; far and near neighbours; from either end.
+fn prefixes(cases: &mut Cases, kind: ReduceKind, dtype: DType) {
+    for (end, reverse) in [("first", false), ("last", true)] {
+        let mut case = |what: &str, dims: Shape, axis: usize, longest: usize| {
+            let sample = cases.add(format!("prefix/{}/{dtype}/{what}_from_{end}", kind.name()), |c| {
+                let x = c.arg(dtype, dims, fill(kind));
+                [c.b.prefix(kind, axis, reverse, x)]
+            });
+            sample.within(bound(kind, dtype, longest));
+            if dtype.is_float() {
+                sample.smooth();
+            }
+        };
+        case("rows", (3, 37).shape(), 1, 37);
+        case("columns", (9, 20).shape(), 0, 9);
+        if is_main(dtype) || dtype == DType::I64 {
+            case("few", (5, 3).shape(), 1, 3);
+            case("middle", (2, 5, 18).shape(), 1, 5);
+            case("narrow", (2, 6, 3).shape(), 1, 6);
+            case("one", (3, 1).shape(), 1, 1);
+            case("symbolic", ("n", "s").shape(), 1, 8);
+            case("empty", (3, 0).shape(), 1, 0);
+            case("no_rows", ("z", 5).shape(), 1, 5);
+        }
+    }
+    if dtype.is_float() {
+        let special = cases.add(format!("prefix/{}/{dtype}/special", kind.name()), |c| {
+            let x = c.arg(dtype, [37, 3], Fill::Special);
+            [c.b.prefix(kind, 0, false, x)]
+        });
+        special.within(bound(kind, dtype, 90));
     }
 }
 

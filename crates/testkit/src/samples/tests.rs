@@ -37,6 +37,8 @@ fn structural() -> Vec<String> {
         "reverse",
         "reduce max",
         "reduce min",
+        "prefix max",
+        "prefix min",
     ];
     let any =
         any.iter().chain(&["if", "while", "scan", "window max", "window min", "window_take", "param", "alias", "stop_gradient"]);
@@ -49,6 +51,8 @@ fn structural() -> Vec<String> {
         "scatter_min",
         "reduce sum",
         "reduce prod",
+        "prefix sum",
+        "prefix prod",
         "window sum",
         "window prod",
         "window_put",
@@ -75,6 +79,7 @@ fn kind_of(op: &Op, operands: &[DType], result: DType) -> String {
         Op::Cast(to) | Op::Bitcast(to) => format!("{} {dtype} {to}", op.name()),
         Op::Size(_) | Op::Philox(_) => op.name().to_owned(),
         Op::Reduce(reduce) => format!("reduce {} {dtype}", reduce.kind.name()),
+        Op::Prefix(prefix) => format!("prefix {} {dtype}", prefix.kind.name()),
         Op::Window(window) | Op::WindowArg(window) => format!("{} {} {dtype}", op.name(), window.kind.name()),
         Op::ArgReduce(arg) => match arg.kind {
             Extreme::Max => format!("arg_reduce {} {dtype}", ReduceKind::Max.name()),
@@ -163,7 +168,8 @@ fn every_operation_with_operands_meets_symbols_and_zero_sizes() {
         "reverse",
         "reduce",
     ];
-    let structural = structural.iter().chain(&["arg_reduce", "window", "window_arg", "window_take", "window_put", "dot", "conv"]);
+    let structural =
+        structural.iter().chain(&["arg_reduce", "prefix", "window", "window_arg", "window_take", "window_put", "dot", "conv"]);
     for op in structural.chain(&["add", "exp", "select", "is_nan", "iota", "param"]) {
         assert!(symbolic.contains(*op), "no symbolic size in a sample of {op}");
         assert!(empty.contains(*op), "no zero size in a sample of {op}");

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use graver_ir::op::{Reduce, ReduceKind, Scatter, ScatterKind, Transform, Window};
+use graver_ir::op::{Prefix, Reduce, ReduceKind, Scatter, ScatterKind, Transform, Window};
 use graver_ir::{FuncId, Function, Module, NodeId, Op, ScalarFn, Value};
 
 /// How a value depends on tangents.
@@ -176,6 +176,7 @@ fn of_op(op: &Op, args: &[Degree]) -> Degree {
         | Op::Reverse(_)
         | Op::Alias
         | Op::Reduce(Reduce { kind: ReduceKind::Sum, .. })
+        | Op::Prefix(Prefix { kind: ReduceKind::Sum, .. })
         | Op::Window(Window { kind: ReduceKind::Sum, .. }) => args[0],
         Op::Pad(_) | Op::Concat(_) => sum(args.iter().copied()),
         Op::Gather(_) | Op::DynamicSlice(_) | Op::WindowTake(_) | Op::WindowPut(_) => args[0].given(&args[1..]),
@@ -191,6 +192,7 @@ fn of_op(op: &Op, args: &[Degree]) -> Degree {
         | Op::WindowArg(_)
         | Op::Philox(_)
         | Op::Reduce(Reduce { kind: ReduceKind::Prod | ReduceKind::Max | ReduceKind::Min, .. })
+        | Op::Prefix(Prefix { kind: ReduceKind::Prod | ReduceKind::Max | ReduceKind::Min, .. })
         | Op::Window(Window { kind: ReduceKind::Prod | ReduceKind::Max | ReduceKind::Min, .. })
         | Op::Scatter(Scatter { kind: ScatterKind::Max | ScatterKind::Min, .. })
         // Its derivative is 0, and it is not.

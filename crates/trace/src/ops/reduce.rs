@@ -1,11 +1,10 @@
 //! Many elements to one: sums and extremes over axes, positions of extremes, pooling windows.
 
-use graver_ir::op::{ArgReduce, Extreme, PadAxis, Reduce, ReduceKind, SliceAxis, Window, WindowAxis};
+use graver_ir::op::{ArgReduce, Extreme, Prefix, Reduce, ReduceKind, Window, WindowAxis};
 use graver_ir::{DType, Dim, Op, ScalarFn, Shape, Type};
 
-use super::index::{constant, size_like};
+use super::index::size_like;
 use super::map::{broadcast_pair, map, narrow, widen};
-use super::movement::{self, pad_axis};
 use crate::context::{Traced, done, emit, wrong};
 use crate::tensor::{Axes, Axis, Tensor};
 
@@ -141,26 +140,11 @@ kinds! {
     min Min;
 }
 
-/// Everything up to each element combined, by doubling: after step `k`, the `2^k` elements up to it.
+/// Everything up to each element combined.
 #[track_caller]
 fn cumulative(x: Tensor, kind: ReduceKind, axis: Axis) -> Traced {
-    let ty = x.ty()?;
-    let axis = axis.of(&ty)?;
-    let combine = if kind == ReduceKind::Prod { ScalarFn::Mul } else { ScalarFn::Add };
-    let (size, longest) = (ty.shape[axis].clone(), ty.shape[axis].bounds().hi);
-    let mut y = widen(x)?;
-    let wide = y.ty()?.dtype;
-    let identity = constant(kind.identity(wide))?;
-    let mut step = 1;
-    while step < longest {
-        // No more than the axis has: a symbolic axis of few elements is padded by few.
-        let pad = PadAxis { low: Dim::from(step).min_with(&size), high: Dim::ZERO, interior: 0 };
-        let padded = pad_axis(y, axis, pad, identity)?;
-        let earlier = movement::narrow(padded, axis, SliceAxis { start: Dim::ZERO, size: size.clone(), step: 1 })?;
-        y = map(combine, &[y, earlier])?;
-        step *= 2;
-    }
-    narrow(y, ty.dtype)
+    let axis = axis.of(&x.ty()?)?;
+    emit(Op::Prefix(Prefix { kind, axis, reverse: false }), &[x])
 }
 
 #[track_caller]
@@ -187,9 +171,15 @@ fn logsumexp(x: Tensor, axes: &Axes, keep: Keep) -> Traced {
 }
 
 impl Tensor {
-    /// The sum of everything up to each element along an axis. Integers wrap; 16-bit floats are summed in `f32`.
+    /// The sum of everything up to each element along an axis, that element included. Integers wrap; 16-bit floats are summed in `f32`.
     ///
-    /// It takes as many passes as the logarithm of the axis' size, so the symbol of a symbolic axis should have a range.
+    /// ```
+    /// # use graver::prelude::*;
+    /// let run = compile(|x: Tensor| x.cumsum(-1));
+    /// let y = run.call(tensor([[1.0f32, 2.0, 3.0], [4.0, 5.0, 6.0]])?)?;
+    /// assert_eq!(y, tensor([[1.0f32, 3.0, 6.0], [4.0, 9.0, 15.0]])?);
+    /// # Ok::<(), graver::Error>(())
+    /// ```
     #[must_use]
     #[track_caller]
     pub fn cumsum(self, axis: impl Into<Axis>) -> Self {
@@ -201,6 +191,21 @@ impl Tensor {
     #[track_caller]
     pub fn cumprod(self, axis: impl Into<Axis>) -> Self {
         done("cumprod", cumulative(self, ReduceKind::Prod, axis.into()))
+    }
+
+    /// The greatest of everything up to each element along an axis; NaN from the first NaN on. Of equal ones the latest has the gradient, as in
+    /// PyTorch.
+    #[must_use]
+    #[track_caller]
+    pub fn cummax(self, axis: impl Into<Axis>) -> Self {
+        done("cummax", cumulative(self, ReduceKind::Max, axis.into()))
+    }
+
+    /// The least of everything up to each element along an axis; as [`Tensor::cummax`].
+    #[must_use]
+    #[track_caller]
+    pub fn cummin(self, axis: impl Into<Axis>) -> Self {
+        done("cummin", cumulative(self, ReduceKind::Min, axis.into()))
     }
 
     /// The variance over axes divided by the count (PyTorch: `correction = 0`), as norms use it.

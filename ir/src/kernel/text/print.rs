@@ -3,7 +3,7 @@
 use super::VERSION;
 use crate::kernel::{
     Access, Arg, Attend, Body, Bounds, Branch, Buffer, Carry, Combine, Contract, Entry, InstKind, Kernel, KernelBody, Launch,
-    Loop, Nest, Place, Program, Reduction, Scatter, Side, Sort, Stage, Step, Store, Trip, ValueId, View,
+    Loop, Nest, Place, Prefix, Program, Reduction, Scatter, Side, Sort, Stage, Step, Store, Trip, ValueId, View,
 };
 use crate::name::{Name, Quoted};
 use crate::op::ScatterKind;
@@ -68,6 +68,7 @@ fn kernel(kernel: &Kernel, out: &mut Printer<'_>) {
         KernelBody::Contract(of) => contract(of, out),
         KernelBody::Scatter(of) => scatter(of, out),
         KernelBody::Sort(of) => sort(of, out),
+        KernelBody::Prefix(of) => prefix(of, out),
         KernelBody::Attend(of) => attend(of, out),
     }
 }
@@ -182,6 +183,16 @@ fn sort(sort: &Sort, out: &mut Printer<'_>) {
     body(&sort.body, out);
     out.put("    place ");
     store(&sort.to, out);
+    out.put("\n}\n");
+}
+
+fn prefix(prefix: &Prefix, out: &mut Printer<'_>) {
+    out.put("prefix ");
+    prefix.axes.print(out);
+    out.put(format_args!(" along {}{} {{\n", prefix.axis, if prefix.reverse { " reverse" } else { "" }));
+    body(&prefix.body, out);
+    out.put(format_args!("    {} ", prefix.kind.name()));
+    store(&prefix.to, out);
     out.put("\n}\n");
 }
 

@@ -1,4 +1,4 @@
-//! Checks one kernel: K2, K10 to K16.
+//! Checks one kernel: K2, K10 to K16, K28 to K30.
 
 use super::attend;
 use super::body::{self, Scope, converts_unsigned};
@@ -8,10 +8,10 @@ use crate::dim::{Dim, MAX_NODES};
 use crate::dtype::DType;
 use crate::error::Diag;
 use crate::kernel::{
-    Arg, AxisSet, Body, Bounds, Combine, Contract, Kernel, KernelBody, Mode, Nest, Program, Reduction, Scatter, Side, Sort,
-    Stage, Store, ValueId,
+    Arg, AxisSet, Body, Bounds, Combine, Contract, Index, Kernel, KernelBody, Mode, Nest, Prefix, Program, Reduction, Scatter,
+    Side, Sort, Stage, Store, ValueId,
 };
-use crate::op::{ReduceKind, ScatterKind};
+use crate::op::{Extreme, ReduceKind, ScatterKind};
 use crate::ty::Shape;
 use crate::verify::Findings;
 
@@ -32,6 +32,7 @@ pub(super) fn check(program: &Program, id: usize, kernel: &Kernel, found: &mut F
         KernelBody::Contract(of) => contract(&scope, of, found),
         KernelBody::Scatter(of) => scatter(&scope, of, found),
         KernelBody::Sort(of) => sort(&scope, of, found),
+        KernelBody::Prefix(of) => prefix(&scope, of, found),
         KernelBody::Attend(of) => attend::check(&scope, of, found),
     }
 }
@@ -73,15 +74,21 @@ fn wrong_reduction(body: &Body, reduction: &Reduction) -> Option<String> {
     let Some(value) = body.insts.get(reduction.value.index()) else {
         return Some(format!("K1: reduces %{}, which is no instruction", reduction.value.0));
     };
-    let (dtype, numbers) = match reduction.combine {
-        Combine::Reduce(ReduceKind::Sum | ReduceKind::Prod) => (value.dtype, true),
-        Combine::Reduce(ReduceKind::Max | ReduceKind::Min) => (value.dtype, false),
-        Combine::Arg(_) => (DType::I64, false),
+    let (dtype, kind) = match reduction.combine {
+        Combine::Reduce(kind) => (value.dtype, kind),
+        Combine::Arg(Extreme::Max) => (DType::I64, ReduceKind::Max),
+        Combine::Arg(Extreme::Min) => (DType::I64, ReduceKind::Min),
     };
-    if value.dtype != value.dtype.compute() || (numbers && value.dtype == DType::Bool) {
-        return Some(format!("K12: combines values of type {}", value.dtype));
+    if let Some(wrong) = wrong_combination(kind, value.dtype) {
+        return Some(format!("K12: {wrong}"));
     }
     (reduction.dtype != dtype).then(|| format!("K12: the type is {}, it must be {dtype}", reduction.dtype))
+}
+
+/// Sums and products of numbers, extremes of anything, in a type that is computed in.
+fn wrong_combination(kind: ReduceKind, dtype: DType) -> Option<String> {
+    let numbers = matches!(kind, ReduceKind::Sum | ReduceKind::Prod);
+    (dtype != dtype.compute() || (numbers && dtype == DType::Bool)).then(|| format!("combines values of type {dtype}"))
 }
 
 fn stores(scope: &Scope<'_>, body: &Body, stores: &[Store], found: &mut Findings) {
@@ -166,8 +173,23 @@ fn sort(scope: &Scope<'_>, sort: &Sort, found: &mut Findings) {
     scope.require(found, dtype == Some(DType::I64), "K28: positions are i64");
     let key = sort.body.insts.get(sort.to.value.index()).map(|inst| inst.dtype);
     scope.require(found, key.is_none_or(|key| key == key.compute()), "K28: compares in a type that is only stored");
+    scope.require(found, sort.to.index.iter().all(Index::is_known), "K28: a place is computed");
     let written = scope.kernel.args.iter().filter(|arg| arg.mode != Mode::Read).count();
     scope.require(found, written <= 1, "K28: writes more than its positions");
+}
+
+fn prefix(scope: &Scope<'_>, prefix: &Prefix, found: &mut Findings) {
+    scope.require(found, prefix.axis < prefix.axes.len(), "K30: combines along an axis that there is not");
+    body::check(scope, &prefix.body, found);
+    let wrong = wrong_store(scope, &prefix.body, &prefix.to, &[Mode::Write], Bounds::Proven);
+    scope.note(found, wrong);
+    if let Some(value) = prefix.body.insts.get(prefix.to.value.index()) {
+        let wrong = wrong_combination(prefix.kind, value.dtype);
+        scope.require(found, wrong.is_none(), format!("K30: {}", wrong.unwrap_or_default()));
+    }
+    scope.require(found, prefix.to.index.iter().all(Index::is_known), "K30: a place is computed");
+    let written = scope.kernel.args.iter().filter(|arg| arg.mode != Mode::Read).count();
+    scope.require(found, written <= 1, "K30: writes more than what is combined");
 }
 
 /// One more than the greatest distance of an element from the first: 0 dims for no axis give 1.

@@ -18,8 +18,12 @@
 //! - K14 In a contraction every axis has exactly one role, sides use their own, and give the type of the sum.
 //! - K15 A scatter's target is the only argument that it updates; its condition is a bool; it does not
 //!   compare in `u64`.
-//! - K28 A sort compares along an axis that it has, in a compute type; its positions, `i64`, are all that it writes.
-//!   nothing reports failures, and a softmax has one score.
+//! - K28 A sort compares along an axis that it has, in a compute type; its positions, `i64`, are all that it writes, at
+//!   places that are not computed.
+//! - K29 In an attention every axis has exactly one role; sides, weights and expressions use their own, and give the type of the sums, a
+//!   float's; nothing reports failures, and a softmax has one score.
+//! - K30 A prefix combines along an axis that it has, as a reduction may; what is combined is all that it writes, at places that
+//!   are not computed.
 //! - K16 Arguments have one stride an axis, and possible sizes.
 //!
 //! Of an entry:

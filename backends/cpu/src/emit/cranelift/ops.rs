@@ -4,7 +4,7 @@ use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 
 use super::{BITS, Emitter, LANES, Parts, register};
-use crate::vector::{Binary, Compare, Elem, Helper, Op, Pairs, Shift, Ty, Unary, Val};
+use crate::vector::{Binary, Compare, Edge, Elem, Helper, Op, Pairs, Shift, Ty, Unary, Val};
 
 impl Emitter<'_, '_> {
     pub(super) fn operation(&mut self, op: &Op, ty: Ty) -> Parts {
@@ -61,6 +61,8 @@ impl Emitter<'_, '_> {
                 let x = self.get(*x);
                 self.each(&[x], &mut |emitter, part| emitter.rounded(part[0], *dtype))
             }
+            Op::Slide(x, fill, by) => self.slide(*x, *fill, *by),
+            Op::Edge(x, edge) => self.edge(*x, *edge),
             Op::LookUp(..) => unreachable!("tables are for vectors that hold half of one"),
             Op::Load(load) => self.load(load),
             Op::Call(helper, args) => {
@@ -171,6 +173,31 @@ impl Emitter<'_, '_> {
         }
         let bit = self.b.ins().band_imm_s(value, 1);
         self.b.ins().ireduce(types::I8, bit)
+    }
+
+    /// The lanes of `x` moved up by `by`, or down; the others are those of `fill`.
+    fn slide(&mut self, x: Val, fill: Val, by: i8) -> Parts {
+        let elem = self.func.ty(x).elem;
+        let (x, fill) = (self.get(x), self.get(fill));
+        let source = |lane: usize| lane.checked_add_signed(-isize::from(by)).filter(|lane| *lane < LANES);
+        let lanes: Vec<Value> = (0..LANES)
+            .map(|lane| match source(lane) {
+                Some(lane) => self.extract(x, elem, lane),
+                None => self.extract(fill, elem, lane),
+            })
+            .collect();
+        self.gathered(elem, &lanes)
+    }
+
+    /// The element of an outermost lane.
+    fn edge(&mut self, x: Val, edge: Edge) -> Parts {
+        let elem = self.func.ty(x).elem;
+        let x = self.get(x);
+        let lane = match edge {
+            Edge::First => 0,
+            Edge::Last => LANES - 1,
+        };
+        Parts::one(self.extract(x, elem, lane))
     }
 
     /// A vector of these lanes.

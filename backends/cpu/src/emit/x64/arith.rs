@@ -55,6 +55,8 @@ impl Emitter<'_> {
                 let x = self.get(*x);
                 self.each(x, &mut |emitter, x| emitter.rounded(x, *dtype))
             }
+            Op::Slide(x, fill, by) => self.slide(*x, *fill, *by),
+            Op::Edge(x, edge) => self.edge(*x, *edge),
             Op::LookUp(place, table) => self.look_up(*place, table),
             Op::Load(load) => self.load(load),
             Op::Call(helper, args) => {

@@ -28,6 +28,7 @@ mod masks;
 mod memory;
 mod near;
 mod pool;
+mod slide;
 mod sweep;
 mod table;
 mod transpose;

@@ -304,7 +304,7 @@ impl Emitter<'_> {
     }
 
     /// The lowest lane as one element.
-    fn lowest(&mut self, elem: Elem, parts: Parts) -> Parts {
+    pub(super) fn lowest(&mut self, elem: Elem, parts: Parts) -> Parts {
         let reg = parts.single();
         match elem {
             Elem::F64 | Elem::F32 => Parts::one(self.spread(elem, reg)),

@@ -6,8 +6,8 @@ use crate::dim::Dim;
 use crate::dtype::DType;
 use crate::kernel::text::print::word;
 use crate::kernel::{
-    Arg, Attend, AxisSet, Combine, Contract, Index, Kernel, KernelBody, Mode, Nest, Product, Reduction, Scatter, Side, Softmax,
-    Sort, Stage, Store, Sum, ValueId,
+    Arg, Attend, AxisSet, Combine, Contract, Index, Kernel, KernelBody, Mode, Nest, Prefix, Product, Reduction, Scatter, Side,
+    Softmax, Sort, Stage, Store, Sum, ValueId,
 };
 use crate::op::{Extreme, ReduceKind, ScatterKind};
 use crate::text::value::{Parsed, Parser, Value as _};
@@ -29,10 +29,12 @@ pub(super) fn kernel(input: &mut Parser<'_>) -> Parsed<Kernel> {
         KernelBody::Scatter(scatter(input, &args)?)
     } else if input.eat_word("sort") {
         KernelBody::Sort(sort(input, &args)?)
+    } else if input.eat_word("prefix") {
+        KernelBody::Prefix(prefix(input, &args)?)
     } else if input.eat_word("attend") {
         KernelBody::Attend(attend(input, &args)?)
     } else {
-        return Err(input.expected("`nest`, `contract`, `scatter`, `sort` or `attend`"));
+        return Err(input.expected("`nest`, `contract`, `scatter`, `sort`, `prefix` or `attend`"));
     };
     input.axes.clear();
     Ok(Kernel { name, args, body })
@@ -175,6 +177,19 @@ fn sort(input: &mut Parser<'_>, args: &[Arg]) -> Parsed<Sort> {
     let to = store(input)?;
     input.mark('}')?;
     Ok(Sort { axes, axis, descending, body, to })
+}
+
+fn prefix(input: &mut Parser<'_>, args: &[Arg]) -> Parsed<Prefix> {
+    let axes = axes(input)?;
+    input.word("along")?;
+    let axis = usize::parse(input)?;
+    let reverse = input.eat_word("reverse");
+    input.mark('{')?;
+    let body = body(input, args)?;
+    let kind = ReduceKind::parse(input)?;
+    let to = store(input)?;
+    input.mark('}')?;
+    Ok(Prefix { axes, axis, reverse, kind, body, to })
 }
 
 fn attend(input: &mut Parser<'_>, args: &[Arg]) -> Parsed<Attend> {

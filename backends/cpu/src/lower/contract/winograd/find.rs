@@ -148,8 +148,7 @@ fn slide(image: &Body, own: usize, tap: usize) -> Option<Slide> {
         match &inst.kind {
             InstKind::Index(dim) => dims.push(dim),
             InstKind::Load(access) => {
-                let is_plain = |index: &Index| matches!(index, Index::At(_));
-                if access.bounds == Bounds::Clamp || !access.index.iter().all(is_plain) {
+                if access.bounds == Bounds::Clamp || !access.index.iter().all(Index::is_known) {
                     return None;
                 }
                 dims.extend(access.index.iter().map(Index::dim));
