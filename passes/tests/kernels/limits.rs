@@ -42,7 +42,7 @@ fn a_remark_names_both_lines_and_the_reason() {
     let [remark] = &remarks(&net.finish([y]))[..] else { panic!("one pair of neighbours") };
     assert_eq!(
         remark,
-        "`dot` (model.rs:4:1) and `reduce` (model.rs:5:1 (softmax)) are two kernels: a kernel has one contraction, attention, scatter, sort or kind of window"
+        "`dot` (model.rs:4:1) and `reduce` (model.rs:5:1 (softmax)) are two kernels: a kernel has one contraction, attention, scatter, sort, prefix or kind of window"
     );
 }
 
