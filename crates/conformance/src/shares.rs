@@ -8,7 +8,30 @@ use crate::contractions::{Case, integers};
 
 /// Every case.
 pub(crate) fn cases() -> Vec<Case> {
-    [long_products(), rows(), columns(), softmaxes(), transposes()].into_iter().flatten().collect()
+    [long_products(), rows(), columns(), softmaxes(), transposes(), prefixes()].into_iter().flatten().collect()
+}
+
+/// What is combined with all before it along few long lines, and across many.
+fn prefixes() -> Vec<Case> {
+    let mut rng = Rng::named("prefixes");
+    let mut one =
+        |dtype: DType, [rows, columns]: [Dim; 2], sizes: &[[usize; 2]], (kind, axis, reverse): (ReduceKind, usize, bool)| {
+            let mut b = Build::new("prefix");
+            let x = b.arg("x", dtype, vec![rows, columns]);
+            let y = b.map(ScalarFn::Neg, [x]);
+            let z = b.prefix(kind, axis, reverse, y);
+            let inputs = sizes.iter().map(|size| vec![integers(&mut rng, dtype, size)]).collect();
+            let what = format!("prefix {} {dtype} {sizes:?} {axis}", kind.name());
+            case(what, b.finish([z]), inputs, Bound::EXACT)
+        };
+    let (known, n) = (|sizes: [usize; 2]| sizes.map(Dim::from), Dim::sym(&Symbol::ranged("n", 40_000, 300_000, 1)));
+    vec![
+        one(DType::F32, known([2, 262_151]), &[[2, 262_151]], (ReduceKind::Sum, 1, false)),
+        one(DType::I32, known([1, 262_149]), &[[1, 262_149]], (ReduceKind::Max, 1, true)),
+        one(DType::I64, [Dim::from(3), n.clone()], &[[3, 40_000], [3, 41_003]], (ReduceKind::Sum, 1, true)),
+        one(DType::F32, [n, Dim::from(2)], &[[40_001, 2]], (ReduceKind::Sum, 0, false)),
+        one(DType::F32, known([5, 4100]), &[[5, 4100]], (ReduceKind::Prod, 0, true)),
+    ]
 }
 
 /// Numbers for a shape that one symbol may stand in.

@@ -132,7 +132,7 @@ impl<'a> Along<'a> {
         cx.close();
         let ty = computed(self.dtype());
         cx.line(format!("{ty} total;"));
-        self.before_thread(cx, "all");
+        self.earlier(cx, "all");
         cx.open("if (gr_thread() == 0)");
         cx.line(format!("{} = total;", self.place("unit")));
         cx.close();
@@ -153,7 +153,7 @@ impl<'a> Along<'a> {
         cx.close();
         cx.line(format!("upto[j] = j == 0 ? x : {};", self.combined("upto[j == 0 ? 0 : j - 1]", "x")));
         cx.close();
-        let before = self.before_thread(cx, &format!("upto[{}]", EACH - 1));
+        let before = self.earlier(cx, &format!("upto[{}]", EACH - 1));
         let before = cx.define(ty, "before", self.combined("all", &before));
         cx.open_unrolled("j", EACH);
         cx.open("if (own + j < last)");
@@ -175,11 +175,11 @@ impl<'a> Along<'a> {
     }
 
     /// What the threads before this one have, combined; `total` is what all have.
-    fn before_thread(&self, cx: &mut Cx<'_>, own: &str) -> String {
+    fn earlier(&self, cx: &mut Cx<'_>, own: &str) -> String {
         // Its barriers.
         cx.barriers = true;
         let (ty, warps, op, identity) = (computed(self.dtype()), THREADS / WARP, reduction(self.prefix.kind), self.identity());
-        cx.define(ty, "before", format!("gr_before_thread<{op}, {ty}>(slots, {own}, {identity}, {warps}, &total)"))
+        cx.define(ty, "before", format!("gr_of_earlier<{op}, {ty}>(slots, {own}, {identity}, {warps}, &total)"))
     }
 
     /// A part's total, by its number.

@@ -189,6 +189,21 @@ fn row_extremes(rows: usize, columns: usize) -> String {
         .replace("%0: i32 = reduced", "%0: i64 = reduced")
 }
 
+fn row_prefixes(rows: usize, columns: usize) -> String {
+    format!(
+        "program 1
+
+kernel k0 \"prefix\" (
+  read p0: i32[{rows}, {columns}],
+  write p1: i32[{rows}, {columns}],
+) prefix [{rows}, {columns}] along 1 {{
+    %0: i32 = load p0[a0, a1]
+    sum p1[a0, a1] = %0
+}}
+"
+    )
+}
+
 /// The kernel with a function of the prelude that lacks one of its two barriers.
 fn without_barrier_of(kernel: &Emitted, function: &str, number: usize) -> Emitted {
     let prelude = shim_prelude();
@@ -212,11 +227,21 @@ fn every_barrier_of_what_a_block_combines_is_needed() {
     let number = |(place, x): (usize, u32)| if place % 4096 == 3000 { 100 + (place / 4096) as u32 } else { x };
     let inputs = [numbers(7 * 4096).into_iter().enumerate().map(number).collect::<Vec<u32>>()];
     let sums: Vec<u32> = inputs[0].chunks(4096).map(|row| row.iter().sum()).collect();
+    let upto = |row: &[u32]| {
+        row.iter()
+            .scan(0, |sum, x| {
+                *sum += x;
+                Some(*sum)
+            })
+            .collect::<Vec<u32>>()
+    };
+    let prefixes: Vec<u32> = inputs[0].chunks(4096).flat_map(upto).collect();
     // Two words each.
     let extremes = [3000, 0].repeat(7);
     for (program, function, expected, elements) in [
         (row_sums(7, 4096), "gr_of_team", sums, [7 * 4096, 7]),
         (row_extremes(7, 4096), "gr_arg_of_team", extremes, [7 * 4096, 7]),
+        (row_prefixes(7, 4096), "gr_of_earlier", prefixes, [7 * 4096, 7 * 4096]),
     ] {
         let kernel = kernel(&program);
         for order in [Order::Ascending, Order::Descending] {

@@ -91,7 +91,7 @@ GR_DEVICE void gr_arg_of_team(GR_LOCAL(T) slots, GR_LOCAL(i64) places, T* x, i64
 // What the lower threads of a block have, combined in their order, of `warps` warps; `total` becomes what all have. `identity` changes nothing.
 // Slots, one a warp, are used again: barriers before and after.
 template <class Op, class T>
-GR_DEVICE T gr_before_thread(GR_LOCAL(T) slots, T x, T identity, i32 warps, T* total) {
+GR_DEVICE T gr_of_earlier(GR_LOCAL(T) slots, T x, T identity, i32 warps, T* total) {
     i32 lane = gr_thread() % 32, warp = gr_thread() / 32;
     T before = identity, all = x;
     GR_UNROLL
