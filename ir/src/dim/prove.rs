@@ -83,7 +83,8 @@ impl Dim {
         }
         let Some((quotient, divisor, coeff, rest)) = self.linear_floor_div() else { return false };
         let nearest = if coeff > 0 { quotient - Self::from(divisor - 1) } else { quotient };
-        (rest * Self::from(divisor) + nearest * Self::from(coeff)).is_nonneg()
+        // A whole number is not negative where its multiple is above that of -1.
+        (rest * Self::from(divisor) + nearest * Self::from(coeff) + Self::from(divisor - 1)).is_nonneg()
     }
 
     /// The value with every `floor(x / c)` replaced by a polynomial that is not above it (not below it where it is subtracted):
