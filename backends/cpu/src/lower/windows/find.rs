@@ -1,7 +1,6 @@
 //! Which nests are windows: which axis goes over lanes, which one is that of rows, and in which order rows visit their positions.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 use graver_ir::Dim;
 use graver_ir::kernel::{Access, AxisSet, Bounds, Index, Nest, Stage};
@@ -10,7 +9,8 @@ use super::super::cx::Cx;
 use super::super::index::slope;
 use super::super::nest::stage_work;
 use super::super::reduce::kinds;
-use super::{Read, Visit, Windows, depends, moved, substituted};
+use super::points::Points;
+use super::visits::{Visits, depends, visits};
 
 /// Positions that are combined at most: all are written out.
 const MOST_POSITIONS: i64 = 64;
@@ -23,9 +23,9 @@ const FARTHEST: i64 = 4;
 /// Below so many visits a plain nest is as good.
 const SMALL: i64 = 2048;
 
-impl<'a> Windows<'a> {
+impl<'a> Points<'a> {
     /// A nest whose neighbours share what they combine.
-    pub(in super::super) fn find(cx: &Cx<'_>, nest: &'a Nest) -> Option<Self> {
+    pub(super) fn find(cx: &Cx<'_>, nest: &'a Nest) -> Option<Self> {
         let [sum, end] = nest.stages.as_slice() else { return None };
         let is_whole = sum.over == AxisSet::first(nest.axes.len()) && end.over == sum.keep;
         let is_plain =
@@ -47,17 +47,16 @@ impl<'a> Windows<'a> {
         if reads >= 2 * positions.len() * sum.body.loads().count() {
             return None;
         }
-        let heights = heights(&nest.axes[row]);
-        let (visits, reads) = visits(sum, row, heights[0], &positions);
+        let mut visits = Visits::new(nest, [lane, row], heights(&nest.axes[row]), &positions);
         let others = sum.keep.iter().filter(|axis| ![lane, row].contains(axis)).collect();
-        let (mut packed, mut shared) = (Vec::new(), Dim::ZERO);
+        let mut shared = Dim::ZERO;
         for load in far {
             let bytes = Dim::from(sum.body.insts[load].dtype.size());
-            packed.push((load, shared.clone()));
+            visits.packed.push((load, shared.clone()));
             let count = Dim::from(i64::try_from(positions.len()).expect("few positions"));
             shared = (shared + count * &nest.axes[lane] * bytes).round_up(64);
         }
-        Some(Self { nest, lane, row, others, heights, visits, reads, packed, shared })
+        Some(Self { visits, others, shared })
     }
 }
 
@@ -118,33 +117,6 @@ fn heights(size: &Dim) -> Vec<i64> {
     let even = (ROWS - 3..=ROWS).rev().find(|rows| size % rows == 0);
     let most = even.unwrap_or_else(|| up(size, up(size, ROWS)));
     [most, size % most].into_iter().filter(|rows| *rows > 0).collect()
-}
-
-/// Every row at every position, in the order of what they read: what is read once is used by all rows that want it, and then no more. Each
-/// row's positions have the same order.
-fn visits(sum: &Stage, row: usize, height: i64, positions: &[Vec<(usize, i64)>]) -> (Vec<Visit>, Vec<Read>) {
-    let (mut visits, mut reads) = (Vec::new(), Vec::new());
-    let mut numbers: BTreeMap<(usize, Vec<Dim>), usize> = BTreeMap::new();
-    for number in 0..height {
-        for (position_number, position) in (0..).zip(positions) {
-            let body = substituted(&sum.body, &|dim| moved(dim, (row, number), position));
-            let moving = body.loads().filter(|(_, access)| access.index.iter().any(|index| depends(index, row)));
-            let place: Vec<i64> = moving.flat_map(|(_, access)| access.index.iter().map(|index| index.dim().apart().1)).collect();
-            let mut of_inst = vec![None; body.insts.len()];
-            for (load, access) in body.loads() {
-                let new = reads.len();
-                let index = access.index.iter().map(|index| index.dim().clone()).collect();
-                let known = *numbers.entry((load.index(), index)).or_insert(new);
-                if known == new {
-                    reads.push(Read { row: number, load: load.index(), arg: access.arg, index: access.index.clone() });
-                }
-                of_inst[load.index()] = Some(known);
-            }
-            visits.push((place, Visit { row: number, position: position_number, body, reads: of_inst }));
-        }
-    }
-    visits.sort_by(|(x, _), (y, _)| x.cmp(y));
-    (visits.into_iter().map(|(_, visit)| visit).collect(), reads)
 }
 
 #[cfg(test)]

@@ -5,15 +5,14 @@ use graver_ir::kernel::{Access, Bounds, Index, InstKind};
 
 use super::super::body::{Given, Nothing};
 use super::super::cx::Cx;
-use super::{Visit, Windows, depends};
+use super::visits::{Place, Visit, Visits, depends};
 use crate::vector::{Load, Op, Val};
 
 /// What a visit reads.
 pub(super) struct Reads<'w> {
-    pub(super) windows: &'w Windows<'w>,
+    pub(super) visits: &'w Visits<'w>,
     pub(super) visit: &'w Visit,
-    pub(super) lines: &'w [Option<Val>],
-    pub(super) is_inside: bool,
+    pub(super) place: Place<'w>,
     /// Whether what is the same for all rows waits in registers; else it is read where it is used.
     pub(super) is_held: bool,
     /// By read.
@@ -58,19 +57,19 @@ impl Reads<'_> {
             return None;
         }
         let Bounds::Fill(fill) = access.bounds else {
-            let is_packed = self.windows.packed.iter().any(|(packed, _)| *packed == number);
+            let is_packed = self.visits.packed.iter().any(|(packed, _)| *packed == number);
             let (ptr, pattern) = if is_packed {
-                self.windows.place_packed(cx, number, &Dim::from(self.visit.position))
+                self.visits.place_packed(cx, number, &Dim::from(self.visit.position))
             } else {
                 let (offset, _) = cx.offset(access.arg, &access.index, &[]);
                 let base = cx.b.op(Op::Arg(access.arg));
                 cx.place(base, &offset, None, arg.dtype)
             };
             let load = Load { ptr, dtype: arg.dtype, pattern, mask: None };
-            let is_moving = access.index.iter().any(|index| depends(index, self.windows.row));
+            let is_moving = access.index.iter().any(|index| depends(index, self.visits.row));
             return Some(if is_moving || self.is_held { Known::Value(cx.load_from(arg.mode, load)) } else { Known::Place(load) });
         };
-        let along = |index: &Index| depends(index, self.windows.lane);
+        let along = |index: &Index| depends(index, self.visits.lane);
         let (mut there, mut offset) = (Dim::ZERO, Dim::ZERO);
         for (index, stride) in access.index.iter().zip(&arg.strides) {
             let part = if along(index) { &mut offset } else { &mut there };
@@ -78,7 +77,7 @@ impl Reads<'_> {
         }
         let each = || access.index.iter().zip(&arg.shape);
         let mut line = cx.b.op(Op::Arg(access.arg));
-        match (self.lines[number], cx.inside_each(each().filter(|(index, _)| !along(index)), &[])) {
+        match (self.place.lines[number], cx.inside_each(each().filter(|(index, _)| !along(index)), &[])) {
             (Some(outside), Some(is_there)) => {
                 let there = cx.value(&(there * Dim::from(arg.dtype.size())));
                 let there = cx.b.add(line, there);
@@ -87,7 +86,7 @@ impl Reads<'_> {
             _ => offset = offset + there,
         }
         let (ptr, pattern) = cx.place(line, &offset, None, arg.dtype);
-        let asked = if self.is_inside { None } else { cx.inside_each(each().filter(|(index, _)| along(index)), &[]) };
+        let asked = if self.place.is_inside { None } else { cx.inside_each(each().filter(|(index, _)| along(index)), &[]) };
         Some(Known::Value(match asked {
             Some(inside) => cx.load_inside(access.arg, ptr, pattern, inside, fill),
             None => cx.load_from(arg.mode, Load { ptr, dtype: arg.dtype, pattern, mask: None }),

@@ -1,0 +1,162 @@
+//! Windows about points, each of which has a result.
+//!
+//! A vector of points is visited together with its neighbours along another axis, the rows: what any of them combines is read once, and
+//! each has its own accumulators in registers. All positions are written out. What lies outside, about the edges, is asked of each lane
+//! there only; rows that lie outside are read from a line of what is there instead.
+//!
+//! Factors that are the same for all rows and lie far apart along the lanes, as channels of weights do where the image's channels are its
+//! last axis, are packed before, once where they last.
+
+use graver_ir::Dim;
+use graver_ir::kernel::InstKind;
+
+use super::super::body::{Given, Nothing};
+use super::super::columns::identity;
+use super::super::contract::number;
+use super::super::cx::{At, Cx};
+use super::super::loops::bind;
+use super::super::nest::{passing, stage_work};
+use super::super::reduce::kinds;
+use super::super::{Lowered, Phase, Prepared};
+use super::visits::{Place, Visits, move_index, moved, substituted};
+use crate::vector::{Binary, Compare, Load, Op, Val};
+
+/// Windows, and how they are run.
+pub(in super::super) struct Points<'a> {
+    pub(super) visits: Visits<'a>,
+    /// Axes that are kept, but those over lanes and of rows.
+    pub(super) others: Vec<usize>,
+    /// Bytes of all that is packed.
+    pub(super) shared: Dim,
+}
+
+impl Points<'_> {
+    pub(in super::super) fn lower(&self, cx: Cx<'_>) -> Lowered {
+        let passing = passing(&cx, self.visits.nest, &[Some(self.visits.lane); 2]);
+        if self.visits.packed.is_empty() {
+            return Lowered { passing, ..Lowered::new(vec![self.all(cx)], Dim::ZERO) };
+        }
+        let body = &self.visits.nest.stages[0].body;
+        let (pack, all) = (self.pack(cx.again("pack")), self.all(cx));
+        let is_packed = |load: usize| self.visits.packed.iter().any(|(packed, _)| *packed == load);
+        let mut args: Vec<usize> =
+            body.loads().filter(|(load, _)| is_packed(load.index())).map(|(_, access)| access.arg).collect();
+        args.sort_unstable();
+        args.dedup();
+        let fixed = pack.func.dims().is_empty() && pack.extent.as_const().is_some() && self.shared.as_const().is_some();
+        let prepared = Some(Prepared { args, fixed });
+        Lowered { phases: vec![pack, all], shared: self.shared.clone(), prepared, passing }
+    }
+
+    /// The phase that packs, a position a point.
+    fn pack(&self, mut cx: Cx<'_>) -> Phase {
+        let stage = &self.visits.nest.stages[0];
+        let axes: Vec<usize> = stage.over.minus(stage.keep).iter().collect();
+        let points: Vec<Dim> = axes.iter().map(|axis| self.visits.nest.axes[*axis].clone()).collect();
+        let size = &self.visits.nest.axes[self.visits.lane];
+        cx.parallel(&points, &mut |cx, digits| {
+            bind(cx, &axes, digits);
+            let (zero, end) = (cx.b.int(0), cx.value(size));
+            cx.swept(self.visits.lane, zero, end, 1, &mut |cx| {
+                for (load, _) in &self.visits.packed {
+                    let InstKind::Load(access) = &stage.body.insts[*load].kind else { unreachable!("a load is packed") };
+                    let (offset, _) = cx.offset(access.arg, &access.index, &[]);
+                    let (arg, base) = (cx.arg(access.arg), cx.b.op(Op::Arg(access.arg)));
+                    let (ptr, pattern) = cx.place(base, &offset, None, arg.dtype);
+                    let value = cx.load_from(arg.mode, Load { ptr, dtype: arg.dtype, pattern, mask: None });
+                    let (ptr, pattern) = self.visits.place_packed(cx, *load, &number(&self.visits.nest.axes, &axes));
+                    cx.b.store(ptr, arg.dtype, pattern, value);
+                }
+            });
+        });
+        let extent: Dim = points.iter().product();
+        Phase { func: cx.b.finish(), work: &extent * size, extent, scratch: cx.scratch }
+    }
+
+    /// The phase of everything else.
+    fn all(&self, mut cx: Cx<'_>) -> Phase {
+        let size = &self.visits.nest.axes[self.visits.row];
+        let mut points: Vec<Dim> = self.others.iter().map(|axis| self.visits.nest.axes[*axis].clone()).collect();
+        points.push(size.ceil_div(&Dim::from(self.visits.heights[0])));
+        let lines = self.visits.lines(&mut cx);
+        cx.parallel(&points, &mut |cx, digits| {
+            let (block, others) = digits.split_last().expect("a block is the last digit");
+            bind(cx, &self.others, others);
+            let (height, size) = (cx.b.int(self.visits.heights[0]), cx.value(size));
+            let begin = cx.b.mul(*block, height);
+            let end = cx.b.add(begin, height);
+            let end = cx.b.binary(Binary::Min, end, size);
+            // As many of the highest as there are, then of lower ones.
+            let mut next = begin;
+            for height in &self.visits.heights {
+                let more = cx.b.int(1 - height);
+                let last = cx.b.add(end, more);
+                let open = cx.b.open_loop(next, last, *height, vec![next]);
+                cx.at[self.visits.row] = At::One(open.var);
+                self.rows(cx, &lines, *height);
+                cx.at[self.visits.row] = At::Unbound;
+                let height = cx.b.int(*height);
+                let after = cx.b.add(open.var, height);
+                next = cx.b.close_loop(open, vec![after])[0];
+            }
+        });
+        let work = self.visits.nest.stages.iter().map(|stage| stage_work(self.visits.nest, stage)).sum();
+        Phase { func: cx.b.finish(), extent: points.iter().product(), scratch: cx.scratch, work }
+    }
+
+    /// Some rows, all along the lanes.
+    fn rows(&self, cx: &mut Cx<'_>, lines: &[Option<Val>], height: i64) {
+        let (zero, size) = (cx.b.int(0), cx.value(&self.visits.nest.axes[self.visits.lane]));
+        let swept = |cx: &mut Cx<'_>, begin: Val, end: Val, is_inside: bool| {
+            cx.swept(self.visits.lane, begin, end, 1, &mut |cx| self.points(cx, Place { lines, is_inside }, height));
+        };
+        let Some((from, to)) = self.visits.inside(cx, height) else { return swept(cx, zero, size, false) };
+        let (is_from_first, [from, to]) = (from.is(0), [from, to].map(|dim| cx.value(&dim)));
+        if is_from_first {
+            swept(cx, from, to, true);
+            if to != size {
+                swept(cx, to, size, false);
+            }
+            return;
+        }
+        // What is before and what is behind, by the same code.
+        let (one, two) = (cx.b.int(1), cx.b.int(2));
+        let open = cx.b.open_loop(zero, two, 1, Vec::new());
+        let is_before = cx.b.compare(Compare::Lt, open.var, one);
+        let (begin, end) = (cx.b.select(is_before, zero, to), cx.b.select(is_before, from, size));
+        swept(cx, begin, end, false);
+        let end = cx.b.select(is_before, to, from);
+        swept(cx, from, end, true);
+        cx.b.close_loop(open, Vec::new());
+    }
+
+    /// The points of the lanes, in some rows.
+    fn points(&self, cx: &mut Cx<'_>, place: Place<'_>, height: i64) {
+        let [sum, end] = self.visits.nest.stages.as_slice() else { unreachable!("two stages were found") };
+        let begin: Vec<Val> = kinds(sum).iter().map(|(kind, _)| identity(cx, *kind)).collect();
+        let mut sums = vec![begin; usize::try_from(height).expect("few rows")];
+        self.visits.combine(cx, height, place, &mut sums, |visit| visit.row);
+        for (number, sums) in (0..).zip(sums) {
+            let at = |dim: &Dim| moved(dim, (self.visits.row, number), &[]);
+            let values = cx.body(&substituted(&end.body, &at), &mut Sums(sums));
+            for store in &end.stores {
+                let mut store = store.clone();
+                store.index.iter_mut().for_each(|index| move_index(index, &at));
+                cx.store(&store, &values);
+            }
+        }
+    }
+}
+
+/// What was combined at a point.
+struct Sums(Vec<Val>);
+
+impl Given for Sums {
+    fn reduced(&mut self, _: &mut Cx<'_>, _: usize, slot: usize) -> Val {
+        self.0[slot]
+    }
+
+    fn acc(&mut self, cx: &mut Cx<'_>) -> Val {
+        Nothing.acc(cx)
+    }
+}
