@@ -1,4 +1,4 @@
-"""The bench's cases as PyTorch modules: models, their data, their optimisers. Seeds are fixed."""
+"""The bench's cases in PyTorch: models, their data, their optimisers; the functions of single operations. Seeds are fixed."""
 
 import math
 
@@ -178,6 +178,47 @@ CASES = {
         0.02,
     ),
     "gpt2_small_decode": (Gpt2, lambda: (torch.arange(16)[None] * 7 + 11,), None, 0.02),
+}
+
+
+
+def chain(x):
+    for _ in range(10):
+        x = x * 1.01
+        x = x + 0.1
+        x = x - 0.05
+        x = torch.relu(x)
+        x = x * 0.99
+    return x
+
+
+def windows(x, w):
+    """A window for each channel."""
+    return F.conv2d(x, w, padding=w.shape[-1] // 2, groups=x.shape[1])
+
+
+# The functions that operations name.
+FUNCTIONS = {
+    "gelu": lambda x, w, b: F.gelu(x * w + b),
+    "softmax": lambda x: F.softmax(x, -1),
+    "layer_norm": lambda x, w, b: F.layer_norm(x, x.shape[1:], w, b),
+    "rms_norm": lambda x, w: F.rms_norm(x, x.shape[1:], w, 1e-5),
+    "group_norm": lambda x, w, b: F.group_norm(x, 32, w, b),
+    "sum0": lambda x: x.sum(0),
+    "sum1": lambda x: x.sum(1),
+    "cumsum0": lambda x: x.cumsum(0),
+    "cumsum1": lambda x: x.cumsum(1),
+    "transpose_add": lambda x, y: x.t() + y,
+    "cross_entropy": F.cross_entropy,
+    "embedding": lambda table, ids: F.embedding(ids, table),
+    "max_pool": lambda x: F.max_pool2d(x, 3, 2, 1),
+    "avg_pool": lambda x: F.avg_pool2d(x, 2),
+    "windows": windows,
+    "windows_of": lambda w, x: windows(x, w),
+    "attention": lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+    "product": torch.mm,
+    "linear": F.linear,
+    "chain": chain,
 }
 
 # Tokens that a case of decoding writes behind its prompt.

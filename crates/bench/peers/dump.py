@@ -1,7 +1,8 @@
 """Weights, data and expected results of the bench's cases, as PyTorch computes them: `python dump.py DIR CASE..`
 
 Writes DIR/CASE.safetensors: weights under the names of PyTorch's state_dict, data as data.0, data.1 .., and `expect.losses` (the
-losses of the first three steps) or `expect.mean` (the mean magnitude of the result). Seeds are fixed.
+losses of the first three steps), `expect.mean` (the mean magnitude of the result), or, of a single operation, its results as
+expect.0, expect.1 .., computed in double precision. Seeds are fixed.
 """
 
 import os
@@ -10,7 +11,8 @@ import sys
 import torch
 from safetensors.torch import save_file
 
-from cases import CASES, fill, loss_of, result_of
+from cases import CASES, FUNCTIONS, fill, loss_of, result_of
+from operations import OPERATIONS
 
 
 def expected(case, model, data, optimizer):
@@ -27,18 +29,44 @@ def expected(case, model, data, optimizer):
     return {"expect.losses": torch.tensor(losses, dtype=torch.float64)}
 
 
+def of_model(case):
+    build, data, optimizer, std = CASES[case]
+    model = build()
+    fill(model, std)
+    tensors = {name: value.clone() for name, value in model.state_dict().items()}
+    data = data()
+    tensors |= {f"data.{place}": value.contiguous() for place, value in enumerate(data)}
+    return tensors | expected(case, model, data, optimizer)
+
+
+def argument(arg):
+    """Of a shape, or of a shape with the number that integers are below."""
+    match arg:
+        case [tuple() as shape, limit]:
+            return torch.randint(limit, shape)
+        case shape:
+            return torch.randn(shape)
+
+
+def of_operation(case):
+    function, args, wrt, _ = OPERATIONS[case]
+    data = [argument(arg) for arg in args]
+    exact = [value.double() if value.is_floating_point() else value for value in data]
+    if wrt:
+        inputs = [value.requires_grad_() for value in exact[:wrt]]
+        results = torch.autograd.grad(FUNCTIONS[function](*exact[:-1]), inputs, exact[-1])
+    else:
+        results = [FUNCTIONS[function](*exact)]
+    named = {f"data.{place}": value for place, value in enumerate(data)}
+    return named | {f"expect.{place}": value.float().contiguous() for place, value in enumerate(results)}
+
+
 def main():
     folder, *cases = sys.argv[1:]
     os.makedirs(folder, exist_ok=True)
-    for case in cases or CASES:
+    for case in cases or [*CASES, *OPERATIONS]:
         torch.manual_seed(0)
-        build, data, optimizer, std = CASES[case]
-        model = build()
-        fill(model, std)
-        tensors = {name: value.clone() for name, value in model.state_dict().items()}
-        data = data()
-        tensors |= {f"data.{place}": value.contiguous() for place, value in enumerate(data)}
-        tensors |= expected(case, model, data, optimizer)
+        tensors = of_model(case) if case in CASES else of_operation(case)
         save_file(tensors, f"{folder}/{case}.safetensors")
         print(case, len(tensors), "tensors")
 

@@ -12,7 +12,8 @@ import numpy as np
 import optax
 from jax import lax, nn
 
-from timing import attention_arrays, emit, load, measure, micro_arrays, product_arrays
+from operations import OPERATIONS
+from timing import compared, emit, load, measure
 
 HEADS, WIDTH, LAYERS = 12, 768, 12
 
@@ -154,43 +155,93 @@ def converted(case, name, value):
     return jnp.array(np.ascontiguousarray(value))
 
 
-def operation(case):
-    """A compiled single operation and its arguments."""
-    if case == "tiny50":
+def chain(x):
+    for _ in range(10):
+        x = nn.relu(x * 1.01 + 0.1 - 0.05) * 0.99
+    return x
 
-        def chain(x):
-            for _ in range(10):
-                x = nn.relu(x * 1.01 + 0.1 - 0.05) * 0.99
-            return x
 
-        return chain, (jnp.ones(64),)
-    if case.startswith("attn"):
-        q, k, v, cotangent = map(jnp.asarray, attention_arrays(case))
-        swap = lambda x: x.transpose(0, 2, 1, 3)
-        attention = lambda q, k, v: swap(nn.dot_product_attention(*map(swap, (q, k, v)), is_causal=True))
-        if "fwd" in case:
-            return attention, (q, k, v)
-        return lambda q, k, v, cotangent: jax.vjp(attention, q, k, v)[1](cotangent), (q, k, v, cotangent)
-    if case.startswith(("gemm", "linear")):
-        return jnp.matmul, tuple(map(jnp.asarray, product_arrays(case)))
-    x, w, b, y = map(jnp.asarray, micro_arrays())
-    return {
-        "micro_gelu": (lambda x, w, b: nn.gelu(x * w + b, approximate=False), (x, w, b)),
-        "micro_softmax": (lambda x: nn.softmax(x, -1), (x,)),
-        "micro_layernorm": (lambda x, w, b: layer_norm(x, w, b, 1e-5), (x, w, b)),
-        "micro_sum0": (lambda x: x.sum(0), (x,)),
-        "micro_sum1": (lambda x: x.sum(1), (x,)),
-        "micro_transpose_add": (lambda x, y: x.T + y, (x, y)),
-    }[case]
+def group_norm(x, weight, bias):
+    rows = x.reshape(x.shape[0], 32, -1)
+    centred = rows - rows.mean(-1, keepdims=True)
+    normal = centred * lax.rsqrt((centred * centred).mean(-1, keepdims=True) + 1e-5)
+    return normal.reshape(x.shape) * weight[:, None, None] + bias[:, None, None]
+
+
+def avg_pool(x):
+    return lax.reduce_window(x, 0.0, lax.add, (1, 2, 2, 1), (1, 2, 2, 1), "VALID") / 4
+
+
+def windows(x, w):
+    """A window for each channel."""
+    dims, pad = ("NHWC", "HWIO", "NHWC"), w.shape[0] // 2
+    return lax.conv_general_dilated(x, w, (1, 1), ((pad, pad),) * 2, dimension_numbers=dims, feature_group_count=x.shape[-1])
+
+
+def attention(q, k, v):
+    swap = lambda x: x.transpose(0, 2, 1, 3)
+    return swap(nn.dot_product_attention(*map(swap, (q, k, v)), is_causal=True))
+
+
+# The functions that operations name.
+FUNCTIONS = {
+    "gelu": lambda x, w, b: nn.gelu(x * w + b, approximate=False),
+    "softmax": lambda x: nn.softmax(x, -1),
+    "layer_norm": lambda x, w, b: layer_norm(x, w, b, 1e-5),
+    "rms_norm": lambda x, w: x * lax.rsqrt((x * x).mean(-1, keepdims=True) + 1e-5) * w,
+    "group_norm": group_norm,
+    "sum0": lambda x: x.sum(0),
+    "sum1": lambda x: x.sum(1),
+    "cumsum0": lambda x: jnp.cumsum(x, 0),
+    "cumsum1": lambda x: jnp.cumsum(x, 1),
+    "transpose_add": lambda x, y: x.T + y,
+    "cross_entropy": lambda x, y: optax.softmax_cross_entropy_with_integer_labels(x, y).mean(),
+    "embedding": lambda table, ids: table[ids],
+    "max_pool": lambda x: max_pool(x, 3, 2, 1),
+    "avg_pool": avg_pool,
+    "windows": windows,
+    "windows_of": lambda w, x: windows(x, w),
+    "attention": attention,
+    "product": jnp.matmul,
+    "linear": lambda x, w: x @ w.T,
+    "chain": chain,
+}
+# How the axes of their arguments lie where that is not as in PyTorch's; results lie as the first argument does.
+CHANNELS_LAST, WINDOW = (0, 2, 3, 1), (2, 3, 1, 0)
+LAYOUTS = {
+    "max_pool": [CHANNELS_LAST] * 2,
+    "avg_pool": [CHANNELS_LAST] * 2,
+    "windows": [CHANNELS_LAST, WINDOW, CHANNELS_LAST],
+    "windows_of": [WINDOW, CHANNELS_LAST, CHANNELS_LAST],
+}
+
+
+def operation(case, data):
+    """A call of a single operation, and its results as PyTorch's lie."""
+    name, _, wrt, forward = OPERATIONS[case]
+    function, layouts = FUNCTIONS[name], LAYOUTS.get(name, [range(array.ndim) for array in data])
+    data = [jnp.asarray(np.ascontiguousarray(array.transpose(*layout))) for array, layout in zip(data, layouts)]
+
+    def pull(*args):
+        """The function's results, and its derivatives from a cotangent."""
+        return jax.vjp(lambda *inputs: function(*inputs, *args[wrt:]), *args[:wrt])
+
+    if not wrt:
+        run, args = jax.jit(lambda *args: [function(*args)]), data
+    elif forward:
+        run, args = jax.jit(lambda *args: pull(*args[:-1])[1](args[-1])), data
+    else:
+        run, args = jax.jit(lambda pulled, cotangent: pulled(cotangent)), (jax.jit(pull)(*data[:-1])[1], data[-1])
+    call = lambda: jax.block_until_ready(run(*args))
+    return call, lambda: [np.asarray(result).transpose(np.argsort(layouts[0])[: result.ndim]) for result in call()]
 
 
 def main():
     case, mode, _, folder = sys.argv[1:]
-    if case.startswith(("micro", "attn", "gemm", "linear", "tiny")):
-        function, args = operation(case)
-        function = jax.jit(function)
-        return emit(case, "jax", mode, measure(lambda: jax.block_until_ready(function(*args))))
     weights, data = load(folder, case)
+    if case in OPERATIONS:
+        call, results = operation(case, data)
+        return emit(case, "jax", mode, measure(call), **compared(folder, case, results()))
     params = {name: converted(case, name, value) for name, value in weights.items() if not name.endswith("num_batches_tracked")}
     data = [jnp.asarray(array.transpose(0, 2, 3, 1) if array.ndim == 4 else array) for array in data]
     is_resnet = case.startswith("resnet")

@@ -6,19 +6,13 @@ import time
 import numpy as np
 import onnxruntime as ort
 
-from timing import attention_arrays, emit, load, measure, micro_arrays
+from operations import OPERATIONS
+from timing import compared, emit, load, measure
 
 
 def main():
     case, mode, threads, folder = sys.argv[1:]
-    x, w, b, y = micro_arrays() if case.startswith("micro") else [np.ones(64, np.float32)] * 4
-    operations = {"micro_gelu": [x, w, b], "micro_layernorm": [x, w, b], "micro_transpose_add": [x, y]}
-    if case.startswith("attn"):
-        data = attention_arrays(case)[:3]
-    elif case.startswith(("micro", "tiny")):
-        data = operations.get(case, [x])
-    else:
-        data = load(folder, case)[1]
+    _, data = load(folder, case)
     options = ort.SessionOptions()
     options.intra_op_num_threads = int(threads)
     start = time.perf_counter()
@@ -30,7 +24,10 @@ def main():
     for slot in session.get_outputs():
         binding.bind_output(slot.name)
     row = measure(lambda: session.run_with_iobinding(binding), loading)
-    result = np.concatenate([output.astype(np.float64).ravel() for output in binding.copy_outputs_to_cpu()])
+    results = binding.copy_outputs_to_cpu()
+    if case in OPERATIONS:
+        return emit(case, "ort", mode, row, **compared(folder, case, results))
+    result = np.concatenate([output.astype(np.float64).ravel() for output in results])
     emit(case, "ort", mode, row, check=float(np.abs(result).mean()))
 
 

@@ -3,10 +3,11 @@
 import sys
 
 import torch
-import torch.nn.functional as F
+import torch._functorch.config as functorch
 
-from cases import CASES, HEADS, LAYERS, TOKENS, WIDTH, loss_of, result_of
-from timing import attention_arrays, emit, load, measure, micro_arrays, product_arrays
+from cases import CASES, FUNCTIONS, HEADS, LAYERS, TOKENS, WIDTH, loss_of, result_of
+from operations import OPERATIONS
+from timing import compared, emit, load, measure
 
 
 def compiled(function, mode):
@@ -17,45 +18,20 @@ def compiled(function, mode):
     return function if mode.startswith("eager") else torch.compile(function)
 
 
-def chain(x):
-    for _ in range(10):
-        x = x * 1.01
-        x = x + 0.1
-        x = x - 0.05
-        x = torch.relu(x)
-        x = x * 0.99
-    return x
-
-
-def operation(case, mode):
-    """A call of a single operation."""
-    if case == "tiny50":
-        x, function = torch.randn(64), compiled(chain, mode)
-        return lambda: function(x)
-    if case.startswith("attn"):
-        q, k, v, cotangent = (torch.from_numpy(array) for array in attention_arrays(case))
-        attention = compiled(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), mode)
-        if "fwd" in case:
-            return lambda: attention(q, k, v)
-        inputs = [x.requires_grad_() for x in (q, k, v)]
-        return lambda: torch.autograd.grad(attention(*inputs), inputs, cotangent)
-    if case.startswith(("gemm", "linear")):
-        a, b = (torch.from_numpy(array) for array in product_arrays(case))
-        function = compiled(torch.mm if case.startswith("gemm") else F.linear, mode)
-        b = b if case.startswith("gemm") else b.t().contiguous()
-        return lambda: function(a, b)
-    x, w, b, y = (torch.from_numpy(array) for array in micro_arrays())
-    functions = {
-        "micro_gelu": (lambda x, w, b: F.gelu(x * w + b), (x, w, b)),
-        "micro_softmax": (lambda x: F.softmax(x, -1), (x,)),
-        "micro_layernorm": (lambda x, w, b: F.layer_norm(x, x.shape[1:], w, b), (x, w, b)),
-        "micro_sum0": (lambda x: x.sum(0), (x,)),
-        "micro_sum1": (lambda x: x.sum(1), (x,)),
-        "micro_transpose_add": (lambda x, y: x.t() + y, (x, y)),
-    }
-    function, inputs = functions[case]
-    function = compiled(function, mode)
-    return lambda: function(*inputs)
+def operation(case, mode, data):
+    """A call of a single operation, which gives its results."""
+    name, _, wrt, forward = OPERATIONS[case]
+    function = compiled(FUNCTIONS[name], mode)
+    if not wrt:
+        return lambda: [function(*data)]
+    *args, cotangent = data
+    inputs = [value.requires_grad_() for value in args[:wrt]]
+    if forward:
+        return lambda: torch.autograd.grad(function(*args), inputs, cotangent)
+    # What the forward pass keeps is read again and again.
+    functorch.donated_buffer = False
+    result = function(*args)
+    return lambda: torch.autograd.grad(result, inputs, cotangent, retain_graph=True)
 
 
 def writer(model, prompt, mode):
@@ -76,19 +52,17 @@ def writer(model, prompt, mode):
 def main():
     case, mode, threads, folder = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    if case not in CASES:
-        call = operation(case, mode)
-        if "grad" in case:
-            row = measure(call)
-        else:
-            with torch.inference_mode(not mode.startswith("compile")), torch.no_grad():
-                row = measure(call)
-        return emit(case, "torch", mode, row)
-    build, _, optimizer, _ = CASES[case]
     weights, data = load(folder, case)
+    data = [torch.from_numpy(array) for array in data]
+    if case in OPERATIONS:
+        wants_gradients = OPERATIONS[case].wrt > 0
+        call = operation(case, mode, data)
+        with torch.inference_mode(not wants_gradients and mode == "eager"), torch.set_grad_enabled(wants_gradients):
+            row, results = measure(call), call()
+        return emit(case, "torch", mode, row, **compared(folder, case, [result.numpy() for result in results]))
+    build, _, optimizer, _ = CASES[case]
     model = build()
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, strict=False)
-    data = [torch.from_numpy(array) for array in data]
     if case.endswith("_decode"):
         with torch.no_grad():
             row = measure(writer(model.eval(), data[0], mode))

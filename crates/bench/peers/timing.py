@@ -69,34 +69,25 @@ def emit(case, engine, mode, row, **more):
     print(json.dumps({"case": case, "engine": engine, "mode": mode, **row, **more}), flush=True)
 
 
-SIDE = 4096
-
-
-def micro_arrays():
-    """The matrix, the two rows and the second matrix of the micro cases."""
-    random = np.random.default_rng(0)
-    draw = lambda *shape: random.standard_normal(shape, dtype=np.float32)
-    return draw(SIDE, SIDE), draw(SIDE), draw(SIDE), draw(SIDE, SIDE)
-
-
-def attention_arrays(case):
-    """Queries, keys, values and a cotangent of twelve heads of 64."""
-    random = np.random.default_rng(2)
-    return [random.standard_normal((1, 12, int(case.rsplit("_t", 1)[1]), 64), dtype=np.float32) for _ in range(4)]
-
-
-def product_arrays(case):
-    """The two sides of gemm_MxKxN or linear_MxKxN."""
-    m, k, n = (int(size) for size in case.split("_")[1].split("x"))
-    random = np.random.default_rng(0)
-    return [random.standard_normal(shape, dtype=np.float32) for shape in ((m, k), (k, n))]
-
-
 def load(folder, case):
     """A case's file: weights by name, and the data in order."""
     from safetensors.numpy import load_file
 
     tensors = load_file(f"{folder}/{case}.safetensors")
-    data = [tensors.pop(name) for name in sorted(name for name in tensors if name.startswith("data."))]
+    # Copied: arguments lie where those of any caller do, not in a file's buffer.
+    data = [tensors.pop(name).copy() for name in sorted(name for name in tensors if name.startswith("data."))]
     weights = {name: value for name, value in tensors.items() if not name.startswith("expect.")}
     return weights, data
+
+
+def compared(folder, case, results):
+    """The mean magnitude of an operation's results, and how far they are from those of the file, as numbers.rs tells it."""
+    from safetensors import safe_open
+
+    with safe_open(f"{folder}/{case}.safetensors", "np") as file:
+        expected = [file.get_tensor(f"expect.{place}").astype(np.float64) for place in range(len(results))]
+    results = [np.asarray(result, np.float64) for result in results]
+    far = [np.abs(result - expected).max() for result, expected in zip(results, expected)]
+    shares = [error / max(np.abs(expected).max(), 1e-300) for error, expected in zip(far, expected)]
+    mean = sum(np.abs(result).sum() for result in results) / sum(result.size for result in results)
+    return {"check": float(mean), "error_abs": float(max(far)), "error_rel": float(max(shares))}

@@ -3,7 +3,7 @@
 //! Cases are models and operations as PyTorch, JAX and ONNX Runtime are measured on; batch and length are symbols, so that what
 //! is timed is code for any size; or they are ONNX models in files, beside ONNX Runtime. Each case runs in a process of its own: memory and first calls are nobody else's.
 //!
-//! Exit codes: 0 ran; 1 a result differs from what is expected; 2 bad usage, or a case failed.
+//! Exit codes: 0 ran; 1 a result, or a number of kernels, differs from what is expected; 2 bad usage, or a case failed.
 
 mod cases;
 mod landing;
@@ -230,12 +230,13 @@ fn one(args: &Args, case: &Case) -> Result<ExitCode, Error> {
     let facts = ready.facts()?;
     let is_file = case.kind() == Kind::File;
     let work = if is_file { roofline::work(ready.program(), &facts.sizes) } else { (case.flops, case.bytes) };
-    let row = Row::new((case.name, work), mode, threads, &timed, &facts, limits, numbers.has_expectations());
+    let errors = numbers.errors(ready.results())?;
+    let row = Row::new((case.name, work), mode, threads, &timed, &facts, limits, numbers.has_expectations()).with(errors);
     println!("{}", row.json());
     if args.roofline {
         roofline::print(ready.as_mut(), limits)?;
     }
-    match numbers.wrong(&timed.seen) {
+    match numbers.wrong(&timed.seen, errors).or_else(|| case.other_kernels(facts.kernels)) {
         None => Ok(ExitCode::SUCCESS),
         Some(message) => {
             eprintln!("graver-bench: {}: {message}", case.name);

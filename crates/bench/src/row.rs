@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::cases::Facts;
 use crate::machine::Limits;
 use crate::measure::Timed;
+use crate::numbers::Errors;
 
 /// A case's result.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,6 +36,12 @@ pub(crate) struct Row {
     check: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     check2: Option<f64>,
+    /// How far the results are from those that are expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error_abs: Option<f64>,
+    /// The same, as a share of a result's greatest magnitude.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error_rel: Option<f64>,
 }
 
 impl Row {
@@ -67,7 +74,14 @@ impl Row {
             checked,
             check: timed.seen[0],
             check2: timed.seen.get(2).copied(),
+            error_abs: None,
+            error_rel: None,
         }
+    }
+
+    /// With how far its results are from those that are expected.
+    pub(crate) fn with(self, errors: Option<Errors>) -> Self {
+        Self { error_abs: errors.map(|errors| errors.absolute), error_rel: errors.map(|errors| errors.relative), ..self }
     }
 
     /// The case and how much of what the machine allows its fastest call reached, if it is known what that is.

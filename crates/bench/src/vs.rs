@@ -76,10 +76,38 @@ pub(crate) struct Versus<'a> {
 /// The medians of every mode of every engine, one a round, in milliseconds.
 type Medians = BTreeMap<(&'static str, &'static str), Vec<f64>>;
 
-/// Whether there is an ONNX file of a case.
+/// Whether there is an ONNX file of a case: of results, not of derivatives or of products, whose shapes are arguments'.
 fn has_onnx(case: &Case) -> bool {
-    matches!(case.kind(), Kind::Infer | Kind::File)
-        || ["micro", "attn_fwd", "tiny50"].iter().any(|name| case.name.starts_with(name))
+    match case.kind() {
+        Kind::Infer | Kind::File => true,
+        Kind::Operation => !["grad", "gemm", "linear"].iter().any(|word| case.name.contains(word)),
+        Kind::Train | Kind::Decode | Kind::Alone => false,
+    }
+}
+
+/// What an engine computed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Seen {
+    /// The first loss, or the mean magnitude of the results.
+    check: f64,
+    /// How far an element is from what is expected, where that is known.
+    absolute: Option<f64>,
+    /// The same, as a share of a result's greatest magnitude.
+    relative: Option<f64>,
+}
+
+impl Seen {
+    fn of(row: &Value) -> Self {
+        let number = |key: &str| row[key].as_f64();
+        Self { check: number("check").unwrap_or(f64::NAN), absolute: number("error_abs"), relative: number("error_rel") }
+    }
+
+    /// The first check, and the worse errors of both.
+    fn and(self, other: Self) -> Self {
+        let worse = |x: Option<f64>, y: Option<f64>| x.into_iter().chain(y).reduce(f64::max);
+        let (absolute, relative) = (worse(self.absolute, other.absolute), worse(self.relative, other.relative));
+        Self { absolute, relative, ..self }
+    }
 }
 
 impl Versus<'_> {
@@ -87,7 +115,7 @@ impl Versus<'_> {
     pub(crate) fn case(&self, case: &Case, ours: &dyn Fn(&Path) -> Result<String, String>) -> Result<(), String> {
         let data = self.dir.join("data");
         self.prepare(case, &data)?;
-        let (mut own, mut peers, mut seen): (Vec<f64>, Medians, BTreeMap<&str, f64>) = Default::default();
+        let (mut own, mut peers, mut seen): (Vec<f64>, Medians, BTreeMap<&str, Seen>) = Default::default();
         for round in 0..self.rounds {
             for peer in &PEERS {
                 let best = (round > 0).then(|| best(&peers, Some(peer.name))).flatten();
@@ -96,15 +124,15 @@ impl Versus<'_> {
                 for mode in modes {
                     let Some(row) = self.peer(peer, mode, case, &data) else { continue };
                     peers.entry((peer.name, mode)).or_default().push(number(&row, "median_ms")?);
-                    seen.entry(peer.name).or_insert(row["check"].as_f64().unwrap_or(f64::NAN));
+                    note(&mut seen, peer.name, &row);
                 }
                 let row = ours(&data)?;
                 if self.json {
                     say(row.trim());
                 }
-                let row = serde_json::from_str(&row).map_err(|error| format!("{}: {error}", case.name))?;
+                let row: Value = serde_json::from_str(&row).map_err(|error| format!("{}: {error}", case.name))?;
                 own.push(number(&row, "median_ms")?);
-                seen.insert("graver", number(&row, "check")?);
+                note(&mut seen, "graver", &row);
             }
         }
         summary(case, &mut own, &peers, &seen);
@@ -174,6 +202,12 @@ impl Versus<'_> {
     }
 }
 
+fn note<'a>(seen: &mut BTreeMap<&'a str, Seen>, engine: &'a str, row: &Value) {
+    let new = Seen::of(row);
+    let all = seen.get(engine).map_or(new, |before| before.and(new));
+    seen.insert(engine, all);
+}
+
 fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
 }
@@ -201,7 +235,7 @@ fn last_lines(text: &[u8]) -> String {
 }
 
 /// One line a case: ours, the best of the others, how many times its time ours is, and what everybody computed.
-fn summary(case: &Case, own: &mut [f64], peers: &Medians, seen: &BTreeMap<&str, f64>) {
+fn summary(case: &Case, own: &mut [f64], peers: &Medians, seen: &BTreeMap<&str, Seen>) {
     let ours = median(own);
     let range = format!("{:.4}..{:.4}", own[0], own[own.len() - 1]);
     let Some(((engine, mode), theirs)) = best(peers, None) else {
@@ -212,17 +246,24 @@ fn summary(case: &Case, own: &mut [f64], peers: &Medians, seen: &BTreeMap<&str, 
         .filter_map(|peer| best(peers, Some(peer.name)))
         .map(|((engine, mode), time)| format!("{engine} {mode} {time:.4}"))
         .collect();
-    let differ = seen.values().any(|value| (value - seen["graver"]).abs() > DIFFERENT * value.abs().max(1e-30));
+    let differ = seen.values().any(|value| {
+        let far = (value.check - seen["graver"].check).abs() > DIFFERENT * value.check.abs().max(1e-30);
+        far || value.relative.is_some_and(|share| share > DIFFERENT)
+    });
+    let errors =
+        seen.iter().filter_map(|(engine, seen)| Some(format!("{engine} {:.1e} ({:.1e})", seen.absolute?, seen.relative?)));
+    let errors: Vec<String> = errors.collect();
     say(&format!(
-        "{:<22} {ours:>10.4} ms ({range}); {engine} {mode} {theirs:.4}: {:.2}x; all: {}{}",
+        "{:<22} {ours:>10.4} ms ({range}); {engine} {mode} {theirs:.4}: {:.2}x; all: {}{}{}",
         case.name,
         theirs / ours,
         others.join(", "),
+        if errors.is_empty() { String::new() } else { format!("; errors, and their shares: {}", errors.join(", ")) },
         if differ && case.kind().has_file() { format!("; RESULTS DIFFER: {seen:?}") } else { String::new() }
     ));
 }
 
-/// How far first losses and mean magnitudes may lie apart, relatively.
+/// How far first losses and mean magnitudes may lie apart, and elements from what is expected, relatively.
 const DIFFERENT: f64 = 1e-4;
 
 #[cfg(test)]
@@ -242,8 +283,20 @@ mod tests {
     }
 
     #[test]
+    fn errors_are_the_worst_of_all_modes() {
+        let row = |check: f64, absolute: f64, relative: f64| serde_json::json!({"check": check, "error_abs": absolute, "error_rel": relative});
+        let mut seen = BTreeMap::new();
+        note(&mut seen, "torch", &row(1.0, 2e-6, 1e-7));
+        note(&mut seen, "torch", &row(1.5, 1e-6, 3e-7));
+        note(&mut seen, "jax", &serde_json::json!({"check": 1.0}));
+        assert_eq!(seen["torch"], Seen { check: 1.0, absolute: Some(2e-6), relative: Some(3e-7) });
+        assert_eq!(seen["jax"], Seen { check: 1.0, absolute: None, relative: None });
+    }
+
+    #[test]
     fn every_script_is_there() {
-        let scripts_of = PEERS.iter().map(|peer| peer.script).chain(["setup.sh", "dump.py", "export_onnx.py"]);
+        let others = ["setup.sh", "dump.py", "export_onnx.py", "cases.py", "operations.py", "timing.py"];
+        let scripts_of = PEERS.iter().map(|peer| peer.script).chain(others);
         for script in scripts_of {
             assert!(scripts().join(script).exists(), "{script}");
         }

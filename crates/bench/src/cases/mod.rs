@@ -2,6 +2,7 @@
 
 mod decode;
 mod file;
+mod micro;
 mod model;
 mod operation;
 mod runs;
@@ -15,6 +16,7 @@ use graver::prelude::*;
 use crate::numbers::Numbers;
 
 pub(crate) use file::prepare;
+pub(crate) use operation::Operation;
 pub(crate) use runs::{Facts, Runs};
 
 /// Compiles a case for a device, over these numbers.
@@ -24,6 +26,8 @@ type Own = fn(&mut Numbers, &Device) -> Result<Box<dyn Runs>, Error>;
 pub(crate) enum Build {
     /// What is written here.
     Own(Own),
+    /// A function of tensors.
+    Operation(Operation),
     /// An ONNX model.
     File(PathBuf),
 }
@@ -57,8 +61,16 @@ impl Case {
     pub(crate) fn compile(&self, numbers: &mut Numbers, sizes: &Sizes, device: &Device) -> Result<Box<dyn Runs>, Error> {
         match &self.build {
             Build::Own(build) => build(numbers, device),
+            Build::Operation(operation) => operation.build(numbers, device),
             Build::File(path) => file::build(path, sizes, numbers, device),
         }
+    }
+
+    /// So many kernels it is not, if it is compiled to so many and another number is told of it.
+    pub(crate) fn other_kernels(&self, kernels: usize) -> Option<String> {
+        let Build::Operation(operation) = &self.build else { return None };
+        let told = operation.kernels;
+        (kernels != told).then(|| format!("it is {kernels} kernels, where its table says {told}"))
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -94,8 +106,8 @@ impl Kind {
     /// Whether weights, data and expected results may come from a file.
     pub(crate) const fn has_file(self) -> bool {
         match self {
-            Self::Train | Self::Infer | Self::Decode | Self::File => true,
-            Self::Alone | Self::Operation => false,
+            Self::Train | Self::Infer | Self::Decode | Self::Operation | Self::File => true,
+            Self::Alone => false,
         }
     }
 }
@@ -116,9 +128,6 @@ const fn decoded(bytes: f64) -> f64 {
 const fn attention(tokens: f64) -> f64 {
     2.0 * 12.0 * tokens * tokens * 64.0
 }
-/// Bytes of a 4096x4096 matrix of `f32`.
-const MATRIX: f64 = 4096.0 * 4096.0 * 4.0;
-
 /// A product of both kinds: of two arguments, and with a weight.
 macro_rules! products {
     ($($m:literal $k:literal $n:literal;)*) => {
@@ -145,8 +154,8 @@ static PRODUCTS: [Case; 18] = products! {
     128 768 3072;
 };
 
-/// Models and single operations.
-static CASES: [Case; 26] = [
+/// Models, and what a call costs.
+static CASES: [Case; 16] = [
     Case::computing("mlp_train", 3.0 * 128.0 * MLP, model::mlp_train),
     Case::computing("cnn_train", 3.0 * 64.0 * CNN, model::cnn_train),
     Case::computing("cnn_infer_b1", CNN, |numbers, device| model::cnn_infer(numbers, device, 1)),
@@ -162,26 +171,12 @@ static CASES: [Case; 26] = [
     Case::moving("gpt2_small_decode_bf16", decoded(2.0), |numbers, device| decode::gpt2(numbers, device, Some(Storage::Bf16))),
     Case::moving("gpt2_small_decode_int8", decoded(1.0), |numbers, device| decode::gpt2(numbers, device, Some(Storage::INT8))),
     Case::moving("gpt2_small_decode_int4", decoded(0.5625), |numbers, device| decode::gpt2(numbers, device, Some(Storage::INT4))),
-    Case::computing("attn_fwd_t2048", attention(2048.0), |numbers, device| operation::attention(numbers, device, 2048)),
-    Case::computing("attn_fwd_t4096", attention(4096.0), |numbers, device| operation::attention(numbers, device, 4096)),
-    Case::computing("attn_grad_t2048", 3.5 * attention(2048.0), |numbers, device| {
-        operation::attention_grad(numbers, device, 2048)
-    }),
-    Case::computing("attn_grad_t4096", 3.5 * attention(4096.0), |numbers, device| {
-        operation::attention_grad(numbers, device, 4096)
-    }),
-    Case::moving("micro_gelu", 2.0 * MATRIX, operation::gelu),
-    Case::moving("micro_softmax", 2.0 * MATRIX, operation::softmax),
-    Case::moving("micro_layernorm", 2.0 * MATRIX, operation::layer_norm),
-    Case::moving("micro_sum0", MATRIX, |numbers, device| operation::sum(numbers, device, 0)),
-    Case::moving("micro_sum1", MATRIX, |numbers, device| operation::sum(numbers, device, 1)),
-    Case::moving("micro_transpose_add", 3.0 * MATRIX, operation::transpose_add),
     Case::moving("tiny50", 0.0, operation::tiny50),
 ];
 
 /// Every case.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    CASES.iter().chain(&PRODUCTS)
+    CASES.iter().chain(&micro::OPERATIONS).chain(&PRODUCTS)
 }
 
 #[cfg(test)]

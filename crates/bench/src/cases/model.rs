@@ -5,7 +5,7 @@ use std::time::Instant;
 use graver::prelude::*;
 use graver::trace::{TensorSpec, symbol};
 
-use super::runs::{Called, Runs, Trained};
+use super::runs::{Called, Runs, Specs, Trained};
 use crate::models::{Bert, Cnn, Gpt2, Mlp, ResNet18, Sequence};
 use crate::numbers::Numbers;
 
@@ -28,7 +28,7 @@ pub(super) fn cnn_train(numbers: &mut Numbers, device: &Device) -> Result<Box<dy
 pub(super) fn cnn_infer(numbers: &mut Numbers, device: &Device, batch: usize) -> Result<Box<dyn Runs>, Error> {
     let mut model = Cnn::new(&mut numbers.init());
     numbers.fill(&mut model)?;
-    let args = [numbers.floats(0, &[batch, 3, 24, 24])?];
+    let args = vec![numbers.floats(0, &[batch, 3, 24, 24])?];
     infer([spec::<f32>(("batch", 3, 24, 24))], args, device, |[x]| vec![model.forward(x)])
 }
 
@@ -43,7 +43,7 @@ pub(super) fn lstm_train(numbers: &mut Numbers, device: &Device) -> Result<Box<d
 pub(super) fn resnet18_infer(numbers: &mut Numbers, device: &Device, batch: usize) -> Result<Box<dyn Runs>, Error> {
     let mut model = ResNet18::new(1000, false, &mut numbers.init());
     numbers.fill(&mut model)?;
-    let args = [numbers.floats(0, &[batch, 3, 224, 224])?];
+    let args = vec![numbers.floats(0, &[batch, 3, 224, 224])?];
     infer([spec::<f32>(("batch", 3, 224, 224))], args, device, |[x]| vec![model.forward(x)])
 }
 
@@ -58,7 +58,7 @@ pub(super) fn resnet18_train(numbers: &mut Numbers, device: &Device) -> Result<B
 pub(super) fn bert_infer(numbers: &mut Numbers, device: &Device, batch: usize) -> Result<Box<dyn Runs>, Error> {
     let mut model = Bert::new(&mut numbers.init());
     numbers.fill(&mut model)?;
-    let args = [numbers.integers(0, &[batch, 128], 30522)?];
+    let args = vec![numbers.integers(0, &[batch, 128], 30522)?];
     let spec = [spec::<i64>(("batch", symbol("length", 1..=Bert::LONGEST)))];
     infer(spec, args, device, |[tokens]| vec![model.forward(tokens)])
 }
@@ -86,11 +86,11 @@ fn train<const N: usize, M: graver::trace::Module>(
 }
 
 /// A function that keeps its state.
-pub(super) fn infer<const N: usize>(
-    spec: [TensorSpec; N],
-    args: [Array; N],
+pub(super) fn infer<S: Specs + 'static>(
+    spec: S,
+    args: Vec<Array>,
     device: &Device,
-    f: impl FnOnce([Tensor; N]) -> Vec<Tensor>,
+    f: impl FnOnce(S::Traced) -> Vec<Tensor>,
 ) -> Result<Box<dyn Runs>, Error> {
     let start = Instant::now();
     let compiled = compile(f, spec, device)?;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use graver::inspect;
 use graver::prelude::*;
 use graver::runtime::{Binding, Profile};
-use graver::trace::{Engine, Sizes, TensorSpec};
+use graver::trace::{Engine, Sizes, Spec, TensorSpec};
+
+use crate::numbers::elements;
 
 /// What is known of a case before it runs.
 #[derive(Debug)]
@@ -31,6 +33,11 @@ pub(crate) trait Runs {
     /// Of the last call: the loss, or the mean magnitude of all results.
     fn seen(&self) -> Result<f64, Error>;
 
+    /// All results of the last call, where they are kept.
+    fn results(&self) -> &[Array] {
+        &[]
+    }
+
     fn facts(&self) -> Result<Facts, Error>;
 
     fn program(&self) -> &graver::ir::kernel::Program;
@@ -39,11 +46,29 @@ pub(crate) trait Runs {
     fn dump(&self, folder: &Path) -> Result<(), Error>;
 }
 
+/// Specs of arguments that lie one after the other.
+pub(crate) trait Specs: Spec {
+    /// What a call takes.
+    fn given(args: &[Array]) -> Self::Args<'_>;
+}
+
+impl<const N: usize> Specs for [TensorSpec; N] {
+    fn given(args: &[Array]) -> [&Array; N] {
+        std::array::from_fn(|place| &args[place])
+    }
+}
+
+impl Specs for Vec<TensorSpec> {
+    fn given(args: &[Array]) -> Vec<&Array> {
+        args.iter().collect()
+    }
+}
+
 /// A function of arguments.
-pub(crate) struct Called<const N: usize> {
-    pub(crate) compiled: Compiled<[TensorSpec; N], Vec<Tensor>>,
+pub(crate) struct Called<S> {
+    pub(crate) compiled: Compiled<S, Vec<Tensor>>,
     pub(crate) compile: Duration,
-    pub(crate) args: [Array; N],
+    pub(crate) args: Vec<Array>,
     pub(crate) results: Vec<Array>,
 }
 
@@ -57,8 +82,8 @@ pub(crate) struct Trained<const N: usize> {
 
 /// Of all elements of all results.
 pub(super) fn mean_magnitude(results: &[Array]) -> Result<f64, Error> {
-    let all: Vec<f64> = results.iter().flat_map(Array::to_f64).collect();
-    Ok(all.iter().map(|x| x.abs()).sum::<f64>() / all.len() as f64)
+    let all = results.iter().flat_map(elements);
+    Ok(all.map(f64::abs).sum::<f64>() / results.iter().map(Array::numel).sum::<usize>() as f64)
 }
 
 fn facts<S, Y>(engine: &Engine<S, Y>, args: &[Array], compile: Duration) -> Result<Facts, Error> {
@@ -66,18 +91,22 @@ fn facts<S, Y>(engine: &Engine<S, Y>, args: &[Array], compile: Duration) -> Resu
     Ok(Facts { compile, kernels: engine.kernels().len(), planned: engine.peak_bytes(&sizes)?, sizes })
 }
 
-impl<const N: usize> Runs for Called<N> {
+impl<S: Specs> Runs for Called<S> {
     fn call(&mut self) -> Result<(), Error> {
-        self.results = self.compiled.call(self.args.each_ref())?;
+        self.results = self.compiled.call(S::given(&self.args))?;
         Ok(())
     }
 
     fn profile(&mut self) -> Result<Profile, Error> {
-        Ok(self.compiled.profile(self.args.each_ref())?.1)
+        Ok(self.compiled.profile(S::given(&self.args))?.1)
     }
 
     fn seen(&self) -> Result<f64, Error> {
         mean_magnitude(&self.results)
+    }
+
+    fn results(&self) -> &[Array] {
+        &self.results
     }
 
     fn facts(&self) -> Result<Facts, Error> {
