@@ -138,30 +138,49 @@ fn computing(body: &Body) -> f64 {
     body.insts.len() as f64 - body.loads().count() as f64
 }
 
-/// Every element of every argument once; of one that is read at run-time positions, no more than there are points.
+/// Every element of every argument once; of one that is only accessed at run-time positions, no more than there are points.
 fn bytes(kernel: &Kernel, sizes: &Sizes) -> f64 {
     let elements = |shape: &[Dim]| shape.iter().map(|dim| value(dim, sizes)).product::<f64>();
     let all = kernel.args.iter().enumerate().map(|(place, arg)| {
-        let all = elements(&arg.shape) * arg.dtype.size() as f64;
-        let touched = if gathered(kernel, place) { 0.0 } else { all };
+        let all = elements(&arg.shape);
+        let touched = if is_by_value(kernel, place) { all.min(elements(kernel.body.axes())) } else { all };
+        let moved = touched * arg.dtype.size() as f64;
         match arg.mode {
-            Mode::Read | Mode::Write => touched,
-            Mode::Update => 2.0 * touched,
+            Mode::Read | Mode::Write => moved,
+            Mode::Update => 2.0 * moved,
         }
     });
     all.sum()
 }
 
-/// Whether an argument is read at positions that are known when it runs: how much of it is not known here.
-fn gathered(kernel: &Kernel, arg: usize) -> bool {
-    if matches!(kernel.body, KernelBody::Scatter(_)) {
-        return true;
+/// Whether an argument is accessed at positions alone that are known when it runs: how much of it is not known here.
+fn is_by_value(kernel: &Kernel, arg: usize) -> bool {
+    let bodies = kernel.body.bodies();
+    let loads = bodies.iter().flat_map(|body| body.loads()).map(|(_, access)| (access.arg, &access.index));
+    let stores = kernel.body.stores().into_iter().map(|store| (store.arg, &store.index));
+    let mut own = loads.chain(stores).filter(|(of, _)| *of == arg);
+    own.all(|(_, index)| index.iter().any(|index| matches!(index, Index::Value(..))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes_of<const N: usize>(f: impl FnOnce([Tensor; N]) -> Tensor, spec: [graver::trace::TensorSpec; N]) -> Vec<f64> {
+        let compiled = compile(f, spec, &graver::cpu_with_threads(1)).expect("it compiles");
+        compiled.kernels().iter().map(|kernel| bytes(kernel, &Sizes::new())).collect()
     }
-    let at_value = |index: &Index| matches!(index, Index::Value(..));
-    kernel
-        .body
-        .bodies()
-        .iter()
-        .flat_map(|body| body.loads())
-        .any(|(_, access)| access.arg == arg && access.index.iter().any(at_value))
+
+    #[test]
+    fn what_is_read_at_run_time_positions_counts_once_a_point() {
+        let [table, ids] = [spec::<f32>([100, 8]), spec::<i64>([5])];
+        let rows = bytes_of(|[table, ids]| table.embedding(ids), [table.clone(), ids.clone()]);
+        assert_eq!(rows, [8.0 * 5.0 + 2.0 * 4.0 * 40.0]);
+        // Rows are read whole for their sums, and once more at their labels.
+        let losses = bytes_of(|[x, labels]| x.cross_entropy(labels), [spec::<f32>([5, 100]), ids.clone()]);
+        assert_eq!(losses, [4.0 * 500.0 + 8.0 * 5.0 + 4.0 * 5.0, 4.0 * 5.0 + 4.0]);
+        let added = |[x, ids, rows]: [Tensor; 3]| x.index_add(0, ids, rows);
+        let added = bytes_of(added, [table, ids, spec::<f32>([5, 8])]);
+        assert_eq!(added.last(), Some(&(8.0 * 5.0 + 4.0 * 40.0 + 2.0 * 4.0 * 40.0)));
+    }
 }
