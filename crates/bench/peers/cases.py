@@ -121,17 +121,24 @@ class GptLayer(nn.Module):
         return x + self.down(F.gelu(self.up(self.ln2(x)), approximate="tanh"))
 
 
+class Table(nn.Embedding):
+    """An embedding whose weight is that of the scores, too."""
+
+    def times(self, x):
+        return F.linear(x, self.weight)
+
+
 class Gpt2(nn.Module):
     def __init__(self):
         super().__init__()
-        self.wte, self.wpe = nn.Embedding(50257, WIDTH), nn.Embedding(1024, WIDTH)
+        self.wte, self.wpe = Table(50257, WIDTH), nn.Embedding(1024, WIDTH)
         self.h, self.lnf = nn.ModuleList(GptLayer() for _ in range(LAYERS)), nn.LayerNorm(WIDTH)
 
     def forward(self, tokens):
         x = self.wte(tokens) + self.wpe.weight[: tokens.shape[1]]
         for layer in self.h:
             x = layer(x)
-        return F.linear(self.lnf(x), self.wte.weight)
+        return self.wte.times(self.lnf(x))
 
     def next(self, tokens, positions, keys, values):
         """Scores of the token after `tokens`, which stand at `positions` of the caches `[layers, 1, heads, capacity, 64]`."""
@@ -143,7 +150,81 @@ class Gpt2(nn.Module):
             v.index_copy_(2, positions, parts[2])
             x = x + layer.proj(merged(F.scaled_dot_product_attention(parts[0], k, v, attn_mask=seen)))
             x = x + layer.down(F.gelu(layer.up(layer.ln2(x)), approximate="tanh"))
-        return F.linear(self.lnf(x[:, -1]), self.wte.weight)
+        return self.wte.times(self.lnf(x[:, -1]))
+
+
+class Kept(nn.Module):
+    """A weight `[outputs, inputs]` in fewer bits, rounded as graver::nn::Storage does it.
+
+    Products are of `bf16`, for which PyTorch's are made: of `f32` those of integers take three to eighty times as long.
+    """
+
+    GROUP = 64
+
+    def __init__(self, weight, bias, storage):
+        super().__init__()
+        self.storage, self.outputs, self.bias = storage, len(weight), bias
+        self.weight, self.scale = weight.detach().bfloat16(), None
+        if storage != "bf16":
+            most, group = (127, weight.shape[1]) if storage == "int8" else (7, self.GROUP)
+            groups = weight.detach().double().unflatten(1, (-1, group))
+            self.scale = (groups.abs().amax(-1) / most).float()
+            values = torch.round(groups / self.scale.double()[..., None]).nan_to_num().clamp(-most, most)
+            self.weight = values.flatten(1).to(torch.int8)
+        if storage == "int8":
+            self.operands = self.weight, self.scale.flatten().bfloat16()
+        elif storage == "int4":
+            # Rows are a multiple of the kernel's block.
+            codes, scale = (F.pad(part, (0, 0, 0, -len(weight) % 64)) for part in ((self.weight + 8).int(), self.scale.bfloat16()))
+            with_zero = torch.stack([scale, torch.zeros_like(scale)], -1).transpose(0, 1).contiguous()
+            self.operands = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes, 1), self.GROUP, with_zero
+
+    def exact(self, ids=slice(None)):
+        """Rows of what the weight is rounded to."""
+        rows = self.weight[ids].float()
+        return rows if self.scale is None else (rows.unflatten(-1, (self.scale.shape[1], -1)) * self.scale[ids][..., None]).flatten(-2)
+
+    def times(self, x):
+        """`x W^T`."""
+        rows = x.flatten(0, -2).bfloat16()
+        if self.storage == "bf16":
+            y = F.linear(rows, self.weight)
+        elif self.storage == "int8":
+            y = torch.ops.aten._weight_int8pack_mm(rows, *self.operands)
+        else:
+            y = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, *self.operands)[:, : self.outputs]
+        return y.float().unflatten(0, x.shape[:-1])
+
+
+class KeptLinear(Kept):
+    def __init__(self, linear, storage):
+        super().__init__(linear.weight, linear.bias, storage)
+        if storage == "int4":
+            self.weight = None
+
+    def forward(self, x):
+        return self.times(x) + self.bias
+
+
+class KeptTable(Kept):
+    def forward(self, ids):
+        return self.exact(ids)
+
+
+def kept(model, storage):
+    """The model with all matrices in fewer bits."""
+    for layer in model.h:
+        for name in ("attn", "proj", "up", "down"):
+            setattr(layer, name, KeptLinear(getattr(layer, name), storage))
+    model.wte = KeptTable(model.wte.weight, None, storage)
+    return model
+
+
+def rounded(model, storage):
+    """The model with the weights that it has in fewer bits, in as many as before."""
+    layers = (getattr(layer, name) for layer in model.h for name in ("attn", "proj", "up", "down"))
+    for matrix in (model.wte, *layers):
+        matrix.weight.data = Kept(matrix.weight, None, storage).exact()
 
 
 def images(batch, side, classes):
@@ -177,7 +258,10 @@ CASES = {
         lambda params: torch.optim.AdamW(params, 1e-4, weight_decay=0.01),
         0.02,
     ),
-    "gpt2_small_decode": (Gpt2, lambda: (torch.arange(16)[None] * 7 + 11,), None, 0.02),
+}
+CASES |= {
+    f"gpt2_small_decode{storage}": (Gpt2, lambda: (torch.arange(16)[None] * 7 + 11,), None, 0.02)
+    for storage in ("", "_bf16", "_int8", "_int4")
 }
 
 
@@ -235,10 +319,15 @@ def fill(model, std):
                 weight.fill_(1.0 if name.endswith("weight") else 0.0)
 
 
+def storage_of(case):
+    """What a model's matrices are kept as, if not as they are."""
+    return case.split("_decode_")[1] if "_decode_" in case else None
+
+
 def result_of(case, model, data):
     """What is compared of a model that is used: of one that writes, the scores of the token after the prompt."""
     result = model(*data)
-    return result[:, -1] if case.endswith("_decode") else result
+    return result[:, -1] if "_decode" in case else result
 
 
 def loss_of(model, data):

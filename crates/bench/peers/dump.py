@@ -11,7 +11,7 @@ import sys
 import torch
 from safetensors.torch import save_file
 
-from cases import CASES, FUNCTIONS, fill, loss_of, result_of
+from cases import CASES, FUNCTIONS, fill, loss_of, result_of, rounded, storage_of
 from operations import OPERATIONS
 
 
@@ -34,6 +34,8 @@ def of_model(case):
     model = build()
     fill(model, std)
     tensors = {name: value.clone() for name, value in model.state_dict().items()}
+    if storage := storage_of(case):
+        rounded(model, storage)
     data = data()
     tensors |= {f"data.{place}": value.contiguous() for place, value in enumerate(data)}
     return tensors | expected(case, model, data, optimizer)

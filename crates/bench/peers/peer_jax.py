@@ -220,7 +220,7 @@ def operation(case, data):
     """A call of a single operation, and its results as PyTorch's lie."""
     name, _, wrt, forward = OPERATIONS[case]
     function, layouts = FUNCTIONS[name], LAYOUTS.get(name, [range(array.ndim) for array in data])
-    data = [jnp.asarray(np.ascontiguousarray(array.transpose(*layout))) for array, layout in zip(data, layouts)]
+    data = [jnp.asarray(np.array(array.transpose(*layout), order="C")) for array, layout in zip(data, layouts)]
 
     def pull(*args):
         """The function's results, and its derivatives from a cotangent."""

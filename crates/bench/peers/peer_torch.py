@@ -5,7 +5,7 @@ import sys
 import torch
 import torch._functorch.config as functorch
 
-from cases import CASES, FUNCTIONS, HEADS, LAYERS, TOKENS, WIDTH, loss_of, result_of
+from cases import CASES, FUNCTIONS, HEADS, LAYERS, TOKENS, WIDTH, kept, loss_of, result_of, storage_of
 from operations import OPERATIONS
 from timing import compared, emit, load, measure
 
@@ -63,7 +63,8 @@ def main():
     build, _, optimizer, _ = CASES[case]
     model = build()
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, strict=False)
-    if case.endswith("_decode"):
+    if "_decode" in case:
+        model = kept(model, storage_of(case)) if storage_of(case) else model
         with torch.no_grad():
             row = measure(writer(model.eval(), data[0], mode))
             return emit(case, "torch", mode, row, check=result_of(case, model, data).double().abs().mean().item())

@@ -147,7 +147,7 @@ fn versus(args: &Args, dir: &Path) -> Result<ExitCode, String> {
     for case in chosen(&args.cases)? {
         let wrong = std::cell::Cell::new(false);
         versus.case(case, &|data| {
-            let (code, text) = apart(args, case, case.kind().has_file().then_some(data))?;
+            let (code, text) = apart(args, case, Some(data))?;
             wrong.set(wrong.get() || code == 1);
             if code < 2 { Ok(text) } else { Err(format!("{} failed", case.name)) }
         })?;

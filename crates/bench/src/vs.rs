@@ -35,7 +35,7 @@ const PEERS: [Peer; 3] = [
             Kind::Train => &["eager", "eager+retain", "eager_fused", "eager_fused+retain", "compile", "compile+retain"],
             Kind::Infer => &["eager", "eager+retain", "compile", "compile+retain", "freeze", "freeze+retain"],
             Kind::Decode | Kind::Operation => &["eager", "eager+retain", "compile", "compile+retain"],
-            Kind::Alone | Kind::File => &[],
+            Kind::File => &[],
         },
     },
     Peer {
@@ -44,7 +44,7 @@ const PEERS: [Peer; 3] = [
         script: "peer_jax.py",
         modes: |kind| match kind {
             Kind::Train | Kind::Infer | Kind::Operation => &["jit", "jit+retain"],
-            Kind::Decode | Kind::Alone | Kind::File => &[],
+            Kind::Decode | Kind::File => &[],
         },
     },
     Peer {
@@ -52,7 +52,7 @@ const PEERS: [Peer; 3] = [
         home: "jax",
         script: ONNX_RUNTIME,
         modes: |kind| match kind {
-            Kind::Train | Kind::Decode | Kind::Alone => &[],
+            Kind::Train | Kind::Decode => &[],
             Kind::Infer | Kind::Operation | Kind::File => &["ort", "ort+retain"],
         },
     },
@@ -81,7 +81,7 @@ fn has_onnx(case: &Case) -> bool {
     match case.kind() {
         Kind::Infer | Kind::File => true,
         Kind::Operation => !["grad", "gemm", "linear"].iter().any(|word| case.name.contains(word)),
-        Kind::Train | Kind::Decode | Kind::Alone => false,
+        Kind::Train | Kind::Decode => false,
     }
 }
 
@@ -159,9 +159,7 @@ impl Versus<'_> {
             return cases::prepare(path, &self.sizes, data).map_err(|error| error.to_string());
         }
         let folder = data.to_string_lossy();
-        if case.kind().has_file() {
-            make(format!("{}.safetensors", case.name), "dump.py", &[&folder, case.name])?;
-        }
+        make(format!("{}.safetensors", case.name), "dump.py", &[&folder, case.name])?;
         let file = format!("{}.onnx", case.name);
         if has_onnx(case) {
             make(file.clone(), "export_onnx.py", &[case.name, &folder, &data.join(file).to_string_lossy()])
@@ -259,7 +257,7 @@ fn summary(case: &Case, own: &mut [f64], peers: &Medians, seen: &BTreeMap<&str, 
         theirs / ours,
         others.join(", "),
         if errors.is_empty() { String::new() } else { format!("; errors, and their shares: {}", errors.join(", ")) },
-        if differ && case.kind().has_file() { format!("; RESULTS DIFFER: {seen:?}") } else { String::new() }
+        if differ { format!("; RESULTS DIFFER: {seen:?}") } else { String::new() }
     ));
 }
 

@@ -78,8 +78,7 @@ impl Case {
             _ if matches!(self.build, Build::File(_)) => Kind::File,
             name if name.ends_with("_train") => Kind::Train,
             name if name.contains("_infer") => Kind::Infer,
-            name if name.ends_with("_decode") => Kind::Decode,
-            name if name.contains("_decode_") => Kind::Alone,
+            name if name.contains("_decode") => Kind::Decode,
             _ => Kind::Operation,
         }
     }
@@ -94,22 +93,10 @@ pub(crate) enum Kind {
     Infer,
     /// A text that a model writes, token by token.
     Decode,
-    /// What no other engine does in the same way.
-    Alone,
     /// Single operations.
     Operation,
     /// The results of a model in a file.
     File,
-}
-
-impl Kind {
-    /// Whether weights, data and expected results may come from a file.
-    pub(crate) const fn has_file(self) -> bool {
-        match self {
-            Self::Train | Self::Infer | Self::Decode | Self::Operation | Self::File => true,
-            Self::Alone => false,
-        }
-    }
 }
 
 const MLP: f64 = 2.0 * (784.0 * 512.0 + 512.0 * 512.0 + 512.0 * 10.0);
