@@ -4,7 +4,7 @@ mod levels;
 
 use std::sync::Arc;
 
-use graver_cpu::Dots;
+use graver_cpu::{Cpu, Dots};
 use graver_ir::op::{Conv, ConvAxis, DotAxes, ReduceKind};
 use graver_ir::{DType, Dim, Module, Op, ScalarFn, Value};
 use graver_runtime::{Backend, Stage};
@@ -42,34 +42,72 @@ fn sums_stay_in_registers_whatever_comes_after_them() {
     }
 }
 
+/// The machine code of 3x3 windows a channel, or of the gradient of their weights.
+fn windows(cpu: &Cpu, layout: [usize; 4], is_gradient: bool) -> String {
+    let axis = ConvAxis { stride: 1, low: Dim::ONE, high: Dim::ONE, kernel_dilation: 1, input_dilation: 1 };
+    let axes = vec![axis.clone(), axis];
+    let (input, output, kernel) = (layout.to_vec(), layout.to_vec(), vec![0, 1, 2, 3]);
+    let conv = Conv { input, kernel, output, axes, groups: 64, batch_groups: 1 };
+    let mut b = Build::new("windows");
+    let (x, w) = (b.arg("x", DType::F32, [2, 64, 64, 64]), b.arg("w", DType::F32, [64, 1, 3, 3]));
+    let z = b.add(Op::Conv(conv), &[x, w]);
+    let results = if is_gradient {
+        let cotangent = b.arg("cotangent", DType::F32, [2, 64, 64, 64]);
+        b.vjp(&[z], &[cotangent], &[w])
+    } else {
+        vec![z]
+    };
+    let program = graver_passes::pipeline::compile(b.finish_all(&results), &cpu.describe(), &mut graver_passes::Silent);
+    let executable = cpu.compile(Arc::new(program.expect("it compiles"))).expect("it compiles");
+    executable.dump(0, Stage::Asm).expect("there is a kernel")
+}
+
+/// The shortest loop of 72 products, of eight rows at nine places, in which nothing is asked.
+fn loop_of_windows(asm: &str) -> Vec<&str> {
+    let lines: Vec<&str> = asm.lines().collect();
+    let jumps = |line: &&str| line.split_once(": ").is_some_and(|(_, code)| code.starts_with('j'));
+    let is_whole = |block: &&[&str]| block.iter().filter(|line| line.contains("vfmadd")).count() == 72;
+    let asks = |block: &&[&str]| block.iter().any(|line| line.contains("{k1}{z}"));
+    let blocks = lines.split(jumps).filter(is_whole).filter(|block| !asks(block));
+    blocks.min_by_key(|block| block.len()).expect("there is a loop").to_vec()
+}
+
+/// How many vectors a loop reads.
+fn vectors_read(block: &[&str]) -> usize {
+    let is_read = |line: &&&str| {
+        let vector = line.contains(": vmovups zmm") || line.contains("vfmadd");
+        vector && line.split_once(',').is_some_and(|(_, from)| from.contains('['))
+    };
+    block.iter().filter(is_read).count()
+}
+
 /// Eight rows of 3x3 windows a channel read ten rows, each at three places; nothing else is read in the loop, but at its edges.
 #[test]
 fn what_neighbouring_windows_share_is_read_once() {
     for cpu in levels::cpus(1).into_iter().filter(|cpu| cpu.isa() == graver_cpu::Isa::V4) {
         for layout in [[0, 1, 2, 3], [0, 3, 1, 2]] {
-            let axis = ConvAxis { stride: 1, low: Dim::ONE, high: Dim::ONE, kernel_dilation: 1, input_dilation: 1 };
-            let axes = vec![axis.clone(), axis];
-            let (input, output, kernel) = (layout.to_vec(), layout.to_vec(), vec![0, 1, 2, 3]);
-            let conv = Conv { input, kernel, output, axes, groups: 64, batch_groups: 1 };
-            let mut b = Build::new("windows");
-            let (x, w) = (b.arg("x", DType::F32, [2, 64, 64, 64]), b.arg("w", DType::F32, [64, 1, 3, 3]));
-            let z = b.add(Op::Conv(conv), &[x, w]);
-            let program = graver_passes::pipeline::compile(b.finish([z]), &cpu.describe(), &mut graver_passes::Silent);
-            let executable = cpu.compile(Arc::new(program.expect("it compiles"))).expect("it compiles");
-            let asm = executable.dump(0, Stage::Asm).expect("there is a kernel");
-            let lines: Vec<&str> = asm.lines().collect();
-            let jumps = |line: &&str| line.split_once(": ").is_some_and(|(_, code)| code.starts_with('j'));
-            let count = |block: &[&str], what: &dyn Fn(&str) -> bool| block.iter().filter(|line| what(line)).count();
-            let products = |block: &[&str]| count(block, &|line| line.contains("vfmadd"));
-            // Of two such loops, one asks what is inside.
-            let asks = |block: &&[&str]| block.iter().any(|line| line.contains("{k1}{z}"));
-            let block = lines.split(jumps).find(|block| products(block) == 72 && !asks(block)).expect("there is a loop");
-            let reads = |line: &str| {
-                let vector = line.contains(": vmovups zmm") || line.contains("vfmadd");
-                vector && line.split_once(',').is_some_and(|(_, from)| from.contains('['))
-            };
+            let asm = windows(&cpu, layout, false);
+            let block = loop_of_windows(&asm);
             let weights = if layout[1] == 1 { 0 } else { 9 };
-            assert_eq!(count(block, &reads), 30 + weights, "{layout:?}: {block:#?}");
+            assert_eq!(vectors_read(&block), 30 + weights, "{layout:?}: {block:#?}");
+        }
+    }
+}
+
+/// The gradient of their weights reads the same, and eight rows of what they are multiplied by: a vector for two products. Sums are in registers, or, where
+/// channels go over lanes, read and stored once; then all places are a few addresses and constants.
+#[test]
+fn gradients_of_weights_read_everything_once() {
+    for cpu in levels::cpus(1).into_iter().filter(|cpu| cpu.isa() == graver_cpu::Isa::V4) {
+        for layout in [[0, 1, 2, 3], [0, 3, 1, 2]] {
+            let asm = windows(&cpu, layout, true);
+            let block = loop_of_windows(&asm);
+            let is_first = layout[1] == 1;
+            assert_eq!(vectors_read(&block), 30 + 8 + if is_first { 0 } else { 9 }, "{layout:?}: {block:#?}");
+            let scalar = block.iter().filter(|line| !line.contains(": v")).count();
+            assert!(is_first || scalar < 10, "{layout:?}: {block:#?}");
+            let spilled = block.iter().filter(|line| line.contains(": vmov") && line.contains("[rsp")).count();
+            assert_eq!(spilled, 0, "{layout:?}: {block:#?}");
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::contractions::{Case, integers};
 
 /// Every case.
 pub(crate) fn cases() -> Vec<Case> {
-    [convolutions(), turned(), unknown_sizes(), pools(), of_lines()].into_iter().flatten().collect()
+    [convolutions(), weights(), turned(), unknown_sizes(), pools(), of_lines()].into_iter().flatten().collect()
 }
 
 const FIRST: [usize; 4] = [0, 1, 2, 3];
@@ -92,6 +92,89 @@ impl Windows {
         let module = differentiated(b.finish_all(&results));
         Case { what: format!("{self:?}"), module, inputs: vec![inputs], bound: Bound::EXACT }
     }
+}
+
+impl Windows {
+    /// A step of the weights by their gradient, for images of these batches, rows and columns.
+    fn step(self, rng: &mut Rng, [n, h, w]: [Dim; 3], calls: &[[usize; 3]]) -> Case {
+        let mut b = Build::new("step");
+        let x = b.arg("x", self.dtype, self.shape([n, Dim::from(self.sizes[1]), h, w]));
+        let k = b.arg("k", self.dtype, self.weights().map(Dim::from).to_vec());
+        let z = b.add(self.op(), &[x, k]);
+        let relu = b.map(ScalarFn::Relu, [z]);
+        let dims = b.ty(z).shape.0.clone();
+        let cotangent = b.arg("cotangent", self.dtype, dims.clone());
+        let gradient = b.vjp(&[relu], &[cotangent], &[k])[0];
+        let next = b.map(ScalarFn::Sub, [k, gradient]);
+        let inputs = calls.iter().map(|[n, h, w]| {
+            let logical = [*n, self.sizes[1], *h, *w];
+            let results = self.shape([*n, self.sizes[1], self.results(*h, 0), self.results(*w, 1)]);
+            [&self.shape(logical)[..], &self.weights(), &results].map(|shape| integers(rng, self.dtype, shape)).to_vec()
+        });
+        let inputs = inputs.collect();
+        Case { what: format!("step, {self:?}"), module: differentiated(b.finish([next])), inputs, bound: Bound::EXACT }
+    }
+
+    /// Results along an axis of so many elements.
+    fn results(&self, size: usize, axis: usize) -> usize {
+        let number = |size: usize| i64::try_from(size).expect("a size");
+        let reach = (number(self.window[axis]) - 1) * self.dilation;
+        let padded = (number(size) - 1) * self.apart + 1 + self.pad[0] + self.pad[1];
+        usize::try_from((padded - reach - 1).div_euclid(self.stride) + 1).expect("some results")
+    }
+}
+
+/// Gradients of weights, of batches down to none.
+fn weights() -> Vec<Case> {
+    let mut rng = Rng::named("weights of windows");
+    let last = Windows { layout: LAST, sizes: [0, 37, 9, 11], ..PLAIN };
+    let known = [
+        PLAIN,
+        last,
+        Windows { stride: 2, pad: [0, 1], ..PLAIN },
+        Windows { stride: 2, pad: [0, 1], ..last },
+        Windows { window: [5, 2], dilation: 2, pad: [4, 3], ..PLAIN },
+        Windows { window: [5, 2], dilation: 2, pad: [4, 3], ..last },
+        // More taps than registers.
+        Windows { sizes: [0, 6, 14, 30], window: [7, 7], pad: [3, 3], ..PLAIN },
+        Windows { sizes: [0, 20, 10, 9], window: [5, 5], pad: [2, 2], ..last },
+        Windows { sizes: [0, 20, 9, 21], window: [7, 7], pad: [3, 3], ..last },
+        // Fewer columns than lanes, fewer channels, and more than a point has.
+        Windows { sizes: [0, 40, 7, 7], ..PLAIN },
+        Windows { sizes: [0, 5, 9, 11], ..last },
+        Windows { sizes: [0, 150, 5, 18], ..last },
+        // Nothing is outside; more is outside than a window has; elements are left out, or apart.
+        Windows { pad: [0, 0], ..PLAIN },
+        Windows { pad: [0, 0], ..last },
+        Windows { pad: [5, 4], ..PLAIN },
+        Windows { pad: [5, 4], ..last },
+        Windows { pad: [-1, -2], ..PLAIN },
+        Windows { pad: [-1, -2], ..last },
+        Windows { apart: 2, pad: [1, 2], ..PLAIN },
+        Windows { apart: 2, pad: [1, 2], ..last },
+        Windows { dtype: DType::F64, ..PLAIN },
+        Windows { dtype: DType::F64, ..last },
+        Windows { dtype: DType::BF16, ..PLAIN },
+        Windows { dtype: DType::BF16, ..last },
+        Windows { dtype: DType::F16, ..PLAIN },
+        Windows { dtype: DType::F16, ..last },
+    ];
+    let batch = || Dim::sym(&Symbol::ranged("n", 0, 1000, 1));
+    let mut cases: Vec<Case> = known
+        .into_iter()
+        .map(|windows| {
+            let [_, _, h, w] = windows.sizes;
+            // The last has several parts.
+            let calls = [0, 1, 13].map(|n| [n, h, w]);
+            windows.step(&mut rng, [batch(), Dim::from(h), Dim::from(w)], &calls)
+        })
+        .collect();
+    let unknown = [PLAIN, last, Windows { stride: 2, ..PLAIN }, Windows { stride: 2, ..last }];
+    cases.extend(unknown.map(|windows| {
+        let [h, w] = ["h", "w"].map(|name| Dim::sym(&Symbol::ranged(name, 1, 1000, 1)));
+        windows.step(&mut rng, [batch(), h, w], &[[0, 4, 4], [1, 1, 1], [2, 9, 33], [1, 16, 16], [3, 8, 70], [1, 31, 5]])
+    }));
+    cases
 }
 
 /// With derivatives written out, as the interpreter wants them.

@@ -1,14 +1,16 @@
 //! Windows: what is combined over a few positions about each point, as depthwise convolutions and pooling have it. Of two neighbouring
-//! points most of it is the same.
+//! points most of it is the same. Gradients of their weights combine the same elements over all points instead, for each position.
 
 mod find;
 mod points;
 mod reads;
 mod visits;
+mod weights;
 
 use graver_ir::kernel::Nest;
 
 use self::points::Points;
+use self::weights::Weights;
 use super::Lowered;
 use super::cx::Cx;
 
@@ -16,17 +18,21 @@ use super::cx::Cx;
 pub(super) enum Windows<'a> {
     /// A result a point.
     Points(Points<'a>),
+    /// A result a tap.
+    Weights(Weights<'a>),
 }
 
 impl<'a> Windows<'a> {
     /// A nest whose neighbours share what they combine.
     pub(super) fn find(cx: &Cx<'_>, nest: &'a Nest) -> Option<Self> {
-        Points::find(cx, nest).map(Self::Points)
+        let weights = Weights::find(cx, nest).map(Self::Weights);
+        weights.or_else(|| Points::find(cx, nest).map(Self::Points))
     }
 
     pub(super) fn lower(&self, cx: Cx<'_>) -> Lowered {
         match self {
             Self::Points(points) => points.lower(cx),
+            Self::Weights(weights) => weights.lower(cx),
         }
     }
 }

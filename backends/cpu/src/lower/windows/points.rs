@@ -13,13 +13,13 @@ use graver_ir::kernel::InstKind;
 use super::super::body::{Given, Nothing};
 use super::super::columns::identity;
 use super::super::contract::number;
-use super::super::cx::{At, Cx};
+use super::super::cx::Cx;
 use super::super::loops::bind;
 use super::super::nest::{passing, stage_work};
 use super::super::reduce::kinds;
 use super::super::{Lowered, Phase, Prepared};
-use super::visits::{Place, Visits, move_index, moved, substituted};
-use crate::vector::{Binary, Compare, Load, Op, Val};
+use super::visits::{Inside, Place, Visits, move_index, moved, substituted};
+use crate::vector::{Binary, Load, Op, Val};
 
 /// Windows, and how they are run.
 pub(in super::super) struct Points<'a> {
@@ -86,19 +86,10 @@ impl Points<'_> {
             let begin = cx.b.mul(*block, height);
             let end = cx.b.add(begin, height);
             let end = cx.b.binary(Binary::Min, end, size);
-            // As many of the highest as there are, then of lower ones.
-            let mut next = begin;
-            for height in &self.visits.heights {
-                let more = cx.b.int(1 - height);
-                let last = cx.b.add(end, more);
-                let open = cx.b.open_loop(next, last, *height, vec![next]);
-                cx.at[self.visits.row] = At::One(open.var);
-                self.rows(cx, &lines, *height);
-                cx.at[self.visits.row] = At::Unbound;
-                let height = cx.b.int(*height);
-                let after = cx.b.add(open.var, height);
-                next = cx.b.close_loop(open, vec![after])[0];
-            }
+            self.visits.blocks(cx, &self.visits.heights, (begin, end), Vec::new(), &mut |cx, height, _| {
+                self.rows(cx, &lines, height);
+                Vec::new()
+            });
         });
         let work = self.visits.nest.stages.iter().map(|stage| stage_work(self.visits.nest, stage)).sum();
         Phase { func: cx.b.finish(), extent: points.iter().product(), scratch: cx.scratch, work }
@@ -106,28 +97,13 @@ impl Points<'_> {
 
     /// Some rows, all along the lanes.
     fn rows(&self, cx: &mut Cx<'_>, lines: &[Option<Val>], height: i64) {
-        let (zero, size) = (cx.b.int(0), cx.value(&self.visits.nest.axes[self.visits.lane]));
-        let swept = |cx: &mut Cx<'_>, begin: Val, end: Val, is_inside: bool| {
-            cx.swept(self.visits.lane, begin, end, 1, &mut |cx| self.points(cx, Place { lines, is_inside }, height));
-        };
-        let Some((from, to)) = self.visits.inside(cx, height) else { return swept(cx, zero, size, false) };
-        let (is_from_first, [from, to]) = (from.is(0), [from, to].map(|dim| cx.value(&dim)));
-        if is_from_first {
-            swept(cx, from, to, true);
-            if to != size {
-                swept(cx, to, size, false);
-            }
-            return;
-        }
-        // What is before and what is behind, by the same code.
-        let (one, two) = (cx.b.int(1), cx.b.int(2));
-        let open = cx.b.open_loop(zero, two, 1, Vec::new());
-        let is_before = cx.b.compare(Compare::Lt, open.var, one);
-        let (begin, end) = (cx.b.select(is_before, zero, to), cx.b.select(is_before, from, size));
-        swept(cx, begin, end, false);
-        let end = cx.b.select(is_before, to, from);
-        swept(cx, from, end, true);
-        cx.b.close_loop(open, Vec::new());
+        let lane = self.visits.lane;
+        let inside = self.visits.inside(cx, height).map(|(from, to)| (cx.value(&from), cx.value(&to)));
+        self.visits.stretches(cx, (lane, inside), Vec::new(), &mut |cx, (begin, end), is_inside, _| {
+            let place = Place { lines, inside: if is_inside { Inside::Lanes } else { Inside::Nothing } };
+            cx.swept(lane, begin, end, 1, &mut |cx| self.points(cx, place, height));
+            Vec::new()
+        });
     }
 
     /// The points of the lanes, in some rows.
@@ -137,7 +113,7 @@ impl Points<'_> {
         let mut sums = vec![begin; usize::try_from(height).expect("few rows")];
         self.visits.combine(cx, height, place, &mut sums, |visit| visit.row);
         for (number, sums) in (0..).zip(sums) {
-            let at = |dim: &Dim| moved(dim, (self.visits.row, number), &[]);
+            let at = |dim: &Dim| moved(dim, &[(self.visits.row, number)], &[]);
             let values = cx.body(&substituted(&end.body, &at), &mut Sums(sums));
             for store in &end.stores {
                 let mut store = store.clone();

@@ -5,7 +5,7 @@ use graver_ir::kernel::{Access, Bounds, Index, InstKind};
 
 use super::super::body::{Given, Nothing};
 use super::super::cx::Cx;
-use super::visits::{Place, Visit, Visits, depends};
+use super::visits::{Inside, Place, Visit, Visits, depends};
 use crate::vector::{Load, Op, Val};
 
 /// What a visit reads.
@@ -75,9 +75,13 @@ impl Reads<'_> {
             let part = if along(index) { &mut offset } else { &mut there };
             *part = &*part + index.dim() * stride;
         }
-        let each = || access.index.iter().zip(&arg.shape);
+        let inside = |cx: &mut Cx<'_>, of_lanes: bool| {
+            let is_known = self.place.inside == if of_lanes { Inside::Lanes } else { Inside::Rest };
+            let each = access.index.iter().zip(&arg.shape).filter(|(index, _)| along(index) == of_lanes);
+            if is_known { None } else { cx.inside_each(each, &[]) }
+        };
         let mut line = cx.b.op(Op::Arg(access.arg));
-        match (self.place.lines[number], cx.inside_each(each().filter(|(index, _)| !along(index)), &[])) {
+        match (self.place.lines[number], inside(cx, false)) {
             (Some(outside), Some(is_there)) => {
                 let there = cx.value(&(there * Dim::from(arg.dtype.size())));
                 let there = cx.b.add(line, there);
@@ -86,8 +90,7 @@ impl Reads<'_> {
             _ => offset = offset + there,
         }
         let (ptr, pattern) = cx.place(line, &offset, None, arg.dtype);
-        let asked = if self.place.is_inside { None } else { cx.inside_each(each().filter(|(index, _)| along(index)), &[]) };
-        Some(Known::Value(match asked {
+        Some(Known::Value(match inside(cx, true) {
             Some(inside) => cx.load_inside(access.arg, ptr, pattern, inside, fill),
             None => cx.load_from(arg.mode, Load { ptr, dtype: arg.dtype, pattern, mask: None }),
         }))

@@ -1,16 +1,16 @@
 //! What neighbouring rows read at all of their positions, each element once, and where that is inside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use graver_ir::dim::Atom;
-use graver_ir::kernel::{Access, Body, Bounds, Combine as Combining, Index, InstKind, Nest, Stage};
+use graver_ir::kernel::{Access, Body, Bounds, Combine as Combining, Index, InstKind, Nest, Stage, ValueId};
 use graver_ir::op::ReduceKind;
 use graver_ir::{Dim, ScalarFn};
 
-use super::super::cx::Cx;
+use super::super::cx::{At, Cx};
 use super::super::reduce::{combine, kinds};
 use super::reads::Reads;
-use crate::vector::{Pattern, TABLE_LANES, Val};
+use crate::vector::{Compare, Pattern, TABLE_LANES, Val};
 
 /// Rows of a nest whose first stage combines, and what they read.
 pub(super) struct Visits<'a> {
@@ -54,15 +54,98 @@ pub(super) struct Read {
 pub(super) struct Place<'a> {
     /// By load, what is read instead where a row is outside.
     pub(super) lines: &'a [Option<Val>],
-    /// Whether nothing need be asked of lanes.
-    pub(super) is_inside: bool,
+    pub(super) inside: Inside,
 }
 
+/// What need not be asked whether it is inside.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Inside {
+    Nothing,
+    /// Where lanes are.
+    Lanes,
+    /// Everything else.
+    Rest,
+}
+
+/// From the height of a block of rows and what is carried before it to what is after it.
+type Block<'a> = dyn FnMut(&mut Cx<'_>, i64, Vec<Val>) -> Vec<Val> + 'a;
+/// The same of where a stretch of an axis begins and ends, and whether nothing need be asked there.
+type Stretch<'a> = dyn FnMut(&mut Cx<'_>, (Val, Val), bool, Vec<Val>) -> Vec<Val> + 'a;
+
 impl<'a> Visits<'a> {
-    /// Of a nest's axes over lanes and of rows, at these positions.
-    pub(super) fn new(nest: &'a Nest, [lane, row]: [usize; 2], heights: Vec<i64>, positions: &[Vec<(usize, i64)>]) -> Self {
-        let (visits, reads) = visits(&nest.stages[0], row, heights[0], positions);
+    /// Of a nest's axes over lanes and of rows, at these positions, which along an axis that is `bound` are so far from where that stands.
+    pub(super) fn new(
+        nest: &'a Nest,
+        ([lane, row], bound): ([usize; 2], Option<usize>),
+        heights: Vec<i64>,
+        positions: &[Vec<(usize, i64)>],
+    ) -> Self {
+        let (visits, reads) = visits(&nest.stages[0], (row, bound), heights[0], positions);
         Self { nest, lane, row, heights, visits, reads, packed: Vec::new() }
+    }
+
+    /// Blocks of rows of these heights: as many of the highest as there are, then of lower ones; what is carried after them.
+    pub(super) fn blocks(
+        &self,
+        cx: &mut Cx<'_>,
+        heights: &[i64],
+        (begin, end): (Val, Val),
+        state: Vec<Val>,
+        block: &mut Block<'_>,
+    ) -> Vec<Val> {
+        let mut state: Vec<Val> = std::iter::once(begin).chain(state).collect();
+        for height in heights {
+            let more = cx.b.int(1 - height);
+            let last = cx.b.add(end, more);
+            let open = cx.b.open_loop(state[0], last, *height, state);
+            cx.at[self.row] = At::One(open.var);
+            let carried = block(cx, *height, open.params[1..].to_vec());
+            cx.at[self.row] = At::Unbound;
+            let height = cx.b.int(*height);
+            let after = cx.b.add(open.var, height);
+            state = cx.b.close_loop(open, std::iter::once(after).chain(carried).collect());
+        }
+        state.split_off(1)
+    }
+
+    /// Stretches of an axis: those inside, and those of which that is asked; what is carried after them.
+    pub(super) fn stretches(
+        &self,
+        cx: &mut Cx<'_>,
+        (axis, inside): (usize, Option<(Val, Val)>),
+        state: Vec<Val>,
+        stretch: &mut Stretch<'_>,
+    ) -> Vec<Val> {
+        let (zero, size) = (cx.b.int(0), cx.value(&self.nest.axes[axis]));
+        let Some((from, to)) = inside else { return stretch(cx, (zero, size), false, state) };
+        if from == zero {
+            let state = stretch(cx, (from, to), true, state);
+            return if to == size { state } else { stretch(cx, (to, size), false, state) };
+        }
+        // What is before and what is behind, by the same code.
+        let (one, two) = (cx.b.int(1), cx.b.int(2));
+        let open = cx.b.open_loop(zero, two, 1, state);
+        let is_before = cx.b.compare(Compare::Lt, open.var, one);
+        let (begin, end) = (cx.b.select(is_before, zero, to), cx.b.select(is_before, from, size));
+        let carried = stretch(cx, (begin, end), false, open.params.clone());
+        let end = cx.b.select(is_before, to, from);
+        let carried = stretch(cx, (from, end), true, carried);
+        cx.b.close_loop(open, carried)
+    }
+
+    /// Values that are read and wait at once, at most.
+    pub(super) fn waiting(&self) -> usize {
+        let mut last = vec![0; self.reads.len()];
+        for (place, visit) in self.visits.iter().enumerate() {
+            visit.reads.iter().flatten().for_each(|read| last[*read] = place);
+        }
+        let (mut waiting, mut most) = (BTreeSet::new(), 0);
+        for (place, visit) in self.visits.iter().enumerate() {
+            waiting.extend(visit.reads.iter().flatten().copied());
+            most = most.max(waiting.len());
+            waiting.retain(|read: &usize| last[*read] > place);
+        }
+        most
     }
 
     /// Combines all that rows visit with sums, of which `of` says to which a visit belongs.
@@ -101,23 +184,49 @@ impl<'a> Visits<'a> {
 
     /// From where to where along the lanes nothing need be asked of them; `None` where that is nowhere, or not known.
     pub(super) fn inside(&self, cx: &Cx<'_>, height: i64) -> Option<(Dim, Dim)> {
-        let size = &self.nest.axes[self.lane];
-        let (mut from, mut to) = (Dim::ZERO, size.clone());
-        for need in self.needed(cx, height, &|_, index| depends(index, self.lane)) {
-            let (slope, rest) = need.along(self.lane)?;
-            match slope.as_const()? {
-                0 => return None,
-                slope @ 1.. => from = from.max_with(&(Dim::ZERO - rest).ceil_div(&Dim::from(slope))),
-                slope => to = to.min_with(&(rest.floor_div(&Dim::from(-slope)) + Dim::ONE)),
-            }
-        }
-        let lanes = i64::try_from(cx.lanes).expect("few lanes");
+        let (size, lanes) = (&self.nest.axes[self.lane], i64::try_from(cx.lanes).expect("few lanes"));
+        let (from, to) = self.reach(self.lane, self.needed(cx, height, &|_, index| depends(index, self.lane)))?;
         let from = from.round_up(lanes).min_with(size);
         // Whole vectors, and what is left where that is inside too.
         let whole = to.floor_div(&Dim::from(lanes)) * Dim::from(lanes);
         let is_all = (&to - size + Dim::ONE).max_with(&Dim::ZERO);
         let to = (&whole + is_all * (size - &whole)).max_with(&from);
         (from != to).then_some((from, to))
+    }
+
+    /// From where to where, in blocks of the highest, rows are inside, lanes aside: nowhere where something else is not.
+    pub(super) fn inside_rows(&self, cx: &mut Cx<'_>) -> Option<(Val, Val)> {
+        let (size, height) = (&self.nest.axes[self.row], self.heights[0]);
+        let is_of_rows = |index: &Index| depends(index, self.row);
+        let is_rest = |index: &Index| !depends(index, self.lane);
+        let (from, to) = self.reach(self.row, self.needed(cx, height, &|_, index| is_rest(index) && is_of_rows(index)))?;
+        let from = from.round_up(height).min_with(size);
+        let whole = size.floor_div(&Dim::from(height)) * Dim::from(height);
+        let to = to.round_up(height).min_with(&whole).max_with(&from);
+        if from == to {
+            return None;
+        }
+        let (zero, [mut from, mut to]) = (cx.b.int(0), [from, to].map(|dim| cx.value(&dim)));
+        for need in self.needed(cx, height, &|_, index| is_rest(index) && !is_of_rows(index)) {
+            let need = cx.value(&need);
+            let is_inside = cx.b.compare(Compare::Ge, need, zero);
+            [from, to] = [from, to].map(|place| cx.b.select(is_inside, place, zero));
+        }
+        Some((from, to))
+    }
+
+    /// From where to where along an axis nothing that is needed is negative.
+    fn reach(&self, axis: usize, needed: Vec<Dim>) -> Option<(Dim, Dim)> {
+        let (mut from, mut to) = (Dim::ZERO, self.nest.axes[axis].clone());
+        for need in needed {
+            let (slope, rest) = need.along(axis)?;
+            match slope.as_const()? {
+                0 => return None,
+                slope @ 1.. => from = from.max_with(&(Dim::ZERO - rest).ceil_div(&Dim::from(slope))),
+                slope => to = to.min_with(&(rest.floor_div(&Dim::from(-slope)) + Dim::ONE)),
+            }
+        }
+        Some((from, to))
     }
 
     /// What must not be negative where positions of what may be outside are inside: those of loads, by their numbers, for which `of` holds.
@@ -173,11 +282,14 @@ pub(super) fn depends(index: &Index, axis: usize) -> bool {
     index.dim().axes().iter().any(|var| var.id as usize == axis)
 }
 
-/// An expression so many rows further on, with other axes where they stand.
-pub(super) fn moved(dim: &Dim, (row, by): (usize, i64), position: &[(usize, i64)]) -> Dim {
+/// An expression with axes so much further on, and others where they stand.
+pub(super) fn moved(dim: &Dim, by: &[(usize, i64)], position: &[(usize, i64)]) -> Dim {
+    let of = |list: &[(usize, i64)], axis: u32| list.iter().find(|(other, _)| *other == axis as usize).map(|(_, number)| *number);
     dim.substitute(&|atom| match atom {
-        Atom::Axis(var) if var.id as usize == row => Some(Dim::atom(atom.clone()) + Dim::from(by)),
-        Atom::Axis(var) => position.iter().find(|(axis, _)| *axis == var.id as usize).map(|(_, number)| Dim::from(*number)),
+        Atom::Axis(var) => {
+            let by = of(by, var.id).map(|number| Dim::atom(atom.clone()) + Dim::from(number));
+            by.or_else(|| of(position, var.id).map(Dim::from))
+        }
         Atom::Sym(_) | Atom::FloorDiv(..) | Atom::Mod(..) | Atom::Min(..) | Atom::Max(..) => None,
     })
 }
@@ -204,14 +316,29 @@ pub(super) fn move_index(index: &mut Index, at: &dyn Fn(&Dim) -> Dim) {
 
 /// Every row at every position, in the order of what they read: what is read once is used by all rows that want it, and then no more. Each
 /// row's positions have the same order.
-pub(super) fn visits(sum: &Stage, row: usize, height: i64, positions: &[Vec<(usize, i64)>]) -> (Vec<Visit>, Vec<Read>) {
+pub(super) fn visits(
+    sum: &Stage,
+    (row, bound): (usize, Option<usize>),
+    height: i64,
+    positions: &[Vec<(usize, i64)>],
+) -> (Vec<Visit>, Vec<Read>) {
     let (mut visits, mut reads) = (Vec::new(), Vec::new());
     let mut numbers: BTreeMap<(usize, Vec<Dim>), usize> = BTreeMap::new();
+    let is_along = |access: &Access, axis: usize| access.index.iter().any(|index| depends(index, axis));
+    let is_of_position = |load: ValueId, position: &[(usize, i64)]| {
+        let InstKind::Load(access) = &sum.body.inst(load).kind else { unreachable!("a load is one in either body") };
+        position.iter().any(|(axis, _)| is_along(access, *axis))
+    };
     for number in 0..height {
         for (position_number, position) in (0..).zip(positions) {
-            let body = substituted(&sum.body, &|dim| moved(dim, (row, number), position));
-            let moving = body.loads().filter(|(_, access)| access.index.iter().any(|index| depends(index, row)));
-            let place: Vec<i64> = moving.flat_map(|(_, access)| access.index.iter().map(|index| index.dim().apart().1)).collect();
+            let mut by = vec![(row, number)];
+            by.extend(position.iter().filter(|(axis, _)| bound == Some(*axis)));
+            let body = substituted(&sum.body, &|dim| moved(dim, &by, position));
+            let mut moving: Vec<(ValueId, &Access)> = body.loads().filter(|(_, access)| is_along(access, row)).collect();
+            // Of what is read at several positions more waits than of what is not.
+            moving.sort_by_key(|(load, _)| !is_of_position(*load, position));
+            let place: Vec<i64> =
+                moving.iter().flat_map(|(_, access)| access.index.iter().map(|index| index.dim().apart().1)).collect();
             let mut of_inst = vec![None; body.insts.len()];
             for (load, access) in body.loads() {
                 let new = reads.len();
