@@ -24,12 +24,14 @@ pub struct Tokens {
 }
 
 impl Tokenizer {
-    /// A tokeniser that was made in the program: trained on the spot.
+    /// A tokeniser that was made in the program: trained on the spot. How it pads and cuts texts is forgotten.
     #[must_use]
     pub fn new(mut inner: tokenizers::Tokenizer) -> Self {
         let padding = inner.get_padding().map_or(0, |padding| padding.pad_id);
         // Rows are made equally long here, where the model's own number of the padding is known.
         inner.with_padding(None);
+        // What a file cuts is what it was trained on, and no limit of the model: `max_length` sets that.
+        inner.with_truncation(None).expect("no truncation is not refused");
         Self { inner, padding }
     }
 

@@ -147,6 +147,21 @@ fn options_are_read_where_transformers_reads_them() -> Result<(), Error> {
     Ok(())
 }
 
+/// What a tokeniser was trained on is no limit of the model: the whole prompt is read.
+#[test]
+fn prompts_are_not_cut_as_the_tokeniser_s_file_says() -> Result<(), Error> {
+    let text = "A graver cuts lines into copper.";
+    let copy = Copy::of("generate", "cut");
+    let whole = copy.folder().tokenizer()?.ids(text)?;
+    copy.edit("tokenizer.json", |file| {
+        file["truncation"] = serde_json::json!({"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0});
+    });
+    let tokenizer = copy.folder().tokenizer()?;
+    assert_eq!(tokenizer.ids(text)?, whole);
+    assert!(whole.len() > 3 && tokenizer.max_length(4)?.ids(text)? == whole[..4]);
+    Ok(())
+}
+
 #[test]
 fn what_there_is_no_room_for_is_told() -> Result<(), Error> {
     let folder = Folder::open(path("generate"))?;
