@@ -229,10 +229,7 @@ impl<'a> Importer<'a> {
     }
 
     fn results(&mut self, graph: &GraphProto, frame: &Frame) {
-        for (place, output) in graph.output.iter().enumerate() {
-            if graph.output[..place].iter().any(|before| before.name == output.name) {
-                self.slot(wrong("it is there twice"), &format!("the output `{}`", output.name));
-            }
+        for output in &graph.output {
             match frame.find(&output.name) {
                 Some(Slot::Value(value)) => {
                     if let Err(problem) = self.as_declared(output, value) {
