@@ -139,6 +139,8 @@ fn weights() -> Vec<Case> {
         Windows { sizes: [0, 6, 14, 30], window: [7, 7], pad: [3, 3], ..PLAIN },
         Windows { sizes: [0, 20, 10, 9], window: [5, 5], pad: [2, 2], ..last },
         Windows { sizes: [0, 20, 9, 21], window: [7, 7], pad: [3, 3], ..last },
+        Windows { sizes: [0, 6, 5, 40], window: [1, 29], pad: [3, 3], ..PLAIN },
+        Windows { sizes: [0, 20, 5, 40], window: [1, 29], pad: [3, 3], ..last },
         // Fewer columns than lanes, fewer channels, and more than a point has.
         Windows { sizes: [0, 40, 7, 7], ..PLAIN },
         Windows { sizes: [0, 5, 9, 11], ..last },

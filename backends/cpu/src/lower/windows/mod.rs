@@ -19,13 +19,13 @@ pub(super) enum Windows<'a> {
     /// A result a point.
     Points(Points<'a>),
     /// A result a tap.
-    Weights(Weights<'a>),
+    Weights(Box<Weights<'a>>),
 }
 
 impl<'a> Windows<'a> {
     /// A nest whose neighbours share what they combine.
     pub(super) fn find(cx: &Cx<'_>, nest: &'a Nest) -> Option<Self> {
-        let weights = Weights::find(cx, nest).map(Self::Weights);
+        let weights = Weights::find(cx, nest).map(|weights| Self::Weights(Box::new(weights)));
         weights.or_else(|| Points::find(cx, nest).map(Self::Points))
     }
 

@@ -45,6 +45,9 @@ pub(super) struct Group<'a> {
     pub(super) taps: Taps,
 }
 
+/// Of a group, and what it reads where rows are outside.
+type OfGroup<'a> = dyn FnMut(&mut Cx<'_>, &Group<'_>, &[Option<Val>]) + 'a;
+
 /// Sums of taps, and how they are made.
 pub(in super::super) struct Weights<'a> {
     nest: &'a Nest,
@@ -78,12 +81,12 @@ impl<'a> Weights<'a> {
         let others: Vec<usize> = sum.keep.iter().filter(|axis| *axis != lane && !taps.contains(axis)).collect();
         let lines: Vec<usize> = sum.over.minus(sum.keep).iter().filter(|axis| ![lane, row].contains(axis)).collect();
         let is_kept = sum.keep.contains(lane);
-        let (least, line) = if is_kept {
+        let (elements, line) = if is_kept {
             (PART, nest.axes[row].nominal())
         } else {
             (PART_OF_LANES, nest.axes[row].nominal().saturating_mul(nest.axes[lane].nominal()))
         };
-        let length = (least / line.max(1)).max(1);
+        let length = (elements / line.max(1)).max(1);
         let parts = lines.iter().map(|axis| nest.axes[*axis].clone()).product::<Dim>().ceil_div(&Dim::from(length));
         let axes: Vec<Dim> = nest.axes.iter().chain([&parts]).cloned().collect();
         let order = [part].into_iter().chain(taps).chain(others.iter().copied()).chain(is_kept.then_some(lane));
@@ -262,13 +265,8 @@ impl<'a> Weights<'a> {
         cx.b.close_loop(open, next).split_off(sizes.len())
     }
 
-    /// Every group, from each of its starts on; with what it reads where rows are outside.
-    fn each_group(
-        &self,
-        cx: &mut Cx<'_>,
-        filled: &[Vec<Option<Val>>],
-        body: &mut dyn FnMut(&mut Cx<'_>, &Group<'a>, &[Option<Val>]),
-    ) {
+    /// Every group, from each of its starts on.
+    fn each_group(&self, cx: &mut Cx<'_>, filled: &[Vec<Option<Val>>], body: &mut OfGroup<'_>) {
         for (group, lines) in self.groups.iter().zip(filled) {
             let Some((axis, to, step)) = group.taps.starts else {
                 body(cx, group, lines);
