@@ -48,6 +48,7 @@ const LEAST: &[(&str, &[DType])] = &[
     ("reverse", ALL),
     ("reduce", ALL),
     ("arg_reduce", ALL),
+    ("prefix", ALL),
     ("window", ALL),
     ("window_arg", ALL),
     ("window_take", ALL),
@@ -157,6 +158,10 @@ fn hold(found: &[&str], devices: &[(&str, Ran)]) {
                 dtypes.iter().filter(|dtype| !ran.get(&name).is_some_and(|ran| ran.contains(dtype))).collect();
             assert!(missing.is_empty(), "`{name}` did not run on `{letter}` with {missing:?}");
         }
+        let (listed, derivatives) = (least(), ["vjp", "jvp"]);
+        let all = |name: &str| listed.iter().any(|(known, _)| known == name) || derivatives.contains(&name);
+        let unlisted: Vec<&String> = ran.keys().filter(|name| !all(name)).collect();
+        assert!(unlisted.is_empty(), "not of the table: {unlisted:?}");
     }
     let (path, written) = (root().join("docs/ops.md"), page(devices));
     if std::env::var_os("GRAVER_BLESS").is_some() {

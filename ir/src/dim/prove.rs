@@ -355,6 +355,19 @@ mod tests {
         assert!(!(&x + &k).is_below(&Dim::from(25)));
     }
 
+    /// What is left of a size that was halved again and again, and grown back.
+    #[test]
+    fn what_halving_leaves_is_not_negative() {
+        let mut size = Dim::sym(&Symbol::new("s"));
+        for _ in 0..4 {
+            let half = size.floor_div(&Dim::from(2));
+            let left = &size - &half * Dim::from(2);
+            assert!(left.is_nonneg() && (Dim::ONE - &left).is_nonneg(), "{left}");
+            assert!(!(left - Dim::ONE).is_nonneg(), "it may be even");
+            size = half;
+        }
+    }
+
     #[test]
     fn leaving_is_proved_at_corners() {
         let (row, ten) = (Dim::axis(0, &n()), Dim::from(10));

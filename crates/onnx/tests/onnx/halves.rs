@@ -216,7 +216,7 @@ fn padding_by_a_remainder_of_a_remainder() {
 #[test]
 fn exported_networks_are_imported_for_any_size() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/exported");
-    for case in ["padded_to_a_multiple", "resized_by_a_half", "resized_to_sizes_as_scales"] {
+    for case in ["padded_by_halves", "padded_to_a_multiple", "resized_by_a_half", "resized_to_sizes_as_scales"] {
         let model = graver_onnx::read_file(&folder.join(case).join("model.onnx")).expect("kept beside the tests");
         let shown = gir::print(&imported(&model).module);
         assert!(shown.contains("f32[n, 1, h, w] = arg \"x\""), "{case}: {shown}");
