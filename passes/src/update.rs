@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use graver_ir::dim::Dim;
 use graver_ir::kernel::{
     Access, Arg, Body, Bounds, BufferId, Contract, Index, Inst, InstKind, Kernel, KernelBody, KernelId, Launch, Mode, Nest,
-    Program, Stage, Store,
+    Prefix, Program, Stage, Store,
 };
 
 /// Redirects launches, making every kernel that this takes once.
@@ -94,8 +94,7 @@ impl Merge<'_> {
             KernelBody::Scatter(_) => None,
             // Positions are stored while others are still compared.
             KernelBody::Sort(_) => None,
-            // Other threads read what this one has stored by then.
-            KernelBody::Prefix(_) => None,
+            KernelBody::Prefix(prefix) => self.prefix(prefix).map(KernelBody::Prefix),
             // A row of columns and what is summed are read by all rows.
             KernelBody::Attend(_) => None,
         }
@@ -122,6 +121,13 @@ impl Merge<'_> {
         merged.epilogue = self.inner(&contract.epilogue, Some(self.store(&contract.stores)?))?;
         merged.stores = self.stores(&contract.stores);
         Some(merged)
+    }
+
+    /// What is read at a point is no longer needed once that is stored: what is before it is carried along.
+    fn prefix(&self, prefix: &Prefix) -> Option<Prefix> {
+        let to = (prefix.to.arg == self.written).then_some(&prefix.to)?;
+        let to_own = Store { arg: self.number(to.arg), ..to.clone() };
+        Some(Prefix { body: self.inner(&prefix.body, Some(to))?, to: to_own, ..prefix.clone() })
     }
 
     /// The only store to the argument that is written.

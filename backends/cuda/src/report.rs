@@ -43,7 +43,7 @@ impl Usage {
 pub struct KernelName {
     /// In the program, for people.
     pub kernel: String,
-    /// `nest`, `contract`, `scatter`, `sort` or `attend`.
+    /// `nest`, `contract`, `scatter`, `sort`, `prefix` or `attend`.
     pub shape: &'static str,
     /// The function, different for different texts.
     pub function: String,

@@ -11,6 +11,17 @@ pub(crate) fn cases() -> Vec<Case> {
     [long_products(), rows(), columns(), softmaxes(), transposes(), prefixes()].into_iter().flatten().collect()
 }
 
+/// Products that are larger on the way than `f32` holds, of neighbours and of what threads and vectors have.
+fn large() -> Case {
+    let mut b = Build::new("prefix");
+    let x = b.arg("x", DType::F32, vec![Dim::from(2), Dim::from(200)]);
+    let z = b.prefix(ReduceKind::Prod, 1, false, x);
+    let values: Vec<f32> = (0..400).map(|place| if [1, 2].contains(&(place % 4)) { 1e30 } else { 1e-30 }).collect();
+    let far: Vec<f32> = (0..400).map(|place| if (25..75).contains(&(place % 100)) { 16.0 } else { 1.0 / 16.0 }).collect();
+    let inputs = [values, far].map(|values| vec![Array::from_vec([2, 200], values).expect("sizes agree")]);
+    case("large prefixes".to_owned(), b.finish([z]), inputs.into(), Bound { relative: 1e-5, absolute: 0.0 })
+}
+
 /// What is combined with all before it along few long lines, and across many.
 fn prefixes() -> Vec<Case> {
     let mut rng = Rng::named("prefixes");
@@ -30,7 +41,8 @@ fn prefixes() -> Vec<Case> {
         one(DType::I32, known([1, 262_149]), &[[1, 262_149]], (ReduceKind::Max, 1, true)),
         one(DType::I64, [Dim::from(3), n.clone()], &[[3, 40_000], [3, 41_003]], (ReduceKind::Sum, 1, true)),
         one(DType::F32, [n, Dim::from(2)], &[[40_001, 2]], (ReduceKind::Sum, 0, false)),
-        one(DType::F32, known([5, 4100]), &[[5, 4100]], (ReduceKind::Prod, 0, true)),
+        one(DType::F32, known([40, 4100]), &[[40, 4100]], (ReduceKind::Sum, 0, true)),
+        large(),
     ]
 }
 

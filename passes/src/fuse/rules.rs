@@ -20,6 +20,8 @@ pub(super) enum Refusal {
     OtherRows,
     /// Values are read at other places than where they are computed, and others need them too.
     ReadElsewhere,
+    /// Others need it too.
+    Shared,
     /// It would be computed several times.
     Recomputed,
     /// A contraction, an attention or a sort reads its operands many times.
@@ -42,6 +44,7 @@ impl fmt::Display for Refusal {
             Self::OneCoreEach => "a kernel has one contraction, attention, scatter, sort, prefix or kind of window",
             Self::OtherRows => "reductions of one kernel keep the same leading axes",
             Self::ReadElsewhere => "it is read at other places than where it is computed, and needed elsewhere too",
+            Self::Shared => "it is needed elsewhere too",
             Self::Recomputed => "fusing would compute it several times",
             Self::Operand => {
                 "a contraction, an attention or a sort reads its operands many times: they are computed once, before"
@@ -83,21 +86,22 @@ fn by_kind(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: boo
     match (p.kind, c.kind) {
         (Kind::Control, _) | (_, Kind::Control) => Err(Refusal::Control),
         (_, Kind::Sort | Kind::Attend) => Err(Refusal::Operand),
+        (Kind::Sort | Kind::Prefix, Kind::Move) => reshaped(facts, p, c, reads),
         (Kind::Sort | Kind::Prefix | Kind::Attend, _) => Err(Refusal::OneCoreEach),
+        (Kind::Map, Kind::Prefix) if !private => Err(Refusal::Shared),
+        (Kind::Map, Kind::Prefix) => inlined(facts, p, c, reads, private),
         (Kind::Contract, Kind::Map) => epilogue(facts, p, c, reads),
         (Kind::Contract, Kind::Move) => tail_of_sum(facts, p, c, reads),
         (Kind::Map, Kind::Contract) => into_contraction(facts, p, c, reads, private),
-        (Kind::Map, Kind::Scatter | Kind::Prefix) if private && reads.iter().all(|read| !is_random(&read.relation)) => {
-            Ok(joined(p, c, c))
-        }
+        (Kind::Map, Kind::Scatter) if private && reads.iter().all(|read| !is_random(&read.relation)) => Ok(joined(p, c, c)),
         (Kind::Map | Kind::Row | Kind::Window | Kind::Column, Kind::Move) => tail(facts, p, c, reads),
         (Kind::Map, Kind::Map | Kind::Row | Kind::Column | Kind::Window) => maps(facts, p, c, reads, private),
         (Kind::Row, Kind::Map | Kind::Row) => rows(facts, p, c, reads),
         (Kind::Column, Kind::Map) => results(facts, p, c, reads, p.kept),
         (Kind::Window, Kind::Map) => results(facts, p, c, reads, p.full.len()),
-        (Kind::Map, Kind::Scatter | Kind::Prefix) => Err(Refusal::ReadElsewhere),
+        (Kind::Map, Kind::Scatter) => Err(Refusal::ReadElsewhere),
         (Kind::Row | Kind::Column | Kind::Window, Kind::Row | Kind::Column) => Err(Refusal::OtherRows),
-        (Kind::Row | Kind::Column | Kind::Window, Kind::Contract | Kind::Scatter | Kind::Prefix) => Err(Refusal::Operand),
+        (Kind::Row | Kind::Column | Kind::Window, Kind::Contract | Kind::Scatter) => Err(Refusal::Operand),
         (Kind::Contract | Kind::Scatter | Kind::Row | Kind::Column | Kind::Window, _) | (Kind::Move, _) => {
             Err(Refusal::OneCoreEach)
         }
@@ -161,6 +165,13 @@ fn tail(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read]) -> Result<Group
     let permutes = matches!(facts.graph().op(read.reader), Op::Permute(_)) && !p.tail && p.is_full(facts, read.source.node);
     let moved = permutes || matches!(facts.graph().op(read.reader), Op::Reshape(_));
     if moved && is_direct(facts, read) { Ok(joined(p, c, p)) } else { Err(Refusal::ReadElsewhere) }
+}
+
+/// A reshape is another view of what is stored.
+fn reshaped(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read]) -> Result<Group, Refusal> {
+    let [read] = reads else { return Err(Refusal::ReadElsewhere) };
+    let moved = matches!(facts.graph().op(read.reader), Op::Reshape(_)) && is_direct(facts, read);
+    if moved { Ok(joined(p, c, p)) } else { Err(Refusal::ReadElsewhere) }
 }
 
 /// Whether nothing lies between: what is free above a movement has an index of its own.

@@ -37,7 +37,7 @@ use linear::Derivative;
 pub(crate) const PASS: Pass = Pass { name: "grad", about: "Writes out recorded derivatives as ordinary operations.", run };
 
 fn run(module: &mut Module, _cx: &mut Cx<'_>) -> Result<Changed, Error> {
-    let mut changed = prefix::write_out(module)?;
+    let mut changed = Changed::No;
     // Callees first: a derivative that is written out in its caller must hold no derivative to be written out.
     for id in callees_first(module)? {
         let mut function = std::mem::take(module.function_mut(id));

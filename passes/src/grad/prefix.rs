@@ -1,12 +1,11 @@
 //! Derivatives of what is combined with all before it.
 
 use graver_ir::dim::MAX_SIZE;
-use graver_ir::op::{GatherAxes, Iota, Perm, Prefix, ReduceKind};
-use graver_ir::{DType, Diag, Error, Graph, Module, Op, Scalar, ScalarFn, Value};
+use graver_ir::op::{Broadcast, GatherAxes, Iota, PadAxis, Perm, Prefix, ReduceKind, SliceAxis};
+use graver_ir::{DType, Diag, Dim, Op, Scalar, ScalarFn, Shape, Value};
 
 use super::linear::{Derivative, Step};
 use super::reduce::delayed;
-use crate::Changed;
 use crate::build::Build;
 
 /// The derivative of a prefix.
@@ -14,7 +13,7 @@ pub(super) fn prefix(b: &mut Build<'_>, of: Prefix, x: Value, out: Value) -> Res
     match of.kind {
         ReduceKind::Sum => Ok(Derivative::step(Op::Prefix(of), &[], &[])),
         ReduceKind::Max | ReduceKind::Min => extreme(b, of, x, out),
-        ReduceKind::Prod => panic!("G5: products of prefixes are written out before"),
+        ReduceKind::Prod => product(b, of, x),
     }
 }
 
@@ -47,45 +46,58 @@ fn extreme(b: &mut Build<'_>, of: Prefix, x: Value, out: Value) -> Result<Deriva
     ]))
 }
 
-/// Products of floats by doubling, wherever a derivative is to be written out: a chain of linear steps cannot say what the derivative
-/// of one is where elements may be zero, and that of its maps can.
-pub(super) fn write_out(module: &mut Module) -> Result<Changed, Error> {
-    let mut changed = Changed::No;
-    let holds_derivative = |graph: &Graph| graph.nodes().any(|node| matches!(graph.op(node), Op::Transform(_)));
-    if !module.functions.values().any(|function| holds_derivative(&function.graph)) {
-        return Ok(changed);
-    }
-    for function in module.functions.values_mut() {
-        let graph = &function.graph;
-        for node in graph.topo_of(|node| is_product(graph.op(node)) && graph.ty(node.into()).dtype.is_float()) {
-            let Op::Prefix(of) = *function.graph.op(node) else { continue };
-            let (x, loc) = (function.graph.args(node)[0], function.graph.loc(node).clone());
-            let product = doubled(&mut Build::at(&mut function.graph, &loc), of, x)?;
-            function.replace_all(&[(node.into(), product)]);
-            function.graph.remove(node);
-            changed = Changed::Yes;
-        }
-    }
-    Ok(changed)
-}
-
-const fn is_product(op: &Op) -> bool {
-    matches!(op, Op::Prefix(Prefix { kind: ReduceKind::Prod, .. }))
-}
-
-/// The product of each element and all before it: after step `k`, of the `2^k` elements up to it.
-fn doubled(b: &mut Build<'_>, of: Prefix, x: Value) -> Result<Value, Diag> {
-    let turned = |b: &mut Build<'_>, x| if of.reverse { b.add(Op::Reverse(vec![of.axis]), &[x]) } else { Ok(x) };
-    let (dtype, longest) = (b.ty(x).dtype, b.ty(x).shape[of.axis].bounds().hi.min(MAX_SIZE));
-    let x = turned(b, x)?;
-    let mut product = b.add(Op::Cast(dtype.compute()), &[x])?;
-    let one = Scalar::one(dtype.compute());
-    let mut reach = 1;
+/// By doubling, so that nothing is divided and zeros are like other numbers: of products of `reach` elements, `p' = p e` with `e` the product
+/// before each, the tangent is `t' = t e + p d`, where `d` is `t` of `reach` elements before.
+fn product(b: &mut Build<'_>, of: Prefix, x: Value) -> Result<Derivative, Diag> {
+    let Prefix { axis, reverse, .. } = of;
+    let (ty, shape) = (b.ty(x).clone(), b.ty(x).shape.clone());
+    let wide = ty.dtype.compute();
+    let turned = reverse.then(|| Step::new(Op::Reverse(vec![axis]), &[], &[]));
+    let x = if reverse { b.add(Op::Reverse(vec![axis]), &[x])? } else { x };
+    let mut steps: Vec<Step> = turned.into_iter().chain([Step::new(Op::Cast(wide), &[], &[])]).collect();
+    let (mut p, one) = (b.add(Op::Cast(wide), &[x])?, Scalar::one(wide));
+    let zero = b.full(&Shape::SCALAR, Scalar::zero(wide));
+    let (longest, mut reach) = (shape[axis].bounds().hi.min(MAX_SIZE), 1);
     while reach < longest {
-        let earlier = delayed(b, product, (of.axis, reach), one)?;
-        product = b.mul(product, earlier);
+        let e = delayed(b, p, (axis, reach), one)?;
+        steps.extend(with_earlier(&shape, axis, reach, zero));
+        let [of_own, of_earlier] = [e, p].map(|factor| b.add(Op::Reshape(beside(&shape, axis, &Dim::ONE)), &[factor]));
+        let factors = b.add(Op::Concat(axis), &[of_own?, of_earlier?])?;
+        steps.extend([Step::scale(factors), Step::sum(&[axis])]);
+        p = b.mul(p, e);
         reach *= 2;
     }
-    let product = b.add(Op::Cast(dtype), &[product])?;
-    turned(b, product)
+    steps.push(Step::new(Op::Cast(ty.dtype), &[], &[]));
+    steps.extend(reverse.then(|| Step::new(Op::Reverse(vec![axis]), &[], &[])));
+    Ok(Derivative::Linear(steps))
+}
+
+/// The shape with one more axis, before `axis`.
+fn beside(shape: &Shape, axis: usize, size: &Dim) -> Shape {
+    Shape([&shape[..axis], std::slice::from_ref(size), &shape[axis..]].concat())
+}
+
+/// From a tangent to itself and what is `reach` before each of its elements, 0 where there is nothing: one after the other along a new axis.
+///
+/// Two copies, each with `reach` zeros behind, are one line; where it is cut anew after `n` and `2 n` elements, the second begins with the zeros of
+/// the first.
+fn with_earlier(shape: &Shape, axis: usize, reach: i64, zero: Value) -> [Step; 5] {
+    let (two, size) = (Dim::from(2), &shape[axis]);
+    // No more than there are: of a symbolic axis of few elements that is few.
+    let reach = Dim::from(reach).min_with(size);
+    let twice = beside(shape, axis, &two);
+    let kept = (0..=shape.rank()).filter(|own| *own != axis).collect();
+    let mut pads = vec![PadAxis { low: Dim::ZERO, high: Dim::ZERO, interior: 0 }; shape.rank() + 1];
+    pads[axis + 1].high = reach.clone();
+    let mut line = shape.clone();
+    line.0[axis] = &two * (size + &reach);
+    let mut cut: Vec<SliceAxis> = shape.iter().map(|size| SliceAxis { start: Dim::ZERO, size: size.clone(), step: 1 }).collect();
+    cut[axis].size = &two * size;
+    [
+        Step::new(Op::Broadcast(Broadcast { shape: twice.clone(), axes: kept }), &[], &[]),
+        Step::new(Op::Pad(pads), &[], &[zero]),
+        Step::new(Op::Reshape(line), &[], &[]),
+        Step::new(Op::Slice(cut), &[], &[]),
+        Step::new(Op::Reshape(twice), &[], &[]),
+    ]
 }

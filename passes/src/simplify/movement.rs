@@ -263,13 +263,14 @@ fn reverse_of_reverse(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     b.add(Op::Reverse(once), &[x]).ok()
 }
 
-/// `reverse(prefix(reverse x)) = prefix x` from the other end, where its axis is turned. Exact: the same elements in the same order.
+/// `reverse(prefix(reverse x)) = prefix x` from the other end, where its axis is turned, and nobody else needs the inner one. Exact: the same
+/// elements in the same order.
 fn reverse_of_prefix(b: &mut Build<'_>, site: &Site<'_>) -> Option<Value> {
     let Op::Reverse(outer) = &site.op else { return None };
     let (combined, Op::Prefix(prefix)) = operand(b, site) else { return None };
     let (reversed, prefix) = (b.graph.args(combined.node)[0], *prefix);
     let Op::Reverse(inner) = b.graph.op(reversed.node) else { return None };
-    (inner == outer).then_some(())?;
+    (inner == outer && site.owns(b.graph, 0)).then_some(())?;
     let x = b.graph.args(reversed.node)[0];
     b.add(Op::Prefix(Prefix { reverse: prefix.reverse != outer.contains(&prefix.axis), ..prefix }), &[x]).ok()
 }

@@ -20,6 +20,7 @@ const FAULTS: &[Fault<Module>] = &[
     Fault { name: "what is padded is dropped", plant: |m| zeroed(m, |op| matches!(op, Op::Pad(_))) },
     Fault { name: "what is added at positions is dropped", plant: |m| linear(m, |op| matches!(op, Op::Scatter(_)), Op::Alias) },
     Fault { name: "a repeated value's cotangents are not summed but maximised", plant: sum_is_max },
+    Fault { name: "what is before is dropped", plant: |m| linear(m, |op| matches!(op, Op::Prefix(_)), Op::Alias) },
     Fault { name: "a reversed axis stays reversed", plant: |m| linear(m, |op| matches!(op, Op::Reverse(_)), Op::Alias) },
 ];
 

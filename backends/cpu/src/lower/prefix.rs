@@ -1,7 +1,7 @@
 //! What is combined with all before it. Lanes are lines where those are neighbours in memory; else a vector is part of one line, whose lanes are
 //! combined by doubling (W. D. Hillis and G. L. Steele, 1986, "Data parallel algorithms"). Few long lines are cut: the parts are combined
-//! first, each for itself, so that every part then knows what is before it. Sums and products of `f32` are carried along in `f64`, so
-//! that rounding errors do not grow with a line.
+//! first, each for itself, so that every part then knows what is before it. Sums and products of `f32` are combined in `f64`, so that
+//! rounding errors do not grow with a line, and what is large on the way need not be.
 
 use graver_ir::Dim;
 use graver_ir::kernel::{AxisSet, Nest, Prefix, Stage};
@@ -14,10 +14,10 @@ use super::nest::{best_lane, block};
 use super::{Lowered, Phase};
 use crate::vector::{Binary, Combine, Edge, Elem, Load, Op, Pattern, Val};
 
-/// Lines over lanes that a parallel point has.
+/// Vectors that are visited at once.
+const AT_ONCE: i64 = 4;
+/// Lines over lanes that a parallel point has: as many vectors at the greatest width, a cache's lines.
 const COLUMNS: i64 = 64;
-/// Vectors of them that are visited at once.
-const AT_ONCE: usize = 4;
 /// Parts of a line that is cut.
 const PARTS: i64 = 64;
 /// Positions of a part are a multiple of this.
@@ -84,13 +84,42 @@ impl Along<'_> {
             let next = cx.b.add(number, one);
             let (begin, end) = block(cx, number, next, COLUMNS, columns);
             bind(cx, &rows, digits);
-            cx.swept(lane, begin, end, AT_ONCE, &mut |cx| {
+            let group = AT_ONCE * i64::try_from(cx.lanes).expect("few lanes");
+            let (count, mask) = (cx.b.sub(end, begin), cx.b.int(-group));
+            let whole = cx.b.and(count, mask);
+            let whole = cx.b.add(begin, whole);
+            let open = cx.b.open_loop(begin, whole, group, Vec::new());
+            self.abreast(cx, lane, open.var);
+            cx.b.close_loop(open, Vec::new());
+            cx.swept(lane, whole, end, 1, &mut |cx| {
                 let (first, last, start) = (cx.b.int(0), cx.value(self.size()), self.start(cx));
                 let start = cx.b.lanes(start);
                 self.steps(cx, first, last, start);
             });
+            cx.at[lane] = At::Unbound;
         });
         Lowered::new(vec![self.phase(cx, &points)], Dim::ZERO)
+    }
+
+    /// The lines of some vectors, step by step together: one does not wait for another.
+    fn abreast(&self, cx: &mut Cx<'_>, lane: usize, line: Val) {
+        let (first, last, start) = (cx.b.int(0), cx.value(self.size()), self.start(cx));
+        let start = cx.b.lanes(start);
+        let vectors = usize::try_from(AT_ONCE).expect("few vectors");
+        let open = cx.b.open_loop(first, last, 1, vec![start; vectors]);
+        let position = self.position(cx, open.var, 1);
+        let mut next = Vec::new();
+        for (number, before) in open.params.clone().into_iter().enumerate() {
+            let further = cx.b.int(i64::try_from(number * cx.lanes).expect("few lanes"));
+            cx.at[lane] = At::Lane(cx.b.add(line, further));
+            cx.at[self.prefix.axis] = At::One(position);
+            let (mut values, x) = self.point(cx);
+            let all = self.combined(cx, before, x);
+            self.store(cx, &mut values, all);
+            next.push(all);
+        }
+        cx.at[lane] = At::Unbound;
+        cx.b.close_loop(open, next);
     }
 
     // ---- where lanes are of one line
@@ -157,7 +186,7 @@ impl Along<'_> {
         cx.b.add(shared, offset)
     }
 
-    /// All steps of a range combined.
+    /// All steps of a range combined. Of zeros alone it is a positive one.
     fn total(&self, cx: &mut Cx<'_>, first: Val, last: Val) -> Val {
         let (first, last) = if self.prefix.reverse {
             let size = cx.value(self.size());
@@ -165,7 +194,7 @@ impl Along<'_> {
         } else {
             (first, last)
         };
-        let open = cx.b.open_sweep(first, last, AT_ONCE);
+        let open = cx.b.open_sweep(first, last, AT_ONCE as usize);
         cx.at[self.prefix.axis] = At::Lane(open.var);
         let (_, x) = self.point(cx);
         let x = cx.b.cast(x, self.wide());
@@ -184,6 +213,7 @@ impl Along<'_> {
         cx.at[self.prefix.axis] = At::Lane(position);
         let (mut values, x) = self.point(cx);
         let x = cx.b.lanes(x);
+        let x = cx.b.cast(x, self.wide());
         let doubled = self.doubled(cx, x);
         let edge = if self.prefix.reverse { Edge::First } else { Edge::Last };
         let total = cx.b.op(Op::Edge(doubled, edge));

@@ -260,8 +260,11 @@ impl Scope<'_> {
             Op::Unary(..) | Op::Shift(..) | Op::Cast(..) | Op::Bitcast(..) => Ok(()),
             Op::Round(x, _) => self.elem(*x, Elem::F32),
             Op::LookUp(x, _) => self.elem(*x, Elem::I32),
-            Op::Slide(x, fill, _) => {
+            Op::Slide(x, fill, by) => {
                 self.expect(*fill, ty(x))?;
+                if self.picked[fill.index()].vary || usize::from(by.unsigned_abs()) >= self.lanes {
+                    return Err(format!("{fill} is not alike in all lanes, or {by} is no distance of lanes"));
+                }
                 self.across(*x)
             }
             Op::Edge(x, _) => self.across(*x),

@@ -57,8 +57,13 @@ impl<'a> Along<'a> {
         &self.prefix.axes[self.prefix.axis]
     }
 
+    /// In what values are combined: sums and products of `f32` in `f64`, so that rounding errors do not grow with a line, and what is large
+    /// on the way need not be.
     fn dtype(&self) -> DType {
-        self.prefix.body.dtype(self.prefix.to.value)
+        match (self.prefix.body.dtype(self.prefix.to.value), self.prefix.kind) {
+            (DType::F32, ReduceKind::Sum | ReduceKind::Prod) => DType::F64,
+            (dtype, _) => dtype,
+        }
     }
 
     /// A thread takes a line.
@@ -214,12 +219,14 @@ impl<'a> Along<'a> {
 
     /// What is combined at this point.
     fn point(&self, cx: &mut Cx<'_>) -> String {
-        cx.body(&self.prefix.body, Given::Nothing)[self.prefix.to.value.index()].clone()
+        let values = cx.body(&self.prefix.body, Given::Nothing);
+        format!("({}){}", computed(self.dtype()), values[self.prefix.to.value.index()])
     }
 
     fn store(&self, cx: &mut Cx<'_>, all: &str) {
         let mut values = vec![String::new(); self.prefix.body.insts.len()];
-        all.clone_into(&mut values[self.prefix.to.value.index()]);
+        let value = self.prefix.to.value;
+        values[value.index()] = format!("({}){all}", computed(self.prefix.body.dtype(value)));
         cx.store(&self.prefix.to, &values);
         cx.at[self.prefix.axis] = None;
     }

@@ -55,6 +55,9 @@ const WAYS: &[Way] = &[
     // Under the sanitizer in `faults.rs`: those of the suite are large.
     apart("sums of attention by tensor instructions", "gr_split<"),
     together("sorted lines", "t / half * 2 * half"),
+    together("what is before a thread", "gr_of_earlier<"),
+    together("parts of lines", "part = unit %"),
+    apart("a line a thread", "i64 line = gr_block()"),
     apart("shares of a scatter", "== owner"),
     apart("checks", "gr_check("),
     apart("random bits", "gr_philox("),

@@ -7,7 +7,7 @@
 mod quotient;
 
 use graver_interp::eval_op;
-use graver_ir::op::ReduceKind;
+use graver_ir::op::{Prefix, ReduceKind};
 use graver_ir::{Array, DType, Dim, Op, Scalar, ScalarFn, Sizes, Type};
 
 pub(crate) use quotient::Quotient;
@@ -93,6 +93,8 @@ enum Rule {
     Converts(DType),
     /// A reduction.
     Combines(ReduceKind),
+    /// Every element with all before it.
+    Accumulates(Prefix),
     /// Numbers give numbers; sizes are not followed.
     Numbers,
     /// It is left to the compiled program.
@@ -108,7 +110,8 @@ const fn rule(op: &Op) -> Rule {
         Op::Map(function) => Rule::Applies(*function),
         Op::Cast(dtype) => Rule::Converts(*dtype),
         Op::Reduce(reduce) => Rule::Combines(reduce.kind),
-        Op::Bitcast(_) | Op::Iota(_) | Op::ArgReduce(_) | Op::Prefix(_) | Op::Sort(_) => Rule::Numbers,
+        Op::Prefix(prefix) => Rule::Accumulates(*prefix),
+        Op::Bitcast(_) | Op::Iota(_) | Op::ArgReduce(_) | Op::Sort(_) => Rule::Numbers,
         Op::Const(_)
         | Op::Size(_)
         | Op::Scatter(_)
@@ -214,7 +217,8 @@ fn symbolic(op: &Op, out: &Type, args: &[Operand<'_>]) -> Option<Known> {
             args[0].1.dims()?.iter().map(|dim| equal(dim, &Dim::ZERO).map(|zero| truth(!zero))).collect()
         }
         Rule::Combines(kind) if out.rank() == 0 => combine(kind, args[0].1.dims()?).map(|dim| vec![dim]),
-        Rule::Converts(_) | Rule::Combines(_) | Rule::Numbers | Rule::Never => None,
+        Rule::Accumulates(prefix) if out.rank() == 1 => accumulated(prefix, args[0].1.dims()?),
+        Rule::Converts(_) | Rule::Combines(_) | Rule::Accumulates(_) | Rule::Numbers | Rule::Never => None,
     };
     dims.map(|dims| sizes(dims, out))
 }
@@ -226,7 +230,7 @@ fn of_floats(op: &Op, args: &[Operand<'_>]) -> Option<Vec<Quotient>> {
         Rule::Picks => moved(op, &args[..1], &[args[1].1.array()?], Known::quotients),
         Rule::Applies(function) => applied(args, Known::quotients, |args| apply_floats(function, args)),
         Rule::Converts(_) => args[0].1.quotients(),
-        Rule::Combines(_) | Rule::Numbers | Rule::Never => None,
+        Rule::Combines(_) | Rule::Accumulates(_) | Rule::Numbers | Rule::Never => None,
     }
 }
 
@@ -238,7 +242,8 @@ fn to_integers(op: &Op, args: &[Operand<'_>]) -> Option<Vec<Dim>> {
             found.iter().map(|x| x.whole().cloned()).collect()
         }
         Rule::Converts(DType::I64 | DType::I32) => args[0].1.quotients()?.iter().map(Quotient::truncated).collect(),
-        Rule::Converts(_) | Rule::Moves | Rule::Picks | Rule::Combines(_) | Rule::Numbers | Rule::Never => None,
+        Rule::Converts(_) | Rule::Moves | Rule::Picks | Rule::Combines(_) | Rule::Accumulates(_) => None,
+        Rule::Numbers | Rule::Never => None,
     }
 }
 
@@ -283,6 +288,19 @@ fn combine(kind: ReduceKind, dims: Vec<Dim>) -> Option<Dim> {
         ReduceKind::Max => dims.into_iter().reduce(|x, y| x.max_with(&y)),
         ReduceKind::Min => dims.into_iter().reduce(|x, y| x.min_with(&y)),
     }
+}
+
+fn accumulated(prefix: Prefix, mut dims: Vec<Dim>) -> Option<Vec<Dim>> {
+    if prefix.reverse {
+        dims.reverse();
+    }
+    for place in 1..dims.len() {
+        dims[place] = combine(prefix.kind, vec![dims[place - 1].clone(), dims[place].clone()]).filter(Dim::is_small)?;
+    }
+    if prefix.reverse {
+        dims.reverse();
+    }
+    Some(dims)
 }
 
 /// Whether two sizes are equal, if it can be told for all values of their symbols.

@@ -181,6 +181,21 @@ fn an_axis_that_is_split_is_so_many_times_another() {
     assert!(shown.contains("%0: f32[6, 4] = arg \"x\""), "{shown}");
 }
 
+/// A running sum of sizes is sizes.
+#[test]
+fn running_sums_of_sizes_are_followed() {
+    let nodes = vec![
+        node("Shape", &["x"], &["shape"], Vec::new()),
+        node("CumSum", &["shape", "axis"], &["ends"], Vec::new()),
+        node("ConstantOfShape", &["ends"], &["y"], Vec::new()),
+    ];
+    let x = input("x", INT64, &[Size::Named("n"), Size::Named("m")]);
+    let model = model(graph(nodes, vec![x], vec![integers("axis", &[0])], &["y"]), 17);
+    let shown = gir::print(&imported(&model).module);
+    assert!(shown.contains("f32[n, m + n]"), "{shown}");
+    assert_eq!(run(&model, &[&Array::from_vec([2, 3], vec![0i64; 6]).expect("sizes agree")])[0].shape(), [2, 5]);
+}
+
 /// Running sums take as much work as there are elements: nothing has the size twice.
 #[test]
 fn running_sums_over_symbols_are_linear() {

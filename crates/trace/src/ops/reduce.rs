@@ -174,11 +174,13 @@ impl Tensor {
     /// The sum of everything up to each element along an axis, that element included. Integers wrap; 16-bit floats are summed in `f32`.
     ///
     /// ```
-    /// # use graver::prelude::*;
-    /// let run = compile(|x: Tensor| x.cumsum(-1));
-    /// let y = run.call(tensor([[1.0f32, 2.0, 3.0], [4.0, 5.0, 6.0]])?)?;
-    /// assert_eq!(y, tensor([[1.0f32, 3.0, 6.0], [4.0, 9.0, 15.0]])?);
-    /// # Ok::<(), graver::Error>(())
+    /// # use std::sync::Arc;
+    /// # use graver_trace::{Array, Device, compile, spec};
+    /// # let device = Device::new(Arc::new(graver_interp::Interp::default()));
+    /// let f = compile(|x| x.cumsum(-1), spec::<f32>((2, "n")), &device)?;
+    /// let x = Array::from_vec([2, 3], vec![1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+    /// assert_eq!(f.call(&x)?.to_f64(), [1.0, 3.0, 6.0, 4.0, 9.0, 15.0]);
+    /// # Ok::<(), graver_trace::Error>(())
     /// ```
     #[must_use]
     #[track_caller]
@@ -186,7 +188,8 @@ impl Tensor {
         done("cumsum", cumulative(self, ReduceKind::Sum, axis.into()))
     }
 
-    /// The product of everything up to each element along an axis; as [`Tensor::cumsum`].
+    /// The product of everything up to each element along an axis; as [`Tensor::cumsum`]. Its derivative divides by nothing, so zeros are like
+    /// other numbers, and takes as many steps as the logarithm of the axis' size: the symbol of a symbolic axis should have a range.
     #[must_use]
     #[track_caller]
     pub fn cumprod(self, axis: impl Into<Axis>) -> Self {

@@ -1,7 +1,7 @@
 //! The operations' meaning, against numbers known otherwise.
 
 use graver_trace::{
-    Array, Attention, ConvOptions, DType, Error, Pool2d, Range, Tensor, arange, concat, constant_array, full, normal, ones,
+    Array, Attention, ConvOptions, DType, Error, Pool2d, Range, Tensor, arange, concat, constant_array, full, grad, normal, ones,
     scalar, size_value, spec, stack, step, trace, uniform,
 };
 
@@ -54,6 +54,11 @@ fn orders() {
     check(|x| x.cumsum(1), &[1.0, -1.0, 2.0, 0.5, 0.5, -0.5]);
     check(|x| x.cumprod(-1), &[1.0, -2.0, -6.0, 0.5, 0.0, 0.0]);
     check(|x| x.unsqueeze(0).cumsum(0).squeeze(0) - x, &[0.0; 6]);
+    check(|x| x.cummax(1), &[1.0, 1.0, 3.0, 0.5, 0.5, 0.5]);
+    check(|x| x.cummin(-1), &[1.0, -2.0, -2.0, 0.5, 0.0, -1.0]);
+    // Zeros are like other numbers; of equals the latest has the gradient, which here is a constant.
+    check(|x| grad(x, |x| x.cumprod(1).sum(..)), &[-7.0, 4.0, -2.0, 1.0, 0.0, 0.0]);
+    check(|x| grad(x, |x| concat(&[x, x.stop_gradient()], 1).cummax(1).sum(..)), &[2.0, 0.0, 3.0, 3.0, 0.0, 0.0]);
 }
 
 #[test]

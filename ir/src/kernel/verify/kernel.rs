@@ -181,7 +181,7 @@ fn sort(scope: &Scope<'_>, sort: &Sort, found: &mut Findings) {
 fn prefix(scope: &Scope<'_>, prefix: &Prefix, found: &mut Findings) {
     scope.require(found, prefix.axis < prefix.axes.len(), "K30: combines along an axis that there is not");
     body::check(scope, &prefix.body, found);
-    let wrong = wrong_store(scope, &prefix.body, &prefix.to, &[Mode::Write], Bounds::Proven);
+    let wrong = wrong_store(scope, &prefix.body, &prefix.to, &[Mode::Write, Mode::Update], Bounds::Proven);
     scope.note(found, wrong);
     if let Some(value) = prefix.body.insts.get(prefix.to.value.index()) {
         let wrong = wrong_combination(prefix.kind, value.dtype);
