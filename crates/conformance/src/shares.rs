@@ -1,6 +1,6 @@
 //! Few results of many terms each, which a machine of many processors cuts into shares; and transposes, which it does in tiles.
 
-use graver_ir::op::{DotAxes, Extreme, ReduceKind};
+use graver_ir::op::{DotAxes, Extreme, ReduceKind, ScatterKind};
 use graver_ir::{Array, DType, Dim, Module, ScalarFn, Symbol, Value};
 use graver_testkit::{Bound, Build, Fill, Rng};
 
@@ -8,7 +8,38 @@ use crate::contractions::{Case, integers};
 
 /// Every case.
 pub(crate) fn cases() -> Vec<Case> {
-    [long_products(), rows(), columns(), softmaxes(), transposes(), prefixes()].into_iter().flatten().collect()
+    [long_products(), rows(), columns(), softmaxes(), transposes(), prefixes(), scatters()].into_iter().flatten().collect()
+}
+
+/// Rows of an array combined with rows, some of them twice.
+fn scatters() -> Vec<Case> {
+    let mut rng = Rng::named("scatters");
+    let mut one = |kind: ScatterKind, dtype: DType, symbolic: bool| {
+        let sizes: &[usize] = if symbolic { &[0, 1, 5, 150, 300] } else { &[150] };
+        let columns = if symbolic { Dim::sym(&Symbol::new("columns")) } else { Dim::from(sizes[0]) };
+        let mut b = Build::new("scatter");
+        let rows = |rows: usize| vec![Dim::from(2), Dim::from(rows), columns.clone()];
+        let (x, update) = (b.arg("x", dtype, rows(9)), b.arg("update", dtype, rows(14)));
+        let index = b.arg("index", DType::I64, vec![Dim::from(2), Dim::from(14)]);
+        let z = b.scatter(kind, [x, index, update], 1, 1);
+        let places = Array::from_vec([2, 14], (0..28).map(|place| place * 5 % 9).collect::<Vec<i64>>()).expect("sizes agree");
+        let inputs = sizes.iter().map(|size| {
+            let [x, update] = [9, 14].map(|rows| integers(&mut rng, dtype, &[2, rows, *size]));
+            vec![x, update, places.clone()]
+        });
+        let what = format!("{} {dtype} {symbolic}", kind.name());
+        case(what, b.finish([z]), inputs.collect(), Bound::EXACT)
+    };
+    let all = [
+        (ScatterKind::Add, DType::F32, false),
+        (ScatterKind::Add, DType::BF16, true),
+        (ScatterKind::Set, DType::I64, true),
+        (ScatterKind::Max, DType::F64, false),
+        (ScatterKind::Mul, DType::I8, false),
+        (ScatterKind::Min, DType::F16, true),
+        (ScatterKind::Set, DType::Bool, false),
+    ];
+    all.map(|(kind, dtype, symbolic)| one(kind, dtype, symbolic)).into()
 }
 
 /// Products that are larger on the way than `f32` holds, of neighbours and of what threads and vectors have.

@@ -60,9 +60,10 @@ impl<'a> Along<'a> {
     /// In what values are combined: sums and products of `f32` in `f64`, so that rounding errors do not grow with a line, and what is large
     /// on the way need not be.
     fn dtype(&self) -> DType {
-        match (self.prefix.body.dtype(self.prefix.to.value), self.prefix.kind) {
-            (DType::F32, ReduceKind::Sum | ReduceKind::Prod) => DType::F64,
-            (dtype, _) => dtype,
+        let dtype = self.prefix.body.dtype(self.prefix.to.value);
+        match self.prefix.kind {
+            ReduceKind::Sum | ReduceKind::Prod if dtype == DType::F32 => DType::F64,
+            ReduceKind::Sum | ReduceKind::Prod | ReduceKind::Max | ReduceKind::Min => dtype,
         }
     }
 
