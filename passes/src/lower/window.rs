@@ -132,25 +132,26 @@ pub(crate) fn tiles(axes: &[WindowAxis]) -> bool {
     axes.iter().all(|axis| axis.stride >= axis.size && axis.dilation == 1)
 }
 
-/// The values of the windows whose place an element is.
+/// The values of the windows whose place an element is: of all windows along an axis, those that hold it, by how many strides they begin
+/// before the last of them.
 pub(super) fn put(region: &mut Region<'_>, at: &mut Point, put: &WindowPut, value: Value, index: &[Index]) -> ValueId {
     if tiles(&put.axes) {
         let outer: Vec<Dim> = index.iter().map(|index| expression(index).clone()).collect();
-        return put_tiled(region, at, &put.axes, value, &outer);
+        return put_from(region, at, &put.axes, value, (&outer, &vec![Dim::ZERO; outer.len()]));
     }
-    stage(region, at, (value, index), &sizes(&put.axes), |region, inside, outer, inner| {
+    let holding: Vec<Dim> = put.axes.iter().map(|axis| Dim::from(holding(axis))).collect();
+    stage(region, at, (value, index), &holding, |region, inside, outer, inner| {
         (Combine::Reduce(ReduceKind::Sum), put_from(region, inside, &put.axes, value, (outer, inner)))
     })
 }
 
-/// The one window that an element can be in.
-fn put_tiled(region: &mut Region<'_>, at: &mut Point, axes: &[WindowAxis], value: Value, outer: &[Dim]) -> ValueId {
-    let offset = |(axis, position): (&WindowAxis, &Dim)| (position + &axis.low).modulo(&Dim::from(axis.stride));
-    let inner: Vec<Dim> = axes.iter().zip(outer).map(offset).collect();
-    put_from(region, at, axes, value, (outer, &inner))
+/// How many windows along an axis may hold an element: with distances between a window's elements, one for each of these.
+fn holding(axis: &WindowAxis) -> i64 {
+    if axis.dilation == 1 { (axis.size - 1) / axis.stride + 1 } else { axis.size }
 }
 
-/// What the window gives in which the element at `outer` has the place `inner`, if there is one and it is chosen.
+/// What the window gives in which the element at `outer` has a place, of the number `inner` of those that may hold it, if there is one and the place is
+/// chosen.
 fn put_from(
     region: &mut Region<'_>,
     at: &mut Point,
@@ -160,19 +161,25 @@ fn put_from(
 ) -> ValueId {
     let args = region.graph().args(value.node);
     let shape = &region.graph().ty(args[0]).shape;
-    let (mut window, mut conditions) = (Vec::new(), Vec::new());
-    for (((axis, position), offset), count) in axes.iter().zip(outer).zip(inner).zip(shape.iter()) {
-        let start = position + &axis.low - offset * Dim::from(axis.dilation);
-        let own = undilated(&start, axis.stride, &mut conditions);
+    let (mut window, mut places, mut conditions) = (Vec::new(), Vec::new(), Vec::new());
+    for (((axis, position), number), count) in axes.iter().zip(outer).zip(inner).zip(shape.iter()) {
+        let (reached, stride) = (position + &axis.low, Dim::from(axis.stride));
+        let (own, place) = if axis.dilation == 1 {
+            (reached.floor_div(&stride) - number, reached.modulo(&stride) + number * &stride)
+        } else {
+            let start = reached - number * Dim::from(axis.dilation);
+            (undilated(&start, axis.stride, &mut conditions), number.clone())
+        };
         conditions.push((own.clone(), count.clone()));
-        // Past the window's end, where strides are longer than windows.
-        conditions.push((offset.clone(), Dim::from(axis.size)));
+        // Past the window's end, where strides are longer than what is left of windows.
+        conditions.push((place.clone(), Dim::from(axis.size)));
         window.push(own);
+        places.push(place);
     }
     let own = region.pull_where(at, args[0], &exact(window.clone()), &conditions);
     let outer_guard = at.guard.len();
     at.guard.extend(conditions.iter().filter(|(position, limit)| !position.is_below(limit)).cloned());
-    let own = chosen(region, at, (args[1], &window), row_major(inner, &sizes(axes)), own);
+    let own = chosen(region, at, (args[1], &window), row_major(&places, &sizes(axes)), own);
     at.guard.truncate(outer_guard);
     let zero = at.constant(Scalar::zero(at.body.dtype(own)));
     region.choose(at, &conditions, own, zero)
