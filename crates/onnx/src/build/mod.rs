@@ -145,10 +145,15 @@ impl Builder {
         if self.ops > MAX_OPS {
             return wrong(format!("more than {MAX_OPS} operations"));
         }
+        let visited = visited(&op);
         let node = self.function.graph.add(op, args, self.loc.clone())?;
-        let is_large = |ty: &Type| ty.shape.iter().product::<Dim>().as_const().is_some_and(|count| count > MAX_ELEMENTS);
+        let count = |ty: &Type| ty.shape.iter().filter_map(Dim::as_const).fold(visited, i64::saturating_mul);
+        let is_large = |ty: &Type| count(ty) > MAX_ELEMENTS;
         match self.function.graph.node(node).outs.iter().find(|ty| is_large(ty)) {
             None => Ok(node),
+            Some(ty) if visited > 1 => wrong(format!(
+                "the windows of {visited} elements of a result {ty} have more than 2^40: to compute it takes hours"
+            )),
             Some(ty) => wrong(format!(
                 "a result {ty} has more than 2^40 elements: no machine has the memory, and to compute it takes hours"
             )),
@@ -346,4 +351,10 @@ impl Builder {
         }
         self.concat(0, &parts)
     }
+}
+
+/// How many elements of the operand each element of the results is made of, where that is the operation's own number.
+fn visited(op: &Op) -> i64 {
+    let (Op::Window(window) | Op::WindowArg(window)) = op else { return 1 };
+    window.axes.iter().map(|axis| axis.size).fold(1, i64::saturating_mul)
 }

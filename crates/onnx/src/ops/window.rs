@@ -79,6 +79,15 @@ fn pool(n: &Node<'_>, x: Value) -> Result<Pool> {
     let mut axes = vec![WindowAxis::IDENTITY; 2];
     for (place, axis) in spatial.iter().enumerate() {
         let own = &shape[place + 2];
+        let asked = [&axis.low, &axis.high].map(Dim::as_const);
+        if asked.into_iter().flatten().any(|pad| !(0..axis.reach()).contains(&pad)) {
+            let [low, high] = asked.map(Option::unwrap_or_default);
+            return wrong(format!(
+                "the padding {low} and {high} of axis {} must be less than its windows' {}",
+                place + 2,
+                axis.reach()
+            ));
+        }
         let mut high = axis.high.clone();
         if ceil {
             let (stride, reach) = (Dim::from(axis.stride), Dim::from(axis.reach()));

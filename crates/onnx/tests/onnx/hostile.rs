@@ -110,6 +110,29 @@ fn wrong_types_and_numbers_of_operands() {
 }
 
 #[test]
+fn windows_far_larger_than_the_picture() {
+    let of = |op: &str, attributes: Vec<AttributeProto>, size: Size| {
+        let x = input("x", FLOAT, &[size, Size::Is(1), Size::Is(8), Size::Is(8)]);
+        graph(vec![node(op, &["x"], &["y"], attributes)], vec![x], Vec::new(), &["y"])
+    };
+    let huge = 1 << 28;
+    for op in ["MaxPool", "AveragePool", "LpPool"] {
+        for size in [|| Size::Is(1), || Size::Named("n")] {
+            let pads = vec![ints("kernel_shape", &[3, 3]), ints("pads", &[0, huge, 0, huge])];
+            check(of(op, pads, size()), "the padding 268435456 and 268435456 of axis 3 must be less than its windows' 3");
+            let negative = vec![ints("kernel_shape", &[3, 3]), ints("pads", &[-1, 0, 0, 0])];
+            check(of(op, negative, size()), "the padding -1 and 0 of axis 2 must be less than its windows' 3");
+            let wide = vec![ints("kernel_shape", &[huge, huge]), text("auto_pad", "SAME_UPPER")];
+            check(of(op, wide, size()), "have more than 2^40: to compute it takes hours");
+            let padded = vec![ints("kernel_shape", &[huge, 1]), ints("pads", &[huge - 1, 0, huge - 1, 0])];
+            check(of(op, padded, size()), "the windows of 268435456 elements of a result");
+            let plain = vec![ints("kernel_shape", &[3, 3]), ints("pads", &[2, 2, 2, 2])];
+            imported(&model(of(op, plain, size()), 17));
+        }
+    }
+}
+
+#[test]
 fn operands_of_fewer_axes_than_the_operation_is_for() {
     let known = ["sizes", "depth"];
     let of = |op: &str, inputs: &[&str], attributes, shapes: &[&[i64]], said: &str| {
