@@ -118,7 +118,7 @@ impl ChatTemplate {
 
     fn from_source(template: &str, tokens: BTreeMap<String, String>, source: String) -> Result<Self, Error> {
         let mut environment = environment();
-        environment.add_template_owned(NAME, template.to_owned()).map_err(|error| told(&error, &source))?;
+        environment.add_template_owned(NAME, unmarked(template)).map_err(|error| told(&error, &source))?;
         Ok(Self { environment, tokens, source })
     }
 
@@ -145,6 +145,19 @@ impl ChatTemplate {
         let given = context! { messages, add_generation_prompt, tools => (), documents => (), ..tokens };
         template.render(given).map_err(|error| told(&error, &self.source))
     }
+}
+
+/// The template without the marks around what the model says, `{% generation %}` and `{% endgeneration %}`: blocks that are only scopes are in
+/// their places, with the same control of spaces.
+fn unmarked(template: &str) -> String {
+    let mut pieces = template.split("{%");
+    let before = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(before, |text, piece| {
+        let (tag, rest) = piece.split_at(piece.find("%}").unwrap_or(piece.len()));
+        let name = tag.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
+        let tag = if matches!(name, "generation" | "endgeneration") { tag.replace("generation", "with") } else { tag.to_owned() };
+        text + "{%" + &tag + rest
+    })
 }
 
 /// As transformers sets Jinja up, and with what it adds.

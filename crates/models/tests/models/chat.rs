@@ -141,6 +141,28 @@ fn templates_are_found_where_transformers_keeps_them() -> Result<(), Error> {
     Ok(())
 }
 
+/// Marks of what is trained on, which transformers knows, are around nothing here; spaces beside them are as elsewhere.
+#[test]
+fn marks_around_what_the_model_says_are_no_text() -> Result<(), Error> {
+    let said = [Message::user("Hello"), Message::assistant("Hi")];
+    let template = |open: &str, close: &str| {
+        format!("{{% for m in messages %}}\n  {open}\n {{{{ m.content }}}} \n  {close}\n.{{% endfor %}}")
+    };
+    for (open, close) in [
+        ("{% generation %}", "{% endgeneration %}"),
+        ("{%- generation -%}", "{%- endgeneration -%}"),
+        ("{%generation-%}", "{%-endgeneration%}"),
+    ] {
+        let plain = |tag: &str, to: &str| tag.replace("endgeneration", "endif").replace("generation", to);
+        let expected = ChatTemplate::new(&template(&plain(open, "if true"), &plain(close, "")), [])?.transcript(&said)?;
+        assert_eq!(ChatTemplate::new(&template(open, close), [])?.transcript(&said)?, expected, "{open}");
+        assert!(expected.contains("Hello") && expected.contains("Hi"), "{expected:?}");
+    }
+    let text = ChatTemplate::new("a {%- generation %} generation {% endgeneration -%} b", [])?.transcript(&said)?;
+    assert_eq!(text, "a generation b");
+    Ok(())
+}
+
 /// Templates are strangers' programs.
 #[test]
 fn templates_end_and_fit_into_memory() -> Result<(), Error> {
