@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use graver_ir::{Diag, Error};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::chat::ChatTemplate;
 use crate::json;
@@ -43,13 +44,13 @@ impl Folder {
         self.path.join(name).is_file()
     }
 
-    /// `config.json`, or what of it the type has fields for.
+    /// The fields of `config.json`.
     ///
     /// # Errors
-    /// If it cannot be read or is malformed: the file, the field and why.
-    pub fn config<T: DeserializeOwned>(&self) -> Result<T, Error> {
+    /// If it cannot be read or is malformed.
+    pub fn config(&self) -> Result<Map<String, Value>, Error> {
         self.require("config.json", "a model's folder is one that transformers' `save_pretrained` wrote")?;
-        self.json("config.json")
+        self.fields("config.json")
     }
 
     /// That it has a file, or else what to do.
@@ -58,10 +59,19 @@ impl Folder {
         if self.has(name) { Ok(()) } else { Err(diag().into()) }
     }
 
-    /// A configuration under another name.
+    /// The fields of a configuration under another name.
     ///
     /// # Errors
     /// As [`Folder::config`].
+    pub fn fields(&self, name: &str) -> Result<Map<String, Value>, Error> {
+        let path = self.path.join(name);
+        serde_json::from_value(json::value(&path)?).map_err(|error| json::wrong(&path, &error))
+    }
+
+    /// A configuration under another name as a type, whose integers are sizes of at most 2^31.
+    ///
+    /// # Errors
+    /// As [`Folder::config`], and if a field is missing or of another type: the file and why.
     pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
         json::config(&self.path.join(name))
     }

@@ -31,25 +31,48 @@ pub(crate) fn value(path: &Path) -> Result<Value, Error> {
 
 /// A configuration, whose integers are sizes.
 pub(crate) fn config<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    let value = value(path)?;
-    let mut large = Vec::new();
-    find_large(&value, "", &mut large);
-    let diags = large.into_iter().map(|(field, number)| {
-        Diag::new(format!("`{field}` is {number}, and sizes are at most {MAX_NUMBER}")).op(path.display().to_string())
-    });
-    match Error::from_diags(diags.take(20).collect()) {
-        Some(error) => Err(error),
-        None => serde_json::from_value(value).map_err(|error| wrong(path, &error)),
+    sized(value(path)?).map_err(|error| wrong(path, &error))
+}
+
+/// A JSON value as a type whose integers are sizes: at most 2^31, so that products of two never overflow. What the type has no field for
+/// may be any number, and so may a number that need not be whole.
+///
+/// ```
+/// use serde_json::json;
+/// assert_eq!(graver_hub::sized::<[usize; 2]>(json!([3, 4]))?, [3, 4]);
+/// let error = graver_hub::sized::<usize>(json!(u64::MAX)).unwrap_err().to_string();
+/// assert_eq!(error, "is 18446744073709551615, and sizes are at most 2147483648");
+/// assert_eq!(graver_hub::sized::<f64>(json!(10_000_000_000u64))?, 1e10);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+///
+/// # Errors
+/// If it is of another type, or a size is larger.
+pub fn sized<T: DeserializeOwned>(value: Value) -> serde_json::Result<T> {
+    let large = largest(&value).filter(|number| *number > MAX_NUMBER);
+    let Some(large) = large else { return serde_json::from_value(value) };
+    serde_json::from_value(without_large(value.clone())).map_err(|error| match serde_json::from_value::<T>(value) {
+        Ok(_) => serde::de::Error::custom(format!("is {large}, and sizes are at most {MAX_NUMBER}")),
+        Err(_) => error,
+    })
+}
+
+fn largest(value: &Value) -> Option<u64> {
+    match value {
+        Value::Object(fields) => fields.values().filter_map(largest).max(),
+        Value::Array(values) => values.iter().filter_map(largest).max(),
+        Value::Number(number) => number.as_u64(),
+        Value::Null | Value::Bool(_) | Value::String(_) => None,
     }
 }
 
-fn find_large(value: &Value, path: &str, large: &mut Vec<(String, u64)>) {
-    let join = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+/// Integers that are no sizes as floats, which no type takes for a whole number.
+fn without_large(value: Value) -> Value {
     match value {
-        Value::Object(fields) => fields.iter().for_each(|(name, value)| find_large(value, &join(name), large)),
-        Value::Array(values) => values.iter().for_each(|value| find_large(value, path, large)),
-        Value::Number(number) => large.extend(number.as_u64().filter(|n| *n > MAX_NUMBER).map(|n| (path.to_owned(), n))),
-        Value::Null | Value::Bool(_) | Value::String(_) => {}
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, without_large(value))).collect(),
+        Value::Array(values) => values.into_iter().map(without_large).collect(),
+        Value::Number(number) if number.as_u64().is_some_and(|number| number > MAX_NUMBER) => number.as_f64().into(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
     }
 }
 

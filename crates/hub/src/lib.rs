@@ -17,6 +17,7 @@ pub use chat::{ChatTemplate, Message};
 #[cfg(feature = "download")]
 pub use download::Hub;
 pub use folder::Folder;
+pub use json::sized;
 pub use load::Names;
 pub use tokenizers;
 pub use tokens::{Growing, Tokenizer, Tokens};

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use graver_hub::Folder;
+use graver_hub::{Folder, sized};
 use graver_ir::{Diag, Error};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value};
+
+use crate::support::refused_fields;
 
 /// A configuration as `config.json` has it.
 pub trait Configuration: DeserializeOwned {
@@ -22,7 +24,7 @@ pub trait Configuration: DeserializeOwned {
     /// The configuration of a folder.
     ///
     /// # Errors
-    /// If it cannot be read, is of another family, or would make no model.
+    /// If it cannot be read, is of another family, asks for what is not supported, or would make no model.
     fn of_folder(folder: &Folder) -> Result<Self, Error> {
         of_fields(folder.config()?).map_err(|error| at(&folder.path().join("config.json").display().to_string(), &error))
     }
@@ -50,6 +52,9 @@ fn of_fields<C: Configuration>(fields: Map<String, Value>) -> Result<C, Error> {
         let known: Vec<&str> = C::DEFAULTS.iter().map(|(known, _)| *known).collect();
         return Err(Error::new(format!("the model type is `{family}`, and here it must be one of {}", known.join(", "))));
     };
+    if let Some(error) = refused_fields(&fields) {
+        return Err(error);
+    }
     let mut defaults: Map<String, Value> = serde_json::from_str(defaults).expect("defaults are JSON objects");
     defaults.insert("model_type".to_owned(), family.into());
     let config: C = over(&defaults, fields)?;
@@ -58,9 +63,7 @@ fn of_fields<C: Configuration>(fields: Map<String, Value>) -> Result<C, Error> {
 
 /// Reads fields over what they are without a file. What cannot be read is told by its name, all of it.
 pub(crate) fn over<T: DeserializeOwned>(defaults: &Map<String, Value>, fields: Map<String, Value>) -> Result<T, Error> {
-    let with = |fields: Map<String, Value>| {
-        serde_json::from_value::<T>(Value::Object(defaults.clone().into_iter().chain(fields).collect()))
-    };
+    let with = |fields: Map<String, Value>| sized::<T>(Value::Object(defaults.clone().into_iter().chain(fields).collect()));
     with(fields.clone()).map_err(|error| {
         let read = |fields: Value| if let Value::Object(fields) = fields { with(fields).map(drop) } else { Ok(()) };
         let mut wrong = Vec::new();
@@ -94,6 +97,9 @@ pub(crate) fn at(source: &str, error: &Error) -> Error {
     Error::from_diags(diags).expect("an error has diagnostics")
 }
 
+/// The `problem_type` of models whose scores are what is asked for.
+pub(crate) const REGRESSION: &str = "regression";
+
 /// The names of classes, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Labels(Vec<String>);
@@ -112,7 +118,11 @@ impl Labels {
 
     /// Whether one thing may be of several classes, or of none, by what `problem_type` says.
     pub(crate) fn are_independent(&self, problem: Option<&str>) -> bool {
-        self.0.len() == 1 || problem == Some("multi_label_classification")
+        match problem {
+            Some("multi_label_classification") => true,
+            Some(REGRESSION) => false,
+            Some(_) | None => self.0.len() == 1,
+        }
     }
 }
 
@@ -167,7 +177,7 @@ pub(crate) fn probability(name: &str, p: f64) -> (bool, String) {
     ((0.0..=1.0).contains(&p), format!("`{name}` is {p}, not in 0..=1"))
 }
 
-/// Reads the side of a square: a number, or both sides, which must be equal.
+/// Reads the side of a square: a number, or both sides, which are equal where a configuration is supported.
 pub(crate) fn side<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -176,9 +186,7 @@ pub(crate) fn side<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error
         One(usize),
     }
     match Sides::deserialize(from).map_err(|_| de::Error::custom("is neither a size nor a list of two sizes"))? {
-        Sides::One(side) => Ok(side),
-        Sides::Both([height, width]) if height == width => Ok(height),
-        Sides::Both([height, width]) => Err(de::Error::custom(format!("is [{height}, {width}]; only squares are supported"))),
+        Sides::One(side) | Sides::Both([side, _]) => Ok(side),
     }
 }
 

@@ -11,6 +11,7 @@ mod image;
 mod parts;
 mod pipeline;
 mod pretrained;
+mod support;
 mod t5;
 mod text;
 
@@ -27,6 +28,7 @@ pub use image::{
 };
 pub use pipeline::{Classifier, Embedder, ImageClassifier, Scored};
 pub use pretrained::{Pretrained, model_type};
+pub use support::refused;
 pub use t5::{T5, T5Cache, T5Config};
 pub use text::{
     MaskedLm, Pooling, QuestionAnswering, SentenceEncoder, SequenceClassifier, TextConfig, TextEncoder, TextFamily, TextInput,

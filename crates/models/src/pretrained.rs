@@ -4,7 +4,7 @@ use graver_hub::{Folder, Names, Weights};
 use graver_ir::{Diag, Error};
 use graver_nn::Init;
 use graver_trace::Module;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::config::Configuration;
 
@@ -50,7 +50,7 @@ pub trait Pretrained: Module + Sized {
 /// # Errors
 /// If it has no readable configuration, or that does not say.
 pub fn model_type(folder: &Folder) -> Result<(String, Vec<String>), Error> {
-    let config: Map<String, Value> = folder.config()?;
+    let config = folder.config()?;
     let Some(family) = config.get("model_type").and_then(Value::as_str).map(str::to_owned) else {
         let diag = Diag::new("has no `model_type`, by which its family is known");
         return Err(diag.op(folder.path().join("config.json").display().to_string()).into());

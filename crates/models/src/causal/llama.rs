@@ -102,7 +102,6 @@ impl Configuration for LlamaConfig {
                 format!("the width of a head is {}, which is odd", self.width()),
             ),
             (self.width() <= MAX_WIDTH, format!("the width of a head is {}, beyond {MAX_WIDTH}", self.width())),
-            (self.qkv_windows_are_plain(), "windows in some blocks alone are not supported".to_owned()),
             (theta > 0.0 && theta.is_finite(), format!("`rope_theta` is {theta}, and must be a number above 0")),
             added("rms_norm_eps", self.rms_norm_eps),
             probability("attention_dropout", self.attention_dropout),
@@ -120,11 +119,6 @@ impl LlamaConfig {
         splits("hidden_size", self.hidden_size, "num_attention_heads", self.num_attention_heads).1
     }
 
-    /// Qwen2 has windows in its upper blocks.
-    const fn qkv_windows_are_plain(&self) -> bool {
-        !(self.qkv_bias && self.use_sliding_window)
-    }
-
     fn key_heads(&self) -> usize {
         self.num_key_value_heads.unwrap_or(self.num_attention_heads)
     }
@@ -138,8 +132,11 @@ impl LlamaConfig {
         self.sliding_window.filter(|_| self.use_sliding_window)
     }
 
+    #[expect(clippy::cast_precision_loss, reason = "sizes below 2^53")]
     fn rope(&self) -> RopeScaling {
-        self.rope_parameters.clone().or_else(|| self.rope_scaling.clone()).unwrap_or_default()
+        let said = self.rope_parameters.clone().or_else(|| self.rope_scaling.clone()).unwrap_or_default();
+        let old = said.original_max_position_embeddings.unwrap_or(self.max_position_embeddings as f64);
+        RopeScaling { original_max_position_embeddings: Some(old), ..said }
     }
 }
 

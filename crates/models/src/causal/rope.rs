@@ -5,6 +5,8 @@ use std::f64::consts::TAU;
 use graver_nn::{Longer, Rotary};
 use serde::Deserialize;
 
+use crate::support::ROPE_TYPES;
+
 /// No text is longer, whatever a factor says.
 const MAX_LENGTH: usize = 1 << 24;
 
@@ -22,10 +24,8 @@ pub struct RopeScaling {
     pub low_freq_factor: Option<f64>,
     /// Waves shorter than the old length over this stay.
     pub high_freq_factor: Option<f64>,
-    /// The length that was trained on.
+    /// The length that was trained on; the longest of the model without it.
     pub original_max_position_embeddings: Option<f64>,
-    /// The share of a head that turns.
-    pub partial_rotary_factor: Option<f64>,
     /// What turned features are multiplied by.
     pub attention_factor: Option<f64>,
     /// The same as a multiple of what a factor asks for, over that of `mscale_all_dim`.
@@ -63,7 +63,6 @@ impl RopeScaling {
             (!holds).then(|| format!("`longrope` needs a `{name}` of {} positive numbers", width / 2))
         };
         match self.rule() {
-            _ if self.partial_rotary_factor.is_some_and(|share| share != 1.0) => Some("only whole heads turn".to_owned()),
             "default" => None,
             "linear" | "dynamic" => factor(),
             "yarn" => factor().or_else(old_length),
@@ -74,10 +73,7 @@ impl RopeScaling {
                 .or_else(|| of("low_freq_factor", self.low_freq_factor))
                 .or_else(|| of("high_freq_factor", self.high_freq_factor))
                 .or_else(old_length),
-            other => {
-                let known = "default, linear, dynamic, llama3, yarn, longrope";
-                Some(format!("frequencies are scaled by `{other}`; known: {known}"))
-            }
+            other => Some(format!("frequencies are scaled by `{other}`; known: {}", ROPE_TYPES.join(", "))),
         }
     }
 

@@ -81,7 +81,7 @@ impl ImageProcessor {
     /// # Errors
     /// If the file cannot be read, names a processor that is not known, or asks for what makes no sense.
     pub fn of_folder(folder: &Folder, family: &str) -> Result<Self, Error> {
-        let read = of_fields(folder.json(FILE)?, family);
+        let read = of_fields(folder.fields(FILE)?, family);
         let at = |diag: &Diag| diag.clone().op(folder.path().join(FILE).display().to_string());
         read.map_err(|error| Error::from_diags(error.diags().iter().map(at).collect()).expect("an error has diagnostics"))
     }

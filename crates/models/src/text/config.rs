@@ -60,10 +60,8 @@ pub struct TextConfig {
     /// The names of classes.
     #[serde(default)]
     pub id2label: Labels,
-    /// `multi_label_classification` where classes do not exclude each other.
+    /// `multi_label_classification` where classes do not exclude each other, `regression` where scores are no probabilities.
     pub problem_type: Option<String>,
-    /// How positions are told; only `absolute` is there.
-    pub position_embedding_type: String,
     /// Whether a dense layer of the first token follows the body.
     #[serde(skip)]
     pub pooler: bool,
@@ -72,19 +70,19 @@ pub struct TextConfig {
 const BERT: &str = r#"{
     "vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072,
     "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "max_position_embeddings": 512,
-    "type_vocab_size": 2, "layer_norm_eps": 1e-12, "pad_token_id": 0, "tie_word_embeddings": true, "position_embedding_type": "absolute"
+    "type_vocab_size": 2, "layer_norm_eps": 1e-12, "pad_token_id": 0, "tie_word_embeddings": true
 }"#;
 
 const ROBERTA: &str = r#"{
     "vocab_size": 50265, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072,
     "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "max_position_embeddings": 512,
-    "type_vocab_size": 2, "layer_norm_eps": 1e-12, "pad_token_id": 1, "tie_word_embeddings": true, "position_embedding_type": "absolute"
+    "type_vocab_size": 2, "layer_norm_eps": 1e-12, "pad_token_id": 1, "tie_word_embeddings": true
 }"#;
 
 const DISTILBERT: &str = r#"{
     "vocab_size": 30522, "dim": 768, "n_layers": 6, "n_heads": 12, "hidden_dim": 3072,
     "activation": "gelu", "dropout": 0.1, "attention_dropout": 0.1, "max_position_embeddings": 512, "type_vocab_size": 0,
-    "layer_norm_eps": 1e-12, "pad_token_id": 0, "tie_word_embeddings": true, "position_embedding_type": "absolute"
+    "layer_norm_eps": 1e-12, "pad_token_id": 0, "tie_word_embeddings": true
 }"#;
 
 impl Configuration for TextConfig {
@@ -98,11 +96,9 @@ impl Configuration for TextConfig {
             ("intermediate_size", self.intermediate_size),
             ("max_position_embeddings", self.max_position_embeddings),
         ];
-        let absolute = self.position_embedding_type == "absolute";
         let further = [
             self.id2label.some(),
             splits("hidden_size", self.hidden_size, "num_attention_heads", self.num_attention_heads),
-            (absolute, format!("positions are `{}`; only `absolute` is supported", self.position_embedding_type)),
             (self.max_length() > 0, "`max_position_embeddings` leaves no position".to_owned()),
             added("layer_norm_eps", self.layer_norm_eps),
             probability("hidden_dropout_prob", self.hidden_dropout_prob),

@@ -183,7 +183,14 @@ fn configurations_are_not_believed() {
     assert!(error.contains("`vocab_size` is 0") && error.contains("`hidden_size` is 8, which is no multiple of"), "{error}");
     copy.edit("config.json", |config| config["vocab_size"] = json!(u64::MAX));
     let error = load_all(&copy.folder());
-    assert!(error.contains("`vocab_size` is 18446744073709551615, and sizes are at most"), "{error}");
+    assert!(error.contains("`vocab_size`: is 18446744073709551615, and sizes are at most 2147483648"), "{error}");
+    // What nobody reads may be any number, and so may what is no size.
+    let copy = Copy::of("llama", "large");
+    copy.edit("config.json", |config| {
+        config["summary_length"] = json!(u64::MAX);
+        config["rope_parameters"]["rope_theta"] = json!(10_000_000_000u64);
+    });
+    CausalLm::<Llama>::of_folder(&copy.folder()).expect("no size is large");
 }
 
 #[test]
@@ -222,6 +229,58 @@ fn every_field_that_cannot_be_read_is_told_by_its_name() {
     assert!(error.contains("`layer_norm_eps` is -1, and is added to variances"), "{error}");
 }
 
+/// What transformers reads and Graver does not, by the field's name; null and what is usual are no request.
+#[test]
+fn what_is_not_supported_is_refused_by_its_name() -> Result<(), Error> {
+    let refused = |case: &str, field: &str, value: Value| {
+        let copy = Copy::of(case, "refused");
+        copy.edit("config.json", |config| {
+            let names: Vec<&str> = field.split('.').collect();
+            let place = names.iter().fold(config, |value, name| &mut value[*name]);
+            *place = value;
+        });
+        load_all(&copy.folder());
+        graver_models::refused(&copy.folder()).map(|error| error.map(|error| error.to_string()))
+    };
+    for (case, field, value, said) in [
+        ("bert_class", "is_decoder", json!(true), "is true; only `false` is supported"),
+        ("roberta_class", "add_cross_attention", json!(true), "is true; only `false` is supported"),
+        ("gpt2", "add_cross_attention", json!(true), "is true; only `false` is supported"),
+        ("bert_class", "position_embedding_type", json!("relative_key"), "is \"relative_key\"; only `absolute` is supported"),
+        ("qwen2", "use_sliding_window", json!(true), "is true; only `false` is supported"),
+        ("llama", "rope_parameters.partial_rotary_factor", json!(0.5), "is 0.5; only 1 is supported"),
+        ("llama", "rope_parameters.rope_type", json!("axial"), "is \"axial\"; only default, linear, "),
+        ("vit_class", "image_size", json!([8, 16]), "is [8,16]; only squares are supported"),
+    ] {
+        let error = refused(case, field, value)?.unwrap_or_else(|| "no error".to_owned());
+        assert!(error.contains(&format!("config.json: `{field}` {said}")), "{case}: {error}");
+        assert_eq!(refused(case, field, json!(null))?, None, "{case}: {field}");
+    }
+    assert_eq!(refused("mistral", "use_sliding_window", json!(true))?, None);
+    Ok(())
+}
+
+/// As transformers has it: the longest text of the model.
+#[test]
+fn the_length_that_was_trained_on_need_not_be_said() -> Result<(), Error> {
+    let copy = Copy::of("yarn", "length");
+    let frequencies = |copy: &Copy| {
+        let body = format!("{:?}", CausalLm::<Llama>::of_folder(&copy.folder())?.body());
+        let rotary = body.split("Rotary {").nth(1).and_then(|rest| rest.split('}').next()).map(str::to_owned);
+        Ok::<_, Error>(rotary.expect("heads turn"))
+    };
+    copy.edit("config.json", |config| {
+        config["rope_parameters"]["original_max_position_embeddings"] = config["max_position_embeddings"].clone()
+    });
+    let said = frequencies(&copy)?;
+    copy.edit("config.json", |config| {
+        drop(config["rope_parameters"].as_object_mut().expect("fields").remove("original_max_position_embeddings"));
+    });
+    assert_eq!(frequencies(&copy)?, said);
+    assert_ne!(frequencies(&Copy::of("yarn", "shorter"))?, said);
+    Ok(())
+}
+
 #[test]
 fn classes_are_told_with_their_file() {
     type Read = fn(&Folder) -> Option<Error>;
@@ -251,7 +310,7 @@ fn the_side_of_a_square_may_be_said_twice() -> Result<(), Error> {
     let of = |patch: &str| ConvNextConfig::of_json(&format!(r#"{{"model_type": "convnext", "patch_size": {patch}}}"#));
     assert_eq!((of("2")?.patch_size, of("[2, 2]")?.patch_size), (2, 2));
     let said = |patch| of(patch).expect_err("no side of a square").to_string();
-    assert!(said("[4, 2]").contains("`patch_size`: is [4, 2]; only squares are supported"), "{}", said("[4, 2]"));
+    assert!(said("[4, 2]").contains("`patch_size` is [4,2]; only squares are supported"), "{}", said("[4, 2]"));
     assert!(said("[4]").contains("`patch_size`: is neither a size nor a list of two sizes"), "{}", said("[4]"));
     Ok(())
 }
