@@ -109,6 +109,15 @@ impl Decoder {
         Self { prefill, decode, state, room, vocabulary: 0, seen: Seen::default(), steady: usize::MAX, kind }
     }
 
+    /// With another token that texts behind an encoder begin with.
+    pub(super) fn starting(mut self, token: u32) -> Result<Self, Error> {
+        knows(self.vocabulary, [i64::from(token)])?;
+        if let Kind::Encoded { start, .. } = &mut self.kind {
+            *start = token;
+        }
+        Ok(self)
+    }
+
     /// How much there is room for.
     #[must_use]
     pub const fn room(&self) -> Room {

@@ -40,7 +40,11 @@ impl Generator {
         let decoder = match family.as_str() {
             "gpt2" => Decoder::new(&CausalLm::<Gpt2>::of_folder(folder)?, room, device)?,
             "llama" | "mistral" | "qwen2" => Decoder::new(&CausalLm::<Llama>::of_folder(folder)?, room, device)?,
-            "t5" => Decoder::of_t5(&T5::of_folder(folder)?, room, device)?,
+            "t5" => {
+                let start = Generation::start(folder)?;
+                let decoder = Decoder::of_t5(&T5::of_folder(folder)?, room, device)?;
+                if let Some(start) = start { decoder.starting(start)? } else { decoder }
+            }
             _ => {
                 let message = format!("the model type `{family}` does not generate text; known: {}", FAMILIES.join(", "));
                 return Err(Diag::new(message).op(folder.path().display().to_string()).into());

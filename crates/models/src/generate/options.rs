@@ -55,27 +55,96 @@ impl Default for Generation {
     }
 }
 
-/// What would be generated otherwise than the file says, with the value at which it changes nothing.
-fn unsupported() -> [(&'static str, Value); 16] {
-    [
-        ("num_beams", json!(1)),
-        ("num_return_sequences", json!(1)),
-        ("min_length", json!(0)),
-        ("min_new_tokens", json!(0)),
-        ("typical_p", json!(1.0)),
-        ("min_p", json!(0.0)),
-        ("epsilon_cutoff", json!(0.0)),
-        ("eta_cutoff", json!(0.0)),
-        ("penalty_alpha", json!(0.0)),
-        ("no_repeat_ngram_size", json!(0)),
-        ("encoder_no_repeat_ngram_size", json!(0)),
-        ("encoder_repetition_penalty", json!(1.0)),
-        ("guidance_scale", json!(1.0)),
-        ("bad_words_ids", json!([])),
-        ("suppress_tokens", json!([])),
-        ("forced_eos_token_id", json!([])),
+/// What a field of a file is to this library.
+enum Role {
+    /// It is read.
+    Read,
+    /// Nothing that is generated depends on it.
+    Idle,
+    /// It is supported at the value at which it changes nothing; at none but null where that is null.
+    Only(Value),
+}
+
+/// The fields that a file may have, the rest of their names behind a star. One that is not here is supported where it says nothing: at
+/// false, 0, 1.0, and empty.
+fn known() -> Vec<(&'static str, Role)> {
+    use Role::{Idle, Only, Read};
+    vec![
+        ("max_new_tokens", Read),
+        ("max_length", Read),
+        ("do_sample", Read),
+        ("temperature", Read),
+        ("top_k", Read),
+        ("top_p", Read),
+        ("repetition_penalty", Read),
+        ("eos_token_id", Read),
+        (START, Read),
+        ("pad_token_id", Idle),
+        ("bos_token_id", Idle),
+        ("transformers_version", Idle),
+        ("_from_model_config", Idle),
+        ("_commit_hash", Idle),
+        ("use_cache", Idle),
+        ("output_*", Idle),
+        ("cache_*", Idle),
+        ("return_dict_in_generate", Idle),
+        // Scores in proportion to others': a softmax comes behind.
+        ("renormalize_logits", Idle),
+        // Of beams alone.
+        ("early_stopping", Idle),
+        ("length_penalty", Idle),
+        ("num_beams", Only(json!(1))),
+        ("num_return_sequences", Only(json!(1))),
+        ("min_length", Only(json!(0))),
+        ("min_new_tokens", Only(json!(0))),
+        ("typical_p", Only(json!(1.0))),
+        ("min_p", Only(json!(0.0))),
+        ("top_h", Only(Value::Null)),
+        ("epsilon_cutoff", Only(json!(0.0))),
+        ("eta_cutoff", Only(json!(0.0))),
+        ("penalty_alpha", Only(json!(0.0))),
+        ("max_time", Only(Value::Null)),
+        ("no_repeat_ngram_size", Only(json!(0))),
+        ("encoder_no_repeat_ngram_size", Only(json!(0))),
+        ("encoder_repetition_penalty", Only(json!(1.0))),
+        ("guidance_scale", Only(json!(1.0))),
+        ("bad_words_ids", Only(json!([]))),
+        ("suppress_tokens", Only(json!([]))),
+        ("begin_suppress_tokens", Only(json!([]))),
+        ("forced_bos_token_id", Only(Value::Null)),
+        ("forced_eos_token_id", Only(json!([]))),
     ]
 }
+
+impl Role {
+    /// Whether a field's value is supported.
+    fn takes(&self, value: &Value) -> bool {
+        match self {
+            Self::Read | Self::Idle => true,
+            Self::Only(neutral) => equal(value, neutral),
+        }
+    }
+}
+
+/// Whether a field of this name is meant.
+fn is_named(name: &str, field: &str) -> bool {
+    name.strip_suffix('*').map_or(name == field, |begin| field.starts_with(begin))
+}
+
+/// Whether a value says nothing.
+fn is_neutral(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(flag) => !flag,
+        Value::Number(_) => equal(value, &json!(0)) || equal(value, &json!(1)),
+        Value::String(text) => text.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+    }
+}
+
+/// The token that a decoder's text begins with, where a file says.
+const START: &str = "decoder_start_token_id";
 
 /// How long a prompt is, and how many tokens there is room for.
 #[derive(Clone, Copy)]
@@ -87,11 +156,14 @@ pub(super) struct Limits {
 /// How many tokens are added where nothing says so.
 const USUAL: usize = 20;
 
+/// The file of a folder.
+const OWN: &str = "generation_config.json";
+
 /// What a folder's file says, without what is null; and the file.
 fn fields(folder: &Folder) -> Result<(Map<String, Value>, String), Error> {
-    let is_own = folder.has("generation_config.json");
-    let name = if is_own { "generation_config.json" } else { "config.json" };
-    let mut fields: Map<String, Value> = folder.json(name)?;
+    let is_own = folder.has(OWN);
+    let name = if is_own { OWN } else { "config.json" };
+    let mut fields = folder.fields(name)?;
     if !is_own && !fields.contains_key("eos_token_id") {
         let family = fields.get("model_type").and_then(Value::as_str).unwrap_or_default();
         fields.insert("eos_token_id".to_owned(), usual_end(family));
@@ -107,9 +179,13 @@ impl Generation {
     /// If its file cannot be read.
     pub fn refused(folder: &Folder) -> Result<Option<Error>, Error> {
         let (fields, path) = fields(folder)?;
-        let differs =
-            |(field, neutral): &(&'static str, Value)| fields.get(*field).filter(|value| !equal(value, neutral)).cloned();
-        let asked = unsupported().into_iter().filter_map(|wish| Some((wish.0, differs(&wish)?)));
+        let (known, is_own) = (known(), folder.has(OWN));
+        // What else a model's configuration says is not about this.
+        let takes = |field: &str, value: &Value| {
+            let role = known.iter().find(|(name, _)| is_named(name, field));
+            role.map_or_else(|| !is_own || is_neutral(value), |(_, role)| role.takes(value))
+        };
+        let asked = fields.into_iter().filter(|(field, value)| !takes(field, value));
         let told =
             asked.map(|(field, value)| Diag::new(format!("`{field}` is {value}, which is not supported")).op(path.clone()));
         Ok(Error::from_diags(told.collect()))
@@ -127,6 +203,14 @@ impl Generation {
         let options: Self = over(&Map::new(), fields).map_err(|error| at(&path, &error))?;
         let found = options.wrong().into_iter().map(|diag| diag.op(path.clone())).collect();
         Error::from_diags(found).map_or(Ok(options), Err)
+    }
+
+    /// The token that a decoder's text begins with, if the folder's own file says.
+    pub(super) fn start(folder: &Folder) -> Result<Option<u32>, Error> {
+        let said = if folder.has(OWN) { folder.fields(OWN)?.remove(START) } else { None };
+        let read = said.map(serde_json::from_value::<Option<u32>>).transpose();
+        let wrong = |error| Diag::new(format!("`{START}`: {error}")).op(folder.path().join(OWN).display().to_string());
+        Ok(read.map_err(wrong)?.flatten())
     }
 
     /// What makes no sense.

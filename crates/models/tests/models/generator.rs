@@ -139,11 +139,49 @@ fn options_are_read_where_transformers_reads_them() -> Result<(), Error> {
     copy.edit("generation_config.json", |file| *file = serde_json::json!({"temperature": "warm", "top_k": -1}));
     let error = read().expect_err("these are no numbers").to_string();
     assert!(error.contains("generation_config.json: `temperature`: invalid type") && error.contains("`top_k`: "), "{error}");
+    // What says nothing, and what nothing depends on, is no request; what is not known is one.
+    copy.edit("generation_config.json", |file| {
+        *file = serde_json::json!({
+            "pad_token_id": 3, "transformers_version": "5.0.0", "use_cache": true, "output_scores": true, "cache_implementation": "static",
+            "length_penalty": 2.0, "unknown": false, "other": 1, "third": 1.0, "fourth": [], "fifth": {}, "forced_eos_token_id": null
+        });
+    });
+    assert_eq!(read()?, Generation::default());
+    copy.edit("generation_config.json", |file| {
+        *file = serde_json::json!({
+            "forced_bos_token_id": 0, "stop_strings": ["."], "unknown": 2, "max_time": 1.0, "other": "some", "guidance_scale": 1
+        });
+    });
+    let error = read().expect_err("five of them").to_string();
+    for said in
+        ["`forced_bos_token_id` is 0", "`stop_strings` is [\".\"]", "`unknown` is 2", "`max_time` is 1.0", "`other` is \"some\""]
+    {
+        assert!(error.contains(said), "{error}");
+    }
+    assert_eq!(error.lines().count(), 5, "{error}");
     // Without the file, the configuration; without that, what is usual in the family.
     std::fs::remove_file(copy.file("generation_config.json")).expect("copied");
     assert_eq!(read()?, Generation { eos_token_id: vec![0], ..Generation::default() });
     copy.edit("config.json", |file| drop(file.as_object_mut().expect("an object").remove("eos_token_id")));
     assert_eq!(read()?.eos_token_id, [50256]);
+    Ok(())
+}
+
+#[test]
+fn a_decoder_begins_with_the_token_that_is_said() -> Result<(), Error> {
+    let copy = Copy::of("t5", "start");
+    std::fs::copy(path("generate").join("tokenizer.json"), copy.file("tokenizer.json")).expect("kept beside the tests");
+    let begins = |said: &str| {
+        std::fs::write(copy.file("generation_config.json"), said).expect("writable");
+        let generator = Generator::of_folder(&copy.folder(), Room { texts: 1, tokens: 8 }, &cpu());
+        generator.map(|generator| generator.decoder().beginning(&[5]))
+    };
+    assert_eq!(begins("{}")?, [0]);
+    assert_eq!(begins(r#"{"decoder_start_token_id": 3}"#)?, [3]);
+    let error = begins(r#"{"decoder_start_token_id": 40}"#).expect_err("0..40").to_string();
+    assert!(error.contains("the token 40, and the model has 40 of them"), "{error}");
+    let error = begins(r#"{"decoder_start_token_id": "x"}"#).expect_err("no token").to_string();
+    assert!(error.contains("generation_config.json: `decoder_start_token_id`: invalid type: string"), "{error}");
     Ok(())
 }
 
