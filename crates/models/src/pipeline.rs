@@ -4,10 +4,10 @@ use graver_hub::{Folder, Tokenizer};
 use graver_ir::{Diag, Error};
 use graver_trace::{Array, Compiled, Device, Tensor, TensorSpec, compile, spec, symbol};
 
-use crate::config::Labels;
+use crate::config::{Labels, REGRESSION};
 use crate::image::{ConvNextClassifier, ImageProcessor, Picture, ResNetClassifier, VitClassifier};
 use crate::pretrained::{Pretrained, knows, model_type};
-use crate::text::{SentenceEncoder, SequenceClassifier, TextConfig, TextInput};
+use crate::text::{SentenceEncoder, SequenceClassifier, TextConfig, TextInput, Writing};
 
 /// A function of ids, mask and types.
 type OfTokens = Compiled<(TensorSpec, TensorSpec, TensorSpec), Tensor>;
@@ -18,6 +18,7 @@ pub struct Embedder {
     tokenizer: Tokenizer,
     compiled: OfTokens,
     vocabulary: usize,
+    writing: Writing,
 }
 
 impl Embedder {
@@ -28,17 +29,20 @@ impl Embedder {
     pub fn of_folder(folder: &Folder, device: &Device) -> Result<Self, Error> {
         let model = SentenceEncoder::of_folder(folder)?;
         let length = model.max_length();
-        let tokenizer = tokenizer(folder, model.body().config(), length)?;
+        let tokenizer = tokenizer(&SentenceEncoder::body_folder(folder)?, model.body().config(), length)?;
         let vocabulary = model.body().config().vocab_size;
-        Ok(Self { tokenizer, compiled: compiled(length, device, |input| model.forward(input))?, vocabulary })
+        let writing = model.writing().clone();
+        Ok(Self { tokenizer, compiled: compiled(length, device, |input| model.forward(input))?, vocabulary, writing })
     }
 
-    /// The embeddings, `f32[texts, width]`. Longer texts than the model reads are cut.
+    /// The embeddings, `f32[texts, width]`, of texts behind the folder's default prompt, if it has one. Longer texts than the model reads are
+    /// cut.
     ///
     /// # Errors
     /// If there is no text, one has tokens that the model does not know, or a call fails.
     pub fn embed<T: AsRef<str>>(&self, texts: &[T]) -> Result<Array, Error> {
-        run(&self.tokenizer, &self.compiled, self.vocabulary, texts)
+        let written: Vec<String> = texts.iter().map(|text| self.writing.of(text.as_ref())).collect();
+        run(&self.tokenizer, &self.compiled, self.vocabulary, &written)
     }
 }
 
@@ -56,7 +60,7 @@ pub struct Classifier {
 pub struct Scored {
     /// The name of the class.
     pub label: String,
-    /// Its probability.
+    /// Its probability; of a regression, the number itself.
     pub score: f64,
 }
 
@@ -81,7 +85,7 @@ impl Classifier {
         Ok(Self { tokenizer, compiled, vocabulary: config.vocab_size, labels: config.id2label.clone() })
     }
 
-    /// Every class of each text, the likeliest first.
+    /// Every class of each text, the likeliest or greatest first.
     ///
     /// # Errors
     /// If there is no text, one has tokens that the model does not know, or a call fails.
@@ -179,7 +183,7 @@ impl ImageClassifier {
         &FAMILIES
     }
 
-    /// Every class of each picture, the likeliest first.
+    /// Every class of each picture, the likeliest or greatest first.
     ///
     /// # Errors
     /// If there is no picture, or a call fails.
@@ -190,10 +194,15 @@ impl ImageClassifier {
 }
 
 impl Labels {
-    /// Probabilities of scores: of one class, or of several that do not exclude each other, each its own.
+    /// Probabilities of scores: of one class, or of several that do not exclude each other, each its own; the scores themselves of a
+    /// regression.
     #[track_caller]
     fn probabilities(&self, scores: Tensor, problem: Option<&str>) -> Tensor {
-        if self.are_independent(problem) { scores.sigmoid() } else { scores.softmax(-1) }
+        match problem {
+            Some(REGRESSION) => scores,
+            Some(_) | None if self.are_independent(problem) => scores.sigmoid(),
+            Some(_) | None => scores.softmax(-1),
+        }
     }
 
     /// The classes of each row, the likeliest first.

@@ -9,4 +9,5 @@ mod sentence;
 pub use config::{TextConfig, TextFamily};
 pub use encoder::{TextEncoder, TextInput};
 pub use heads::{MaskedLm, QuestionAnswering, SequenceClassifier, TokenClassifier};
+pub(crate) use sentence::Writing;
 pub use sentence::{Pooling, SentenceEncoder};

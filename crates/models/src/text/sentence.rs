@@ -1,5 +1,6 @@
 //! Embeddings of sentences: Reimers and Gurevych (2019), "Sentence-BERT", in the folders of sentence-transformers.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
 use graver_hub::{Folder, Names};
@@ -7,8 +8,10 @@ use graver_ir::{Diag, Error};
 use graver_nn::{Activation, Init, Linear};
 use graver_trace::{Module, Tensor, arange, concat, enter};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::encoder::{TextEncoder, TextInput};
+use crate::config::at;
 use crate::parts::linear_if;
 use crate::pretrained::Pretrained;
 
@@ -23,6 +26,24 @@ pub struct SentenceEncoder {
     normalize: bool,
     #[module(skip)]
     max_length: usize,
+    #[module(skip)]
+    writing: Writing,
+}
+
+/// How texts are written before they are tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Writing {
+    /// What stands before every text.
+    prompt: String,
+    lower_case: bool,
+}
+
+impl Writing {
+    /// A text as its tokens are made of, without spaces around it.
+    pub(crate) fn of(&self, text: &str) -> String {
+        let text = format!("{}{text}", self.prompt);
+        if self.lower_case { text.trim().to_lowercase() } else { text.trim().to_owned() }
+    }
 }
 
 /// How the rows of tokens become one. Several are put beside each other.
@@ -125,6 +146,8 @@ struct PoolingConfig {
     pooling_mode_mean_sqrt_len_tokens: bool,
     pooling_mode_weightedmean_tokens: bool,
     pooling_mode_lasttoken: bool,
+    /// Whether a prompt's rows count.
+    include_prompt: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -138,6 +161,23 @@ enum Modes {
 #[derive(Default, Deserialize)]
 struct Limits {
     max_seq_length: Option<usize>,
+    #[serde(default)]
+    do_lower_case: bool,
+}
+
+/// `tokenizer_config.json`
+#[derive(Default, Deserialize)]
+struct TokenizerLimits {
+    /// Far beyond any text where there is no limit.
+    model_max_length: Option<f64>,
+}
+
+/// `config_sentence_transformers.json`
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Prompts {
+    default_prompt_name: Option<String>,
+    prompts: BTreeMap<String, String>,
 }
 
 impl SentenceEncoder {
@@ -149,13 +189,20 @@ impl SentenceEncoder {
         let plan = Plan::of_folder(folder)?;
         let body = TextEncoder::of_folder(&plan.body)?;
         plan.fits(body.config().hidden_size)?;
-        let limits = if folder.has(LIMITS) { folder.json::<Limits>(LIMITS)? } else { Limits::default() };
-        if limits.max_seq_length == Some(0) {
-            return Err(Diag::new("`max_seq_length` is 0: nothing of a text would be read").op(LIMITS).into());
-        }
-        let longest = body.config().max_length();
-        let max_length = limits.max_seq_length.map_or(longest, |limit| limit.min(longest));
-        Ok(Self { body, pooling: plan.pooling, dense: plan.dense, normalize: plan.normalize, max_length })
+        let limits: Limits = optional(&plan.body, LIMITS)?;
+        let max_length = longest(&plan.body, &limits, body.config().max_length())?;
+        let writing = Writing { prompt: plan.prompt(folder)?, lower_case: limits.do_lower_case };
+        Ok(Self { body, pooling: plan.pooling, dense: plan.dense, normalize: plan.normalize, max_length, writing })
+    }
+
+    /// Where the encoder of tokens and its tokeniser are: in the folder itself, or where `modules.json` says.
+    ///
+    /// # Errors
+    /// If that file is malformed, or names what is not in the folder.
+    pub fn body_folder(folder: &Folder) -> Result<Folder, Error> {
+        let parts = if folder.has(MODULES) { folder.json::<Vec<Part>>(MODULES)? } else { Vec::new() };
+        let part = parts.iter().find(|part| part.class() == TRANSFORMER);
+        part.map_or_else(|| Ok(folder.clone()), |part| part.folder(folder).map_err(|error| at_modules(folder, &error)))
     }
 
     /// The embeddings, `[batch, width]`.
@@ -176,6 +223,11 @@ impl SentenceEncoder {
         &self.body
     }
 
+    /// How texts are written before they are tokens.
+    pub(crate) const fn writing(&self) -> &Writing {
+        &self.writing
+    }
+
     /// How many tokens of a text are read.
     #[must_use]
     pub const fn max_length(&self) -> usize {
@@ -184,6 +236,28 @@ impl SentenceEncoder {
 }
 
 const LIMITS: &str = "sentence_bert_config.json";
+const TOKENIZER: &str = "tokenizer_config.json";
+const PROMPTS: &str = "config_sentence_transformers.json";
+const TRANSFORMER: &str = "Transformer";
+
+/// A file that a folder need not have.
+fn optional<T: Default + DeserializeOwned>(folder: &Folder, name: &str) -> Result<T, Error> {
+    if folder.has(name) { folder.json(name) } else { Ok(T::default()) }
+}
+
+/// How many tokens are read, where the encoder reads so many at most: what is said of the sentences, or else of the tokeniser.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and a size")]
+fn longest(body: &Folder, limits: &Limits, most: usize) -> Result<usize, Error> {
+    let nothing =
+        |field: &str, file: &str| Err(Diag::new(format!("`{field}` is 0: nothing of a text would be read")).op(file).into());
+    match (limits.max_seq_length, optional::<TokenizerLimits>(body, TOKENIZER)?.model_max_length) {
+        (Some(0), _) => nothing("max_seq_length", LIMITS),
+        (Some(limit), _) => Ok(limit.min(most)),
+        (None, Some(limit)) if limit < 1.0 => nothing("model_max_length", TOKENIZER),
+        (None, Some(limit)) => Ok(limit.min(most as f64) as usize),
+        (None, None) => Ok(most),
+    }
+}
 
 impl Pooling {
     #[track_caller]
@@ -248,12 +322,38 @@ struct Plan {
     width: Option<(String, usize)>,
     dense: Vec<Dense>,
     normalize: bool,
+    /// Whether a prompt's rows are pooled, too.
+    include_prompt: bool,
+}
+
+impl Part {
+    /// The class without its module.
+    fn class(&self) -> &str {
+        self.kind.rsplit('.').next().unwrap_or_default()
+    }
+
+    /// That it lies in its folder.
+    fn inside(&self) -> Result<(), Error> {
+        let is_inside = Path::new(&self.path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if is_inside { Ok(()) } else { Err(Error::new(format!("`{}` lies outside of the folder", self.path))) }
+    }
+
+    fn folder(&self, of: &Folder) -> Result<Folder, Error> {
+        self.inside()?;
+        Folder::open(of.path().join(&self.path))
+    }
 }
 
 impl Plan {
     fn of_folder(folder: &Folder) -> Result<Self, Error> {
-        let mut plan =
-            Self { body: folder.clone(), pooling: vec![Pooling::Mean], width: None, dense: Vec::new(), normalize: false };
+        let mut plan = Self {
+            body: folder.clone(),
+            pooling: vec![Pooling::Mean],
+            width: None,
+            dense: Vec::new(),
+            normalize: false,
+            include_prompt: true,
+        };
         if !folder.has(MODULES) {
             return Ok(plan);
         }
@@ -261,32 +361,45 @@ impl Plan {
         let mut diags = Vec::new();
         for part in &parts {
             if let Err(error) = plan.add(folder, part) {
-                let at = || folder.path().join(MODULES).display().to_string();
-                diags.extend(error.diags().iter().map(|diag| diag.clone().op(at())));
+                diags.extend(at_modules(folder, &error).diags().iter().cloned());
             }
         }
         Error::from_diags(diags).map_or(Ok(plan), Err)
     }
 
     fn add(&mut self, folder: &Folder, part: &Part) -> Result<(), Error> {
-        let kind = part.kind.rsplit('.').next().unwrap_or_default();
-        if !is_inside(&part.path) {
-            return Err(Error::new(format!("`{}` lies outside of the folder", part.path)));
-        }
-        match kind {
-            "Transformer" => self.body = Folder::open(folder.path().join(&part.path))?,
+        part.inside()?;
+        match part.class() {
+            TRANSFORMER => self.body = part.folder(folder)?,
             "Pooling" => {
                 let file = format!("{}/config.json", part.path);
                 let config: PoolingConfig = folder.json(&file)?;
                 self.pooling = pooling(&config, &file)?;
+                self.include_prompt = config.include_prompt.unwrap_or(true);
                 self.width = config.word_embedding_dimension.map(|width| (file, width));
             }
             "Normalize" => self.normalize = true,
             _ if self.normalize => return Err(Error::new(format!("`{}` behind `Normalize` is not supported", part.kind))),
-            "Dense" => self.dense.push(Dense::of_folder(&Folder::open(folder.path().join(&part.path))?)?),
+            "Dense" => self.dense.push(Dense::of_folder(&part.folder(folder)?)?),
             _ => return Err(Error::new(format!("the module `{}` is not supported", part.kind))),
         }
         Ok(())
+    }
+
+    /// What stands before every text: the default one of the folder's prompts.
+    fn prompt(&self, folder: &Folder) -> Result<String, Error> {
+        let Prompts { default_prompt_name, mut prompts } = optional(folder, PROMPTS)?;
+        let Some(name) = default_prompt_name else { return Ok(String::new()) };
+        let wrong = |message: String| Err(Diag::new(message).op(folder.path().join(PROMPTS).display().to_string()).into());
+        match prompts.remove(&name) {
+            None => {
+                wrong(format!("`default_prompt_name` is `{name}`, and `prompts` has {:?}", prompts.keys().collect::<Vec<_>>()))
+            }
+            Some(prompt) if !prompt.is_empty() && !self.include_prompt => wrong(format!(
+                "texts stand behind the prompt `{name}`, and pooling without it (`include_prompt`) is not supported"
+            )),
+            Some(prompt) => Ok(prompt),
+        }
     }
 
     /// Whether the body's rows are as long as is said.
@@ -304,8 +417,8 @@ impl Plan {
 
 const MODULES: &str = "modules.json";
 
-fn is_inside(path: &str) -> bool {
-    Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+fn at_modules(folder: &Folder, error: &Error) -> Error {
+    at(&folder.path().join(MODULES).display().to_string(), error)
 }
 
 fn pooling(config: &PoolingConfig, file: &str) -> Result<Vec<Pooling>, Error> {

@@ -1,7 +1,7 @@
 //! From texts to embeddings and classes.
 
 use graver_models::hub::Folder;
-use graver_models::{Classifier, Configuration, Embedder, Generation, LlamaConfig, T5Config};
+use graver_models::{Classifier, Configuration, Embedder, Generation, LlamaConfig, SentenceEncoder, T5Config};
 use graver_trace::{Device, Error};
 
 use crate::common::{Case, Copy, Reference, check, cpu, path};
@@ -37,6 +37,73 @@ fn embeddings_of_sentences() -> Result<(), Error> {
     Ok(())
 }
 
+/// A copy of the sentence encoder in which `modules.json` puts the encoder of tokens inside.
+fn inside(test: &str) -> Copy {
+    let copy = Copy::of("sentence", test);
+    copy.edit("modules.json", |modules| modules[0]["path"] = "0_Transformer".into());
+    std::fs::create_dir(copy.file("0_Transformer")).expect("writable");
+    for name in ["config.json", "model.safetensors", "tokenizer.json", "sentence_bert_config.json"] {
+        std::fs::rename(copy.file(name), copy.file(&format!("0_Transformer/{name}"))).expect("copied");
+    }
+    copy
+}
+
+#[test]
+fn the_encoder_of_tokens_may_be_inside() -> Result<(), Error> {
+    let copy = inside("inside");
+    let inside = Embedder::of_folder(&copy.folder(), &cpu())?;
+    let plain = Embedder::of_folder(&Reference::of("sentence").folder, &cpu())?;
+    assert_eq!(inside.embed(&TEXTS)?, plain.embed(&TEXTS)?);
+    copy.edit("0_Transformer/sentence_bert_config.json", |limits| limits["max_seq_length"] = 4.into());
+    assert_ne!(Embedder::of_folder(&copy.folder(), &cpu())?.embed(&TEXTS[..1])?, plain.embed(&TEXTS[..1])?);
+    Ok(())
+}
+
+/// What sentence-transformers does with texts before they are tokens.
+#[test]
+fn texts_are_written_as_the_folder_says() -> Result<(), Error> {
+    let plain = Embedder::of_folder(&Reference::of("sentence").folder, &cpu())?;
+    let embed = |copy: &Copy, text: &str| Embedder::of_folder(&copy.folder(), &cpu())?.embed(&[text]);
+    let copy = Copy::of("sentence", "written");
+    // A tokeniser that does not fold case itself.
+    copy.edit("tokenizer.json", |file| file["normalizer"] = serde_json::Value::Null);
+    assert_ne!(embed(&copy, "INK fills")?, plain.embed(&["ink fills"])?);
+    copy.edit("sentence_bert_config.json", |limits| limits["do_lower_case"] = true.into());
+    assert_eq!(embed(&copy, "INK fills")?, plain.embed(&["ink fills"])?);
+    let prompts =
+        |name: &str| format!(r#"{{"prompts": {{"query": "the press: ", "plain": ""}}, "default_prompt_name": {name}}}"#);
+    let write = |name: &str| std::fs::write(copy.file("config_sentence_transformers.json"), prompts(name)).expect("writable");
+    for (name, text) in [("null", "ink"), (r#""plain""#, "ink"), (r#""query""#, "the press: ink")] {
+        write(name);
+        assert_eq!(embed(&copy, "Ink ")?, plain.embed(&[text])?, "{name}");
+    }
+    copy.edit("1_Pooling/config.json", |config| config["include_prompt"] = false.into());
+    let error = embed(&copy, "ink").expect_err("the prompt counts").to_string();
+    assert!(error.contains("the prompt `query`, and pooling without it (`include_prompt`) is not supported"), "{error}");
+    write(r#""other""#);
+    let error = embed(&copy, "ink").expect_err("no such prompt").to_string();
+    assert!(error.contains(r#"`default_prompt_name` is `other`, and `prompts` has ["plain", "query"]"#), "{error}");
+    Ok(())
+}
+
+#[test]
+fn the_tokeniser_s_limit_holds_where_no_other_is_said() -> Result<(), Error> {
+    let copy = Copy::of("sentence", "limit");
+    let longest = |copy: &Copy| SentenceEncoder::of_folder(&copy.folder()).map(|model| model.max_length());
+    let write = |limit: &str| {
+        std::fs::write(copy.file("tokenizer_config.json"), format!(r#"{{"model_max_length": {limit}}}"#)).expect("writable");
+    };
+    write("6");
+    assert_eq!(longest(&copy)?, 10);
+    copy.edit("sentence_bert_config.json", |limits| drop(limits.as_object_mut().expect("fields").remove("max_seq_length")));
+    assert_eq!(longest(&copy)?, 6);
+    write("1000000000000000019884624838656");
+    assert_eq!(longest(&copy)?, 16);
+    write("0");
+    assert!(longest(&copy).expect_err("nothing").to_string().contains("`model_max_length` is 0"));
+    Ok(())
+}
+
 /// One compiled function for any number of texts.
 #[test]
 fn any_number_of_texts_is_embedded() -> Result<(), Error> {
@@ -65,6 +132,24 @@ fn classes_of_texts() -> Result<(), Error> {
         for (label, expected) in ["bad", "fair", "good"].iter().zip(expected) {
             let scored = row.iter().find(|scored| scored.label == *label).expect("every class is there");
             assert!((scored.score - expected).abs() < 1e-5, "{scored:?} is not {expected}");
+        }
+    }
+    Ok(())
+}
+
+/// As transformers' pipelines have it: scores as they are, of which the softmax would make the classes' probabilities.
+#[test]
+fn numbers_of_a_regression_are_no_probabilities() -> Result<(), Error> {
+    let copy = Copy::of("classify", "regression");
+    copy.edit("config.json", |config| config["problem_type"] = "regression".into());
+    let rows = Classifier::of_folder(&copy.folder(), &cpu())?.classify(&TEXTS)?;
+    let expected = Reference::of("classify").array("one", "probabilities").to_f64();
+    for (row, expected) in rows.iter().zip(expected.chunks(3)) {
+        let total: f64 = row.iter().map(|scored| scored.score.exp()).sum();
+        assert!((row.iter().map(|scored| scored.score).sum::<f64>() - 1.0).abs() > 0.01, "{row:?}");
+        for (label, expected) in ["bad", "fair", "good"].iter().zip(expected) {
+            let scored = row.iter().find(|scored| scored.label == *label).expect("every number is there");
+            assert!((scored.score.exp() / total - expected).abs() < 1e-5, "{scored:?} of {total} is not {expected}");
         }
     }
     Ok(())
