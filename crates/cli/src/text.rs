@@ -6,7 +6,8 @@ use std::sync::Arc;
 use graver_data::npy;
 use graver_models::hub::Folder;
 use graver_models::{
-    Classifier, Configuration, Embedder, Generation, Generator, ImageClassifier, Picture, Room, Scored, TextConfig, model_type,
+    Classifier, Configuration, Embedder, Generation, Generator, ImageClassifier, Picture, Room, Scored, SentenceEncoder,
+    TextConfig, model_type, refused,
 };
 
 use crate::failure::{Failure, print};
@@ -15,7 +16,9 @@ use crate::{Classify, Embed, Generate, Machine, Pretrained, chat};
 
 /// `graver embed`: a line of JSON for each text, or one array for all.
 pub(crate) fn embed(args: &Embed) -> Result<(), Failure> {
-    let embedder = Embedder::of_folder(&able(&args.model, encodes_texts(), &[])?, &on(&args.machine)?)?;
+    let folder = found(&args.model)?;
+    able(&SentenceEncoder::body_folder(&folder)?, encodes_texts(), &[])?;
+    let embedder = Embedder::of_folder(&folder, &on(&args.machine)?)?;
     let rows = embedder.embed(&args.texts)?;
     if let Some(path) = &args.output {
         return Ok(npy::write_file(path, &rows)?);
@@ -31,13 +34,15 @@ pub(crate) fn classify(args: &Classify) -> Result<(), Failure> {
     if !args.image.is_empty() {
         return classify_pictures(args);
     }
-    let folder = able(&args.model, encodes_texts(), &[(classifies_pictures(), "give files by --image")])?;
+    let folder = found(&args.model)?;
+    able(&folder, encodes_texts(), &[(classifies_pictures(), "give files by --image")])?;
     let classifier = Classifier::of_folder(&folder, &on(&args.machine)?)?;
     print(&listed(&args.texts, classifier.classify(&args.texts)?))
 }
 
 fn classify_pictures(args: &Classify) -> Result<(), Failure> {
-    let folder = able(&args.model, classifies_pictures(), &[(encodes_texts(), "give texts, without --image")])?;
+    let folder = found(&args.model)?;
+    able(&folder, classifies_pictures(), &[(encodes_texts(), "give texts, without --image")])?;
     // Read before the model is compiled.
     let pictures = args.image.iter().map(Picture::read).collect::<Result<Vec<_>, _>>()?;
     let names: Vec<String> = args.image.iter().map(|path| path.display().to_string()).collect();
@@ -61,7 +66,8 @@ fn listed(names: &[String], classes: Vec<Vec<Scored>>) -> String {
 
 /// `graver generate`: what follows the prompt, piece by piece.
 pub(crate) fn generate(args: &Generate) -> Result<(), Failure> {
-    let folder = able(&args.model, generates_text(), &[])?;
+    let folder = found(&args.model)?;
+    able(&folder, generates_text(), &[])?;
     if let Some(error) = Generation::refused(&folder)? {
         return Err(Failure::unsupported(&error));
     }
@@ -111,13 +117,13 @@ fn generates_text() -> Ability {
     Ability { what: "generate text", known: Generator::families().to_vec() }
 }
 
-/// The model's folder, if its family does what is wanted; else which others do, and the advice of an ability that it has instead.
-fn able(args: &Pretrained, wanted: Ability, instead: &[(Ability, &str)]) -> Result<Folder, Failure> {
-    let folder = found(args)?;
-    let (family, _) = model_type(&folder)?;
+/// That a folder's family does what is wanted, and nothing that is not supported; else which others do, and the advice of an ability that it
+/// has instead.
+fn able(folder: &Folder, wanted: Ability, instead: &[(Ability, &str)]) -> Result<(), Failure> {
+    let (family, _) = model_type(folder)?;
     let has = |ability: &Ability| ability.known.contains(&family.as_str());
     if has(&wanted) {
-        return Ok(folder);
+        return refused(folder)?.map_or(Ok(()), |error| Err(Failure::unsupported(&error)));
     }
     let (path, Ability { what, known }) = (folder.path().display(), wanted);
     let advice = instead.iter().find(|(ability, _)| has(ability));
@@ -126,6 +132,7 @@ fn able(args: &Pretrained, wanted: Ability, instead: &[(Ability, &str)]) -> Resu
     Err(Failure::Unsupported(format!("{path}: the model type `{family}` does not {what}; {rest}")))
 }
 
+/// The model's folder.
 #[cfg(feature = "download")]
 fn found(args: &Pretrained) -> Result<Folder, Failure> {
     if !args.download {

@@ -60,6 +60,71 @@ fn bad_input_ends_with_2_and_other_families_with_3() {
     ends(&["embed", "--model", &model("sentence")], 2);
 }
 
+/// A reference's folder with fields of a file changed, for as long as this lives.
+struct Changed(PathBuf);
+
+impl Changed {
+    fn new(case: &str, file: &str, fields: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("graver-cli-{}-{case}-changed", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
+        for entry in std::fs::read_dir(model(case)).expect("kept beside the tests") {
+            let path = entry.expect("readable").path();
+            if path.is_file() {
+                std::fs::copy(&path, folder.join(path.file_name().expect("a file"))).expect("readable");
+            }
+        }
+        let old = std::fs::read_to_string(folder.join(file)).unwrap_or_else(|_| "{}".to_owned());
+        // The last of two fields of a name is read.
+        let rest = old.trim_end().strip_suffix('}').expect("an object").trim_end();
+        let comma = if rest.ends_with('{') { "" } else { "," };
+        std::fs::write(folder.join(file), format!("{rest}{comma}{fields}}}")).expect("writable");
+        Self(folder)
+    }
+}
+
+impl Drop for Changed {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+#[test]
+fn valid_folders_that_are_not_supported_end_with_3() {
+    for (case, file, fields, words, command) in [
+        (
+            "qwen2",
+            "config.json",
+            r#""use_sliding_window": true"#,
+            "`use_sliding_window` is true",
+            &["generate", "--prompt", "x"][..],
+        ),
+        (
+            "llama",
+            "config.json",
+            r#""partial_rotary_factor": 0.5"#,
+            "`partial_rotary_factor` is 0.5",
+            &["generate", "--prompt", "x"],
+        ),
+        ("bert", "config.json", r#""position_embedding_type": "relative_key""#, "only `absolute`", &["embed", "x"]),
+        ("classify", "config.json", r#""is_decoder": true"#, "`is_decoder` is true", &["classify", "x"]),
+        ("vit_class", "config.json", r#""image_size": [8, 16]"#, "only squares", &["classify", "--image", "PICTURE"]),
+        (
+            "generate",
+            "generation_config.json",
+            r#""dola_layers": "high""#,
+            "`dola_layers` is \"high\"",
+            &["generate", "--prompt", "x"],
+        ),
+    ] {
+        let (folder, picture) = (Changed::new(case, file, fields), format!("{}/grey.png", model("pictures")));
+        let given = command.iter().map(|word| if *word == "PICTURE" { picture.as_str() } else { word });
+        let folder = folder.0.display().to_string();
+        let args: Vec<&str> = given.chain(["--model", &folder]).collect();
+        let (_, err) = ends(&args, 3);
+        assert!(err.contains("not supported: ") && err.contains(&format!("{folder}/{file}: ")) && err.contains(words), "{err}");
+    }
+}
+
 #[test]
 fn pictures_are_classified() {
     let picture = |name: &str| format!("{}/{name}", model("pictures"));
