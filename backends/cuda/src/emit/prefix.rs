@@ -200,11 +200,9 @@ impl<'a> Along<'a> {
 
     /// What changes nothing, not even the sign of a zero.
     fn identity(&self) -> String {
-        let dtype = self.dtype();
-        constant(match self.prefix.kind {
-            ReduceKind::Sum if dtype.is_float() => Scalar::float(dtype, -0.0),
-            kind => kind.identity(dtype),
-        })
+        let (kind, dtype) = (self.prefix.kind, self.dtype());
+        let signed = kind == ReduceKind::Sum && dtype.is_float();
+        constant(if signed { Scalar::float(dtype, -0.0) } else { kind.identity(dtype) })
     }
 
     fn combined(&self, before: &str, x: &str) -> String {
