@@ -13,18 +13,17 @@ mod control;
 mod dynamic;
 mod entry;
 pub(crate) mod index;
+mod lines;
 mod map;
 pub(crate) mod movement;
 pub(crate) mod name;
 mod nest;
 mod point;
-mod prefix;
 mod pull;
 mod random;
 mod reduce;
 mod region;
 mod scatter;
-mod sort;
 mod stores;
 pub(crate) mod window;
 
@@ -62,12 +61,12 @@ fn region(function: &Function, traps: &mut Vec<Trap>) -> Kernels {
     }
     if let Some((value, of)) = sort_of(function) {
         let mut region = Region::new(function, traps);
-        let body = sort::lower(&mut region, value, of);
+        let body = lines::sort(&mut region, value, of);
         return vec![(Kernel { name, args: scatter::types(&region), body }, scatter::sources(&region))];
     }
     if let Some((value, of)) = prefix_of(function) {
         let mut region = Region::new(function, traps);
-        let body = prefix::lower(&mut region, value, of);
+        let body = lines::prefix(&mut region, value, of);
         return vec![(Kernel { name, args: scatter::types(&region), body }, scatter::sources(&region))];
     }
     if let Some((value, axis)) = wide_concat_of(function) {
