@@ -86,7 +86,8 @@ fn by_kind(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: boo
     match (p.kind, c.kind) {
         (Kind::Control, _) | (_, Kind::Control) => Err(Refusal::Control),
         (_, Kind::Sort | Kind::Attend) => Err(Refusal::Operand),
-        (Kind::Sort | Kind::Prefix, Kind::Move) => reshaped(facts, p, c, reads),
+        // One result is stored, of one shape.
+        (Kind::Sort | Kind::Prefix, Kind::Move) if private => reshaped(facts, p, c, reads),
         (Kind::Sort | Kind::Prefix | Kind::Attend, _) => Err(Refusal::OneCoreEach),
         (Kind::Map, Kind::Prefix) if !private => Err(Refusal::Shared),
         (Kind::Map, Kind::Prefix) => inlined(facts, p, c, reads, private),
