@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use graver_ir::{Diag, Error};
+use graver_runtime::lfs_pointer;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -21,7 +22,8 @@ pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
     if found.len() > MAX_BYTES {
         return Err(wrong(path, &format!("has {} bytes, and more than {MAX_BYTES} are not read", found.len())));
     }
-    std::fs::read(path).map_err(|error| wrong(path, &error))
+    let bytes = std::fs::read(path).map_err(|error| wrong(path, &error))?;
+    lfs_pointer(&bytes).map_or(Ok(bytes), |diag| Err(wrong(path, &diag)))
 }
 
 /// A JSON file.

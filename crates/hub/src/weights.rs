@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use graver_ir::{Array, DType, Diag, Error, Lender, Shape, Type, bf16, f16};
-use graver_runtime::MappedFile;
+use graver_runtime::{MappedFile, lfs_pointer};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
@@ -104,6 +104,9 @@ impl Weights {
 
     fn add(&mut self, path: &Path) -> Result<(), Error> {
         let map = MappedFile::open(path).map_err(|error| wrong(path, &error))?;
+        if let Some(diag) = lfs_pointer(map.bytes()) {
+            return Err(wrong(path, &diag));
+        }
         let (header, metadata) = SafeTensors::read_metadata(map.bytes()).map_err(|error| wrong(path, &error))?;
         let (shard, start) = (self.shards.len(), header + size_of::<u64>());
         for name in metadata.offset_keys() {

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use graver_ir::{Diag, Lender};
-use graver_runtime::MappedFile;
+use graver_runtime::{MappedFile, lfs_pointer};
 
 use crate::problem::{Problem, Result, wrong};
 use crate::proto::TensorProto;
@@ -47,6 +47,9 @@ impl External {
             return Ok(Arc::clone(file));
         }
         let file: Arc<dyn Lender> = Arc::new(MappedFile::open(&path).map_err(|why| failed(location, &why))?);
+        if let Some(diag) = lfs_pointer(file.bytes()) {
+            return Err(failed(location, &diag));
+        }
         self.files.borrow_mut().insert(path, Arc::clone(&file));
         Ok(file)
     }
@@ -64,6 +67,6 @@ impl External {
     }
 }
 
-fn failed(location: &str, why: &std::io::Error) -> Problem {
+fn failed(location: &str, why: &dyn std::fmt::Display) -> Problem {
     Problem::Wrong(Diag::new(format!("external data `{location}`: {why}")))
 }

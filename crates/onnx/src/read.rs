@@ -7,6 +7,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use graver_ir::{Array, Diag};
+use graver_runtime::lfs_pointer;
 use prost::Message;
 
 use crate::external::External;
@@ -55,6 +56,9 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Diag> {
 pub fn read_tensor(path: &Path) -> Result<Array, Failure> {
     let failed = |why: String| Failure::from(Diag::new(why));
     let bytes = bytes(path)?;
+    if let Some(diag) = lfs_pointer(&bytes) {
+        return Err(diag.into());
+    }
     let mut budget = MAX_FIELDS;
     check(&bytes, Kind::Tensor, MAX_DEPTH, &mut budget).map_err(|what| failed(format!("not a tensor: {what}")))?;
     let tensor = TensorProto::decode(Bytes::from(bytes)).map_err(|why| failed(format!("not a tensor: {why}")))?;
@@ -71,6 +75,9 @@ pub fn read_tensor(path: &Path) -> Result<Array, Failure> {
 /// # Errors
 /// If the bytes are no ONNX model.
 pub fn decode(bytes: Bytes) -> Result<ModelProto, Diag> {
+    if let Some(diag) = lfs_pointer(&bytes) {
+        return Err(diag);
+    }
     let mut budget = MAX_FIELDS;
     check(&bytes, Kind::Model, MAX_DEPTH, &mut budget).map_err(|what| Diag::new(format!("not an ONNX model: {what}")))?;
     let model = ModelProto::decode(bytes).map_err(|why| Diag::new(format!("not an ONNX model: {why}")))?;

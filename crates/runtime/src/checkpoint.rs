@@ -11,6 +11,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::mapped::MappedFile;
+use crate::pointer::lfs_pointer;
 
 /// Named arrays, and texts that belong to them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -62,6 +63,9 @@ impl Checkpoint {
     }
 
     fn of(bytes: &[u8], array: &Make<'_>) -> Result<Self, Error> {
+        if let Some(diag) = lfs_pointer(bytes) {
+            return Err(diag.into());
+        }
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| Error::new(error.to_string()))?;
         let file = SafeTensors::deserialize(bytes).map_err(|error| Error::new(error.to_string()))?;
         let mut arrays = BTreeMap::new();

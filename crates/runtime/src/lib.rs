@@ -6,6 +6,7 @@ mod checkpoint;
 mod failure;
 mod mapped;
 mod name;
+mod pointer;
 mod resident;
 mod working;
 
@@ -22,6 +23,7 @@ pub use checkpoint::{Checkpoint, write_whole};
 pub use failure::{Failed, failure};
 pub use mapped::MappedFile;
 pub use name::DeviceName;
+pub use pointer::lfs_pointer;
 pub use resident::{Device, Held, Wrote, readable, resident, writable, written};
 pub use working::{Layout, Working, evaluated};
 

@@ -130,6 +130,26 @@ fn shards_must_be_what_the_index_says() {
     assert!(none.contains("has neither model.safetensors nor model.safetensors.index.json"), "{none}");
 }
 
+/// A repository that was cloned without Git LFS has texts in the place of large files.
+#[test]
+fn pointers_of_git_lfs_are_told_as_such() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0a1b\nsize 440449768\n";
+    for file in ["model-00002-of-00006.safetensors", "config.json"] {
+        let copy = Copy::of("bert_class", "pointers");
+        std::fs::write(copy.file(file), pointer).expect("copied");
+        let said = load_all(&copy.folder());
+        let expected = format!("{file}: is a pointer of Git LFS to 440449768 bytes, not the file itself");
+        assert!(said.contains(&expected) && said.contains("git lfs pull"), "{said}");
+    }
+    let copy = Copy::of("bert_class", "pointer");
+    let path = copy.file("model-00002-of-00006.safetensors");
+    std::fs::write(&path, pointer).expect("copied");
+    let read = [Checkpoint::read(&path), Checkpoint::map(&path)];
+    for said in read.map(|read| read.expect_err("no weights").to_string()) {
+        assert!(said.contains("safetensors: is a pointer of Git LFS"), "{said}");
+    }
+}
+
 /// Configurations that would take all the memory, or make no model.
 #[test]
 fn configurations_are_not_believed() {
