@@ -33,17 +33,17 @@ pub(crate) fn read_all(op: &str, reader: impl Read, limit: Limit) -> Result<Vec<
 }
 
 /// Writes next to the place, then moves there: a reader sees the old file or the new one.
-pub(crate) fn write_atomic(op: &str, path: &Path, bytes: &[u8]) -> Result<(), Diag> {
+pub(crate) fn write_atomic(op: &str, path: &Path, parts: &[&[u8]]) -> Result<(), Diag> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let beside = path.with_file_name(name);
-    let synced = |bytes: &[u8]| -> io::Result<()> {
+    let synced = || -> io::Result<()> {
         let mut file = fs::File::create(&beside)?;
-        io::Write::write_all(&mut file, bytes)?;
+        parts.iter().try_for_each(|part| io::Write::write_all(&mut file, part))?;
         file.sync_all()?;
         fs::rename(&beside, path)
     };
-    synced(bytes).map_err(|why| {
+    synced().map_err(|why| {
         // What failed is reported; a leftover that cannot be removed either is not worth a second message.
         drop(fs::remove_file(&beside));
         failed(op, path, &why)

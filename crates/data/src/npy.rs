@@ -7,8 +7,9 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 
-use graver_ir::{Array, DType, Diag};
+use graver_ir::{Array, DType, Diag, Lender};
 
 use crate::file::{self, Limit};
 
@@ -48,14 +49,43 @@ pub fn read(reader: impl Read, limit: Limit) -> Result<Array, Diag> {
     header.array(data)
 }
 
+/// Reads an array of a whole file that somebody lends, as a mapped file does. Its elements are not copied if they lie there as in memory:
+/// in row-major order, in the machine's byte order. It may be of any size: the header's sizes are held against the bytes that follow.
+///
+/// ```
+/// use std::sync::Arc;
+/// use graver_data::npy;
+/// use graver_ir::{Array, Lender};
+/// use graver_runtime::MappedFile;
+/// let path = std::env::temp_dir().join(format!("graver-{}.npy", std::process::id()));
+/// let x = Array::from_vec([2, 3], vec![1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+/// npy::write_file(&path, &x)?;
+/// let file: Arc<dyn Lender> = Arc::new(MappedFile::open(&path)?);
+/// assert_eq!(npy::read_lent(&file)?, x);
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// If it is no such file, or holds what is not supported.
+pub fn read_lent(file: &Arc<dyn Lender>) -> Result<Array, Diag> {
+    let bytes = file.bytes();
+    let (header, data) = split(bytes)?;
+    let header = Header::parse(header)?;
+    if header.swapped || header.fortran {
+        return header.array(data);
+    }
+    header.check(data)?;
+    Array::from_lender(header.dtype, header.shape, file, bytes.len() - data.len()..bytes.len()).map_err(|diag| bad(diag.message))
+}
+
 /// Writes an array to a file, which appears whole or not at all.
 ///
 /// # Errors
 /// If it cannot be written, or the element type is `bf16`, which NumPy lacks.
 pub fn write_file(path: impl AsRef<Path>, array: &Array) -> Result<(), Diag> {
-    let mut bytes = Vec::new();
-    write(&mut bytes, array)?;
-    file::write_atomic("npy", path.as_ref(), &bytes)
+    let header = header(array)?;
+    file::write_atomic("npy", path.as_ref(), &[&header, array.fetch()?.bytes()])
 }
 
 /// Writes an array.
@@ -63,19 +93,24 @@ pub fn write_file(path: impl AsRef<Path>, array: &Array) -> Result<(), Diag> {
 /// # Errors
 /// As [`write_file`].
 pub fn write(mut writer: impl Write, array: &Array) -> Result<(), Diag> {
+    let header = header(array)?;
+    let bytes = array.fetch()?.bytes();
+    let written = writer.write_all(&header).and_then(|()| writer.write_all(bytes));
+    written.map_err(|why| Diag::new(format!("cannot write: {why}")).op("npy"))
+}
+
+/// All that is before the elements.
+fn header(array: &Array) -> Result<Vec<u8>, Diag> {
     let descr = descr(array.dtype()).ok_or_else(|| {
         Diag::new(format!("NumPy has no element type {}", array.dtype())).op("npy").help("cast to f32 before writing")
     })?;
     let sizes: Vec<String> = array.shape().iter().map(|size| format!("{size},")).collect();
     let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}", sizes.join(" "));
-    let bytes = array.fetch()?.bytes();
     // The data starts at a multiple of 64, the header ends with a line end.
     let unpadded = MAGIC.len() + 4 + text.len() + 1;
     let length = unpadded.next_multiple_of(64) - MAGIC.len() - 4;
     let size = u16::try_from(length).map_err(|_| Diag::new("the shape is too long for a header").op("npy"))?;
-    let header = [MAGIC, &[1, 0], &size.to_le_bytes(), format!("{text:<width$}\n", width = length - 1).as_bytes()].concat();
-    let written = writer.write_all(&header).and_then(|()| writer.write_all(bytes));
-    written.map_err(|why| Diag::new(format!("cannot write: {why}")).op("npy"))
+    Ok([MAGIC, &[1, 0], &size.to_le_bytes(), format!("{text:<width$}\n", width = length - 1).as_bytes()].concat())
 }
 
 fn bad(what: impl Into<String>) -> Diag {
@@ -153,13 +188,18 @@ impl Header {
         Ok(Self { dtype, swapped, fortran, shape })
     }
 
-    fn array(&self, data: &[u8]) -> Result<Array, Diag> {
-        let size = self.dtype.size();
-        let expected = self.shape.iter().try_fold(size, |product, size| product.checked_mul(*size));
-        if expected != Some(data.len()) {
-            let message = format!("the header says {}{:?}, {} bytes follow", self.dtype, self.shape, data.len());
-            return Err(bad(message));
+    /// Whether the sizes are those of the data.
+    fn check(&self, data: &[u8]) -> Result<(), Diag> {
+        let expected = self.shape.iter().try_fold(self.dtype.size(), |product, size| product.checked_mul(*size));
+        if expected == Some(data.len()) {
+            return Ok(());
         }
+        Err(bad(format!("the header says {}{:?}, {} bytes follow", self.dtype, self.shape, data.len())))
+    }
+
+    fn array(&self, data: &[u8]) -> Result<Array, Diag> {
+        self.check(data)?;
+        let size = self.dtype.size();
         let mut data = data.to_vec();
         if self.swapped {
             data.chunks_exact_mut(size).for_each(<[u8]>::reverse);

@@ -1,8 +1,11 @@
 //! Files: what is read back, and that no file, however wrong, does more than return an error.
 
+use std::sync::Arc;
+
 use graver_data::csv::{self, Header, Options};
 use graver_data::{Key, Limit, npy};
-use graver_ir::{Array, DType, Scalar};
+use graver_ir::{Array, DType, Lender, Scalar};
+use graver_runtime::MappedFile;
 
 fn npy_file(header: &str, data: &[u8]) -> Vec<u8> {
     let size = u16::try_from(header.len()).expect("short").to_le_bytes();
@@ -105,6 +108,30 @@ fn npy_survives_damage() {
         bad[key.below(3 * change + 2, 80)] ^= 1;
         drop(npy::read(bad.as_slice(), Limit::default()));
     }
+}
+
+/// Elements that lie as in memory are the file's own, whatever their number; others are copied. Sizes are held against the bytes.
+#[test]
+fn a_mapped_file_is_an_array() {
+    let path = std::env::temp_dir().join(format!("graver-data-mapped-{}.npy", std::process::id()));
+    let mapped = |header: &str, data: &[u8]| {
+        // As NumPy has it: the elements begin where a line of the cache does.
+        let header = format!("{header:<117}\n");
+        std::fs::write(&path, npy_file(&header, data)).expect("a temporary file");
+        let file: Arc<dyn Lender> = Arc::new(MappedFile::open(&path).expect("just written"));
+        let inside = |array: &Array| file.bytes().as_ptr_range().contains(&array.bytes().as_ptr());
+        npy::read_lent(&file).map(|array| (array.to_f64(), inside(&array))).map_err(|diag| diag.to_string())
+    };
+    let header = |descr: &str, fortran: &str| format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': (2, 2), }}");
+    assert_eq!(mapped(&header("<i2", "False"), &[1, 0, 2, 0, 3, 0, 4, 0]), Ok((vec![1.0, 2.0, 3.0, 4.0], true)));
+    assert_eq!(mapped(&header(">i2", "False"), &[0, 1, 0, 2, 0, 3, 0, 4]), Ok((vec![1.0, 2.0, 3.0, 4.0], false)));
+    assert_eq!(mapped(&header("<i2", "True"), &[1, 0, 2, 0, 3, 0, 4, 0]), Ok((vec![1.0, 3.0, 2.0, 4.0], false)));
+    assert_eq!(mapped(&header("|b1", "False"), &[1, 0, 0, 1]), Ok((vec![1.0, 0.0, 0.0, 1.0], false)));
+    let huge = "{'descr': '<f8', 'fortran_order': False, 'shape': (4294967296, 1024), }";
+    assert_eq!(mapped(huge, &[0; 8]), Err("npy: the header says f64[4294967296, 1024], 8 bytes follow".to_owned()));
+    let overflow = "{'descr': '<f8', 'fortran_order': False, 'shape': (4294967296, 4294967296), }";
+    assert!(mapped(overflow, &[]).is_err());
+    std::fs::remove_file(path).expect("it is there");
 }
 
 #[test]
