@@ -114,14 +114,18 @@ pub(crate) fn coded(tensor: &TensorProto, external: &External) -> Result<(Array,
     let Some(bits) = numel.and_then(|numel| numel.checked_mul(format.bits)) else {
         return wrong(format!("a tensor of shape {:?} is larger than memory", tensor.dims));
     };
-    let listed = || tensor.int32_data.iter().map(|word| u8::try_from(word & 0xff).unwrap_or(0)).collect();
+    // Codes of integers with a sign may be written as such.
+    let listed = || -> Result<Vec<u8>> {
+        let words = within::<i64>(format.name, &tensor.int32_data, -0x80, 0xff)?;
+        Ok(words.into_iter().map(|word| u8::try_from(word & 0xff).unwrap_or(0)).collect())
+    };
     let bytes: Vec<u8> = match (tensor.data_location == 1, tensor.raw_data.is_empty()) {
         (true, _) => {
             let (file, range) = external.part(tensor, bits.div_ceil(8))?;
             file.bytes()[range].to_vec()
         }
         (false, false) => tensor.raw_data.to_vec(),
-        (false, true) => listed(),
+        (false, true) => listed()?,
     };
     Ok((format::unpacked(format, shape, &bytes)?, Some(format)))
 }
@@ -143,23 +147,44 @@ fn raw(dtype: DType, shape: Vec<usize>, bytes: &[u8]) -> Result<Array> {
     Ok(Array::from_bytes(dtype, shape, bytes)?)
 }
 
-/// Elements in the list that their type has.
+/// Elements in the list that their type has. Those of narrow types are kept in wider ones, and must be of their own type: nothing is cut off.
 fn listed(dtype: DType, shape: Vec<usize>, tensor: &TensorProto) -> Result<Array> {
-    let words = || tensor.int32_data.iter().map(|word| u16::try_from(word & 0xffff).unwrap_or(0));
+    let words = || within(dtype.name(), &tensor.int32_data, 0, 0xffff);
+    let integers = |least: i32, most: i32| {
+        let values = within::<i64>(dtype.name(), &tensor.int32_data, least, most)?;
+        scalars(dtype, shape.clone(), values.into_iter())
+    };
     Ok(match dtype {
         DType::F32 => Array::from_vec(shape, tensor.float_data.clone())?,
         DType::F64 => Array::from_vec(shape, tensor.double_data.clone())?,
         DType::I64 => Array::from_vec(shape, tensor.int64_data.clone())?,
         DType::I32 => Array::from_vec(shape, tensor.int32_data.clone())?,
-        DType::F16 => Array::from_vec(shape, words().map(f16::from_bits).collect())?,
-        DType::BF16 => Array::from_vec(shape, words().map(bf16::from_bits).collect())?,
+        DType::F16 => Array::from_vec(shape, words()?.into_iter().map(f16::from_bits).collect())?,
+        DType::BF16 => Array::from_vec(shape, words()?.into_iter().map(bf16::from_bits).collect())?,
         DType::Bool => Array::from_vec(shape, tensor.int32_data.iter().map(|x| *x != 0).collect())?,
-        DType::I16 | DType::I8 | DType::U16 | DType::U8 => {
-            scalars(dtype, shape, tensor.int32_data.iter().map(|x| i64::from(*x)))?
-        }
+        DType::I16 => integers(i32::from(i16::MIN), i32::from(i16::MAX))?,
+        DType::I8 => integers(i32::from(i8::MIN), i32::from(i8::MAX))?,
+        DType::U16 => integers(0, 0xffff)?,
+        DType::U8 => integers(0, 0xff)?,
         DType::U64 => Array::from_vec(shape, tensor.uint64_data.clone())?,
-        DType::U32 => scalars(dtype, shape, tensor.uint64_data.iter().map(|x| i64::try_from(*x).unwrap_or(i64::MAX)))?,
+        DType::U32 => {
+            let value = |x: &u64| u32::try_from(*x).map(i64::from);
+            let values: std::result::Result<Vec<i64>, _> = tensor.uint64_data.iter().map(value).collect();
+            match values {
+                Ok(values) => scalars(dtype, shape, values.into_iter())?,
+                Err(_) => return wrong("`uint64_data` holds what is no uint32"),
+            }
+        }
     })
+}
+
+/// The numbers of `int32_data` as a narrower type's.
+fn within<T: TryFrom<i32>>(name: &str, values: &[i32], least: i32, most: i32) -> Result<Vec<T>> {
+    let one = |(place, value): (usize, &i32)| match T::try_from(*value) {
+        Ok(narrow) if (least..=most).contains(value) => Ok(narrow),
+        Ok(_) | Err(_) => wrong(format!("`int32_data` holds {value} at {place}: elements of {name} there are {least} to {most}")),
+    };
+    values.iter().enumerate().map(one).collect()
 }
 
 fn scalars(dtype: DType, shape: Vec<usize>, values: impl Iterator<Item = i64>) -> Result<Array> {

@@ -25,12 +25,16 @@ pub(super) fn gemm(n: &mut Node<'_>) -> Values {
     let product = n.b.dot(a, b, axes)?;
     let mut y = times(n.b, product, n.float("alpha", 1.0))?;
     if let Some(c) = n.opt(2) {
-        let c = times(n.b, c, n.float("beta", 1.0))?;
+        let beta = n.float("beta", 1.0);
         let (own, whole) = (n.b.shape(y), common(&[n.b.shape(y), n.b.shape(c)])?);
         if own != whole {
             return wrong(format!("{} does not broadcast to the product {}", n.b.ty(c), n.b.ty(y)));
         }
-        y = n.b.add(y, c)?;
+        // Times zero, it is not there, whatever it holds: as in BLAS.
+        if beta != 0.0 {
+            let c = times(n.b, c, beta)?;
+            y = n.b.add(y, c)?;
+        }
     }
     Ok(vec![y])
 }

@@ -3,7 +3,9 @@
 use graver_ir::{Array, DType, DTypeKind, Op, Scalar, ScalarFn, Value};
 
 use super::Values;
+use crate::build::Builder;
 use crate::format::{Element, Rounding, Way};
+use crate::known::Known;
 use crate::node::Node;
 use crate::problem::{Result, unsupported, wrong};
 
@@ -99,14 +101,105 @@ fn rounding(n: &Node<'_>) -> Result<Rounding> {
     Ok(Rounding { saturate: n.flag("saturate", true), way })
 }
 
-/// Integers are raised as floats of 64 bits.
+/// A power whose exponent is an integer has no fraction: integers wrap as products of them do. Integers to the power of floats are raised as floats of 64
+/// bits.
 pub(super) fn pow(n: &mut Node<'_>) -> Values {
     let (x, y) = (n.arg(0)?, n.arg(1)?);
+    let y = if n.version < 7 { placed(n, x, y)? } else { y };
     let dtype = n.b.dtype(x);
+    if !dtype.is_float() && !n.b.dtype(y).is_float() {
+        return Ok(vec![integer_power(n.b, x, y)?]);
+    }
     let compute = if dtype.is_float() { dtype } else { DType::F64 };
     let (x, y) = (n.b.cast(x, compute)?, n.b.cast(y, compute)?);
     let power = n.b.map(ScalarFn::Pow, &[x, y])?;
     Ok(vec![n.b.cast(power, dtype)?])
+}
+
+fn integer(b: &mut Builder, dtype: DType, value: i64) -> Result<Value> {
+    b.constant(Array::full([], Scalar::int(dtype, value)))
+}
+
+/// `x^y` of integers, modulo two to the bits of `x`. Below zero, `y` gives the reciprocal, cut to an integer.
+fn integer_power(b: &mut Builder, x: Value, y: Value) -> Result<Value> {
+    if let Some(power) = known_exponent(b, y) {
+        return known_power(b, x, power);
+    }
+    let (of, power) = (b.dtype(x), b.dtype(y));
+    let [x, y] = b.together(&[x, y])?[..] else { return wrong("takes two operands") };
+    let bits = 8 * of.size();
+    let (one, unit, zero) = (integer(b, of, 1)?, integer(b, power, 1)?, integer(b, power, 0)?);
+    let (mut raised, mut square, mut left) = (one, x, y);
+    // Odd numbers to the power of two to the bits are 1: bits of `y` above those of `x` change nothing for them.
+    for place in 0..bits.min(8 * power.size()) {
+        if place > 0 {
+            square = b.mul(square, square)?;
+            left = b.map(ScalarFn::Shr, &[left, unit])?;
+        }
+        let bit = b.map(ScalarFn::And, &[left, unit])?;
+        let (taken, product) = (b.map(ScalarFn::Ne, &[bit, zero])?, b.mul(raised, square)?);
+        raised = b.select(taken, product, raised)?;
+    }
+    let (last, zero_of) = (b.map(ScalarFn::And, &[x, one])?, integer(b, of, 0)?);
+    if power.size() > of.size() {
+        // Of even ones, nothing is left by then.
+        let (even, most) = (b.map(ScalarFn::Eq, &[last, zero_of])?, integer(b, power, i64::try_from(bits).unwrap_or(i64::MAX))?);
+        let many = b.map(ScalarFn::Ge, &[y, most])?;
+        let gone = b.map(ScalarFn::And, &[even, many])?;
+        raised = b.select(gone, zero_of, raised)?;
+    }
+    if power.kind() == DTypeKind::Unsigned {
+        return Ok(raised);
+    }
+    let below = b.map(ScalarFn::Lt, &[y, zero])?;
+    let reciprocal = reciprocal_power(b, x, y)?;
+    b.select(below, reciprocal, raised)
+}
+
+/// `x^y` of integers where `y` is below zero: only 1 and -1 are not cut to 0.
+fn reciprocal_power(b: &mut Builder, x: Value, y: Value) -> Result<Value> {
+    let (of, power) = (b.dtype(x), b.dtype(y));
+    let (one, zero) = (integer(b, of, 1)?, integer(b, of, 0)?);
+    let is_one = b.map(ScalarFn::Eq, &[x, one])?;
+    let of_one = b.select(is_one, x, zero)?;
+    if of.kind() == DTypeKind::Unsigned {
+        return Ok(of_one);
+    }
+    let (minus, unit, none) = (integer(b, of, -1)?, integer(b, power, 1)?, integer(b, power, 0)?);
+    let bit = b.map(ScalarFn::And, &[y, unit])?;
+    let (odd, is_minus) = (b.map(ScalarFn::Ne, &[bit, none])?, b.map(ScalarFn::Eq, &[x, minus])?);
+    let of_minus = b.select(odd, minus, one)?;
+    b.select(is_minus, of_minus, of_one)
+}
+
+/// The exponent, if it is a known scalar of 0 or more.
+fn known_exponent(b: &Builder, y: Value) -> Option<u64> {
+    let Known::Array(array) = b.known(y)? else { return None };
+    // A vector's shape is the result's, too.
+    let scalar = array.shape().is_empty().then(|| array.get(0))?;
+    u64::try_from(scalar.as_i64()).ok()
+}
+
+/// By squares.
+fn known_power(b: &mut Builder, x: Value, mut power: u64) -> Result<Value> {
+    if power == 0 {
+        let one = integer(b, b.dtype(x), 1)?;
+        return b.fill(one, &b.shape(x));
+    }
+    let (mut square, mut raised) = (x, None);
+    loop {
+        if power % 2 == 1 {
+            raised = Some(match raised {
+                None => square,
+                Some(raised) => b.mul(raised, square)?,
+            });
+        }
+        power /= 2;
+        match raised {
+            Some(raised) if power == 0 => return Ok(raised),
+            Some(_) | None => square = b.mul(square, square)?,
+        }
+    }
 }
 
 /// The remainder with the divisor's sign, or, as C's `fmod`, with the dividend's.

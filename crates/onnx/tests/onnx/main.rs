@@ -6,6 +6,7 @@ mod control;
 mod external;
 mod halves;
 mod hostile;
+mod integers;
 mod ops;
 mod quantize;
 mod random;
