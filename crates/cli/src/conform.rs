@@ -1,23 +1,95 @@
 //! `graver conform`: a folder of models with inputs and the outputs that are expected.
 //!
 //! A case is a folder with `model.onnx` and sets beside it: `set_<k>` with `input_<i>.npy` and `expect/output_<i>.npy`, or, as ONNX's
-//! own suite has them, `test_data_set_<k>` with `input_<i>.pb` and `output_<i>.pb`.
+//! own suite has them, `test_data_set_<k>` with `input_<i>.pb` and `output_<i>.pb`. A sequence is a folder of its tensors. Each set is run by
+//! `graver run` in a process of its own: a case that crashes, or takes for ever, ends alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod child;
+mod compare;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
 
-use graver_data::{Limit, npy};
-use graver_ir::Array;
+use serde::{Deserialize, Serialize};
 
 use crate::Conform;
 use crate::failure::{Failure, print};
-use crate::{load, model, run};
+use crate::model;
+use child::Runner;
+use compare::Tolerance;
 
-/// How a case ended.
-enum Outcome {
-    Agrees,
-    Unsupported(String),
-    Differs(String),
+/// How a case ended: what reports call it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    Pass,
+    /// The model is valid and not supported.
+    Unsupported,
+    /// A signal ended the process, or it panicked.
+    Crash,
+    /// The process failed.
+    Error,
+    /// The process took too long and was ended.
+    Timeout,
+    /// An element is outside of the tolerance.
+    FailValue,
+    FailShape,
+    FailDtype,
+    /// What is expected was not written.
+    MissingOutput,
+    /// What was written cannot be read.
+    BadOutput,
+}
+
+impl Status {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Unsupported => "unsupported",
+            Self::Crash => "crash",
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+            Self::FailValue => "fail_value",
+            Self::FailShape => "fail_shape",
+            Self::FailDtype => "fail_dtype",
+            Self::MissingOutput => "missing_output",
+            Self::BadOutput => "bad_output",
+        }
+    }
+}
+
+/// Why a case does not pass.
+struct Ending {
+    status: Status,
+    why: String,
+}
+
+impl Ending {
+    fn new(status: Status, why: impl Into<String>) -> Self {
+        Self { status, why: why.into() }
+    }
+}
+
+/// A model with its sets.
+struct Case {
+    folder: PathBuf,
+    /// The folders that it lies in.
+    kind: String,
+    name: String,
+}
+
+/// What the report says of a case.
+#[derive(Serialize)]
+struct Row {
+    kind: String,
+    name: String,
+    status: Status,
+    msg: String,
+    /// The time that it took, in seconds.
+    sec: f64,
 }
 
 /// `graver conform`
@@ -26,31 +98,67 @@ pub(crate) fn conform(args: &Conform) -> Result<(), Failure> {
     if let Some(path) = &args.names {
         retain_named(&mut cases, path)?;
     }
-    let (mut agree, mut unsupported, mut differ) = (0usize, 0usize, 0usize);
-    for case in &cases {
-        let name = case.strip_prefix(&args.folder).unwrap_or(case).display();
-        match check(case, args) {
-            Outcome::Agrees => agree += 1,
-            Outcome::Unsupported(why) => {
-                unsupported += 1;
-                print(&format!("not supported  {name}: {}\n", first_line(&why)))?;
-            }
-            Outcome::Differs(why) => {
-                differ += 1;
-                print(&format!("differs        {name}: {}\n", first_line(&why)))?;
-            }
-        }
+    let rows = run(&cases, args)?;
+    if let Some(path) = &args.report {
+        let text = serde_json::to_string_pretty(&rows).map_err(|error| Failure::file(path, error))?;
+        std::fs::write(path, text).map_err(|error| Failure::file(path, error))?;
     }
-    print(&format!("{agree} agree, {unsupported} are not supported, {differ} differ\n"))?;
-    if differ == 0 { Ok(()) } else { Err(Failure::Input(format!("{differ} of {} cases differ", cases.len()))) }
+    let count = |status: Status| rows.iter().filter(|row| row.status == status).count();
+    let (pass, unsupported) = (count(Status::Pass), count(Status::Unsupported));
+    let failed = rows.len() - pass - unsupported;
+    print(&format!("{pass} pass, {unsupported} are not supported, {failed} fail\n"))?;
+    if failed == 0 { Ok(()) } else { Err(Failure::Found(format!("{failed} of {} cases fail", rows.len()))) }
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// Runs the cases, so many at a time, and tells in order what does not pass, as soon as all before it are known.
+fn run(cases: &[Case], args: &Conform) -> Result<Vec<Row>, Failure> {
+    let runner = Runner::new(&args.machine, args.timeout)?;
+    let next = AtomicUsize::new(0);
+    let (ended, endings) = mpsc::channel();
+    let work = |ended: mpsc::Sender<(usize, Row)>| {
+        while let Some((place, case)) = take(&next, cases) {
+            if ended.send((place, row(case, &runner, args))).is_err() {
+                return;
+            }
+        }
+    };
+    let mut rows: Vec<Option<Row>> = cases.iter().map(|_| None).collect();
+    let mut told = 0;
+    std::thread::scope(|scope| {
+        for _ in 0..args.jobs.max(1) {
+            let ended = ended.clone();
+            scope.spawn(move || work(ended));
+        }
+        drop(ended);
+        // Who goes away early drops the receiver, which ends the others.
+        for (place, row) in endings {
+            rows[place] = Some(row);
+            while let Some(Some(row)) = rows.get(told) {
+                tell(row)?;
+                told += 1;
+            }
+        }
+        Ok(rows.into_iter().flatten().collect())
+    })
+}
+
+/// The next case that nobody has taken.
+fn take<'a>(next: &AtomicUsize, cases: &'a [Case]) -> Option<(usize, &'a Case)> {
+    let place = next.fetch_add(1, Ordering::Relaxed);
+    Some((place, cases.get(place)?))
+}
+
+fn tell(row: &Row) -> Result<(), Failure> {
+    if row.status == Status::Pass {
+        return Ok(());
+    }
+    let place = if row.kind.is_empty() { row.name.clone() } else { format!("{}/{}", row.kind, row.name) };
+    let first = row.msg.lines().next().unwrap_or_default();
+    print(&format!("{:<14} {place}: {first}\n", row.status.name()))
 }
 
 /// Every folder under this one that has a model, in order.
-fn cases(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+fn cases(folder: &Path) -> Result<Vec<Case>, Failure> {
     let (mut found, mut open) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(folder) = open.pop() {
         if folder.join("model.onnx").is_file() {
@@ -60,19 +168,28 @@ fn cases(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
         open.extend(folders(&folder)?);
     }
     found.sort();
-    if found.is_empty() { Err(Failure::file(folder, "no folder in it has a model.onnx")) } else { Ok(found) }
+    if found.is_empty() { Err(Failure::file(folder, "no folder in it has a model.onnx")) } else { Ok(named(folder, found)) }
+}
+
+fn named(root: &Path, folders: Vec<PathBuf>) -> Vec<Case> {
+    let text = |part: Option<&Path>| part.unwrap_or(Path::new("")).to_string_lossy().into_owned();
+    let case = |folder: PathBuf| {
+        let within = folder.strip_prefix(root).unwrap_or(&folder);
+        let name = folder.file_name().map(Path::new);
+        Case { kind: text(within.parent()), name: text(name.or(Some(root))), folder }
+    };
+    folders.into_iter().map(case).collect()
 }
 
 /// Only the cases that a file names; a name without a case is told.
-fn retain_named(cases: &mut Vec<PathBuf>, path: &Path) -> Result<(), Failure> {
+fn retain_named(cases: &mut Vec<Case>, path: &Path) -> Result<(), Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, error))?;
     let wanted: BTreeSet<&str> = text.split_whitespace().collect();
-    let name = |case: &PathBuf| case.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let there: BTreeSet<String> = cases.iter().map(name).collect();
+    let there: BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
     if let Some(missing) = wanted.iter().find(|wanted| !there.contains(**wanted)) {
         return Err(Failure::file(path, format!("the case `{missing}` is not there")));
     }
-    cases.retain(|case| wanted.contains(name(case).as_str()));
+    cases.retain(|case| wanted.contains(case.name.as_str()));
     Ok(())
 }
 
@@ -83,78 +200,52 @@ fn folders(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(entries.flatten().filter(is_folder).map(|entry| entry.path()).collect())
 }
 
-fn check(case: &Path, args: &Conform) -> Outcome {
-    let sets = match folders(case) {
-        Ok(mut folders) => {
-            folders.retain(|folder| {
-                let name = folder.file_name().unwrap_or_default().to_string_lossy();
-                name.starts_with("set_") || name.starts_with("test_data_set_")
-            });
-            folders.sort();
-            folders
-        }
-        Err(failure) => return Outcome::Differs(failure.message()),
-    };
+fn row(case: &Case, runner: &Runner, args: &Conform) -> Row {
+    let begun = Instant::now();
+    let ending = check(&case.folder, runner, args).err().unwrap_or(Ending::new(Status::Pass, ""));
+    let sec = (begun.elapsed().as_secs_f64() * 1e3).round() / 1e3;
+    Row { kind: case.kind.clone(), name: case.name.clone(), status: ending.status, msg: ending.why, sec }
+}
+
+/// Runs all sets of a case, until one does not pass.
+fn check(case: &Path, runner: &Runner, args: &Conform) -> Result<(), Ending> {
+    let failed = |failure: Failure| Ending::new(Status::Error, failure.message());
+    let mut sets = folders(case).map_err(failed)?;
+    sets.retain(|folder| {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("set_") || name.starts_with("test_data_set_")
+    });
+    sets.sort();
     if sets.is_empty() {
-        return Outcome::Differs("it has no set of inputs and outputs".to_owned());
+        return Err(Ending::new(Status::Error, "it has no set of inputs and outputs"));
     }
+    let tolerance = tolerance(case, args).map_err(failed)?;
+    let path = case.join("model.onnx");
     for set in sets {
-        match one_set(&case.join("model.onnx"), &set, args) {
-            Ok(None) => {}
-            Ok(Some(difference)) => return Outcome::Differs(difference),
-            Err(Failure::Unsupported(why)) => return Outcome::Unsupported(why),
-            Err(failure) => return Outcome::Differs(failure.message()),
-        }
+        let written = runner.run(&path, &set)?;
+        let elements = graver_onnx::output_elements(&model::read(&path).map_err(failed)?);
+        compare::check(&set, &written.path, &elements, tolerance)?;
     }
-    Outcome::Agrees
+    Ok(())
 }
 
-/// Runs one set; what differs, if anything does.
-fn one_set(path: &Path, set: &Path, args: &Conform) -> Result<Option<String>, Failure> {
-    let model = model::read(path)?;
-    let names = graver_onnx::input_names(&model);
-    let mut given = BTreeMap::new();
-    for (place, name) in names.iter().enumerate() {
-        if let Some(array) = array(set, &format!("input_{place}"))? {
-            given.insert(name.clone(), array);
-        }
-    }
-    let (module, inputs) = model::specialised(path, &model, &given)?;
-    let outputs = run::execute(module, &inputs, &args.machine)?;
-    for (place, output) in outputs.iter().enumerate() {
-        let expected = match array(&set.join("expect"), &format!("output_{place}"))? {
-            Some(expected) => expected,
-            None => match array(set, &format!("output_{place}"))? {
-                Some(expected) => expected,
-                None => return Ok(Some(format!("output {place} is expected nowhere"))),
-            },
-        };
-        if let Some(difference) = difference(output, &load::as_typed(expected, output.dtype()), args) {
-            return Ok(Some(format!("output {place}: {difference}")));
-        }
-    }
-    Ok(None)
+/// What a case says of itself.
+#[derive(Default, Deserialize)]
+struct Meta {
+    rtol: Option<f64>,
+    atol: Option<f64>,
 }
 
-/// The array of this name, as `.npy` or `.pb`, if it is there.
-fn array(folder: &Path, name: &str) -> Result<Option<Array>, Failure> {
-    let (numpy, proto) = (folder.join(format!("{name}.npy")), folder.join(format!("{name}.pb")));
-    if numpy.is_file() {
-        return Ok(Some(npy::read_file(numpy, Limit::default())?));
-    }
-    if !proto.is_file() {
-        return Ok(None);
-    }
-    graver_onnx::read_tensor(&proto).map(Some).map_err(|failure| Failure::import(&proto, failure))
-}
-
-/// What differs: type, shape, or the first element outside of the tolerance. NaN equals NaN.
-fn difference(got: &Array, expected: &Array, args: &Conform) -> Option<String> {
-    if got.ty() != expected.ty() {
-        return Some(format!("{} instead of {}", got.ty(), expected.ty()));
-    }
-    let (got, expected) = (got.to_f64(), expected.to_f64());
-    let close = |x: f64, y: f64| (x.is_nan() && y.is_nan()) || x == y || (x - y).abs() <= args.atol + args.rtol * y.abs();
-    let place = got.iter().zip(&expected).position(|(x, y)| !close(*x, *y))?;
-    Some(format!("element {place} is {} instead of {}", got[place], expected[place]))
+/// The case's own tolerance, or that of ONNX's suite; a tolerance that is asked for, where the case has none that is greater.
+fn tolerance(case: &Path, args: &Conform) -> Result<Tolerance, Failure> {
+    let path = case.join("case.json");
+    let meta = match std::fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|error| Failure::file(&path, error))?,
+        Err(_) => Meta::default(),
+    };
+    let of = |own: Option<f64>, asked: Option<f64>, usual: f64| match (own, asked) {
+        (Some(own), Some(asked)) => own.max(asked),
+        (own, asked) => own.or(asked).unwrap_or(usual),
+    };
+    Ok(Tolerance { relative: of(meta.rtol, args.rtol, 1e-3), absolute: of(meta.atol, args.atol, 1e-7) })
 }

@@ -2,9 +2,11 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use graver_data::{Limit, npy};
-use graver_ir::{Array, DType, Module, json, text};
+use graver_data::npy;
+use graver_ir::{Array, DType, Lender, Module, json, text};
+use graver_runtime::{MappedFile, lfs_pointer};
 
 use crate::failure::Failure;
 use crate::model;
@@ -69,13 +71,24 @@ pub(crate) fn input(folder: &Path, position: usize) -> PathBuf {
 
 /// Reads an `.npy` file of this element type. NumPy has no `bf16`: it comes as `float32` and is rounded, or as its bits in `uint16`.
 pub(crate) fn array(path: &Path, dtype: DType) -> Result<Array, Failure> {
-    let array = npy::read_file(path, Limit::default())?;
-    let array = as_typed(array, dtype);
+    let array = as_typed(read(path)?, dtype);
     if array.dtype() == dtype {
         Ok(array)
     } else {
         Err(Failure::file(path, format!("holds {}, the program takes {dtype}; convert it with numpy.astype", array.ty())))
     }
+}
+
+/// Reads an `.npy` file, or a `.pb` file of ONNX's test data. It may be of any size: an `.npy` file is mapped, not copied.
+pub(crate) fn read(path: &Path) -> Result<Array, Failure> {
+    if path.extension().is_some_and(|extension| extension == "pb") {
+        return graver_onnx::read_tensor(path).map_err(|failure| Failure::import(path, failure));
+    }
+    let file: Arc<dyn Lender> = Arc::new(MappedFile::open(path).map_err(|error| Failure::file(path, error))?);
+    if let Some(diag) = lfs_pointer(file.bytes()) {
+        return Err(Failure::file(path, diag));
+    }
+    npy::read_lent(&file).map_err(|diag| Failure::file(path, diag))
 }
 
 /// What stands for `bf16` where that is wanted; anything else as it is.

@@ -14,6 +14,7 @@ mod model;
 mod run;
 mod text;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -153,6 +154,18 @@ struct Machine {
     denormals: graver_cpu::Denormals,
 }
 
+impl Machine {
+    /// The arguments that say the same.
+    fn args(&self) -> Vec<OsString> {
+        let mut args = vec![format!("--device={}", self.device), format!("--denormals={}", self.denormals)];
+        let name = |value: Option<clap::builder::PossibleValue>| value.map(|value| value.get_name().to_owned());
+        args.extend(self.threads.map(|threads| format!("--threads={threads}")));
+        args.extend(self.isa.and_then(|isa| name(isa.to_possible_value())).map(|isa| format!("--isa={isa}")));
+        args.extend(name(self.convolutions.to_possible_value()).map(|way| format!("--convolutions={way}")));
+        args.into_iter().map(OsString::from).collect()
+    }
+}
+
 #[derive(Debug, clap::Args)]
 struct Conform {
     /// The folder: any depth of folders with `model.onnx` and sets of inputs and outputs.
@@ -160,12 +173,21 @@ struct Conform {
     /// A file with the names of cases, one a line, where not all are to run: a case's name is its folder's.
     #[arg(long)]
     names: Option<PathBuf>,
-    /// The relative tolerance.
-    #[arg(long, default_value_t = 1e-3)]
-    rtol: f64,
-    /// The absolute tolerance.
-    #[arg(long, default_value_t = 1e-7)]
-    atol: f64,
+    /// The relative tolerance: 1e-3 if not given. Where a case's `case.json` has a greater one, that.
+    #[arg(long)]
+    rtol: Option<f64>,
+    /// The absolute tolerance: 1e-7 if not given. Where a case's `case.json` has a greater one, that.
+    #[arg(long)]
+    atol: Option<f64>,
+    /// The most seconds that a set may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
+    timeout: f64,
+    /// How many cases run at a time.
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    jobs: usize,
+    /// Where to write how each case ended, as JSON: a list of `kind`, `name`, `status`, `msg` and `sec`.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     #[command(flatten)]
     machine: Machine,
 }

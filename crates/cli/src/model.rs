@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use graver_data::{Limit, npy};
-use graver_ir::{Array, DType, Module, text};
+use graver_ir::{Array, Module, text};
 use graver_onnx::proto::ModelProto;
 use graver_onnx::{Form, Options, Origin};
 
@@ -71,25 +70,46 @@ pub(crate) struct Given {
 pub(crate) fn with_inputs(path: &Path, folder: &Path) -> Result<Given, Failure> {
     let model = read(path)?;
     let names = graver_onnx::input_names(&model);
-    let forms = forms(folder, &names)?;
-    let given = present(&model, folder, &names, &forms);
-    let forms: BTreeMap<String, Form> = names.iter().cloned().zip(forms).collect();
+    let held = forms(folder, &names)?;
+    let given = present(&model, folder, &names, &held);
+    let missing = |input: usize| missing(folder, &names, &held, input);
+    let forms: BTreeMap<String, Form> = names.iter().cloned().zip(held.iter().copied()).collect();
     // A file that is there takes the place of an initializer, even one that cannot be read: that is told.
     let replaced = forms.iter().filter(|(_, form)| **form == Form::Tensor).map(|(name, _)| name.clone()).collect();
     let options = Options { forms, replaced, ..options(path) };
-    let imported = graver_onnx::import_for(&model, &options, &given).map_err(|failure| Failure::import(path, failure))?;
+    let imported = graver_onnx::import_for(&model, &options, &given).map_err(|failure| match &failure {
+        // An input that decides about shapes and is not there is told as such.
+        graver_onnx::Failure::Undetermined { inputs, .. } => {
+            let absent = |input: &usize| held[*input] == Form::Absent && inputs.contains(&names[*input]);
+            (0..names.len()).find(absent).map_or_else(|| Failure::import(path, failure), missing)
+        }
+        graver_onnx::Failure::Invalid(_) | graver_onnx::Failure::Unsupported(_) => Failure::import(path, failure),
+    })?;
     let dtypes = run::argument_dtypes(&imported.module);
-    let arrays = imported.inputs.iter().zip(dtypes).map(|(origin, dtype)| load::array(&file(folder, *origin), dtype));
+    let arrays = imported.inputs.iter().zip(dtypes).map(|(origin, dtype)| match held[origin.input] {
+        Form::Absent => Err(missing(origin.input)),
+        Form::Tensor | Form::Sequence(_) => load::array(&file(folder, *origin), dtype),
+    });
     let inputs = arrays.collect::<Result<Vec<Array>, Failure>>()?;
     Ok(Given { module: imported.module, inputs, outputs: imported.outputs })
 }
 
-/// The file of a tensor: `input_0.npy`, or `input_0/2.npy` of a sequence.
+/// An input of the model has no file.
+fn missing(folder: &Path, names: &[String], held: &[Form], input: usize) -> Failure {
+    let there = held.iter().filter(|form| **form != Form::Absent).count();
+    let (name, count, within) = (&names[input], names.len(), folder.display());
+    let message = format!("not found: the model's input `{name}` is read from it; {there} of {count} inputs are in {within}");
+    Failure::file(&load::input(folder, input), message)
+}
+
+/// The file of a tensor: `input_0.npy`, or `input_0/2.npy` of a sequence; `input_0.pb`, as ONNX's test data has it, where only that is.
 fn file(folder: &Path, origin: Origin) -> PathBuf {
-    match origin.item {
+    let numpy = match origin.item {
         None => load::input(folder, origin.input),
         Some(item) => load::input(folder, origin.input).with_extension("").join(format!("{item}.npy")),
-    }
+    };
+    let proto = numpy.with_extension("pb");
+    if !numpy.exists() && proto.is_file() { proto } else { numpy }
 }
 
 /// What there is of each input: a file, a folder of files for a sequence, or nothing.
@@ -132,39 +152,11 @@ fn present(model: &ModelProto, folder: &Path, names: &[String], forms: &[Form]) 
                 Form::Sequence(_) => (Some(item), format!("{name}.{item}")),
                 Form::Absent | Form::Tensor => (None, name.clone()),
             };
-            if let Ok(array) = npy::read_file(file(folder, Origin { input, item }), Limit::default()) {
+            if let Ok(array) = load::read(&file(folder, Origin { input, item })) {
                 present
                     .insert(own, dtypes.get(name).map_or_else(|| array.clone(), |dtype| load::as_typed(array.clone(), *dtype)));
             }
         }
     }
     present
-}
-
-/// A model with inputs by name, and those that are still arguments.
-pub(crate) fn specialised(
-    path: &Path,
-    model: &ModelProto,
-    given: &BTreeMap<String, Array>,
-) -> Result<(Module, Vec<Array>), Failure> {
-    let given = typed(model, given.clone());
-    let imported = graver_onnx::import_for(model, &options(path), &given).map_err(|failure| Failure::import(path, failure))?;
-    let names = graver_onnx::input_names(model);
-    let dtypes = run::argument_dtypes(&imported.module);
-    let one = |(origin, dtype): (&Origin, DType)| match given.get(&names[origin.input]) {
-        Some(array) => Ok(load::as_typed(array.clone(), dtype)),
-        None => Err(Failure::file(path, format!("the input `{}` is not there", names[origin.input]))),
-    };
-    let arrays = imported.inputs.iter().zip(dtypes).map(one).collect::<Result<Vec<Array>, Failure>>()?;
-    Ok((imported.module, arrays))
-}
-
-/// The arrays as what the model's inputs are.
-fn typed(model: &ModelProto, given: BTreeMap<String, Array>) -> BTreeMap<String, Array> {
-    let dtypes = graver_onnx::input_dtypes(model);
-    let one = |(name, array): (String, Array)| match dtypes.get(&name) {
-        Some(dtype) => (name, load::as_typed(array, *dtype)),
-        None => (name, array),
-    };
-    given.into_iter().map(one).collect()
 }

@@ -75,16 +75,6 @@ fn program(args: &Run) -> Result<Given, Failure> {
     Ok(Given { module, inputs, outputs: vec![Form::Tensor; results] })
 }
 
-/// Compiles a program without state and runs it once.
-pub(crate) fn execute(module: Module, inputs: &[Array], machine: &Machine) -> Result<Vec<Array>, Failure> {
-    let executable = compiled(module, machine)?;
-    memory::check(executable.as_ref(), inputs)?;
-    let (inputs, workspace) = (inputs.iter().collect::<Vec<_>>(), &mut executable.workspace());
-    let outputs = executable.run(Invocation { entry: 0, inputs: &inputs, state: &mut [], workspace })?;
-    outputs.iter().try_for_each(|output| output.fetch().map(drop))?;
-    Ok(outputs)
-}
-
 fn compiled(module: Module, machine: &Machine) -> Result<Arc<dyn Executable>, Failure> {
     let backend = device(machine)?;
     let program = pipeline::compile(module, &backend.describe(), &mut Silent).map_err(|error| Failure::unsupported(&error))?;

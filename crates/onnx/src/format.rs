@@ -2,7 +2,7 @@
 //! moved as they are and converted to be computed with.
 
 use graver_ir::op::{GatherAxes, ReduceKind};
-use graver_ir::{Array, DType, Dim, Op, Scalar, ScalarFn, Value};
+use graver_ir::{Array, DType, Dim, Op, Scalar, ScalarFn, Value, bf16};
 
 use crate::build::Builder;
 use crate::problem::{Problem, Result, unsupported, wrong};
@@ -10,7 +10,7 @@ use crate::tensor;
 
 /// An element type of ONNX.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Element {
+pub enum Element {
     /// One of the graph language.
     Plain(DType),
     /// One that is stored as codes.
@@ -19,7 +19,7 @@ pub(crate) enum Element {
 
 /// What codes mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Format {
+pub struct Format {
     pub(crate) name: &'static str,
     number: i64,
     /// Bits of a code in a file.
@@ -80,6 +80,27 @@ impl Element {
         match FORMATS.iter().find(|format| format.number == number) {
             Some(format) => Ok(Self::Coded(*format)),
             None => tensor::dtype(number).map(Self::Plain),
+        }
+    }
+
+    /// The numbers that elements are which are kept as this type is: codes of 8 and fewer bits one a byte, `bfloat16` as itself or as its
+    /// bits in `u16`.
+    #[must_use]
+    pub fn numbers(self, kept: &Array) -> Vec<f64> {
+        match self {
+            Self::Plain(DType::BF16) if kept.dtype() == DType::U16 => {
+                let bits = kept.to_f64().into_iter();
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "elements of u16")]
+                bits.map(|bits| f64::from(bf16::from_bits(bits as u16))).collect()
+            }
+            Self::Plain(_) => kept.to_f64(),
+            Self::Coded(format) => match format.kind {
+                Kind::Signed | Kind::Unsigned => kept.to_f64(),
+                Kind::Float { .. } | Kind::Power => {
+                    let codes = kept.bytes().iter().map(|code| usize::from(*code) & ((1 << format.bits) - 1));
+                    codes.map(|code| format.value(code)).collect()
+                }
+            },
         }
     }
 

@@ -35,6 +35,13 @@ pub fn input_dtypes(model: &ModelProto) -> BTreeMap<String, DType> {
     inputs.filter_map(|input| Some((input.name.clone(), declared(input)?.ok()?.stored()))).collect()
 }
 
+/// What the elements of a model's outputs are, in order, where it declares them.
+#[must_use]
+pub fn output_elements(model: &ModelProto) -> Vec<Option<Element>> {
+    let outputs = model.graph.iter().flat_map(|graph| &graph.output);
+    outputs.map(|output| declared(output)?.ok()).collect()
+}
+
 /// The declared type of an input's elements, or of those of the tensors that it holds.
 fn declared(input: &ValueInfoProto) -> Option<Result<Element>> {
     let mut ty = input.r#type.as_ref()?;

@@ -21,8 +21,9 @@ mod sequence;
 mod specialise;
 mod tensor;
 
+pub use format::{Element, Format};
 pub use import::{Form, Imported, Options, Origin, import};
-pub use inputs::{input_dtypes, input_names};
+pub use inputs::{input_dtypes, input_names, output_elements};
 pub use problem::Failure;
 pub use read::{decode, read_file, read_tensor};
 pub use specialise::import_for;
