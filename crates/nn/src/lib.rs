@@ -23,7 +23,8 @@ pub use layer::{
     TransformerDecoderLayer, TransformerEncoderLayer, TransformerOptions, Upsample,
 };
 pub use optim::{
-    Adam, AdamW, ClipNorm, ClipValue, Cosine, Optimizer, Rules, Schedule, Sgd, StepDecay, Update, Warmup, train_step,
+    Adam, AdamW, ClipNorm, ClipValue, Cosine, InverseSqrt, LinearDecay, MultiStepDecay, OneCycle, Optimizer, PolynomialDecay,
+    Repeat, Rules, Schedule, Sgd, StepDecay, Then, Update, Warmup, train_step,
 };
 pub use save::{Differences, ModelFile, StateFile};
 pub use storage::Storage;

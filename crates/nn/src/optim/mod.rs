@@ -6,6 +6,7 @@
 mod adam;
 mod clip;
 mod common;
+mod decay;
 mod rules;
 mod schedule;
 mod sgd;
@@ -20,8 +21,9 @@ use graver_trace::{Again, Array, DType, Diag, Grads, Level, Param, StateCell, Te
 
 pub use adam::{Adam, AdamW};
 pub use clip::{ClipNorm, ClipValue};
+pub use decay::{InverseSqrt, LinearDecay, MultiStepDecay, OneCycle, PolynomialDecay};
 pub use rules::Rules;
-pub use schedule::{Cosine, Schedule, StepDecay, Warmup};
+pub use schedule::{Cosine, Repeat, Schedule, StepDecay, Then, Warmup};
 pub use sgd::Sgd;
 pub use train::train_step;
 

@@ -1,4 +1,5 @@
-//! Learning rates as functions of the number of steps done: they are computed inside of the step, so nothing is set from outside.
+//! Learning rates as functions of the number of steps done: they are computed inside of the step, so nothing is set from outside. What rates
+//! decay by is in [`super::decay`].
 
 use std::f64::consts::PI;
 
@@ -16,6 +17,27 @@ use super::common::{is_size, refused};
 /// let usual = AdamW::new(Warmup::new(500, Cosine::new(1e-3, 10_000)));
 /// # drop((constant, halving, usual));
 /// ```
+///
+/// PyTorch's schedulers and those of transformers' `get_scheduler`, by what they are here, for a rate `r`, `n` steps in all and `w` of warmup:
+///
+/// | there | here |
+/// |---|---|
+/// | `constant_with_warmup` | `Warmup::new(w, r).from_zero()` |
+/// | `linear` | `Warmup::new(w, LinearDecay::new(r, n - w)).from_zero()` |
+/// | `cosine` | `Warmup::new(w, Cosine::new(r, n - w)).from_zero()` |
+/// | `cosine_with_restarts`, of 2 cycles | `Warmup::new(w, Repeat::new((n - w) / 2, Cosine::new(r, (n - w) / 2))).from_zero()` |
+/// | `polynomial` | `Warmup::new(w, PolynomialDecay::new(r, n - w, power).floor(1e-7)).from_zero()` |
+/// | `inverse_sqrt` | `Warmup::new(w, InverseSqrt::new(r, w)).from_zero()` |
+/// | `ConstantLR(factor, n)` | `Then::new(n, r * factor, r)` |
+/// | `LinearLR(start, end, n)` | `LinearDecay::new(r * start, n).floor(r * end)` |
+/// | `PolynomialLR(n, power)` | `PolynomialDecay::new(r, n, power)` |
+/// | `CosineAnnealingLR(n, floor)` | `Cosine::new(r, n).floor(floor)` |
+/// | `CosineAnnealingWarmRestarts(n)` | `Repeat::new(n, Cosine::new(r, n))` |
+/// | `ExponentialLR(gamma)` | `StepDecay::new(r, 1, gamma)` |
+/// | `StepLR(n, gamma)` | `StepDecay::new(r, n, gamma)` |
+/// | `MultiStepLR([30, 80], gamma)` | `MultiStepDecay::new(r, [30, 80], gamma)` |
+/// | `OneCycleLR(r, n)` | `OneCycle::new(r, n)` |
+/// | `SequentialLR([a, b], [n])` | `Then::new(n, a, b)` |
 pub trait Schedule {
     /// The rate after so many steps, both float scalars of one type.
     fn rate(&self, done: Tensor) -> Tensor;
@@ -27,7 +49,7 @@ pub trait Schedule {
 }
 
 /// What is said of rates that are negative, infinite or no numbers.
-fn check_rates<const N: usize>(rates: [f64; N]) -> Vec<Diag> {
+pub(super) fn check_rates<const N: usize>(rates: [f64; N]) -> Vec<Diag> {
     let check = |rate| refused("a learning rate", rate, is_size(rate), "a finite number of 0 or more");
     rates.into_iter().filter_map(check).collect()
 }
@@ -113,6 +135,7 @@ impl Schedule for StepDecay {
 #[derive(Clone, Copy, Debug)]
 pub struct Warmup<S> {
     steps: u32,
+    first: f64,
     then: S,
 }
 
@@ -120,18 +143,90 @@ impl<S: Schedule> Warmup<S> {
     /// So many steps of growth: the first has a share of `1 / steps`, the last the whole.
     #[must_use]
     pub const fn new(steps: u32, then: S) -> Self {
-        Self { steps, then }
+        Self { steps, first: 1.0, then }
+    }
+
+    /// As transformers: the first step has a share of 0, the last one of `1 - 1 / steps`.
+    #[must_use]
+    pub const fn from_zero(mut self) -> Self {
+        self.first = 0.0;
+        self
     }
 }
 
 impl<S: Schedule> Schedule for Warmup<S> {
     fn rate(&self, done: Tensor) -> Tensor {
-        let steps = f64::from(self.steps.max(1));
-        let share = ((done + 1.0) / steps).minimum(1.0);
-        self.then.rate((done - f64::from(self.steps)).maximum(0.0)) * share
+        if self.steps == 0 {
+            return self.then.rate(done);
+        }
+        let steps = f64::from(self.steps);
+        let share = ((done + self.first) / steps).minimum(1.0);
+        self.then.rate((done - steps).maximum(0.0)) * share
     }
 
     fn check(&self) -> Vec<Diag> {
         self.then.check()
+    }
+}
+
+/// A schedule for so many steps, and then another from its beginning.
+///
+/// ```
+/// use graver_nn::{Cosine, Sgd, Then, Warmup};
+/// // Warmed up, stable, decayed.
+/// let rate = Warmup::new(100, Then::new(800, 1e-3, Cosine::new(1e-3, 100)));
+/// # drop(Sgd::new(rate));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Then<A, B> {
+    steps: u32,
+    first: A,
+    then: B,
+}
+
+impl<A: Schedule, B: Schedule> Then<A, B> {
+    /// So many steps of the first one.
+    #[must_use]
+    pub const fn new(steps: u32, first: A, then: B) -> Self {
+        Self { steps, first, then }
+    }
+}
+
+impl<A: Schedule, B: Schedule> Schedule for Then<A, B> {
+    fn rate(&self, done: Tensor) -> Tensor {
+        let steps = f64::from(self.steps);
+        let then = self.then.rate((done - steps).maximum(0.0));
+        done.lt(steps).where_(self.first.rate(done), then)
+    }
+
+    fn check(&self) -> Vec<Diag> {
+        self.first.check().into_iter().chain(self.then.check()).collect()
+    }
+}
+
+/// A schedule that begins again after every so many steps.
+#[derive(Clone, Copy, Debug)]
+pub struct Repeat<S> {
+    steps: u32,
+    each: S,
+}
+
+impl<S: Schedule> Repeat<S> {
+    /// From its beginning, every so many steps.
+    #[must_use]
+    pub const fn new(steps: u32, each: S) -> Self {
+        Self { steps, each }
+    }
+}
+
+impl<S: Schedule> Schedule for Repeat<S> {
+    fn rate(&self, done: Tensor) -> Tensor {
+        let steps = f64::from(self.steps.max(1));
+        // The quotient of whole numbers is rounded to no other whole number.
+        self.each.rate(done - (done / steps).floor() * steps)
+    }
+
+    fn check(&self) -> Vec<Diag> {
+        self.each.check()
     }
 }

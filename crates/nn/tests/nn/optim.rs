@@ -1,6 +1,9 @@
 //! Optimisers: their first steps against PyTorch's formulas in `f64`.
 
-use graver_nn::{Adam, AdamW, Cosine, Optimizer, Schedule, Sgd, StepDecay, Update, Warmup, train_step};
+use graver_nn::{
+    Adam, AdamW, Cosine, InverseSqrt, LinearDecay, MultiStepDecay, OneCycle, Optimizer, PolynomialDecay, Repeat, Schedule, Sgd,
+    StepDecay, Then, Update, Warmup, train_step,
+};
 use graver_trace::{Array, DType, Error, Grads, Module, Param, Tensor, spec, step, value_and_grad};
 
 use crate::common::{at, close, doubles, run, run_over};
@@ -115,6 +118,12 @@ fn numbers_that_no_rule_can_use_are_errors() {
         (told(Sgd::new(-0.1)), format!("a learning rate is -0.1, {size}")),
         (told(Sgd::new(Warmup::new(3, Cosine::new(0.1, 5).floor(f64::INFINITY)))), format!("a learning rate is inf, {size}")),
         (told(Sgd::new(StepDecay::new(0.1, 5, -1.0))), format!("a learning rate is -0.1, {size}")),
+        (told(Sgd::new(Then::new(3, LinearDecay::new(-1.0, 5), 0.1))), format!("a learning rate is -1, {size}")),
+        (told(Sgd::new(PolynomialDecay::new(0.1, 5, -2.0))), format!("the power of a decay is -2, {size}")),
+        (
+            told(Sgd::new(OneCycle::new(0.1, 5).rise(1.5))),
+            "the share of steps that rise is 1.5, and must be at least 0 and at most 1".to_owned(),
+        ),
         (told(Sgd::new(0.1).momentum(-0.9)), format!("the momentum is -0.9, {size}")),
         (told(Sgd::new(0.1).momentum(0.9).dampening(f64::NAN)), "the dampening is NaN, and must be finite".to_owned()),
         (told(Sgd::new(0.1).weight_decay("*", -1.0)), format!("a weight decay is -1, {size}")),
@@ -180,6 +189,38 @@ fn schedules() -> Result<(), Error> {
     let seen = steps(Sgd::new(StepDecay::new(1.0, 1, 0.5)), 2)?;
     let after = |p: f64, a: f64| (p - a * p) - 0.5 * a * (p - a * p);
     close(&seen[1][0], &std::array::from_fn::<f64, 3, _>(|i| after(START[i], A[i])), 1e-12);
+    Ok(())
+}
+
+/// What PyTorch 2.15's schedulers give, and the formulas of transformers' `get_scheduler`.
+#[test]
+fn schedules_are_those_of_pytorch() -> Result<(), Error> {
+    near(rates(Then::new(3, 0.8 * 0.25, 0.8))?, [0.2, 0.2, 0.2, 0.8, 0.8, 0.8]);
+    near(rates(LinearDecay::new(0.5, 4).floor(0.1))?, [0.5, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1]);
+    near(rates(LinearDecay::new(0.1, 3).floor(0.4))?, [0.1, 0.2, 0.3, 0.4, 0.4]);
+    near(rates(PolynomialDecay::new(0.8, 4, 2.0))?, [0.8, 0.45, 0.2, 0.05, 0.0, 0.0]);
+    near(rates(StepDecay::new(0.5, 1, 0.9))?, [0.5, 0.45, 0.405, 0.3645, 0.32805, 0.295245]);
+    near(rates(MultiStepDecay::new(0.5, [2, 5], 0.1))?, [0.5, 0.5, 0.05, 0.05, 0.05, 0.005, 0.005]);
+    near(rates(Repeat::new(3, Cosine::new(0.5, 3).floor(0.1)))?, [0.5, 0.4, 0.2, 0.5, 0.4, 0.2, 0.5, 0.4]);
+    near(rates(Then::new(3, 0.5, StepDecay::new(0.5, 1, 0.5)))?, [0.5, 0.5, 0.5, 0.5, 0.25, 0.125, 0.0625]);
+    let cycle = [0.02, 0.26, 0.5, 0.475242316, 0.405872827, 0.305631011, 0.194370989, 0.094129173, 0.024759684, 2e-6, 2e-6];
+    let found = rates::<11>(OneCycle::new(0.5, 10))?;
+    assert!(found.iter().zip(cycle).all(|(x, y)| (x - y).abs() < 1e-8), "{found:?} is not {cycle:?}");
+    let lines = OneCycle::new(0.5, 10).linear().rise(0.4).divisors(5.0, 10.0);
+    let third = 0.4 / 3.0;
+    let found = [0.1, 0.1 + third, 0.5 - third, 0.5, 0.5 - 0.49 / 6.0, 0.5 - 0.49 / 3.0];
+    near(rates(lines)?, found);
+    near(
+        rates(Warmup::new(3, LinearDecay::new(1.0, 5)).from_zero())?,
+        [0.0, 1.0 / 3.0, 2.0 / 3.0, 1.0, 0.8, 0.6, 0.4, 0.2, 0.0, 0.0],
+    );
+    let half = std::f64::consts::FRAC_1_SQRT_2;
+    near(rates(Warmup::new(2, Cosine::new(1.0, 4)).from_zero())?, [0.0, 0.5, 1.0, 0.5 + half / 2.0, 0.5, 0.5 - half / 2.0, 0.0]);
+    let root = |share: f64| share.sqrt().recip();
+    let expected = [0.0, 0.25, 0.5, 0.75, 1.0, root(1.25), root(1.5), root(1.75), half, root(2.25)];
+    near(rates(Warmup::new(4, InverseSqrt::new(1.0, 4)).from_zero())?, expected);
+    near(rates(Warmup::new(0, LinearDecay::new(1.0, 2)).from_zero())?, [1.0, 0.5, 0.0]);
+    near(rates(OneCycle::new(0.5, 1))?, [0.02, 2e-6, 2e-6]);
     Ok(())
 }
 
