@@ -4,7 +4,7 @@ use std::io::{BufReader, Cursor, Read};
 use std::path::Path;
 
 use graver_ir::{Diag, Error};
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
 
 /// The widest and highest picture that is read.
 pub(super) const MAX_SIDE: usize = 1 << 16;
@@ -66,14 +66,15 @@ impl Picture {
         Self::decode(&bytes).map_err(|error| wrong(&error))
     }
 
-    /// The picture that the bytes of a PNG or JPEG file hold: three colours, without transparency.
+    /// The picture that the bytes of a PNG or JPEG file hold: three colours, without transparency. Of 16 bits a colour, the upper eight are taken: so
+    /// does Pillow, except of grey, whose values above 255 it makes white.
     ///
     /// # Errors
     /// If they are malformed, too large when decoded, or of another format.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let decoded = decode(bytes).map_err(|error| Error::new(format!("no PNG or JPEG picture: {error}")))?.into_rgb8();
+        let decoded = decode(bytes).map_err(|error| Error::new(format!("no PNG or JPEG picture: {error}")))?;
         let side = |side: u32| usize::try_from(side).expect("a usize has at least 32 bits");
-        Self::new([side(decoded.height()), side(decoded.width())], 3, decoded.into_raw())
+        Self::new([side(decoded.height()), side(decoded.width())], 3, colours(decoded))
     }
 
     /// Height and width.
@@ -142,6 +143,16 @@ impl Overlap {
 fn brightness([red, green, blue]: [u8; 3]) -> u8 {
     let sum = u32::from(red) * 19595 + u32::from(green) * 38470 + u32::from(blue) * 7471 + 0x8000;
     u8::try_from(sum >> 16).expect("the weights come to 2^16")
+}
+
+/// Red, green and blue of every pixel.
+fn colours(picture: DynamicImage) -> Vec<u8> {
+    match picture.color() {
+        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => {
+            picture.into_rgb16().into_raw().into_iter().map(|colour| colour.to_be_bytes()[0]).collect()
+        }
+        _ => picture.into_rgb8().into_raw(),
+    }
 }
 
 fn decode(bytes: &[u8]) -> image::ImageResult<DynamicImage> {

@@ -1,11 +1,13 @@
 //! Pictures as models' inputs, and their classes.
 
 use std::collections::BTreeMap;
+use std::io::Cursor;
 
 use graver_models::hub::Folder;
 use graver_models::{ConvNextClassifier, Filter, ImageClassifier, ImageProcessor, ImageSize, Picture, Pretrained};
 use graver_runtime::Checkpoint;
 use graver_trace::{Error, compile, spec};
+use image::{DynamicImage, ImageBuffer, ImageFormat};
 use serde_json::{Value, json};
 
 use crate::common::{Copy, cpu, path};
@@ -179,6 +181,26 @@ fn a_processor_that_does_not_fit_its_model_is_told() {
     let folder = Folder::open(path("bert")).expect("kept beside the tests");
     let error = ImageClassifier::of_folder(&folder, &cpu()).expect_err("no pictures").to_string();
     assert!(error.contains("bert/preprocessor_config.json: No such file"), "{error}");
+}
+
+/// Pillow 13 gives these of all but grey, which it cuts off at 255.
+#[test]
+fn the_upper_bits_of_deep_colours_are_taken() -> Result<(), Error> {
+    let deep = [0u16, 255, 128, 256, 0x80ff, 0xffff];
+    let decoded = |picture: DynamicImage| {
+        let mut png = Cursor::new(Vec::new());
+        picture.write_to(&mut png, ImageFormat::Png).expect("in memory");
+        Picture::decode(png.get_ref())
+    };
+    let grey = ImageBuffer::from_raw(6, 1, deep.to_vec()).expect("six");
+    let colours = |opacity: Option<u16>| deep.iter().flat_map(move |x| [*x; 3].into_iter().chain(opacity));
+    let three = ImageBuffer::from_raw(6, 1, colours(None).collect()).expect("six");
+    let four = ImageBuffer::from_raw(6, 1, colours(Some(0)).collect()).expect("six");
+    let expected: Vec<u8> = [0u8, 0, 0, 1, 128, 255].iter().flat_map(|x| [*x; 3]).collect();
+    for picture in [DynamicImage::ImageLuma16(grey), DynamicImage::ImageRgb16(three), DynamicImage::ImageRgba16(four)] {
+        assert_eq!(decoded(picture)?.pixels(), expected);
+    }
+    Ok(())
 }
 
 #[test]
