@@ -5,6 +5,7 @@ mod attention;
 mod cache;
 mod cases;
 mod checked;
+mod depth;
 mod digits;
 mod failures;
 mod faults;
