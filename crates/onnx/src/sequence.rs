@@ -103,6 +103,7 @@ impl Importer<'_> {
     }
 
     pub(crate) fn listed(&mut self, items: Vec<Value>) -> Slot {
+        self.listed += items.len();
         self.lists.push(items);
         Slot::List(self.lists.len() - 1)
     }
@@ -203,7 +204,8 @@ impl Importer<'_> {
         }
     }
 
-    fn applied(&mut self, graph: &GraphProto, inputs: &[Slot], frame: &mut Frame) -> Outcome {
+    /// A graph's nodes as if they stood here, over these operands.
+    pub(crate) fn applied(&mut self, graph: &GraphProto, inputs: &[Slot], frame: &mut Frame) -> Outcome {
         if graph.input.len() != inputs.len() {
             let what = format!("{} operands for a body of {}", inputs.len(), graph.input.len());
             return Err(Problem::Wrong(Diag::new(what)).into());

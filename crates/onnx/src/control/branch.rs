@@ -8,7 +8,13 @@ use super::{Flowed, attribute, list, missing};
 use crate::import::{Frame, Importer, MAX_DEPTH, Outcome, Slot, Stopped};
 use crate::known::Known;
 use crate::problem::Problem;
-use crate::proto::{GraphProto, NodeProto};
+use crate::proto::{GraphProto, NodeProto, TypeValue, ValueInfoProto};
+
+/// Whether a value is declared to be a sequence or an optional value.
+pub(super) fn is_sequence(value: &ValueInfoProto) -> bool {
+    let ty = value.r#type.as_ref().and_then(|ty| ty.value.as_ref());
+    matches!(ty, Some(TypeValue::Sequence(_) | TypeValue::Optional(_)))
+}
 
 impl Importer<'_> {
     pub(super) fn branch(&mut self, proto: &NodeProto, args: &[Option<Value>], frame: &mut Frame) -> Outcome {
@@ -19,10 +25,14 @@ impl Importer<'_> {
             let taken = if array.get(0).is_zero() { otherwise } else { then };
             return Ok(self.inlined(taken, frame));
         }
+        if then.output.iter().chain(&otherwise.output).any(is_sequence) {
+            let what = "a branch that gives a sequence or an optional value must be known before the program runs";
+            return Err(Problem::Unknown(condition, Diag::new(what)).into());
+        }
         let mut names = free(then, MAX_DEPTH)?;
         names.extend(free(otherwise, MAX_DEPTH)?);
         let captured = self.captured(&names, frame)?;
-        let condition = self.builder.reshape(condition, [])?;
+        let scalar = self.builder.reshape(condition, [])?;
         // Both, so that the problems of both are told.
         let (first, second) =
             (self.one_branch(then, "then", &captured, frame), self.one_branch(otherwise, "else", &captured, frame));
@@ -33,9 +43,10 @@ impl Importer<'_> {
         let ((then, results), (otherwise, others)) = (first?, second?);
         if results != others {
             let what = format!("branches of different types, ({}) and ({}), chosen at run time", list(&results), list(&others));
-            return Err(Problem::Unsupported(Diag::new(what)).into());
+            // With the condition at hand, there is one branch.
+            return Err(Problem::Unknown(condition, Diag::new(what)).into());
         }
-        let operands: Vec<Value> = std::iter::once(condition).chain(values(&captured)).collect();
+        let operands: Vec<Value> = std::iter::once(scalar).chain(values(&captured)).collect();
         let results = self.builder.emit_all(Op::If(If { then, otherwise, results }), &operands)?;
         Ok(results.into_iter().map(Slot::Value).collect())
     }

@@ -6,10 +6,11 @@ mod branch;
 mod flexible;
 mod repeat;
 mod scan;
+mod unroll;
 
 use graver_ir::{Diag, Type};
 
-use crate::import::{Frame, Importer, MAX_DEPTH, Outcome, Slot, Stopped, operands};
+use crate::import::{Frame, Importer, MAX_DEPTH, Outcome, Slot, Stopped, operands, slots};
 use crate::problem::{Problem, Result, wrong};
 use crate::proto::{GraphProto, NodeProto};
 
@@ -40,6 +41,12 @@ impl Importer<'_> {
     pub(crate) fn flow(&mut self, flow: Flow, proto: &NodeProto, frame: &mut Frame) -> Outcome {
         if frame.depth >= MAX_DEPTH {
             return Err(Problem::Wrong(Diag::new(format!("graphs nest deeper than {MAX_DEPTH}"))).into());
+        }
+        if matches!(flow, Flow::Loop)
+            && let Ok(slots) = slots(proto, frame)
+            && self.over_sequences(proto, &slots, frame)?
+        {
+            return self.unrolled(proto, &slots, frame);
         }
         let args = match operands(proto, frame) {
             Err(Stopped::Before) => return self.surveyed(proto, frame),

@@ -6,8 +6,17 @@ use graver_ir::{Array, DType, Diag, Dim, Op, ScalarFn, Type, Value};
 use super::body::{Captured, Param, free, values};
 use super::{Flowed, attribute, list, missing};
 use crate::import::{Frame, Importer, MAX_DEPTH};
-use crate::problem::Problem;
+use crate::problem::{Problem, Result, wrong};
 use crate::proto::{GraphProto, NodeProto};
+
+/// Whether a body is one of a loop that carries so many values.
+pub(super) fn carries(graph: &GraphProto, count: usize) -> Result<()> {
+    let (inputs, outputs) = (graph.input.len(), graph.output.len());
+    if inputs == count + 2 && outputs > count {
+        return Ok(());
+    }
+    wrong(format!("{inputs} inputs and {outputs} outputs of a body that carries {count}"))
+}
 
 impl Importer<'_> {
     /// A loop whose number of steps is a size, and whose condition never fails, is a scan; any other one gives its last values alone.
@@ -15,11 +24,7 @@ impl Importer<'_> {
         let graph = attribute(proto, "body")?;
         let start: Option<Vec<Value>> = args.get(2..).unwrap_or(&[]).iter().copied().collect();
         let Some(start) = start else { return Err(missing("what is carried")) };
-        if graph.input.len() != start.len() + 2 || graph.output.len() < start.len() + 1 {
-            let what =
-                format!("{} inputs and {} outputs of a body that carries {}", graph.input.len(), graph.output.len(), start.len());
-            return Err(Problem::Wrong(Diag::new(what)).into());
-        }
+        carries(graph, start.len())?;
         let captured = self.captured(&free(graph, MAX_DEPTH)?, frame)?;
         let most = args.first().copied().flatten();
         let condition = args.get(1).copied().flatten();

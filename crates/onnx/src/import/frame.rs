@@ -61,7 +61,7 @@ impl From<Problem> for Stopped {
 pub(crate) type Outcome = std::result::Result<Vec<Slot>, Stopped>;
 
 /// What a node's inputs stand for; none is broken.
-pub(super) fn slots(proto: &NodeProto, frame: &Frame) -> std::result::Result<Vec<Slot>, Stopped> {
+pub(crate) fn slots(proto: &NodeProto, frame: &Frame) -> std::result::Result<Vec<Slot>, Stopped> {
     let mut slots = Vec::new();
     for name in &proto.input {
         slots.push(match frame.find(name) {

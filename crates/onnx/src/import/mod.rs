@@ -16,7 +16,7 @@ use crate::problem::{Failure, Problem, Result, wrong};
 use crate::proto::{FunctionProto, GraphProto, ModelProto, OperatorSetIdProto};
 use crate::tensor;
 
-pub(crate) use frame::{Frame, Outcome, Slot, Stopped, operands};
+pub(crate) use frame::{Frame, Outcome, Slot, Stopped, operands, slots};
 
 /// The deepest nesting of functions and branches.
 pub(crate) const MAX_DEPTH: usize = 32;
@@ -126,6 +126,8 @@ pub(crate) struct Importer<'a> {
     pub(crate) assumption: Option<Assumption>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) lists: Vec<Vec<Value>>,
+    /// How many elements these have together.
+    pub(crate) listed: usize,
     nodes: usize,
     pub(crate) inputs: Vec<Origin>,
     outputs: Vec<Form>,
@@ -164,6 +166,7 @@ impl<'a> Importer<'a> {
             assumption: None,
             problems: Vec::new(),
             lists: Vec::new(),
+            listed: 0,
             nodes: 0,
             inputs: Vec::new(),
             outputs: Vec::new(),

@@ -42,7 +42,7 @@ fn a_known_condition_chooses_at_import() {
     assert!(!text::print(&imported(&model).module).contains(" = if("));
 }
 
-/// The message has the types as the language writes them.
+/// The message has the types as the language writes them; with the condition at hand, there is one branch.
 #[test]
 fn branches_of_different_types_are_told_with_their_types() {
     let then = graph(vec![node("Add", &["x", "x"], &["t"], Vec::new())], Vec::new(), Vec::new(), &["t"]);
@@ -51,9 +51,13 @@ fn branches_of_different_types_are_told_with_their_types() {
     let nodes = vec![node("If", &["c"], &["y"], attributes)];
     let x = input("x", FLOAT, &[Size::Named("n"), Size::Is(2)]);
     let model = model(graph(nodes, vec![x, scalar("c", BOOL)], Vec::new(), &["y"]), 16);
-    let Failure::Unsupported(error) = failure(&model) else { panic!("their types differ") };
+    let Failure::Undetermined { inputs, error } = failure(&model) else { panic!("their types differ") };
+    assert_eq!(inputs, ["c"]);
     let said = "model.onnx:1:1 (If the_If): If: branches of different types, (f32[n, 2]) and (i64[2]), chosen at run time";
     assert_eq!(error.to_string(), said);
+    let x = array(&[1, 2], &[1.0, 3.0]);
+    assert_eq!(run(&model, &[&x, &Array::scalar(true)])[0].to_f64(), [2.0, 6.0]);
+    assert_eq!(run(&model, &[&x, &Array::scalar(false)])[0].to_f64(), [1.0, 2.0]);
 }
 
 /// Doubles `v` and stacks what it was, `trip` times or until `v[0]` is no longer below `bound`.

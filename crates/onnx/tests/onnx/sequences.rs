@@ -1,10 +1,17 @@
 //! Sequences and optional values, which nothing is left of; and elements chosen by values.
 
 use graver_ir::{Array, text};
-use graver_onnx::proto::{NodeProto, Of, TypeProto, TypeValue, ValueInfoProto};
+use graver_onnx::proto::{AttributeProto, GraphProto, NodeProto, Of, TypeProto, TypeValue, ValueInfoProto};
 use graver_onnx::{Failure, Form, Options, Origin, import};
 
-use crate::common::{FLOAT, Size, array, failure, floats, graph, imported, input, int, integers, model, node, run};
+use crate::common::{FLOAT, INT64, Size, array, failure, floats, graph, imported, input, int, integers, model, node, run};
+
+/// `bool` in ONNX files.
+const BOOL: i32 = 9;
+
+fn inside(name: &str, graph: GraphProto) -> AttributeProto {
+    AttributeProto { name: name.to_owned(), r#type: 5, g: Some(graph), ..AttributeProto::default() }
+}
 
 fn of(nodes: Vec<NodeProto>, outputs: &[&str]) -> graver_onnx::proto::ModelProto {
     let given = vec![integers("last", &[-1]), integers("first", &[0]), integers("sizes", &[1, 2]), integers("five", &[5])];
@@ -56,6 +63,78 @@ fn what_is_no_sequence_or_has_no_such_place_is_told() {
         &["y"],
     ));
     assert!(matches!(added, Failure::Unsupported(_)), "{added}");
+}
+
+/// The rows of `x` in reverse, put into a sequence one by one, and stacked as they were, negated.
+fn reversing(trip: &str) -> graver_onnx::proto::ModelProto {
+    let step = vec![
+        node("SequenceAt", &["rows", "i"], &["row"], Vec::new()),
+        node("SequenceInsert", &["s", "row", "first"], &["more"], Vec::new()),
+        node("Neg", &["row"], &["less"], Vec::new()),
+        node("Identity", &["c"], &["again"], Vec::new()),
+    ];
+    let inputs = vec![input("i", INT64, &[]), input("c", BOOL, &[]), input("s", FLOAT, &[])];
+    let body = inside("body", graph(step, inputs, Vec::new(), &["again", "more", "less"]));
+    let nodes = vec![
+        node("SplitToSequence", &["x"], &["rows"], vec![int("keepdims", 0)]),
+        node("SequenceLength", &["rows"], &["count"], Vec::new()),
+        node("SequenceEmpty", &[], &["none"], Vec::new()),
+        node("Loop", &[trip, "", "none"], &["turned", "stacked"], vec![body]),
+        node("ConcatFromSequence", &["turned"], &["y"], vec![int("axis", 0), int("new_axis", 1)]),
+    ];
+    let given = vec![integers("first", &[0]), integers("five", &[5])];
+    model(graph(nodes, vec![floats("x", &[3, 2]), input("n", INT64, &[])], given, &["y", "stacked"]), 17)
+}
+
+#[test]
+fn loops_over_sequences_are_unrolled() {
+    let x = array(&[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let n = |n: i64| Array::scalar(n);
+    let y = run(&reversing("count"), &[&x, &n(0)]);
+    assert_eq!((y[0].shape(), y[0].to_f64()), ([3, 2].as_slice(), vec![5.0, 6.0, 3.0, 4.0, 1.0, 2.0]));
+    assert_eq!((y[1].shape(), y[1].to_f64()), ([3, 2].as_slice(), vec![-1.0, -2.0, -3.0, -4.0, -5.0, -6.0]));
+    // As many steps as an input says, which must be known.
+    let asked = reversing("n");
+    assert_eq!(run(&asked, &[&x, &n(2)])[0].to_f64(), [3.0, 4.0, 1.0, 2.0]);
+    let Failure::Undetermined { inputs, error } = failure(&asked) else { panic!("it is not known") };
+    assert_eq!(inputs, ["n"]);
+    assert!(error.to_string().contains("the number of steps must be known before the program runs"), "{error}");
+    let beyond = failure(&reversing("five")).to_string();
+    assert!(beyond.contains("the position 3 of 3"), "{beyond}");
+}
+
+/// Neither many steps nor long sequences take more than a bounded amount.
+#[test]
+fn loops_over_sequences_are_bounded() {
+    let step = vec![node("SequenceInsert", &["s", "x"], &["more"], Vec::new()), node("Identity", &["c"], &["again"], Vec::new())];
+    let inputs = vec![input("i", INT64, &[]), input("c", BOOL, &[]), input("s", FLOAT, &[])];
+    let body = inside("body", graph(step, inputs, Vec::new(), &["again", "more"]));
+    let nodes = vec![
+        node("SequenceEmpty", &[], &["none"], Vec::new()),
+        node("Loop", &["", "", "none"], &["all"], vec![body]),
+        node("SequenceLength", &["all"], &["y"], Vec::new()),
+    ];
+    let endless = failure(&model(graph(nodes, vec![floats("x", &[1])], Vec::new(), &["y"]), 17)).to_string();
+    assert!(endless.contains("a loop over sequences of more than 4096 steps"), "{endless}");
+}
+
+/// A branch that gives a sequence is chosen while the model is imported.
+#[test]
+fn branches_may_give_sequences_where_the_condition_is_at_hand() {
+    let one = |name: &str| {
+        let value = holding(input(name, FLOAT, &[Size::Is(3), Size::Is(2)]), TypeValue::Sequence);
+        let operands: &[&str] = if name == "t" { &["x"] } else { &["x", "x"] };
+        let nodes = vec![node("SequenceConstruct", operands, &[name], Vec::new())];
+        GraphProto { output: vec![value], ..graph(nodes, Vec::new(), Vec::new(), &[]) }
+    };
+    let attributes = vec![inside("then_branch", one("t")), inside("else_branch", one("o"))];
+    let nodes = vec![node("If", &["c"], &["s"], attributes), node("SequenceLength", &["s"], &["y"], Vec::new())];
+    let model = model(graph(nodes, vec![floats("x", &[3, 2]), input("c", BOOL, &[])], Vec::new(), &["y"]), 17);
+    let x = array(&[3, 2], &[0.0; 6]);
+    for (c, count) in [(true, 1.0), (false, 2.0)] {
+        assert_eq!(run(&model, &[&x, &Array::scalar(c)])[0].to_f64(), [count]);
+    }
+    assert!(matches!(failure(&model), Failure::Undetermined { inputs, .. } if inputs == ["c"]));
 }
 
 /// The type of a sequence of these tensors, or of an optional value.
