@@ -59,10 +59,8 @@ impl Runner {
         let Some(status) = status else {
             return Err(Ending::new(Status::Timeout, format!("more than {} seconds", self.limit.as_secs_f64())));
         };
-        match outcome(status) {
-            Status::Pass => Ok(own),
-            other => Err(Ending::new(other, message(status, &said))),
-        }
+        let outcome = outcome(status);
+        if outcome == Status::Pass { Ok(own) } else { Err(Ending::new(outcome, message(status, &said))) }
     }
 }
 

@@ -147,12 +147,10 @@ fn brightness([red, green, blue]: [u8; 3]) -> u8 {
 
 /// Red, green and blue of every pixel.
 fn colours(picture: DynamicImage) -> Vec<u8> {
-    match picture.color() {
-        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => {
-            picture.into_rgb16().into_raw().into_iter().map(|colour| colour.to_be_bytes()[0]).collect()
-        }
-        _ => picture.into_rgb8().into_raw(),
+    if matches!(picture.color(), ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16) {
+        return picture.into_rgb16().into_raw().into_iter().map(|colour| colour.to_be_bytes()[0]).collect();
     }
+    picture.into_rgb8().into_raw()
 }
 
 fn decode(bytes: &[u8]) -> image::ImageResult<DynamicImage> {
