@@ -36,8 +36,11 @@ impl Importer<'_> {
             return Ok(results);
         }
         if graph.output.len() > start.len() + 1 {
-            if let Some(most) = most.filter(|most| self.builder.known(*most).is_none()) {
-                return Err(Problem::Unknown(most, Diag::new("the number of steps must be known before the program runs")).into());
+            for (value, what) in [(most, "the number of steps"), (condition, "whether there is a first step")] {
+                if let Some(value) = value.filter(|value| self.builder.known(*value).is_none()) {
+                    let what = format!("{what} must be known before the program runs");
+                    return Err(Problem::Unknown(value, Diag::new(what)).into());
+                }
             }
             let what = "a loop that stacks results and whose end is known only when the program runs";
             return Err(Problem::Unsupported(Diag::new(what)).into());

@@ -82,6 +82,19 @@ fn a_loop_of_known_length_is_a_scan() {
     assert!(text::print(&imported(&model).module).contains(" = scan("));
 }
 
+/// How many results are stacked is known where the first condition is.
+#[test]
+fn a_loop_that_stacks_asks_whether_it_begins() {
+    let steps = node("Loop", &["trip", "c", "v0"], &["last", "all"], vec![inside("body", doubling(true, false))]);
+    let inputs = vec![scalar("c", BOOL), floats("v0", &[1])];
+    let model = model(graph(vec![steps], inputs, vec![integers("trip", &[3])], &["last", "all"]), 16);
+    let Failure::Undetermined { inputs, error } = failure(&model) else { panic!("it is not known") };
+    assert_eq!(inputs, ["c"]);
+    assert!(error.to_string().contains("whether there is a first step must be known before the program runs"), "{error}");
+    let outputs = run(&model, &[&Array::scalar(true), &array(&[1], &[1.0])]);
+    assert_eq!((outputs[0].to_f64(), outputs[1].to_f64()), (vec![8.0], vec![1.0, 2.0, 4.0]));
+}
+
 #[test]
 fn a_loop_that_ends_by_its_condition_is_a_while() {
     let loops = |stacks, results: &[&str]| {
