@@ -2,7 +2,7 @@
 
 mod levels;
 
-use graver_conformance::{SEEDS, contractions, functions, narrow_contractions, networks, random_programs, samples};
+use graver_conformance::{SEEDS, contractions, functions, narrow_contractions, networks, pools, random_programs, samples};
 use graver_cpu::Cpu;
 
 /// A device of the same level with so many threads.
@@ -28,6 +28,11 @@ fn functions_within_their_bounds() {
 #[test]
 fn contractions_of_every_arrangement() {
     levels::cpus(1).iter().for_each(|cpu| contractions(cpu, &[&like(cpu, 2), &like(cpu, 3)]));
+}
+
+#[test]
+fn pooling_of_every_kind_and_its_derivatives() {
+    levels::cpus(1).iter().for_each(|cpu| pools(cpu, &[&like(cpu, 3)]));
 }
 
 #[test]

@@ -33,6 +33,14 @@ pub fn narrow_contractions(backend: &dyn Backend, alike: &[&dyn Backend]) {
     check_all(&crate::narrow::cases(), backend, alike);
 }
 
+/// Pooling of every kind, and its derivatives.
+///
+/// # Panics
+/// As [`contractions`].
+pub fn pools(backend: &dyn Backend, alike: &[&dyn Backend]) {
+    check_all(&crate::pools::cases(), backend, alike);
+}
+
 fn check_all(cases: &[Case], backend: &dyn Backend, alike: &[&dyn Backend]) {
     let compiled: Vec<_> = cases.iter().map(|case| Compiled::new(&case.module, backend, alike)).collect();
     let wrong = cases.iter().zip(compiled).flat_map(|(case, compiled)| {

@@ -11,6 +11,7 @@ mod contractions;
 mod functions;
 mod narrow;
 mod nets;
+mod pools;
 mod programs;
 mod rounding;
 mod shares;
@@ -27,7 +28,7 @@ use nets::{DTYPES, nets_of};
 
 pub use again::Again;
 pub use attention::attentions;
-pub use contractions::{contractions, narrow_contractions};
+pub use contractions::{contractions, narrow_contractions, pools};
 pub use functions::functions;
 pub use nets::networks;
 pub use programs::{random_programs, samples};

@@ -180,7 +180,7 @@ fn weights() -> Vec<Case> {
 }
 
 /// With derivatives written out, as the interpreter wants them.
-fn differentiated(mut module: Module) -> Module {
+pub(crate) fn differentiated(mut module: Module) -> Module {
     let last = pipeline::GRAPH.iter().position(|pass| pass.name == "grad").expect("the pipeline differentiates");
     let mut cx = Cx { target: &Target::generic(), remarks: Vec::new() };
     runner::run(&mut module, &pipeline::GRAPH[..=last], &mut cx, &mut Silent, None).expect("a good program");

@@ -11,6 +11,9 @@ use super::group::{Group, Kind};
 use super::reach::reaches;
 use super::relation::{is_affine, is_identity, is_prefix, is_random, permutation, repeats};
 
+/// Zeros between elements at most for windows to meet them by remainders.
+const FARTHEST: i64 = 3;
+
 /// Why two neighbours are two kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -228,7 +231,7 @@ fn maps(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: bool) 
         Kind::Map | Kind::Row if over_full || over_rows => Ok(joined(p, c, c)),
         // A window's own space is that of its results: what it reads is elsewhere. A column stores nothing over its full space.
         Kind::Column if over_full && private => Ok(joined(p, c, c)),
-        Kind::Window if private && reads_windows_once(facts, reads) => Ok(joined(p, c, c)),
+        Kind::Window if private && (reads_windows_once(facts, reads) || is_spread(facts, p, reads)) => Ok(joined(p, c, c)),
         Kind::Map | Kind::Row | Kind::Column | Kind::Window => inlined(facts, p, c, reads, private),
         Kind::Move | Kind::Contract | Kind::Scatter | Kind::Sort | Kind::Prefix | Kind::Attend | Kind::Control => {
             Err(Refusal::OneCoreEach)
@@ -239,6 +242,18 @@ fn maps(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: bool) 
 fn reads_windows_once(facts: &Facts<'_>, reads: &[Read]) -> bool {
     let [read] = reads else { return false };
     reads_once(facts.graph(), read.reader)
+}
+
+/// Whether windows sum what is set a little apart, as the derivative of sums does: they are computed by the remainders of their positions, each of
+/// which meets few of its elements.
+fn is_spread(facts: &Facts<'_>, p: &Group, reads: &[Read]) -> bool {
+    let graph = facts.graph();
+    let apart = |id: &NodeId| matches!(graph.op(*id), Op::Pad(axes) if (1..=FARTHEST).contains(&axes.iter().map(|axis| axis.interior).max().unwrap_or(0)));
+    let cheap = |id: &NodeId| apart(id) || is_cheap(graph, *id);
+    p.nodes.len() <= 6
+        && p.nodes.iter().any(apart)
+        && p.nodes.iter().all(cheap)
+        && reads.iter().all(|read| matches!(graph.op(read.reader), Op::Window(_)))
 }
 
 /// Maps that are computed where they are read, perhaps more than once.

@@ -188,7 +188,8 @@ fn identity(b: &mut Build<'_>, like: &Type, n: &Dim) -> Result<Value, Diag> {
 ///
 /// With the padding counted to the operand (`N = low + n + high`), element `p` is in window `i` as its element `k` if
 /// `i * stride + k * dilation = p`. Padding the spread cotangents by the reach `(size - 1) * dilation` below, and above until
-/// there are `N` windows of stride one, makes window `p` sum exactly those `i`. The padding's own share is cut off.
+/// there are `N` windows of stride one, makes window `p` sum exactly those `i`. The padding's own share is not computed: cotangents are padded by
+/// `low` less below, and above until there are `n` windows. Where a window may hold padding alone, it is cut off.
 pub(super) fn transpose_window_sum(b: &mut Build<'_>, window: &Window, x: &Type, g: Value) -> Result<Value, Diag> {
     assert_eq!(window.kind, ReduceKind::Sum, "G1: only sums are linear");
     let counts = b.ty(g).shape.clone();
@@ -196,9 +197,14 @@ pub(super) fn transpose_window_sum(b: &mut Build<'_>, window: &Window, x: &Type,
     let mut cut = Vec::new();
     for ((axis, size), count) in window.axes.iter().zip(x.shape.iter()).zip(counts.iter()) {
         let (reach, interior) = (Dim::from((axis.size - 1) * axis.dilation), axis.stride - 1);
-        let padded = size + &axis.low + &axis.high;
-        pads.push(PadAxis { high: padded - spread(count, interior), low: reach, interior });
-        cut.push(SliceAxis { start: axis.low.clone(), size: size.clone(), step: 1 });
+        let reaches = |padding: &Dim| (&reach - padding).is_nonneg();
+        let (before, start, windows) = if reaches(&axis.low) && reaches(&axis.high) {
+            (&reach - &axis.low, Dim::ZERO, size + &axis.low)
+        } else {
+            (reach.clone(), axis.low.clone(), size + &axis.low + &axis.high)
+        };
+        pads.push(PadAxis { high: windows - spread(count, interior), low: before, interior });
+        cut.push(SliceAxis { start, size: size.clone(), step: 1 });
     }
     let apart = pad_with_zeros(b, g, pads)?;
     let unit = |axis: &WindowAxis| WindowAxis { stride: 1, low: Dim::ZERO, high: Dim::ZERO, ..axis.clone() };

@@ -38,17 +38,19 @@ pub(super) fn window(region: &mut Region<'_>, at: &mut Point, window: &Window, v
 /// The position in its window of the extreme element. Padding never wins.
 pub(super) fn arg(region: &mut Region<'_>, at: &mut Point, window: &Window, value: Value, index: &[Index]) -> ValueId {
     let x = region.graph().args(value.node)[0];
-    let shape = &region.graph().ty(x).shape;
+    let ty = region.graph().ty(x);
+    let (axes, lengths) = (&window.axes, sizes(&window.axes));
     let extreme = if window.kind == ReduceKind::Min { Extreme::Min } else { Extreme::Max };
-    let place = if never_padded(&window.axes, shape, region.graph().ty(value).shape.iter()) {
-        stage(region, at, (value, index), &sizes(&window.axes), |region, inside, outer, inner| {
-            let (index, _) = element(&window.axes, shape, outer, inner);
-            (Combine::Arg(extreme), region.pull(inside, x, &index))
-        })
-    } else {
-        padded_arg(region, at, window, value, index)
-    };
-    at.cast(place, DType::I32)
+    let is_padded = !never_padded(axes, &ty.shape, region.graph().ty(value).shape.iter());
+    let fill = window.kind.identity(ty.dtype);
+    let place = stage(region, at, (value, index), &lengths, |region, inside, outer, inner| {
+        let (index, conditions) = element(axes, &ty.shape, outer, inner);
+        let element =
+            if is_padded { region.pull_or(inside, x, &index, &conditions, fill) } else { region.pull(inside, x, &index) };
+        (Combine::Arg(extreme), element)
+    });
+    let place = at.cast(place, DType::I32);
+    if is_padded { past_padding(at, axes, &ty.shape, index, place) } else { place }
 }
 
 fn never_padded<'d>(axes: &[WindowAxis], shape: &Shape, counts: impl Iterator<Item = &'d Dim>) -> bool {
@@ -58,41 +60,40 @@ fn never_padded<'d>(axes: &[WindowAxis], shape: &Shape, counts: impl Iterator<It
     })
 }
 
-/// The first position inside the operand whose element is the extreme (or NaN, if that is it): an element may equal the
-/// identity that stands for padding, which is why the extreme alone does not tell.
-fn padded_arg(region: &mut Region<'_>, at: &mut Point, axes: &Window, value: Value, index: &[Index]) -> ValueId {
-    let x = region.graph().args(value.node)[0];
-    let ty = region.graph().ty(x);
-    let lengths = sizes(&axes.axes);
-    let fill = axes.kind.identity(ty.dtype);
-    let load = |region: &mut Region<'_>, inside: &mut Point, outer: &[Dim], inner: &[Dim]| {
-        let (index, conditions) = element(&axes.axes, &ty.shape, outer, inner);
-        (region.pull_or(inside, x, &index, &conditions, fill), conditions)
+/// The first position inside the operand, if that is later than `place`; -1 where there is none.
+///
+/// Of elements that equal the identity, as padding does, the first one wins, which is the window's first: no other place may be
+/// padding, and none inside is before the first inside.
+fn past_padding(at: &mut Point, axes: &[WindowAxis], shape: &Shape, index: &[Index], place: ValueId) -> ValueId {
+    let (mut firsts, mut conditions) = (Vec::new(), Vec::new());
+    for ((axis, size), index) in axes.iter().zip(shape.iter()).zip(index) {
+        let begin = expression(index) * Dim::from(axis.stride) - &axis.low;
+        let dilation = Dim::from(axis.dilation);
+        let first = if axis.low.is(0) { Dim::ZERO } else { (Dim::ZERO - &begin).ceil_div(&dilation).max_with(&Dim::ZERO) };
+        if !reaches_inside(axis, size) {
+            conditions.extend([(first.clone(), Dim::from(axis.size)), (begin + &first * dilation, size.clone())]);
+        }
+        firsts.push(first);
+    }
+    let first = row_major(&firsts, &sizes(axes));
+    let place = if first.is(0) {
+        place
+    } else {
+        let first = at.position(&Index::At(first));
+        let first = at.cast(first, DType::I32);
+        at.map(ScalarFn::Max, &[place, first])
     };
-    // The extreme is known under the operand's name, the position under the result's own.
-    let extreme = (Value { node: value.node, out: u16::MAX }, index);
-    stage(region, at, (value, index), &lengths, |region, inside, outer, inner| {
-        let wanted = stage(region, inside, extreme, &lengths, |region, inside, outer, inner| {
-            (Combine::Reduce(axes.kind), load(region, inside, outer, inner).0)
-        });
-        let (own, conditions) = load(region, inside, outer, inner);
-        let found = same(inside, own, wanted);
-        let found = inside.test(&conditions).map_or(found, |test| inside.map(ScalarFn::And, &[test, found]));
-        let place = inside.position(&Index::At(row_major(inner, &lengths)));
-        let never = inside.constant(Scalar::highest(DType::I64));
-        (Combine::Reduce(ReduceKind::Min), inside.map(ScalarFn::Select, &[found, place, never]))
-    })
+    let Some(is_there) = at.test(&conditions) else { return place };
+    let nowhere = at.constant(Scalar::int(DType::I32, -1));
+    at.map(ScalarFn::Select, &[is_there, place, nowhere])
 }
 
-/// `x == y`, or both are NaN.
-fn same(at: &mut Point, x: ValueId, y: ValueId) -> ValueId {
-    let equal = at.map(ScalarFn::Eq, &[x, y]);
-    if !at.body.dtype(x).is_float() {
-        return equal;
-    }
-    let (x, y) = (at.map(ScalarFn::IsNan, &[x]), at.map(ScalarFn::IsNan, &[y]));
-    let both = at.map(ScalarFn::And, &[x, y]);
-    at.map(ScalarFn::Or, &[equal, both])
+/// Whether every window has an element inside of an axis, which windows begin `low` before and end `high` after at most.
+fn reaches_inside(axis: &WindowAxis, size: &Dim) -> bool {
+    let last = Dim::from((axis.size - 1) * axis.dilation);
+    let (before, after) = (axis.low.is(0), (&last - &axis.high).is_nonneg());
+    let is_dense = axis.dilation == 1 && (last - &axis.low).is_nonneg();
+    size.is_positive() && after && (before || is_dense)
 }
 
 fn row_major(index: &[Dim], sizes: &[Dim]) -> Dim {
@@ -120,8 +121,8 @@ fn choice(dtype: DType) -> (ReduceKind, Scalar) {
 /// `own` where the window's place is this one, else zero.
 fn chosen(region: &mut Region<'_>, at: &mut Point, places: (Value, &[Dim]), place: Dim, own: ValueId) -> ValueId {
     let wanted = region.pull(at, places.0, &exact(places.1.to_vec()));
-    let wanted = at.cast(wanted, DType::I64);
     let place = at.position(&Index::At(place));
+    let place = at.cast(place, DType::I32);
     let here = at.map(ScalarFn::Eq, &[wanted, place]);
     let zero = at.constant(Scalar::zero(at.body.dtype(own)));
     at.map(ScalarFn::Select, &[here, own, zero])
@@ -161,26 +162,27 @@ fn put_from(
 ) -> ValueId {
     let args = region.graph().args(value.node);
     let shape = &region.graph().ty(args[0]).shape;
-    let (mut window, mut places, mut conditions) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut window, mut places, mut exists, mut holds) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (((axis, position), number), count) in axes.iter().zip(outer).zip(inner).zip(shape.iter()) {
         let (reached, stride) = (position + &axis.low, Dim::from(axis.stride));
         let (own, place) = if axis.dilation == 1 {
             (reached.floor_div(&stride) - number, reached.modulo(&stride) + number * &stride)
         } else {
             let start = reached - number * Dim::from(axis.dilation);
-            (undilated(&start, axis.stride, &mut conditions), number.clone())
+            (undilated(&start, axis.stride, &mut holds), number.clone())
         };
-        conditions.push((own.clone(), count.clone()));
+        exists.push((own.clone(), count.clone()));
         // Past the window's end, where strides are longer than what is left of windows.
-        conditions.push((place.clone(), Dim::from(axis.size)));
+        holds.push((place.clone(), Dim::from(axis.size)));
         window.push(own);
         places.push(place);
     }
-    let own = region.pull_where(at, args[0], &exact(window.clone()), &conditions);
+    let zero = Scalar::zero(region.graph().ty(args[0]).dtype);
+    let own = region.pull_or(at, args[0], &exact(window.clone()), &exists, zero);
     let outer_guard = at.guard.len();
-    at.guard.extend(conditions.iter().filter(|(position, limit)| !position.is_below(limit)).cloned());
+    at.guard.extend(exists.into_iter().filter(|(position, limit)| !position.is_below(limit)));
     let own = chosen(region, at, (args[1], &window), row_major(&places, &sizes(axes)), own);
     at.guard.truncate(outer_guard);
     let zero = at.constant(Scalar::zero(at.body.dtype(own)));
-    region.choose(at, &conditions, own, zero)
+    region.choose(at, &holds, own, zero)
 }

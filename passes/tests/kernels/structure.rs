@@ -2,8 +2,8 @@
 
 use graver_ir::DType::{F32, F64, I8, I64};
 use graver_ir::kernel::{KernelBody, Launch, Program};
-use graver_ir::op::DotAxes;
-use graver_ir::{Module, Op, ScalarFn, Value};
+use graver_ir::op::{DotAxes, ReduceKind, Window, WindowAxis};
+use graver_ir::{Dim, Module, Op, ScalarFn, Value};
 
 use crate::common::{check_meaning, compiled};
 use crate::nets::{Net, cnn_step, deep_mlp_step, mlp, transformer_block};
@@ -166,4 +166,24 @@ fn nets_mean_the_same() {
     check_meaning("cnn", &cnn_step(F64));
     check_meaning("mlp", &deep_mlp_step(F64));
     check_meaning("attention", &transformer_block(F64));
+}
+
+/// Cotangents that are set apart are not stored so: each element asks the windows that hold it, by the remainders of its position.
+#[test]
+fn a_derivative_of_average_pooling_is_one_nest() {
+    for [size, stride, padding] in [[2, 2, 0], [3, 2, 1], [3, 3, 0], [3, 4, 1]] {
+        let mut net = Net::new(F32);
+        let x = net.b.arg("x", F32, ("n", 3, 25, 26));
+        let axis = WindowAxis { size, stride, dilation: 1, low: Dim::from(padding), high: Dim::from(padding) };
+        let axes = vec![WindowAxis::IDENTITY, WindowAxis::IDENTITY, axis.clone(), axis];
+        let sum = net.b.add(Op::Window(Window { kind: ReduceKind::Sum, axes }), &[x]);
+        let shape = net.b.ty(sum).shape.0.clone();
+        let share = net.b.full(F32, shape.clone(), 0.25);
+        let mean = net.b.map(ScalarFn::Mul, [sum, share]);
+        let cotangent = net.b.arg("cotangent", F32, shape);
+        let gradient = net.b.vjp(&[mean], &[cotangent], &[x]);
+        let module = net.finish([gradient[0]]);
+        check(&module, &["nest 2 window"]);
+        check_meaning("a derivative of average pooling", &module);
+    }
 }

@@ -9,10 +9,10 @@ use graver_testkit::Rng;
 
 use super::jit::{Jit, Made};
 use crate::isa::Isa;
-use crate::vector::{Binary, Builder, Combine, Compare, Elem, Func, Helper, Load, Op, Pattern, Shift, Unary, Val, Width};
+use crate::vector::{Binary, Builder, Caches, Combine, Compare, Elem, Func, Helper, Load, Op, Pattern, Shift, Unary, Val, Width};
 
-/// Elements of every array.
-const LENGTH: usize = 96;
+/// Elements of every array: four times as many as points, and some more.
+const LENGTH: usize = 264;
 const ELEMS: [Elem; 7] = [Elem::F64, Elem::F32, Elem::I64, Elem::I32, Elem::U32, Elem::U8, Elem::Bool];
 /// What the arrays hold, inputs and, after them, outputs.
 const DTYPES: [DType; 12] = [
@@ -78,8 +78,15 @@ impl Maker {
         let mask = self.rng.once_in(3).then(|| self.pick(Elem::Bool));
         let size = self.b.int(i64::try_from(dtype.size()).expect("few bytes"));
         let zero = self.b.int(0);
-        let pattern = match self.rng.int(0, 3) {
+        let pattern = match self.rng.int(0, 4) {
             0 => Pattern::Strided(size),
+            4 => {
+                let step = self.rng.int(2, 4);
+                let step = self.b.int(step);
+                let (stride, index) = (self.b.mul(step, size), self.b.mul(step, var));
+                let ptr = self.element(arg, index);
+                return self.b.load(Load { ptr, dtype, pattern: Pattern::Strided(stride), mask });
+            }
             1 => {
                 // Every lane reads an element of the first sixteen.
                 let start = self.element(arg, zero);
@@ -205,6 +212,13 @@ impl Maker {
         (0..self.rng.int(2, 30)).for_each(|_| self.push(var));
         for (place, dtype) in DTYPES.into_iter().enumerate() {
             let value = self.last(Elem::of(dtype));
+            if dtype != DType::Bool && self.rng.once_in(4) {
+                let (two, other) = (self.b.int(2), self.pick(Elem::of(dtype)));
+                let index = self.b.mul(two, var);
+                let ptr = self.element(DTYPES.len() + place, index);
+                self.b.store_in_turn(Caches::Kept, ptr, dtype, [value, other]);
+                continue;
+            }
             let ptr = self.element(DTYPES.len() + place, var);
             let size = self.b.int(i64::try_from(dtype.size()).expect("few bytes"));
             let pattern = if self.rng.once_in(4) { Pattern::Strided(size) } else { Pattern::Contiguous };

@@ -251,6 +251,25 @@ impl Cx<'_> {
         x.map_or(y, |x| self.b.and(x, y))
     }
 
+    /// Stores a value of several bodies in turn, whose elements are neighbours from lane to lane; `store` is the first one's.
+    pub(super) fn store_in_turn(&mut self, store: &Store, values: &[Vec<Val>]) {
+        let arg = self.arg(store.arg);
+        let (offset, extra) = self.offset(store.arg, &store.index, &values[0]);
+        let base = self.b.op(Op::Arg(store.arg));
+        let (ptr, pattern) = self.place(base, &offset, extra, arg.dtype);
+        let values: Vec<Val> =
+            values.iter().map(|values| self.b.cast(values[store.value.index()], Elem::of(arg.dtype))).collect();
+        if let [first, second] = values[..] {
+            let caches = if self.passing == Some(store.arg) { Caches::Passed } else { Caches::Kept };
+            return self.b.store_in_turn(caches, ptr, arg.dtype, [first, second]);
+        }
+        for (number, value) in (0..).zip(values) {
+            let distance = self.b.int(number * i64::try_from(arg.dtype.size()).expect("few bytes"));
+            let ptr = self.b.add(ptr, distance);
+            self.b.store(ptr, arg.dtype, pattern, value);
+        }
+    }
+
     /// Stores a value of a body, converted to the argument's type.
     pub(super) fn store(&mut self, store: &Store, values: &[Val]) {
         let arg = self.arg(store.arg);

@@ -49,6 +49,12 @@ fn by_plan(mut cx: Cx<'_>, nest: &Nest, plan: &Plan) -> Lowered {
     Lowered::new(vec![phase], Dim::ZERO)
 }
 
+/// A nest as if it were none of windows.
+pub(super) fn plainly(cx: Cx<'_>, nest: &Nest) -> Lowered {
+    let plan = Plan::new(&cx, nest);
+    by_plan(cx, nest, &plan)
+}
+
 /// How a nest is run.
 struct Plan {
     /// Outer axes but the one over lanes; a crossed one last.

@@ -305,13 +305,14 @@ pub(super) fn combine(cx: &mut Cx<'_>, kind: Kind, x: Val, y: Val) -> Val {
 }
 
 /// The better value and its position, where all positions of `x` are before those of `y`: NaN first, then the extreme.
-fn combine_arg(cx: &mut Cx<'_>, kind: Kind, x: [Val; 2], y: [Val; 2]) -> [Val; 2] {
-    let compare = if kind.combine == Combine::ArgMax { Compare::Gt } else { Compare::Lt };
-    let mut better = cx.b.compare(compare, y[0], x[0]);
-    if kind.elem.is_float() {
-        let (y_nan, x_number) = (cx.b.compare(Compare::Ne, y[0], y[0]), cx.b.compare(Compare::Eq, x[0], x[0]));
-        let first_nan = cx.b.and(y_nan, x_number);
-        better = cx.b.or(better, first_nan);
-    }
+pub(super) fn combine_arg(cx: &mut Cx<'_>, kind: Kind, x: [Val; 2], y: [Val; 2]) -> [Val; 2] {
+    let (beyond, within) = if kind.combine == Combine::ArgMax { (Compare::Gt, Compare::Le) } else { (Compare::Lt, Compare::Ge) };
+    let better = if kind.elem.is_float() {
+        // NaN is not within, and nothing is better than NaN.
+        let (within, x_number) = (cx.b.compare(within, y[0], x[0]), cx.b.compare(Compare::Eq, x[0], x[0]));
+        cx.b.compare(Compare::Lt, within, x_number)
+    } else {
+        cx.b.compare(beyond, y[0], x[0])
+    };
     [cx.b.select(better, y[0], x[0]), cx.b.select(better, y[1], x[1])]
 }

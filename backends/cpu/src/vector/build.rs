@@ -18,6 +18,8 @@ pub(crate) struct Builder {
     /// The block that defines a value.
     levels: Vec<usize>,
     consts: BTreeMap<Val, Const>,
+    /// What `i64` were that were `i32`.
+    widened: BTreeMap<Val, Val>,
     open: Vec<Open>,
     known: BTreeMap<Op, Val>,
     /// Whether tables may be looked up.
@@ -68,6 +70,7 @@ impl Builder {
             types: Vec::new(),
             levels: Vec::new(),
             consts: BTreeMap::new(),
+            widened: BTreeMap::new(),
             open: vec![Open::default()],
             known: BTreeMap::new(),
             looks_up: false,
@@ -172,8 +175,15 @@ impl Builder {
         self.op(Op::Binary(op, x, y))
     }
 
-    /// Index arithmetic on constants, and with 0 and 1.
+    /// Index arithmetic on constants, and with 0 and 1; truth values.
     fn fold(&mut self, op: Binary, x: Val, y: Val) -> Option<Val> {
+        match (op, self.truth(x), self.truth(y)) {
+            (Binary::And, Some(true), _) | (Binary::Or, Some(false), _) => return Some(y),
+            (Binary::And, _, Some(true)) | (Binary::Or, _, Some(false)) => return Some(x),
+            (Binary::And, Some(false), _) | (Binary::Or, Some(true), _) => return Some(x),
+            (Binary::And, _, Some(false)) | (Binary::Or, _, Some(true)) => return Some(y),
+            _ => {}
+        }
         match (op, self.as_int(x), self.as_int(y)) {
             (Binary::Add, Some(x), Some(y)) => Some(self.int(x.wrapping_add(y))),
             (Binary::Sub, Some(x), Some(y)) => Some(self.int(x.wrapping_sub(y))),
@@ -232,6 +242,16 @@ impl Builder {
         self.binary(Binary::Or, x, y)
     }
 
+    /// A truth value that is known.
+    fn truth(&self, value: Val) -> Option<bool> {
+        self.consts.get(&value).filter(|known| known.elem == Elem::Bool).map(|known| known.bits != 0)
+    }
+
+    /// Whether all bits of a value are known to be 0.
+    pub(crate) fn is_zero(&self, value: Val) -> bool {
+        self.consts.get(&value).is_some_and(|known| known.bits == 0)
+    }
+
     pub(crate) fn shift(&mut self, shift: Shift, x: Val, amount: u8) -> Val {
         self.op(Op::Shift(shift, x, amount))
     }
@@ -267,8 +287,8 @@ impl Builder {
         if x == y {
             return x;
         }
-        if let Some(holds) = self.consts.get(&mask).filter(|known| known.elem == Elem::Bool) {
-            return if holds.bits != 0 { x } else { y };
+        if let Some(holds) = self.truth(mask) {
+            return if holds { x } else { y };
         }
         let (x, y) = self.alike(x, y);
         let (mask, x) = self.alike(mask, x);
@@ -277,7 +297,25 @@ impl Builder {
     }
 
     pub(crate) fn cast(&mut self, x: Val, elem: Elem) -> Val {
-        if self.ty(x).elem == elem { x } else { self.op(Op::Cast(x, elem)) }
+        if self.ty(x).elem == elem {
+            return x;
+        }
+        if elem == Elem::I32
+            && let Some(narrow) = self.narrow(x)
+        {
+            return narrow;
+        }
+        let cast = self.op(Op::Cast(x, elem));
+        if (self.ty(x).elem, elem) == (Elem::I32, Elem::I64) {
+            self.widened.insert(cast, x);
+        }
+        cast
+    }
+
+    /// An `i64` that is known to be an `i32`.
+    fn narrow(&mut self, x: Val) -> Option<Val> {
+        let number = self.as_int(x).and_then(|number| i32::try_from(number).ok());
+        number.map(|number| self.number(Elem::I32, number)).or_else(|| self.widened.get(&x).copied())
     }
 
     pub(crate) fn bitcast(&mut self, x: Val, elem: Elem) -> Val {
@@ -318,7 +356,13 @@ impl Builder {
     /// A store to a cache or past it.
     pub(crate) fn store_by(&mut self, caches: Caches, ptr: Val, dtype: DType, pattern: Pattern, value: Val) {
         let value = self.with_width(value, pattern.width());
-        self.push(Stmt::Store(Store { ptr, dtype, pattern, value, caches }));
+        self.push(Stmt::Store(Store { ptr, dtype, pattern, value, between: None, caches }));
+    }
+
+    /// Stores twice as many neighbours as there are lanes: the values' elements in turn.
+    pub(crate) fn store_in_turn(&mut self, caches: Caches, ptr: Val, dtype: DType, [first, second]: [Val; 2]) {
+        let (value, between) = (self.lanes(first), Some(self.lanes(second)));
+        self.push(Stmt::Store(Store { ptr, dtype, pattern: Pattern::Contiguous, value, between, caches }));
     }
 
     pub(crate) fn prefetch(&mut self, ptr: Val) {

@@ -324,6 +324,8 @@ pub(crate) struct Store {
     pub(crate) dtype: DType,
     pub(crate) pattern: Pattern,
     pub(crate) value: Val,
+    /// What lies between the elements of `value`, one after each, where that is more than one: two vectors of neighbours. Not truth values.
+    pub(crate) between: Option<Val>,
     pub(crate) caches: Caches,
 }
 

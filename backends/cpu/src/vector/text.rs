@@ -44,7 +44,11 @@ fn statement(f: &mut fmt::Formatter<'_>, func: &Func, stmt: &Stmt, depth: usize)
         Stmt::Let(value, op) => writeln!(f, "{pad}{value}: {} = {op}", func.ty(*value)),
         Stmt::Store(store) => {
             let past = if store.caches == Caches::Passed { " past caches" } else { "" };
-            writeln!(f, "{pad}store {}{}{past} at {}, {}", store.dtype, store.pattern, store.ptr, store.value)
+            write!(f, "{pad}store {}{}{past} at {}, {}", store.dtype, store.pattern, store.ptr, store.value)?;
+            match store.between {
+                Some(between) => writeln!(f, " and {between} in turn"),
+                None => writeln!(f),
+            }
         }
         Stmt::Trap { ok, trap } => writeln!(f, "{pad}trap {trap} unless {ok}"),
         Stmt::Prefetch(ptr) => writeln!(f, "{pad}prefetch {ptr}"),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use graver_ir::DType;
+
 use super::{ALONE_LANES, Block, Elem, Func, INDEX, Op, Pattern, Stmt, Sweep, Ty, Val, Width};
 
 /// The first invariant that does not hold, as a sentence; for vectors of so many 4-byte lanes.
@@ -133,10 +135,17 @@ impl Scope<'_> {
             }
             Stmt::Store(store) => {
                 self.used(&[store.ptr, store.value])?;
-                self.used(&store.pattern.operand().into_iter().collect::<Vec<_>>())?;
+                self.used(&store.pattern.operand().into_iter().chain(store.between).collect::<Vec<_>>())?;
                 self.expect(store.ptr, INDEX)?;
                 self.pattern(store.pattern)?;
-                self.expect(store.value, Ty { elem: Elem::of(store.dtype), width: store.pattern.width() })
+                let ty = Ty { elem: Elem::of(store.dtype), width: store.pattern.width() };
+                if let Some(between) = store.between {
+                    self.expect(between, ty)?;
+                    if store.pattern != Pattern::Contiguous || store.dtype == DType::Bool {
+                        return Err(format!("values are stored in turn at {} that are {}", store.pattern, store.dtype));
+                    }
+                }
+                self.expect(store.value, ty)
             }
             Stmt::Trap { ok, .. } => {
                 self.used(&[*ok])?;

@@ -84,7 +84,7 @@ pub(super) static OPERATIONS: [Case; 31] = [
     case("micro_maxpool", (0.0, IMAGE_BYTES + POOLED_BYTES), 1, &[Floats(IMAGES)], |x| vec![max_pool(x)]),
     case("micro_maxpool_grad", (0.0, 2.0 * IMAGE_BYTES + POOLED_BYTES), 2, &[Floats(IMAGES), Floats(POOLED)], |x| pulled(x, 1, max_pool)),
     case("micro_avgpool", (0.0, IMAGE_BYTES + POOLED_BYTES), 1, &[Floats(IMAGES)], |x| vec![x[0].avg_pool2d(2)]),
-    case("micro_avgpool_grad", (0.0, IMAGE_BYTES + POOLED_BYTES), 2, &[Floats(IMAGES), Floats(POOLED)], |x| pulled(x, 1, |x| x[0].avg_pool2d(2))),
+    case("micro_avgpool_grad", (0.0, IMAGE_BYTES + POOLED_BYTES), 1, &[Floats(IMAGES), Floats(POOLED)], |x| pulled(x, 1, |x| x[0].avg_pool2d(2))),
     case("micro_depthwise3", (depthwise(9), 2.0 * SMALL_BYTES), 1, &[Floats(SMALL), Floats(WINDOW3)], |x| vec![windows(x, 1)]),
     case("micro_depthwise3_grad_x", (depthwise(9), 2.0 * SMALL_BYTES), 1, &[Floats(SMALL), Floats(WINDOW3), Floats(SMALL)], |x| pulled(x, 1, |x| windows(x, 1))),
     case("micro_depthwise3_grad_w", (depthwise(9), 2.0 * SMALL_BYTES), 1, &[Floats(WINDOW3), Floats(SMALL), Floats(SMALL)], |x| pulled(x, 1, |x| windows(&[x[1], x[0]], 1))),

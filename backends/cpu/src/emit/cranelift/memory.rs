@@ -182,23 +182,62 @@ impl Emitter<'_, '_> {
     pub(super) fn store(&mut self, store: &Store) {
         let ptr = self.one(store.ptr);
         let value = self.get(store.value);
+        if let Some(between) = store.between {
+            let between = self.get(between);
+            return self.store_in_turn(ptr, store.dtype, [value, between]);
+        }
         if value.lanes > 1 && store.pattern == Pattern::Contiguous {
             return self.store_contiguous(ptr, store.dtype, value);
         }
-        let elem = Elem::of(store.dtype);
+        self.store_at(ptr, store.dtype, store.pattern, value);
+    }
+
+    /// Lane by lane.
+    fn store_at(&mut self, ptr: Value, dtype: DType, pattern: Pattern, value: Parts) {
+        let elem = Elem::of(dtype);
         // 16-bit floats are rounded as a vector before their lanes part.
-        let (value, elem, dtype) = match store.dtype {
+        let (value, elem, dtype) = match dtype {
             DType::F16 => (self.each(&[value], &mut |emitter, part| emitter.rounded_f16(part[0])), Elem::U32, DType::F16),
             DType::BF16 => (self.each(&[value], &mut |emitter, part| emitter.rounded_bf16(part[0])), Elem::U32, DType::BF16),
-            DType::F64 | DType::F32 | DType::Bool => (value, elem, store.dtype),
+            DType::F64 | DType::F32 | DType::Bool => (value, elem, dtype),
             DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U64 | DType::U32 | DType::U16 | DType::U8 => {
-                (value, elem, store.dtype)
+                (value, elem, dtype)
             }
         };
         for lane in 0..value.lanes {
-            let address = self.lane_address(ptr, store.pattern, lane);
+            let address = self.lane_address(ptr, pattern, lane);
             let element = self.extract(value, elem, lane);
             self.store_one(address, dtype, element);
+        }
+    }
+
+    /// The lanes of two values in turn.
+    fn store_in_turn(&mut self, ptr: Value, dtype: DType, [x, y]: [Parts; 2]) {
+        let size = i64::try_from(dtype.size()).expect("few bytes");
+        if x.lanes == 1 {
+            for (value, offset) in [(x, 0), (y, size)] {
+                let address = self.b.ins().iadd_imm_s(ptr, offset);
+                self.store_at(address, dtype, Pattern::One, value);
+            }
+            return;
+        }
+        let ty = super::register(Elem::of(dtype), LANES);
+        let count = registers(Elem::of(dtype), LANES);
+        let mut in_turn = Vec::new();
+        for part in 0..count {
+            let [x, y] = [x, y].map(|value| self.bits(value.as_slice()[part], types::I8X16));
+            for half in [0, 8] {
+                // Elements of four bytes or eight.
+                let width = if count == 2 { 8 } else { 4 };
+                let byte = |place: u8| half + place / (2 * width) * width + place % width + 16 * (place / width % 2);
+                let joined = self.shuffle(x, y, std::array::from_fn(|place| byte(u8::try_from(place).expect("16 bytes"))));
+                in_turn.push(self.bits(joined, ty));
+            }
+        }
+        for (number, part) in (0..).zip(in_turn.chunks(count)) {
+            let address = self.b.ins().iadd_imm_s(ptr, number * i64::try_from(LANES).expect("few lanes") * size);
+            let value = Parts::of(LANES, part);
+            self.store_contiguous(address, dtype, value);
         }
     }
 

@@ -79,7 +79,7 @@ impl<'a> Facts<'a> {
                 Stmt::Store(store) => {
                     self.address_uses(store.ptr, region);
                     store.pattern.operand().into_iter().for_each(|operand| self.used(operand, region));
-                    self.used(store.value, region);
+                    [store.value].into_iter().chain(store.between).for_each(|value| self.used(value, region));
                 }
                 Stmt::Trap { ok, .. } => self.used(*ok, region),
                 Stmt::Prefetch(ptr) => self.address_uses(*ptr, region),

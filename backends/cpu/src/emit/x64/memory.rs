@@ -29,7 +29,7 @@ impl Emitter<'_> {
             }
             Pattern::Strided(stride) => {
                 let mask = self.within(mask);
-                match self.near(load.dtype, stride) {
+                match self.near(load.dtype, stride, mask.is_some()) {
                     Some(step) => self.load_near(mem, elem, step, mask),
                     None => self.load_apart(mem, load.dtype, load.pattern, mask),
                 }
@@ -195,16 +195,15 @@ impl Emitter<'_> {
     }
 
     pub(super) fn store(&mut self, store: &Store) {
-        let value = self.get(store.value);
+        let (value, between) = (self.get(store.value), store.between.map(|between| self.get(between)));
         let mem = self.place(store.ptr);
         self.flush();
+        if let Some(between) = between {
+            return self.store_in_turn(mem, store, [value, between]);
+        }
         match store.pattern {
             Pattern::One => self.store_one(mem, store.dtype, value.single()),
-            Pattern::Contiguous if store.caches == Caches::Passed && self.active.is_none() && store.dtype.size() == 4 => {
-                self.passes = true;
-                let code = self.wide.of([Code::VEX_Vmovntps_m256_ymm, Code::EVEX_Vmovntps_m512_zmm]);
-                self.asm.inst(code).mem(mem).reg(value.single(), self.wide.view()).done();
-            }
+            Pattern::Contiguous if self.is_passed(store) => self.store_past(mem, value.single()),
             Pattern::Contiguous => {
                 let mask = self.within(None);
                 self.store_contiguous(mem, store.dtype, value, mask);
@@ -216,7 +215,18 @@ impl Emitter<'_> {
         }
     }
 
-    fn store_contiguous(&mut self, mem: Mem, dtype: DType, value: Parts, mask: Option<Parts>) {
+    /// Whether whole vectors of it go past the caches.
+    pub(super) fn is_passed(&self, store: &Store) -> bool {
+        store.caches == Caches::Passed && self.active.is_none() && store.dtype.size() == 4
+    }
+
+    pub(super) fn store_past(&mut self, mem: Mem, value: VReg) {
+        self.passes = true;
+        let code = self.wide.of([Code::VEX_Vmovntps_m256_ymm, Code::EVEX_Vmovntps_m512_zmm]);
+        self.asm.inst(code).mem(mem).reg(value, self.wide.view()).done();
+    }
+
+    pub(super) fn store_contiguous(&mut self, mem: Mem, dtype: DType, value: Parts, mask: Option<Parts>) {
         let bytes = i64::try_from(self.wide.bytes()).expect("small");
         match (dtype, mask) {
             (DType::F64 | DType::I64 | DType::U64, mask) => {
@@ -237,7 +247,7 @@ impl Emitter<'_> {
         }
     }
 
-    fn store_masked(&mut self, mem: Mem, elem: Elem, value: VReg, mask: Option<VReg>) {
+    pub(super) fn store_masked(&mut self, mem: Mem, elem: Elem, value: VReg, mask: Option<VReg>) {
         let view = self.wide.view();
         match (self.wide, mask) {
             (Wide::V4, mask) => {

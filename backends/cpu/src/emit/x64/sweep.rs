@@ -93,7 +93,9 @@ impl Emitter<'_> {
                         op.operands().into_iter().for_each(|operand| self.count_constant(operand, counts));
                     }
                 }
-                Stmt::Store(store) => self.count_constant(store.value, counts),
+                Stmt::Store(store) => {
+                    [store.value].into_iter().chain(store.between).for_each(|value| self.count_constant(value, counts));
+                }
                 Stmt::Trap { .. } | Stmt::Prefetch(_) | Stmt::Transpose(_) | Stmt::Tile(_) => {}
                 Stmt::If { then, .. } => self.count_constants(then, counts),
                 Stmt::Loop(inner) => self.count_constants(&inner.body, counts),

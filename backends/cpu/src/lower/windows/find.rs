@@ -1,8 +1,9 @@
 //! Which nests are windows: which axis goes over lanes, which one is that of rows, and in which order rows visit their positions.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 
-use graver_ir::kernel::{Access, AxisSet, Bounds, Index, Nest, Stage};
+use graver_ir::kernel::{Access, AxisSet, Body, Bounds, Index, Nest, Stage};
 use graver_ir::{DType, Dim};
 
 use super::super::cx::Cx;
@@ -10,12 +11,15 @@ use super::super::index::slope;
 use super::super::nest::stage_work;
 use super::super::reduce::kinds;
 use super::points::Points;
-use super::visits::{Visits, depends, visits};
+use super::residues::{Divided, Split};
+use super::visits::{Stand, Visits, depends, visits};
 use super::weights::{Group, Taps, Weights};
-use crate::vector::TABLE_LANES;
+use crate::vector::{ALONE_LANES, TABLE_LANES};
 
 /// Positions that are combined at most: all are written out.
 const MOST_POSITIONS: i64 = 64;
+/// Positions of all remainders together at most.
+const MOST_VISITS: usize = 256;
 /// Rows of a block: as many sums as hide how long one takes.
 const ROWS: i64 = 8;
 /// Points along the lanes at least.
@@ -28,15 +32,64 @@ const MORE: usize = 4;
 const SMALL: i64 = 2048;
 
 impl<'a> Points<'a> {
-    /// A nest whose neighbours share what they combine.
+    /// A nest whose neighbours share what they combine, or of which axes are split.
     pub(super) fn find(cx: &Cx<'_>, nest: &'a Nest) -> Option<Self> {
-        let sum = combining(nest)?;
-        let positions = positions(nest, sum.over.minus(sum.keep))?;
-        let lanes = sum.keep.iter().filter_map(|axis| Along::find(cx, nest, axis));
+        Self::by_remainders(cx, nest).or_else(|| {
+            combining(nest)?;
+            Self::of(cx, Cow::Borrowed(nest), None)
+        })
+    }
+
+    /// A nest of which axes are split; one that combines nothing is one that does so at no position.
+    fn by_remainders(cx: &Cx<'_>, nest: &'a Nest) -> Option<Self> {
+        let mut split = Split::find(nest)?;
+        if combining(nest).is_none() {
+            let [stage] = nest.stages.as_slice() else { return None };
+            let is_small = stage_work(nest, stage).as_const().is_some_and(|work| work < SMALL);
+            if stage.body.has_checks() || is_small {
+                return None;
+            }
+            let keep = split.nest.stages[0].keep;
+            let nothing = Stage { over: keep, keep, body: Body::default(), reductions: Vec::new(), stores: Vec::new() };
+            split.nest.stages.insert(0, nothing);
+        }
+        let nest = Cow::Owned(split.nest.clone());
+        Self::of(cx, nest, Some(split))
+    }
+
+    fn of(cx: &Cx<'_>, nest: Cow<'a, Nest>, split: Option<Split>) -> Option<Self> {
+        let sum = &nest.stages[0];
+        let positions = positions(&nest, sum.over.minus(sum.keep))?;
+        if positions.len() == 1 && !sum.reductions.is_empty() {
+            return None;
+        }
+        let remainders: Vec<usize> = split.iter().flat_map(|split| &split.axes).map(|divided| divided.remainder).collect();
+        let kept = || sum.keep.iter().filter(|axis| !remainders.contains(axis));
+        let lanes = kept().filter_map(|axis| Along::find(cx, &nest, (axis, split.as_ref().and_then(|split| split.of(axis)))));
         let Along { axis: lane, far, .. } = lanes.max_by_key(|along| (along.is_stored, along.axis))?;
-        let row = best_row(nest, sum.keep, lane, &positions)?;
-        let mut visits = Visits::new(nest, ([lane, row], None), heights(&nest.axes[row], ROWS), &positions);
-        let others = sum.keep.iter().filter(|axis| ![lane, row].contains(axis)).collect();
+        let shared_row = best_row(&nest, kept().collect(), lane, &positions);
+        let row = match &split {
+            None => shared_row?,
+            Some(split) => {
+                let rows: Vec<usize> = kept().filter(|axis| *axis != lane).collect();
+                let divided = rows.iter().rev().copied().find(|axis| split.of(*axis).is_some());
+                if sum.reductions.is_empty() && split.of(lane).is_none() {
+                    return None;
+                }
+                shared_row.or(divided).or_else(|| rows.last().copied())?
+            }
+        };
+        let copies = split.as_ref().map_or_else(|| vec![Vec::new()], |split| split.copies(lane));
+        if copies.len() > 1 && copies.len() * positions.len() > MOST_VISITS {
+            return None;
+        }
+        let most = (ROWS / i64::try_from(copies.len()).expect("few remainders")).max(1);
+        let heights = heights(&nest.axes[row], most);
+        let mut visits = Visits::new(nest.clone(), ([lane, row], None), heights, (&copies, &positions));
+        if !visits.is_ascending() && kinds(sum).iter().any(|(_, has_position)| *has_position) {
+            return None;
+        }
+        let others = kept().filter(|axis| ![lane, row].contains(axis)).collect();
         let mut shared = Dim::ZERO;
         for load in far {
             let bytes = Dim::from(sum.body.insts[load].dtype.size());
@@ -44,7 +97,9 @@ impl<'a> Points<'a> {
             let count = Dim::from(i64::try_from(positions.len()).expect("few positions"));
             shared = (shared + count * &nest.axes[lane] * bytes).round_up(64);
         }
-        Some(Self { visits, others, shared })
+        let in_turn = split.as_ref().and_then(|split| split.of(lane));
+        let rests = split.map_or_else(Vec::new, |split| split.rests);
+        Some(Self { visits, others, shared, copies, in_turn, rests })
     }
 }
 
@@ -53,9 +108,12 @@ impl<'a> Weights<'a> {
     pub(super) fn find(cx: &Cx<'_>, nest: &'a Nest) -> Option<Self> {
         let sum = combining(nest)?;
         let [reduction] = sum.reductions.as_slice() else { return None };
+        if kinds(sum)[0].1 {
+            return None;
+        }
         let reduced = sum.over.minus(sum.keep);
         let taps: AxisSet = sum.keep.iter().filter(|axis| nest.axes[*axis].as_const().is_some() && is_tap(sum, *axis)).collect();
-        let positions = positions(nest, taps)?;
+        let positions = positions(nest, taps).filter(|positions| positions.len() > 1)?;
         let count = reduced.iter().map(|axis| nest.axes[axis].nominal()).fold(1, i64::saturating_mul);
         let is_long = usize::try_from(count).is_ok_and(|count| count >= MORE * positions.len());
         let lanes = sum.over.minus(taps).iter().filter(|axis| is_near(cx, nest, *axis));
@@ -67,7 +125,10 @@ impl<'a> Weights<'a> {
         let first = taps.iter().next()?;
         let groups = Taps::groups(positions, (first, nest.axes[first].as_const()?), registers - registers / 4);
         let group = |taps: Taps| {
-            let of = |rows: i64| Visits::new(nest, ([lane, row], taps.bound()), heights(&nest.axes[row], rows), &taps.places);
+            let of = |rows: i64| {
+                let places = (&[Vec::new()][..], &taps.places[..]);
+                Visits::new(Cow::Borrowed(nest), ([lane, row], taps.bound()), heights(&nest.axes[row], rows), places)
+            };
             let fits = |visits: &Visits<'_>| visits.waiting() + taps.places.len() < registers;
             let visits = [ROWS, ROWS / 2, ROWS / 4].into_iter().map(of).find(fits).unwrap_or_else(|| of(1));
             Group { visits, taps }
@@ -78,10 +139,10 @@ impl<'a> Weights<'a> {
 
 impl Taps {
     /// Groups of taps whose sums wait in registers at once, `most` or fewer: as many of the first axis' lines as do, if any.
-    fn groups(positions: Vec<Vec<(usize, i64)>>, (axis, lines): (usize, i64), most: usize) -> Vec<Self> {
+    fn groups(positions: Vec<Stand>, (axis, lines): (usize, i64), most: usize) -> Vec<Self> {
         let all = usize::try_from(lines).expect("few taps");
         let line = positions.len() / all;
-        let once = |places: &[Vec<(usize, i64)>]| Self { starts: None, places: places.to_vec() };
+        let once = |places: &[Stand]| Self { starts: None, places: places.to_vec() };
         if line > most {
             let count = positions.len().div_ceil(positions.len().div_ceil(most));
             return positions.chunks(count).map(once).collect();
@@ -102,32 +163,32 @@ impl Taps {
 fn combining(nest: &Nest) -> Option<&Stage> {
     let [sum, end] = nest.stages.as_slice() else { return None };
     let is_whole = sum.over == AxisSet::first(nest.axes.len()) && end.over == sum.keep;
-    let is_plain = [sum, end].iter().all(|stage| !stage.body.has_checks()) && kinds(sum).iter().all(|(_, position)| !position);
+    let is_plain = [sum, end].iter().all(|stage| !stage.body.has_checks());
     let is_small = stage_work(nest, sum).as_const().is_some_and(|work| work < SMALL);
     let combines = !sum.reductions.is_empty() && end.reductions.is_empty();
     (is_whole && is_plain && combines && !is_small).then_some(sum)
 }
 
 /// Every position of some axes, row-major: where each axis stands.
-fn positions(nest: &Nest, axes: AxisSet) -> Option<Vec<Vec<(usize, i64)>>> {
+fn positions(nest: &Nest, axes: AxisSet) -> Option<Vec<Stand>> {
     let mut positions = vec![Vec::new()];
     for axis in axes.iter() {
         let size = nest.axes[axis].as_const()?;
         if i64::try_from(positions.len()).ok()?.saturating_mul(size) > MOST_POSITIONS {
             return None;
         }
-        let with = |position: &Vec<(usize, i64)>, number: i64| position.iter().copied().chain([(axis, number)]).collect();
+        let with = |position: &Stand, number: i64| position.iter().copied().chain([(axis, number)]).collect();
         positions = positions.iter().flat_map(|position| (0..size).map(move |number| with(position, number))).collect();
     }
-    Some(positions).filter(|positions| positions.len() > 1)
+    Some(positions)
 }
 
 /// The axis of rows, of those of a set: of a row and the next, the fewer different elements, the better; of equals the last, whose elements are the
 /// nearest. `None` where neighbours share nothing.
-fn best_row(nest: &Nest, of: AxisSet, lane: usize, positions: &[Vec<(usize, i64)>]) -> Option<usize> {
+fn best_row(nest: &Nest, of: AxisSet, lane: usize, positions: &[Stand]) -> Option<usize> {
     let sum = &nest.stages[0];
     let rows = of.iter().filter(|axis| *axis != lane && !nest.axes[*axis].is(1));
-    let reads = |row: usize| visits(sum, (row, None), 2, positions).1.len();
+    let reads = |row: usize| visits(sum, (row, None), 2, (&[Vec::new()], positions)).1.len();
     let (reads, row) = rows.map(|row| (reads(row), row)).min_by_key(|(reads, row)| (*reads, Reverse(*row)))?;
     (reads < 2 * positions.len() * sum.body.loads().count()).then_some(row)
 }
@@ -162,12 +223,18 @@ struct Along {
 }
 
 impl Along {
-    fn find(cx: &Cx<'_>, nest: &Nest, axis: usize) -> Option<Self> {
+    fn find(cx: &Cx<'_>, nest: &Nest, (axis, divided): (usize, Option<Divided>)) -> Option<Self> {
         let [sum, end] = nest.stages.as_slice() else { return None };
         let slope = |arg: usize, index: &[Index]| slope(cx, arg, index, axis).and_then(|slope| slope.as_const());
         let of = |access: &Access| slope(access.arg, &access.index);
         let is_near = |access: &Access| of(access).is_some_and(|slope| (0..=FARTHEST).contains(&slope));
-        let is_stored = end.stores.iter().all(|store| slope(store.arg, &store.index) == Some(1));
+        let is_stored = end.stores.iter().all(|store| {
+            let own = slope(store.arg, &store.index);
+            divided.map_or(own == Some(1), |divided| is_in_turn(cx, (store.arg, &store.index), divided))
+        });
+        if divided.is_some() && !(is_stored && end.body.loads().all(|(_, access)| is_read_near(cx, access, of(access)))) {
+            return None;
+        }
         // Where results lie apart, what is read must not.
         let is_read =
             sum.body.loads().any(|(_, access)| of(access) == Some(1)) && end.body.loads().all(|(_, access)| of(access).is_some());
@@ -184,6 +251,24 @@ impl Along {
         let far = far.map(|(load, access)| is_packable(access).then_some(load.index())).collect::<Option<Vec<usize>>>()?;
         Some(Self { axis, is_stored, far })
     }
+}
+
+/// Whether what is stored for all remainders lies side by side.
+fn is_in_turn(cx: &Cx<'_>, (arg, index): (usize, &[Index]), divided: Divided) -> bool {
+    let along = |axis: usize| slope(cx, arg, index, axis).and_then(|slope| slope.as_const());
+    along(divided.axis) == Some(divided.by) && along(divided.remainder) == Some(1) && cx.arg(arg).dtype != DType::Bool
+}
+
+/// Whether lanes of a load are read as whole vectors.
+fn is_read_near(cx: &Cx<'_>, access: &Access, slope: Option<i64>) -> bool {
+    let most = match cx.lanes {
+        TABLE_LANES => FARTHEST,
+        ALONE_LANES => 1,
+        _ => 2,
+    };
+    let is_proven = access.bounds == Bounds::Proven;
+    let is_word = cx.arg(access.arg).dtype.size() == 4;
+    slope.is_some_and(|slope| (0..=1).contains(&slope) || (2..=most).contains(&slope) && is_word && is_proven)
 }
 
 /// Rows of blocks, `most` or fewer: all alike where some number of them that is hardly lower divides them, else the last ones are lower.

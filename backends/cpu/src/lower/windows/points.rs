@@ -8,18 +8,20 @@
 //! last axis, are packed before, once where they last.
 
 use graver_ir::Dim;
-use graver_ir::kernel::InstKind;
+use graver_ir::dim::Atom;
+use graver_ir::kernel::{InstKind, Nest};
 
 use super::super::body::{Given, Nothing};
 use super::super::columns::identity;
 use super::super::contract::number;
 use super::super::cx::Cx;
 use super::super::loops::bind;
-use super::super::nest::{passing, stage_work};
-use super::super::reduce::kinds;
-use super::super::{Lowered, Phase, Prepared};
-use super::visits::{Inside, Place, Visits, move_index, moved, substituted};
-use crate::vector::{Binary, Load, Op, Val};
+use super::super::nest::{self, stage_work};
+use super::super::reduce::{Kind, kinds};
+use super::super::{Lowered, Passing, Phase, Prepared};
+use super::residues::Divided;
+use super::visits::{Inside, Place, Stand, Visit, Visits, move_index, moved, substituted};
+use crate::vector::{Binary, Elem, Load, Op, Val};
 
 /// Windows, and how they are run.
 pub(in super::super) struct Points<'a> {
@@ -28,13 +30,25 @@ pub(in super::super) struct Points<'a> {
     pub(super) others: Vec<usize>,
     /// Bytes of all that is packed.
     pub(super) shared: Dim,
+    /// The remainders of all axes that are split, where each stands; of none, one.
+    pub(super) copies: Vec<Stand>,
+    /// The axis over lanes, if it is split.
+    pub(super) in_turn: Option<Divided>,
+    /// What splits leave.
+    pub(super) rests: Vec<Nest>,
 }
 
 impl Points<'_> {
     pub(in super::super) fn lower(&self, cx: Cx<'_>) -> Lowered {
-        let passing = passing(&cx, self.visits.nest, &[Some(self.visits.lane); 2]);
+        let passing = self.passing(&cx);
+        let rest = |(number, nest): (usize, &Nest)| {
+            let cx = Cx { passing: None, ..cx.again(&format!("rest{number}")) };
+            nest::plainly(cx, nest).phases
+        };
+        let rests: Vec<Phase> = self.rests.iter().enumerate().flat_map(rest).collect();
         if self.visits.packed.is_empty() {
-            return Lowered { passing, ..Lowered::new(vec![self.all(cx)], Dim::ZERO) };
+            let phases = std::iter::once(self.all(cx)).chain(rests).collect();
+            return Lowered { passing, ..Lowered::new(phases, Dim::ZERO) };
         }
         let body = &self.visits.nest.stages[0].body;
         let (pack, all) = (self.pack(cx.again("pack")), self.all(cx));
@@ -45,7 +59,36 @@ impl Points<'_> {
         args.dedup();
         let fixed = pack.func.dims().is_empty() && pack.extent.as_const().is_some() && self.shared.as_const().is_some();
         let prepared = Some(Prepared { args, fixed });
-        Lowered { phases: vec![pack, all], shared: self.shared.clone(), prepared, passing }
+        let phases = [pack, all].into_iter().chain(rests).collect();
+        Lowered { phases, shared: self.shared.clone(), prepared, passing }
+    }
+
+    /// As [`nest::passing`].
+    fn passing(&self, cx: &Cx<'_>) -> Option<Passing> {
+        let lanes = [Some(self.visits.lane); 2];
+        match self.in_turn {
+            None => nest::passing(cx, &self.visits.nest, &lanes),
+            Some(divided) if divided.by == 2 => {
+                // As one axis, which both are where they are stored.
+                let one = |dim: &Dim| {
+                    dim.substitute(&|atom| match atom {
+                        Atom::Axis(var) if var.id as usize == divided.axis => Some(Dim::ZERO),
+                        Atom::Axis(var) if var.id as usize == divided.remainder => {
+                            let size = &self.visits.nest.axes[divided.axis] * Dim::from(divided.by);
+                            Some(Dim::axis(u32::try_from(divided.axis).expect("few axes"), &size))
+                        }
+                        Atom::Axis(_) | Atom::Sym(_) => None,
+                        Atom::FloorDiv(..) | Atom::Mod(..) | Atom::Min(..) | Atom::Max(..) => None,
+                    })
+                };
+                let mut nest = self.visits.nest.clone().into_owned();
+                for stage in &mut nest.stages {
+                    stage.stores.iter_mut().flat_map(|store| &mut store.index).for_each(|index| move_index(index, &one));
+                }
+                nest::passing(cx, &nest, &lanes)
+            }
+            Some(_) => None,
+        }
     }
 
     /// The phase that packs, a position a point.
@@ -91,7 +134,7 @@ impl Points<'_> {
                 Vec::new()
             });
         });
-        let work = self.visits.nest.stages.iter().map(|stage| stage_work(self.visits.nest, stage)).sum();
+        let work = self.visits.nest.stages.iter().map(|stage| stage_work(&self.visits.nest, stage)).sum();
         Phase { func: cx.b.finish(), extent: points.iter().product(), scratch: cx.scratch, work }
     }
 
@@ -109,27 +152,53 @@ impl Points<'_> {
     /// The points of the lanes, in some rows.
     fn points(&self, cx: &mut Cx<'_>, place: Place<'_>, height: i64) {
         let [sum, end] = self.visits.nest.stages.as_slice() else { unreachable!("two stages were found") };
-        let begin: Vec<Val> = kinds(sum).iter().map(|(kind, _)| identity(cx, *kind)).collect();
-        let mut sums = vec![begin; usize::try_from(height).expect("few rows")];
-        self.visits.combine(cx, height, place, &mut sums, |visit| visit.row);
-        for (number, sums) in (0..).zip(sums) {
-            let at = |dim: &Dim| moved(dim, &[(self.visits.row, number)], &[]);
-            let values = cx.body(&substituted(&end.body, &at), &mut Sums(sums));
+        let mut begin = Vec::new();
+        for (kind, has_position) in kinds(sum) {
+            begin.push(identity(cx, kind));
+            if has_position {
+                let first = cx.b.number(Elem::I32, 0);
+                begin.push(cx.b.lanes(first));
+            }
+        }
+        let copies = self.copies.len();
+        let mut sums = vec![begin; usize::try_from(height).expect("few rows") * copies];
+        let number = |visit: &Visit| usize::try_from(visit.row).expect("few rows") * copies + visit.copy;
+        self.visits.combine(cx, height, place, &mut sums, &number);
+        let in_turn = self.in_turn.map_or(1, |divided| usize::try_from(divided.by).expect("few remainders"));
+        let places = (0..height).flat_map(|row| self.copies.iter().map(move |copy| (row, copy)));
+        let places: Vec<(i64, &Stand)> = places.collect();
+        let mut sums = sums.into_iter();
+        for places in places.chunks(in_turn) {
+            let at = |(row, copy): (i64, &Stand), dim: &Dim| moved(dim, &[(self.visits.row, row)], copy);
+            let of = |place| {
+                let sums = sums.next().expect("sums a place");
+                cx.body(&substituted(&end.body, &|dim| at(place, dim)), &mut Sums { kinds: kinds(sum), sums })
+            };
+            let values: Vec<Vec<Val>> = places.iter().copied().map(of).collect();
             for store in &end.stores {
                 let mut store = store.clone();
-                store.index.iter_mut().for_each(|index| move_index(index, &at));
-                cx.store(&store, &values);
+                store.index.iter_mut().for_each(|index| move_index(index, &|dim| at(places[0], dim)));
+                match values.as_slice() {
+                    [values] => cx.store(&store, values),
+                    values => cx.store_in_turn(&store, values),
+                }
             }
         }
     }
 }
 
 /// What was combined at a point.
-struct Sums(Vec<Val>);
+struct Sums {
+    kinds: Vec<(Kind, bool)>,
+    /// By slot, positions behind their values.
+    sums: Vec<Val>,
+}
 
 impl Given for Sums {
-    fn reduced(&mut self, _: &mut Cx<'_>, _: usize, slot: usize) -> Val {
-        self.0[slot]
+    fn reduced(&mut self, cx: &mut Cx<'_>, _: usize, slot: usize) -> Val {
+        let before = self.kinds[..slot].iter().filter(|(_, has_position)| *has_position).count();
+        let place = slot + before;
+        if self.kinds[slot].1 { cx.b.cast(self.sums[place + 1], Elem::I64) } else { self.sums[place] }
     }
 
     fn acc(&mut self, cx: &mut Cx<'_>) -> Val {

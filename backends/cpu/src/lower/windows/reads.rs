@@ -6,7 +6,7 @@ use graver_ir::kernel::{Access, Bounds, Index, InstKind};
 use super::super::body::{Given, Nothing};
 use super::super::cx::Cx;
 use super::visits::{Inside, Place, Visit, Visits, depends};
-use crate::vector::{Load, Op, Val};
+use crate::vector::{Elem, Load, Op, Val};
 
 /// What a visit reads.
 pub(super) struct Reads<'w> {
@@ -36,7 +36,11 @@ impl Given for Reads<'_> {
     }
 
     fn known(&mut self, cx: &mut Cx<'_>, number: usize) -> Option<Val> {
-        let InstKind::Load(access) = &self.visit.body.insts[number].kind else { return None };
+        let inst = &self.visit.body.insts[number].kind;
+        if self.place.inside == Inside::Lanes && self.visits.asked(&self.visit.body, inst).is_some() {
+            return Some(cx.b.constant(Elem::Bool, 1));
+        }
+        let InstKind::Load(access) = inst else { return None };
         let read = self.visit.reads[number].expect("a load is a read");
         let known = match self.known[read].take() {
             Some(known) => known,

@@ -1,20 +1,24 @@
 //! What neighbouring rows read at all of their positions, each element once, and where that is inside.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use graver_ir::dim::Atom;
-use graver_ir::kernel::{Access, Body, Bounds, Combine as Combining, Index, InstKind, Nest, Stage, ValueId};
+use graver_ir::kernel::{Access, Body, Bounds, Combine as Combining, Index, Inst, InstKind, Nest, Stage, ValueId};
 use graver_ir::op::ReduceKind;
-use graver_ir::{Dim, ScalarFn};
+use graver_ir::{DType, Dim, ScalarFn};
 
 use super::super::cx::{At, Cx};
-use super::super::reduce::{combine, kinds};
+use super::super::reduce::{combine, combine_arg, kinds};
 use super::reads::Reads;
-use crate::vector::{Compare, Pattern, TABLE_LANES, Val};
+use crate::vector::{Compare, Elem, Pattern, TABLE_LANES, Val};
+
+/// Where some axes stand.
+pub(super) type Stand = Vec<(usize, i64)>;
 
 /// Rows of a nest whose first stage combines, and what they read.
 pub(super) struct Visits<'a> {
-    pub(super) nest: &'a Nest,
+    pub(super) nest: Cow<'a, Nest>,
     /// The axis over lanes.
     pub(super) lane: usize,
     /// The axis of rows.
@@ -27,11 +31,15 @@ pub(super) struct Visits<'a> {
     pub(super) reads: Vec<Read>,
     /// Loads that are packed, by their numbers, and where: from which byte on.
     pub(super) packed: Vec<(usize, Dim)>,
+    /// Whether comparisons of positions ask for what is inside, as loads do: where axes are split.
+    asks: bool,
 }
 
 /// A row at one of its positions: the body there, of a block's first row's axis.
 pub(super) struct Visit {
     pub(super) row: i64,
+    /// Of remainders, by number.
+    pub(super) copy: usize,
     /// Its number.
     pub(super) position: i64,
     pub(super) body: Body,
@@ -73,15 +81,25 @@ type Block<'a> = dyn FnMut(&mut Cx<'_>, i64, Vec<Val>) -> Vec<Val> + 'a;
 type Stretch<'a> = dyn FnMut(&mut Cx<'_>, (Val, Val), bool, Vec<Val>) -> Vec<Val> + 'a;
 
 impl<'a> Visits<'a> {
-    /// Of a nest's axes over lanes and of rows, at these positions, which along an axis that is `bound` are so far from where that stands.
+    /// Of a nest's axes over lanes and of rows, for each of these remainders (of no axes, none: one), at these positions, which along an axis that
+    /// is `bound` are so far from where that stands.
     pub(super) fn new(
-        nest: &'a Nest,
+        nest: Cow<'a, Nest>,
         ([lane, row], bound): ([usize; 2], Option<usize>),
         heights: Vec<i64>,
-        positions: &[Vec<(usize, i64)>],
+        (copies, positions): (&[Stand], &[Stand]),
     ) -> Self {
-        let (visits, reads) = visits(&nest.stages[0], (row, bound), heights[0], positions);
-        Self { nest, lane, row, heights, visits, reads, packed: Vec::new() }
+        let (visits, reads) = visits(&nest.stages[0], (row, bound), heights[0], (copies, positions));
+        Self { nest, lane, row, heights, visits, reads, packed: Vec::new(), asks: copies.len() > 1 }
+    }
+
+    /// What must not be negative for a comparison of positions to hold, if that is what an instruction is, and it rises or falls with the lanes.
+    pub(super) fn asked(&self, body: &Body, inst: &InstKind) -> Option<Dim> {
+        let InstKind::Map(ScalarFn::Le, operands) = inst else { return None };
+        let [x, y] = operands[..] else { return None };
+        let need = as_position(body.inst(y))? - as_position(body.inst(x))?;
+        let slope = need.along(self.lane).and_then(|(slope, _)| slope.as_const());
+        slope.is_some_and(|slope| slope != 0 && self.asks).then_some(need)
     }
 
     /// Blocks of rows of these heights: as many of the highest as there are, then of lower ones; what is carried after them.
@@ -133,6 +151,15 @@ impl<'a> Visits<'a> {
         cx.b.close_loop(open, carried)
     }
 
+    /// Whether every result's positions come in order.
+    pub(super) fn is_ascending(&self) -> bool {
+        let mut last: BTreeMap<(i64, usize), i64> = BTreeMap::new();
+        self.visits.iter().all(|visit| {
+            let before = last.insert((visit.row, visit.copy), visit.position);
+            before.is_none_or(|before| before < visit.position)
+        })
+    }
+
     /// Values that are read and wait at once, at most.
     pub(super) fn waiting(&self) -> usize {
         let mut last = vec![0; self.reads.len()];
@@ -149,7 +176,14 @@ impl<'a> Visits<'a> {
     }
 
     /// Combines all that rows visit with sums, of which `of` says to which a visit belongs.
-    pub(super) fn combine(&self, cx: &mut Cx<'_>, height: i64, place: Place<'_>, sums: &mut [Vec<Val>], of: fn(&Visit) -> i64) {
+    pub(super) fn combine(
+        &self,
+        cx: &mut Cx<'_>,
+        height: i64,
+        place: Place<'_>,
+        sums: &mut [Vec<Val>],
+        of: &dyn Fn(&Visit) -> usize,
+    ) {
         let sum = &self.nest.stages[0];
         let kinds = kinds(sum);
         // What is the same for all rows is kept in registers if there is room.
@@ -159,16 +193,31 @@ impl<'a> Visits<'a> {
         for visit in self.visits.iter().filter(|visit| visit.row < height) {
             let mut reads = Reads { visits: self, visit, place, is_held, known: &mut known };
             let values = cx.body(&visit.body, &mut reads);
-            let sums = &mut sums[usize::try_from(of(visit)).expect("few sums")];
-            for (slot, (reduction, (kind, _))) in sum.reductions.iter().zip(&kinds).enumerate() {
-                let is_sum = reduction.combine == Combining::Reduce(ReduceKind::Sum) && kind.elem.is_float();
-                sums[slot] = if let (InstKind::Map(ScalarFn::Mul, factors), true) = (&sum.body.inst(reduction.value).kind, is_sum)
+            let sums = &mut sums[of(visit)];
+            let mut slot = 0;
+            for (reduction, (kind, has_position)) in sum.reductions.iter().zip(&kinds) {
+                let (value, is_sum) = (values[reduction.value.index()], reduction.combine == Combining::Reduce(ReduceKind::Sum));
+                if *has_position {
+                    let number = i32::try_from(visit.position).expect("few positions");
+                    let (value, number) = (cx.b.lanes(value), cx.b.number(Elem::I32, number));
+                    let best = combine_arg(cx, *kind, [sums[slot], sums[slot + 1]], [value, number]);
+                    sums[slot..slot + 2].copy_from_slice(&best);
+                    slot += 2;
+                    continue;
+                }
+                sums[slot] = if let InstKind::Map(ScalarFn::Mul, factors) = &sum.body.inst(reduction.value).kind
+                    && is_sum
+                    && kind.elem.is_float()
                 {
                     cx.b.fma(values[factors[0].index()], values[factors[1].index()], sums[slot])
+                } else if is_sum && cx.b.is_zero(value) {
+                    // A sum that began with 0 is not -0.
+                    sums[slot]
                 } else {
-                    let value = cx.b.lanes(values[reduction.value.index()]);
+                    let value = cx.b.lanes(value);
                     combine(cx, *kind, sums[slot], value)
                 };
+                slot += 1;
             }
         }
     }
@@ -185,7 +234,11 @@ impl<'a> Visits<'a> {
     /// From where to where along the lanes nothing need be asked of them; `None` where that is nowhere, or not known.
     pub(super) fn inside(&self, cx: &Cx<'_>, height: i64) -> Option<(Dim, Dim)> {
         let (size, lanes) = (&self.nest.axes[self.lane], i64::try_from(cx.lanes).expect("few lanes"));
-        let (from, to) = self.reach(self.lane, self.needed(cx, height, &|_, index| depends(index, self.lane)))?;
+        let mut needed = self.needed(cx, height, &|_, index| depends(index, self.lane));
+        let visits = self.visits.iter().filter(|visit| visit.row < height);
+        let asked = visits.flat_map(|visit| visit.body.insts.iter().filter_map(|inst| self.asked(&visit.body, &inst.kind)));
+        needed.extend(asked.filter(|need| !need.is_nonneg()));
+        let (from, to) = self.reach(self.lane, needed)?;
         let from = from.round_up(lanes).min_with(size);
         // Whole vectors, and what is left where that is inside too.
         let whole = to.floor_div(&Dim::from(lanes)) * Dim::from(lanes);
@@ -277,6 +330,16 @@ impl<'a> Visits<'a> {
     }
 }
 
+/// The expression that an instruction is the value of.
+fn as_position(inst: &Inst) -> Option<Dim> {
+    match &inst.kind {
+        InstKind::Index(dim) => Some(dim.clone()),
+        InstKind::Const(number) if inst.dtype == DType::I64 => Some(Dim::from(number.as_i64())),
+        InstKind::Const(_) | InstKind::Load(_) | InstKind::Map(..) | InstKind::Cast(_) | InstKind::Bitcast(_) => None,
+        InstKind::Reduced { .. } | InstKind::Acc | InstKind::Check { .. } | InstKind::Philox { .. } => None,
+    }
+}
+
 /// Whether a position depends on an axis.
 pub(super) fn depends(index: &Index, axis: usize) -> bool {
     index.dim().axes().iter().any(|var| var.id as usize == axis)
@@ -320,7 +383,7 @@ pub(super) fn visits(
     sum: &Stage,
     (row, bound): (usize, Option<usize>),
     height: i64,
-    positions: &[Vec<(usize, i64)>],
+    (copies, positions): (&[Stand], &[Stand]),
 ) -> (Vec<Visit>, Vec<Read>) {
     let (mut visits, mut reads) = (Vec::new(), Vec::new());
     let mut numbers: BTreeMap<(usize, Vec<Dim>), usize> = BTreeMap::new();
@@ -329,11 +392,13 @@ pub(super) fn visits(
         let InstKind::Load(access) = &sum.body.inst(load).kind else { unreachable!("a load is one in either body") };
         position.iter().any(|(axis, _)| is_along(access, *axis))
     };
-    for number in 0..height {
+    let all = (0..height).flat_map(|number| copies.iter().enumerate().map(move |copy| (number, copy)));
+    for (number, (copy_number, copy)) in all {
         for (position_number, position) in (0..).zip(positions) {
             let mut by = vec![(row, number)];
             by.extend(position.iter().filter(|(axis, _)| bound == Some(*axis)));
-            let body = substituted(&sum.body, &|dim| moved(dim, &by, position));
+            let stands: Vec<(usize, i64)> = position.iter().chain(copy).copied().collect();
+            let body = substituted(&sum.body, &|dim| moved(dim, &by, &stands));
             let mut moving: Vec<(ValueId, &Access)> = body.loads().filter(|(_, access)| is_along(access, row)).collect();
             // Of what is read at several positions more waits than of what is not.
             moving.sort_by_key(|(load, _)| !is_of_position(*load, position));
@@ -349,7 +414,7 @@ pub(super) fn visits(
                 }
                 of_inst[load.index()] = Some(known);
             }
-            visits.push((place, Visit { row: number, position: position_number, body, reads: of_inst }));
+            visits.push((place, Visit { row: number, copy: copy_number, position: position_number, body, reads: of_inst }));
         }
     }
     visits.sort_by(|(x, _), (y, _)| x.cmp(y));

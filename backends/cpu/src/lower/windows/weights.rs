@@ -15,7 +15,7 @@ use super::super::loops::bind;
 use super::super::nest::{self, block, stage_work};
 use super::super::reduce::{Kind, combine, kinds};
 use super::super::{Lowered, Phase};
-use super::visits::{Inside, Place, Visits, move_index, moved};
+use super::visits::{Inside, Place, Visit, Visits, move_index, moved};
 use crate::vector::{Load, Op, Pattern, Val};
 
 /// Elements of a part, for each tap and lane, more or less.
@@ -189,7 +189,7 @@ impl<'a> Weights<'a> {
         let places: Vec<(Val, Pattern)> = group.taps.places.iter().map(|tap| self.place(cx, group, tap)).collect();
         let load = |(ptr, pattern): &(Val, Pattern)| Load { ptr: *ptr, dtype, pattern: *pattern, mask: None };
         let mut sums: Vec<Vec<Val>> = places.iter().map(|place| vec![cx.b.load_now(load(place))]).collect();
-        group.visits.combine(cx, height, place, &mut sums, |visit| visit.position);
+        group.visits.combine(cx, height, place, &mut sums, &of_position);
         for ((ptr, pattern), sum) in places.into_iter().zip(sums.concat()) {
             cx.b.store(ptr, dtype, pattern, sum);
         }
@@ -234,7 +234,7 @@ impl<'a> Weights<'a> {
         let sums = self.each_line(cx, span, begun, &mut |cx, sums| {
             visits.blocks(cx, &visits.heights, all, sums, &mut |cx, height, sums| {
                 let mut sums: Vec<Vec<Val>> = sums.into_iter().map(|sum| vec![sum]).collect();
-                visits.combine(cx, height, place, &mut sums, |visit| visit.position);
+                visits.combine(cx, height, place, &mut sums, &of_position);
                 sums.concat()
             })
         });
@@ -290,4 +290,8 @@ impl<'a> Weights<'a> {
         let base = cx.b.op(Op::Arg(arg));
         cx.place(base, &offset, None, self.kernel.args[arg].dtype)
     }
+}
+
+fn of_position(visit: &Visit) -> usize {
+    usize::try_from(visit.position).expect("few positions")
 }
