@@ -23,6 +23,8 @@ pub struct Target {
     pub attends: bool,
     /// Whether all derivatives of attention are one kernel, with sums over rows ([`Attend::across`](crate::kernel::Attend::across)).
     pub attends_across: bool,
+    /// Whether a kernel may combine elements of each row and then, of what rows compute, elements of all rows.
+    pub sums_across_rows: bool,
 }
 
 impl Target {
@@ -39,6 +41,7 @@ impl Target {
             fused_epilogues: true,
             attends: true,
             attends_across: true,
+            sums_across_rows: true,
         }
     }
 }

@@ -148,6 +148,7 @@ impl Backend for Cpu {
             fused_epilogues: true,
             attends: true,
             attends_across: true,
+            sums_across_rows: true,
         }
     }
 

@@ -222,3 +222,39 @@ fn what_lies_a_few_apart() {
         }
     }
 }
+
+/// What rows compute, stored, and combined over the rows: blocks of rows that are none, part of one, and several; columns along two axes.
+#[test]
+fn rows_and_then_over_rows() {
+    for (count, tall, wide) in
+        [(0usize, 1usize, 70usize), (1, 1, 70), (5, 3, 2), (32, 1, 300), (33, 3, 16), (257, 2, 37), (1003, 1, 5)]
+    {
+        let shape = [rows(), Dim::from(tall), Dim::from(wide)];
+        let mut b = Build::new("over_rows");
+        let x = b.arg("x", DType::F32, shape.clone());
+        let most = b.reduce(ReduceKind::Max, x, [1, 2]);
+        let spread = b.broadcast(most, shape, [0]);
+        let below = b.map(ScalarFn::Sub, [x, spread]);
+        let (sum, greatest) = (b.reduce(ReduceKind::Sum, below, [0]), b.reduce(ReduceKind::Max, below, [0]));
+        let twice = b.map(ScalarFn::Add, [sum, sum]);
+        let module = b.finish([most, below, twice, greatest]);
+        let program = pipeline::compile(module.clone(), &Cpu::new(1).describe(), &mut Silent).expect("it compiles");
+        assert_eq!(program.kernels.len(), 1);
+        let (data, width) = (numbers(&[count, tall, wide]), tall * wide);
+        let greatest_of = |row: &[f32]| row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let mosts: Vec<f32> = data.chunks(width).map(greatest_of).collect();
+        let belows: Vec<f32> = data.iter().enumerate().map(|(place, x)| x - mosts[place / width]).collect();
+        let column = |at: usize| belows.iter().skip(at).step_by(width).copied();
+        let twices = (0..width).map(|at| 2.0 * column(at).fold(0.0, |sum, x| sum + x)).collect();
+        let greatests = (0..width).map(|at| column(at).fold(f32::NEG_INFINITY, f32::max)).collect();
+        let expected = vec![
+            array(&[count], mosts.clone()),
+            array(&[count, tall, wide], belows.clone()),
+            array(&[tall, wide], twices),
+            array(&[tall, wide], greatests),
+        ];
+        for results in results(&module, &[array(&[count, tall, wide], data.clone())]) {
+            assert!(results == expected, "{count} rows of {tall}x{wide}");
+        }
+    }
+}

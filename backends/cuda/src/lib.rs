@@ -47,6 +47,7 @@ fn target(name: &str) -> Target {
         fused_epilogues: true,
         attends: true,
         attends_across: false,
+        sums_across_rows: false,
     }
 }
 

@@ -147,6 +147,14 @@ pub(super) fn kept_prefix(graph: &Graph, id: NodeId) -> Option<usize> {
     wide[kept..].iter().all(|reduced| *reduced).then_some(kept)
 }
 
+/// Whether a node combines elements over the first axes of a space, so many, and keeps all others.
+pub(super) fn combines_first(graph: &Graph, id: NodeId, count: usize) -> bool {
+    let Op::Reduce(reduce) = graph.op(id) else { return false };
+    let x = &graph.ty(graph.args(id)[0]).shape;
+    let wide = (0..x.rank()).filter(|axis| !x[*axis].is(1));
+    wide.enumerate().all(|(place, axis)| reduce.axes.contains(&axis) == (place < count))
+}
+
 /// Which axes of its first operand a node reads at positions that are known at run time only.
 pub(super) fn random_axes(graph: &Graph, id: NodeId) -> Option<Vec<bool>> {
     let x = *graph.args(id).first()?;

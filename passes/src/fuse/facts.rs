@@ -14,6 +14,9 @@ const CHEAP_CHAIN: usize = 6;
 /// The same where what they are computed from is a quarter of what they give or less: where numbers are decoded.
 const DECODING_CHAIN: usize = 16;
 
+/// Which part of a thread's cache a row of sums may take.
+const ACROSS_SHARE: usize = 8;
+
 /// A source that a node reads, perhaps through free nodes.
 #[derive(Clone, Debug)]
 pub(super) struct Read {
@@ -34,6 +37,8 @@ pub(super) struct Facts<'a> {
     pub(super) function: &'a Function,
     /// Whether contractions take maps.
     pub(super) target_fuses: bool,
+    /// Bytes of a row's sums at most, for what is combined over rows to be in the kernel of the rows.
+    pub(super) across_bytes: i64,
     /// Live nodes after their operands.
     pub(super) order: Vec<NodeId>,
     /// The place of each node in `order`.
@@ -55,6 +60,11 @@ impl<'a> Facts<'a> {
         let mut facts = Self {
             function,
             target_fuses: target.fused_epilogues,
+            across_bytes: if target.sums_across_rows {
+                i64::try_from(target.cache_bytes / ACROSS_SHARE).unwrap_or(i64::MAX)
+            } else {
+                -1
+            },
             rank: vec![usize::MAX; bound],
             free: vec![false; bound],
             reads: vec![Vec::new(); bound],

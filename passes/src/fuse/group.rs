@@ -1,6 +1,6 @@
 //! Regions while they grow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use graver_ir::{Dim, NodeId, Op};
 
@@ -14,7 +14,8 @@ pub(super) enum Kind {
     Map,
     /// A movement that must be in memory: an index of the producer's store, or a map.
     Move,
-    /// Reductions that all keep the first axes of one space, and maps over that space or over the kept axes.
+    /// Reductions that all keep the first axes of one space, and maps over that space or over the kept axes; on some targets reductions over
+    /// these axes too ([`Group::across`]).
     Row,
     /// Reductions over one space that keep other axes than the first, or too few; maps over the kept axes.
     Column,
@@ -49,6 +50,8 @@ pub(super) struct Group {
     pub(super) tail: bool,
     /// Of a contraction's maps: which axis of the node's space each axis of the sum is.
     pub(super) places: BTreeMap<NodeId, Vec<usize>>,
+    /// Of a region of rows: reductions over all rows, which keep the axes that rows reduce, and maps of their results.
+    pub(super) across: BTreeSet<NodeId>,
 }
 
 /// Reductions to so few elements keep no thread busy, unless all of it is small.
@@ -74,7 +77,7 @@ impl Group {
             Class::Control => Kind::Control,
         };
         let places = if kind == Kind::Contract { BTreeMap::from([(id, (0..full.len()).collect())]) } else { BTreeMap::new() };
-        Self { kind, nodes: vec![id], full, kept, tail: kind == Kind::Move, places }
+        Self { kind, nodes: vec![id], full, kept, tail: kind == Kind::Move, places, across: BTreeSet::new() }
     }
 
     /// Whether a node's elements are those of the whole space, not of the kept axes.

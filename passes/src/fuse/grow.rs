@@ -96,14 +96,14 @@ impl Regions<'_> {
     /// Reductions of what another region reduces already.
     fn join_siblings(&mut self, id: NodeId) {
         let own = self.own(id);
-        if !matches!(self.group(own).kind, Kind::Column | Kind::Window) {
+        if !matches!(self.group(own).kind, Kind::Column | Kind::Window) && self.group(own).across.is_empty() {
             return;
         }
         let sources: BTreeSet<NodeId> = self.reads_outside(own).into_iter().map(|read| read.source.node).collect();
         let readers = sources.iter().flat_map(|source| self.facts.readers[source.index()].iter());
         let others: BTreeSet<NodeId> = readers.filter_map(|reader| self.region(*reader)).filter(|other| *other != own).collect();
         for other in others {
-            let fits = horizontal(self.group(other), self.group(own)).filter(|group| group.nodes.len() <= LARGEST);
+            let fits = horizontal(self.facts, self.group(other), self.group(own)).filter(|group| group.nodes.len() <= LARGEST);
             if let Some(merged) = fits
                 && !self.leads(other, own, true)
                 && !self.leads(own, other, true)

@@ -1,11 +1,11 @@
 //! Which two regions may become one: a producer and a consumer of its values, or two that read the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use graver_ir::{Graph, NodeId, Op};
+use graver_ir::{DType, Dim, Graph, NodeId, Op, Value};
 
-use super::class::{is_cheap, operand_space, random_axes, reads_once, result, space};
+use super::class::{Class, class, combines_first, is_cheap, operand_space, random_axes, reads_once, result, space};
 use super::facts::{Facts, Read};
 use super::group::{Group, Kind};
 use super::reach::reaches;
@@ -100,11 +100,13 @@ fn by_kind(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: boo
         (Kind::Map, Kind::Scatter) if private && reads.iter().all(|read| !is_random(&read.relation)) => Ok(joined(p, c, c)),
         (Kind::Map | Kind::Row | Kind::Window | Kind::Column, Kind::Move) => tail(facts, p, c, reads),
         (Kind::Map, Kind::Map | Kind::Row | Kind::Column | Kind::Window) => maps(facts, p, c, reads, private),
+        (Kind::Row, Kind::Map) if reads.iter().any(|read| p.across.contains(&read.source.node)) => sums(facts, p, c, reads),
         (Kind::Row, Kind::Map | Kind::Row) => rows(facts, p, c, reads),
+        (Kind::Row, Kind::Column) => over_rows(facts, p, c, reads),
         (Kind::Column, Kind::Map) => results(facts, p, c, reads, p.kept),
         (Kind::Window, Kind::Map) => results(facts, p, c, reads, p.full.len()),
         (Kind::Map, Kind::Scatter) => Err(Refusal::ReadElsewhere),
-        (Kind::Row | Kind::Column | Kind::Window, Kind::Row | Kind::Column) => Err(Refusal::OtherRows),
+        (Kind::Column | Kind::Window, Kind::Row | Kind::Column) => Err(Refusal::OtherRows),
         (Kind::Row | Kind::Column | Kind::Window, Kind::Contract | Kind::Scatter) => Err(Refusal::Operand),
         (Kind::Contract | Kind::Scatter | Kind::Row | Kind::Column | Kind::Window, _) | (Kind::Move, _) => {
             Err(Refusal::OneCoreEach)
@@ -113,9 +115,57 @@ fn by_kind(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: boo
 }
 
 /// Two regions that reduce what they both read over the same axes.
-pub(super) fn horizontal(x: &Group, y: &Group) -> Option<Group> {
+pub(super) fn horizontal(facts: &Facts<'_>, x: &Group, y: &Group) -> Option<Group> {
+    let sums = [(x, y), (y, x)].into_iter().find(|(rows, sums)| !rows.across.is_empty() && sums.kind == Kind::Column);
+    if let Some((rows, sums)) = sums {
+        return beside_rows(facts, rows, sums);
+    }
     let alike = x.kind == y.kind && matches!(x.kind, Kind::Column | Kind::Window) && x.full == y.full && x.kept == y.kept;
     alike.then(|| joined(x, y, x))
+}
+
+/// Rows, and what is combined over them, as one region, if all that is combined is: over the axes that rows keep, with few sums of each.
+/// Sizes tell the axes apart.
+fn beside_rows(facts: &Facts<'_>, rows: &Group, sums: &Group) -> Option<Group> {
+    let graph = facts.graph();
+    let (kept, reduced) = rows.full.split_at(rows.kept);
+    let bytes = reduced.iter().product::<Dim>() * Dim::from(DType::F32.size());
+    let apart = !kept.is_empty() && kept.iter().all(|size| !reduced.contains(size));
+    let combined = || sums.nodes.iter().filter(|id| class(graph, **id) == Class::Reduce);
+    let fits = rows.full == sums.full && apart && bytes.nominal() <= facts.across_bytes;
+    if !fits || sums.tail || !combined().all(|id| combines_first(graph, *id, rows.kept)) {
+        return None;
+    }
+    let across: Vec<NodeId> = sums.nodes.iter().copied().filter(|id| !sums.is_full(facts, *id)).collect();
+    let maps: Vec<NodeId> = across.iter().copied().filter(|id| class(graph, *id) != Class::Reduce).collect();
+    let mut merged = joined(rows, sums, rows);
+    merged.across.extend(across);
+    may_follow(facts, rows, &maps).then_some(merged)
+}
+
+/// Whether maps over what is combined may be in the kernel of the rows: as the update of a parameter does, they may write their result in the place of what
+/// they read. Rows must not read that too, nor fail, as what looks for a run-time position may: then the state is as it was.
+fn may_follow(facts: &Facts<'_>, rows: &Group, maps: &[NodeId]) -> bool {
+    let fails = rows.nodes.iter().any(|id| random_axes(facts.graph(), *id).is_some());
+    let sources = |id: &NodeId| facts.reads[id.index()].iter().map(|read| read.source);
+    let read: BTreeSet<Value> = rows.nodes.iter().flat_map(sources).filter(|source| !rows.nodes.contains(&source.node)).collect();
+    maps.is_empty() || !fails && maps.iter().flat_map(sources).all(|source| !read.contains(&source))
+}
+
+/// What rows compute, combined over the rows.
+fn over_rows(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read]) -> Result<Group, Refusal> {
+    let merged = beside_rows(facts, p, c).ok_or(Refusal::OtherRows)?;
+    aligned(facts, p, reads).map(|()| merged)
+}
+
+/// Maps over what was combined over rows.
+fn sums(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read]) -> Result<Group, Refusal> {
+    if !reads.iter().all(|read| p.across.contains(&read.source.node)) || !may_follow(facts, p, &c.nodes) {
+        return Err(Refusal::ReadElsewhere);
+    }
+    let mut merged = results(facts, p, c, reads, p.full.len() - p.kept)?;
+    merged.across.extend(&c.nodes);
+    Ok(merged)
 }
 
 /// The nodes of both, in a region that is otherwise like `like`.
@@ -123,7 +173,8 @@ fn joined(p: &Group, c: &Group, like: &Group) -> Group {
     let mut nodes: Vec<NodeId> = p.nodes.iter().chain(&c.nodes).copied().collect();
     nodes.sort_unstable();
     let places = p.places.iter().chain(&c.places).map(|(id, place)| (*id, place.clone())).collect();
-    Group { nodes, places, tail: p.tail || c.tail, ..like.clone() }
+    let across = p.across.union(&c.across).copied().collect();
+    Group { nodes, places, across, tail: p.tail || c.tail, ..like.clone() }
 }
 
 /// Maps over the sum's space, whose axes may be in another order.
@@ -226,7 +277,8 @@ fn maps(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read], private: bool) 
     }
     let same = |read: &Read| is_identity(&read.relation, operand_space(facts.graph(), read.reader).len());
     let over_full = p.full == c.full && reads.iter().all(same);
-    let over_rows = c.kind == Kind::Row && p.full == c.full[..c.kept] && reads.iter().all(|read| is_prefix(&read.relation));
+    let of_rows = |read: &Read| is_prefix(&read.relation) && !c.across.contains(&read.reader);
+    let over_rows = c.kind == Kind::Row && p.full == c.full[..c.kept] && reads.iter().all(of_rows);
     match c.kind {
         Kind::Map | Kind::Row if over_full || over_rows => Ok(joined(p, c, c)),
         // A window's own space is that of its results: what it reads is elsewhere. A column stores nothing over its full space.
@@ -290,9 +342,16 @@ fn rows(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read]) -> Result<Group
     if c.kind == Kind::Map && c.full != p.full && c.full != p.full[..p.kept] {
         return Err(Refusal::OtherRows);
     }
+    aligned(facts, p, reads).map(|()| joined(p, c, p))
+}
+
+/// Whether what is read of rows is read where it is computed: the same element, or that of the row.
+fn aligned(facts: &Facts<'_>, p: &Group, reads: &[Read]) -> Result<(), Refusal> {
     for read in reads {
         let reader = operand_space(facts.graph(), read.reader);
-        let aligned = if p.is_full(facts, read.source.node) {
+        let aligned = if p.across.contains(&read.source.node) {
+            false
+        } else if p.is_full(facts, read.source.node) {
             is_identity(&read.relation, reader.len()) || picks(facts, p, read)
         } else {
             is_prefix(&read.relation)
@@ -301,7 +360,7 @@ fn rows(facts: &Facts<'_>, p: &Group, c: &Group, reads: &[Read]) -> Result<Group
             return Err(if is_random(&read.relation) { Refusal::RunTimePosition } else { Refusal::ReadElsewhere });
         }
     }
-    Ok(joined(p, c, p))
+    Ok(())
 }
 
 /// Whether a read is one element a row, at a run-time position.

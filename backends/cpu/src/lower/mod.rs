@@ -8,6 +8,7 @@ mod index;
 mod loops;
 mod memo;
 mod nest;
+mod over_rows;
 mod prefix;
 mod reduce;
 mod scatter;

@@ -7,6 +7,7 @@ use graver_ir::kernel::{AxisSet, Body, Index, Mode, Nest, Stage};
 use super::cx::Cx;
 use super::loops::{BLOCK, GRAIN, NARROW, bind};
 use super::memo::{Memos, has_slow};
+use super::over_rows::OverRows;
 use super::reduce::Results;
 use super::tiles::Across;
 use super::windows::Windows;
@@ -16,7 +17,7 @@ use crate::vector::{Binary, Op, Val};
 /// Bodies up to this many instructions are unrolled over lanes: their loops would cost as much as they do.
 const SMALL_BODY: usize = 12;
 /// Elements of a row at most for the next one to be fetched meanwhile: the second-level cache holds both.
-const LONGEST_AHEAD: i64 = 1 << 15;
+pub(super) const LONGEST_AHEAD: i64 = 1 << 15;
 /// As many visits as any more.
 const MANY: i64 = 256;
 
@@ -31,6 +32,9 @@ pub(super) fn lower(cx: Cx<'_>, nest: &Nest) -> Lowered {
 }
 
 fn by_plan(mut cx: Cx<'_>, nest: &Nest, plan: &Plan) -> Lowered {
+    if let Some(rows) = OverRows::find(&cx, nest) {
+        return rows.lower(cx);
+    }
     if let Some(lane) = plan.outer_lane.filter(|lane| plan.rows.is_empty() && columns::fits(nest, *lane)) {
         return columns::lower(&cx, nest, lane);
     }

@@ -75,11 +75,11 @@ pub(super) static OPERATIONS: [Case; 31] = [
     case("micro_cumsum_line", (0.0, bytes(2 * (4 << 20))), 1, &[Floats(LINE)], |x| vec![x[0].cumsum(0)]),
     case("micro_cross_entropy", (0.0, LOGIT_BYTES), 2, &[Floats(LOGITS), LABELS], |x| vec![x[0].cross_entropy(x[1])]),
     case("micro_cross_entropy_grad", (0.0, 2.0 * LOGIT_BYTES), 1, &[Floats(LOGITS), LABELS, Floats(&[])], |x| pulled(x, 1, |x| x[0].cross_entropy(x[1]))),
-    case("micro_layernorm_grad", (0.0, 3.0 * NARROW_BYTES), 2, &[Floats(NARROW), Floats(NARROW_ROW), Floats(NARROW_ROW), Floats(NARROW)], |x| pulled(x, 3, layer_norm)),
+    case("micro_layernorm_grad", (0.0, 3.0 * NARROW_BYTES), 1, &[Floats(NARROW), Floats(NARROW_ROW), Floats(NARROW_ROW), Floats(NARROW)], |x| pulled(x, 3, layer_norm)),
     case("micro_rmsnorm", (0.0, bytes(2 * SIDE * SIDE)), 1, &[Floats(MATRIX), Floats(ROW)], |x| vec![rms_norm(x)]),
-    case("micro_rmsnorm_grad", (0.0, 3.0 * NARROW_BYTES), 2, &[Floats(NARROW), Floats(NARROW_ROW), Floats(NARROW)], |x| pulled(x, 2, rms_norm)),
-    case("micro_groupnorm", (0.0, 2.0 * GROUPED_BYTES), 2, &[Floats(GROUPED), Floats(CHANNELS), Floats(CHANNELS)], |x| vec![group_norm(x)]),
-    case("micro_groupnorm_grad", (0.0, 3.0 * GROUPED_BYTES), 3, &[Floats(GROUPED), Floats(CHANNELS), Floats(CHANNELS), Floats(GROUPED)], |x| pulled(x, 3, group_norm)),
+    case("micro_rmsnorm_grad", (0.0, 3.0 * NARROW_BYTES), 1, &[Floats(NARROW), Floats(NARROW_ROW), Floats(NARROW)], |x| pulled(x, 2, rms_norm)),
+    case("micro_groupnorm", (0.0, 2.0 * GROUPED_BYTES), 1, &[Floats(GROUPED), Floats(CHANNELS), Floats(CHANNELS)], |x| vec![group_norm(x)]),
+    case("micro_groupnorm_grad", (0.0, 3.0 * GROUPED_BYTES), 2, &[Floats(GROUPED), Floats(CHANNELS), Floats(CHANNELS), Floats(GROUPED)], |x| pulled(x, 3, group_norm)),
     case("micro_embedding_grad", (0.0, bytes((32000 + 8192) * 768)), 2, &[Floats(TABLE), TOKENS, Floats(EMBEDDED)], |x| pulled(x, 1, |x| x[0].embedding(x[1]))),
     case("micro_maxpool", (0.0, IMAGE_BYTES + POOLED_BYTES), 1, &[Floats(IMAGES)], |x| vec![max_pool(x)]),
     case("micro_maxpool_grad", (0.0, 2.0 * IMAGE_BYTES + POOLED_BYTES), 2, &[Floats(IMAGES), Floats(POOLED)], |x| pulled(x, 1, max_pool)),
@@ -115,10 +115,11 @@ fn rms_norm(x: &[Tensor]) -> Tensor {
 
 /// As the layer of `graver::nn` does it: 32 groups of two channels.
 fn group_norm(x: &[Tensor]) -> Tensor {
-    let rows = x[0].reshape((x[0].dim(0), 32, -1));
-    let centred = rows - rows.mean_keepdim(-1);
-    let normal = centred * (rows.var_population(-1).unsqueeze(-1) + 1e-5).rsqrt();
-    normal.reshape(x[0].shape()) * x[1].reshape((64, 1, 1)) + x[2].reshape((64, 1, 1))
+    let grouped = x[0].reshape((x[0].dim(0), 32, 2, -1));
+    let centred = grouped - grouped.mean_keepdim([-2, -1]);
+    let variance = grouped.var_population([-2, -1]).reshape((x[0].dim(0), 32, 1, 1));
+    let normal = centred * (variance + 1e-5).rsqrt();
+    (normal * x[1].reshape((32, 2, 1)) + x[2].reshape((32, 2, 1))).reshape(x[0].shape())
 }
 
 fn max_pool(x: &[Tensor]) -> Tensor {

@@ -1,6 +1,6 @@
 //! Normalisation over features, which keeps no statistics: layer, root-mean-square and group norm.
 
-use graver_trace::{Diag, Module, Param, Size, Tensor, enter, fail};
+use graver_trace::{Diag, Module, Param, Tensor, enter, fail};
 
 use super::Layer;
 use crate::init::{Fill, Init};
@@ -84,10 +84,16 @@ impl LayerNorm {
 
     #[track_caller]
     fn mismatch(&self, x: Tensor) -> Diag {
-        let sizes: Vec<String> = x.shape().iter().map(ToString::to_string).collect();
-        let found = format!("{}[{}]", x.dtype(), sizes.join(", "));
-        Diag::new(format!("the last axes must be those of the weight {}, got {found}", self.weight.value().ty())).op("layer_norm")
+        let wanted = self.weight.value().ty();
+        Diag::new(format!("the last axes must be those of the weight {wanted}, got {}", described(x))).op("layer_norm")
     }
+}
+
+/// The type of a tensor, for errors.
+#[track_caller]
+fn described(x: Tensor) -> String {
+    let sizes: Vec<String> = x.shape().iter().map(ToString::to_string).collect();
+    format!("{}[{}]", x.dtype(), sizes.join(", "))
 }
 
 impl LayerNormOptions {
@@ -218,20 +224,19 @@ impl GroupNorm {
     #[track_caller]
     pub fn forward(&self, x: Tensor) -> Tensor {
         let _scope = enter(self, crate::SOURCES);
-        let rows = x.reshape((x.dim(0), self.groups, -1));
-        let mean = rows.mean_keepdim(-1);
-        let variance = rows.var_population(-1).unsqueeze(-1);
-        let normal = ((rows - mean) * (variance + self.eps).rsqrt()).reshape(x.shape());
-        normal * channels(&self.weight, x.rank()) + channels(&self.bias, x.rank())
+        let features = self.weight.value().shape()[0];
+        if x.rank() < 2 || x.dim(1) != features {
+            fail(Diag::new(format!("the input must be [n, {features}, ..], got {}", described(x))).op("group_norm"));
+        }
+        // Features have an axis of their own, so that what follows from a group's statistics is computed where they are.
+        let each = features / self.groups;
+        let vector = |vector: &Param| vector.get().reshape((self.groups, each, 1));
+        let grouped = x.reshape((x.dim(0), self.groups, each, -1));
+        let mean = grouped.mean_keepdim([-2, -1]);
+        let variance = grouped.var_population([-2, -1]).reshape((x.dim(0), self.groups, 1, 1));
+        let normal = (grouped - mean) * (variance + self.eps).rsqrt();
+        (normal * vector(&self.weight) + vector(&self.bias)).reshape(x.shape())
     }
-}
-
-/// `[c]` as `[c, 1, ..]`, which broadcasts over the second axis.
-#[track_caller]
-fn channels(vector: &Param, rank: usize) -> Tensor {
-    let mut shape = vec![Size::from(1); rank.saturating_sub(1).max(1)];
-    shape[0] = vector.get().dim(0);
-    vector.get().reshape(shape)
 }
 
 impl GroupNormOptions {

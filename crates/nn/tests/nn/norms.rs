@@ -141,6 +141,8 @@ fn rms_norm_and_group_norm() -> Result<(), Error> {
     let expected: Vec<f64> =
         x.chunks(6).flat_map(|group| normal(group, 1e-5)).enumerate().map(|(i, y)| y * (i / 3 % 4 + 1) as f64).collect();
     close(&run(|x| group.forward(x), spec::<f32>(("n", 4, 3)), &floats([2, 4, 3], x))?, &expected, 1e-5);
+    let found = error(|x| group.forward(x), spec::<f32>(("n", 8, 3)));
+    assert!(found.contains("group_norm: the input must be [n, 4, ..], got f32[n, 8, 3]"), "{found}");
     Ok(())
 }
 
