@@ -18,6 +18,8 @@ use graver_models::hub::tokenizers::{self, models::wordpiece::WordPiece};
 mod autoencoder;
 #[path = "../../crates/graver/examples/char_lstm/model.rs"]
 mod char_lstm;
+#[path = "../../crates/graver/examples/depth/model.rs"]
+mod depth;
 #[path = "../../crates/graver/examples/digits/model.rs"]
 mod digits;
 #[path = "../../crates/graver/examples/corpus/draw.rs"]
@@ -45,7 +47,7 @@ impl Backend for Collector {
 /// Names of the programs that one of these compiles, in their order.
 type Compiles = fn(&Device) -> Result<&'static [&'static str], Error>;
 
-const ALL: &[Compiles] = &[of_digits, of_autoencoder, of_char_lstm, of_gpt, of_lines, decoder, encoder, resnet];
+const ALL: &[Compiles] = &[of_digits, of_autoencoder, of_char_lstm, of_depth, of_gpt, of_lines, decoder, encoder, resnet];
 
 /// Every program by name.
 pub(crate) fn programs() -> Vec<(String, Program)> {
@@ -82,6 +84,13 @@ fn of_char_lstm(device: &Device) -> Result<&'static [&'static str], Error> {
     model.training(device)?;
     model.writing(TEMPERATURE, 0, device)?;
     Ok(&["char_lstm step", "char_lstm writing"])
+}
+
+fn of_depth(device: &Device) -> Result<&'static [&'static str], Error> {
+    let net = depth::Net::new(2);
+    net.training(device)?;
+    net.predicting(device)?;
+    Ok(&["depth step", "depth"])
 }
 
 fn of_gpt(device: &Device) -> Result<&'static [&'static str], Error> {
