@@ -13,6 +13,10 @@ use crate::proto::{DimensionValue, GraphProto, ModelProto, TensorType, TypeProto
 /// The version of the format from which on an initializer may be no input, so that one that is an input is a default.
 const DEFAULTS: i64 = 4;
 
+/// What exporters of other frameworks write for the size of a dynamic axis, instead of a name or of nothing: ONNX has no rule against it, and ONNX
+/// Runtime takes it, as anything below zero, for an axis of any size.
+const OPEN: i64 = -1;
+
 /// The names of a model's inputs, in order: what [`Imported::inputs`](crate::Imported::inputs) counts. One that has an initializer is an
 /// argument only if [`Options::replaced`](crate::Options::replaced) has it; before version 4 of the format, where every initializer
 /// had to be an input, it is none of these.
@@ -163,9 +167,11 @@ impl Importer<'_> {
         }
         let Some(shape) = &tensor.shape else { return Ok(()) };
         let own = self.builder.shape(value);
-        let differs = |(dim, size): (&crate::proto::Dimension, &Dim)| match (&dim.value, size.as_const()) {
-            (Some(DimensionValue::Size(declared)), Some(size)) => *declared >= 0 && *declared != size,
-            (Some(DimensionValue::Size(_) | DimensionValue::Name(_)) | None, _) => false,
+        let differs = |(dim, size): (&crate::proto::Dimension, &Dim)| match &dim.value {
+            Some(DimensionValue::Size(declared)) if *declared != OPEN => {
+                size.as_const().map_or(*declared < 0, |size| *declared != size)
+            }
+            Some(DimensionValue::Size(_) | DimensionValue::Name(_)) | None => false,
         };
         if shape.dim.len() == own.rank() && !shape.dim.iter().zip(own.iter()).any(differs) {
             return Ok(());
@@ -187,6 +193,9 @@ impl Importer<'_> {
         for (axis, dim) in declared.dim.iter().enumerate() {
             dims.push(match (&dim.value, given) {
                 (Some(DimensionValue::Size(size)), _) if *size >= 0 => Dim::from(*size),
+                (Some(DimensionValue::Size(size)), _) if *size != OPEN => {
+                    return wrong(format!("the size of axis {axis} is {size}: a size is 0 or more, or {OPEN} where it is open"));
+                }
                 (_, Some(given)) => Dim::from(given[axis]),
                 (Some(DimensionValue::Name(symbol)), None) if shared && !symbol.is_empty() => self.symbol(symbol),
                 (Some(DimensionValue::Name(_) | DimensionValue::Size(_)) | None, None) => self.symbol(&format!("{name}_{axis}")),

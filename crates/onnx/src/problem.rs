@@ -45,6 +45,17 @@ pub(crate) fn unsupported<T>(message: impl Into<String>) -> Result<T> {
     Err(Problem::Unsupported(Diag::new(message)))
 }
 
+/// The most characters of a model's text that an error repeats.
+const MOST_QUOTED: usize = 80;
+
+/// A text of the model in an error: its beginning, where it is long.
+pub(crate) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(MOST_QUOTED) {
+        None => format!("`{text}`"),
+        Some((end, _)) => format!("`{}..` ({} characters)", &text[..end], text.chars().count()),
+    }
+}
+
 /// Why a model was not imported.
 #[derive(Debug)]
 pub enum Failure {

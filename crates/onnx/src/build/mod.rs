@@ -14,7 +14,7 @@ use crate::format::{Element, Format};
 use crate::known::{self, Budget, Known, Quotient};
 use crate::problem::{Problem, Result, wrong};
 
-pub(crate) use shape::{agree, common, unified};
+pub(crate) use shape::{agree, common, same, unified};
 
 /// Known results of up to this many elements stand in the program as constants.
 const FEW: usize = 16;

@@ -49,6 +49,19 @@ impl Builder {
         Ok(())
     }
 
+    /// Whether a size is proved to be at least a number; begins again with a greater least of its symbol where that proves it.
+    pub(crate) fn assume_at_least(&self, size: &Dim, least: i64) -> Result<bool> {
+        let holds = |size: &Dim| (size - Dim::from(least)).is_nonneg();
+        if holds(size) {
+            return Ok(true);
+        }
+        let [symbol] = &size.symbols()[..] else { return Ok(false) };
+        match from_where(symbol, &|some| holds(&with(size, symbol, some))) {
+            Some(some) => Err(Problem::Assume(symbol.clone(), some)),
+            None => Ok(false),
+        }
+    }
+
     /// A scalar repeated to a shape.
     pub(crate) fn fill(&mut self, scalar: Value, shape: &Shape) -> Result<Value> {
         self.stretch(scalar, shape)
@@ -64,9 +77,7 @@ pub(crate) fn common(shapes: &[Shape]) -> Result<Shape> {
             if place.is(1) {
                 *place = size.clone();
             } else if *place != *size && !size.is(1) {
-                if let Some((symbol, dim)) =
-                    unified(place, size).or_else(|| equal_from(place, size)).or_else(|| equal_multiples(place, size))
-                {
+                if let Some((symbol, dim)) = made_equal(place, size) {
                     return Err(Problem::Assume(symbol, dim));
                 }
                 let all: Vec<String> = shapes.iter().map(Shape::to_string).collect();
@@ -83,6 +94,24 @@ pub(crate) fn agree(x: &Dim, y: &Dim) -> Result<()> {
         Some((symbol, size)) => Err(Problem::Assume(symbol, size)),
         None => Ok(()),
     }
+}
+
+/// Goes on only if two shapes, which are `what`, are equal; begins again where a symbol makes them so.
+pub(crate) fn same(x: &Shape, y: &Shape, what: &str) -> Result<()> {
+    if x.rank() != y.rank() {
+        return wrong(format!("{what} are {x} and {y}: they have as many axes"));
+    }
+    let mut pairs = x.iter().zip(y.iter()).enumerate();
+    let Some((axis, (own, other))) = pairs.find(|(_, (own, other))| own != other) else { return Ok(()) };
+    match made_equal(own, other) {
+        Some((symbol, size)) => Err(Problem::Assume(symbol, size)),
+        None => wrong(format!("{what} are {x} and {y}: axis {axis} is {own} of one and {other} of the other")),
+    }
+}
+
+/// The symbol and what it must be, for two sizes that differ to be equal.
+fn made_equal(x: &Dim, y: &Dim) -> Option<(Symbol, Dim)> {
+    unified(x, y).or_else(|| equal_from(x, y)).or_else(|| equal_multiples(x, y))
 }
 
 /// The symbol and the size that it must be, for two sizes to be equal.
@@ -113,10 +142,9 @@ fn equal_multiples(x: &Dim, y: &Dim) -> Option<(Symbol, Dim)> {
                 Symbol::ranged(symbol.name(), decl.lo / times + i64::from(decl.lo % times > 0), decl.hi / times, decl.multiple);
             Dim::from(times) * Dim::sym(&part)
         };
-        (2..=MOST_TIMES).map(times).find_map(|size| {
-            let [x, y] = [x, y].map(|of| of.substitute(&|atom| (*atom == Atom::Sym(symbol.clone())).then(|| size.clone())));
-            (x == y).then(|| (symbol.clone(), size))
-        })
+        (2..=MOST_TIMES)
+            .map(times)
+            .find_map(|size| (with(x, &symbol, &size) == with(y, &symbol, &size)).then(|| (symbol.clone(), size)))
     })
 }
 
@@ -127,21 +155,26 @@ const MOST_AT_LEAST: i64 = 1 << 16;
 /// seems where there is enough of it.
 fn equal_from(x: &Dim, y: &Dim) -> Option<(Symbol, Dim)> {
     x.symbols().into_iter().chain(y.symbols()).find_map(|symbol| {
-        let decl = symbol.decl().clone();
-        let from = |least: i64| Dim::sym(&Symbol::ranged(symbol.name(), least, decl.hi, decl.multiple));
-        let equal = |least: i64| {
-            let some = from(least);
-            let [x, y] = [x, y].map(|size| size.substitute(&|atom| (*atom == Atom::Sym(symbol.clone())).then(|| some.clone())));
-            x == y
-        };
-        // What holds from a size on holds from any greater one on.
-        let (mut fails, mut holds) = (decl.lo, decl.hi.min(MOST_AT_LEAST));
-        (fails < holds && equal(holds)).then_some(())?;
-        while holds - fails > 1 {
-            let middle = fails + (holds - fails) / 2;
-            if equal(middle) { holds = middle } else { fails = middle }
-        }
-        let some = from(holds);
+        let some = from_where(&symbol, &|some| with(x, &symbol, some) == with(y, &symbol, some))?;
         Some((symbol, some))
     })
+}
+
+/// A size with another one in the place of a symbol.
+fn with(size: &Dim, symbol: &Symbol, some: &Dim) -> Dim {
+    size.substitute(&|atom| (*atom == Atom::Sym(symbol.clone())).then(|| some.clone()))
+}
+
+/// The symbol from the least size on from which something is proved that is not proved of the symbol as it is. What holds from a size on holds
+/// from any greater one on.
+fn from_where(symbol: &Symbol, holds_of: &dyn Fn(&Dim) -> bool) -> Option<Dim> {
+    let decl = symbol.decl();
+    let from = |least: i64| Dim::sym(&Symbol::ranged(symbol.name(), least, decl.hi, decl.multiple));
+    let (mut fails, mut holds) = (decl.lo, decl.hi.min(MOST_AT_LEAST));
+    (fails < holds && holds_of(&from(holds))).then_some(())?;
+    while holds - fails > 1 {
+        let middle = fails + (holds - fails) / 2;
+        if holds_of(&from(middle)) { holds = middle } else { fails = middle }
+    }
+    Some(from(holds))
 }

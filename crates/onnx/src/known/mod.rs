@@ -324,7 +324,10 @@ fn less(x: &Dim, y: &Dim) -> Option<bool> {
 }
 
 /// What is left of a division, as a difference where it is seen to be one: what it is added to may cancel it.
-fn remainder(x: &Dim, y: &Dim) -> Dim {
+pub(crate) fn remainder(x: &Dim, y: &Dim) -> Dim {
+    if x.is_below(y) {
+        return x.clone();
+    }
     let rest = x - &(y * &x.floor_div(y));
     if rest.is_below(y) { rest } else { x.modulo(y) }
 }

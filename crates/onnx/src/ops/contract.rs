@@ -7,7 +7,7 @@ use super::Values;
 use super::window::{self, Spatial};
 use crate::build::{Builder, common};
 use crate::node::Node;
-use crate::problem::{Result, wrong};
+use crate::problem::{Result, quoted, wrong};
 
 pub(super) fn matmul(n: &mut Node<'_>) -> Values {
     let (x, y) = (n.arg(0)?, n.arg(1)?);
@@ -186,7 +186,7 @@ pub(super) fn einsum(n: &mut Node<'_>) -> Values {
     let ranks: Vec<usize> = args.iter().map(|arg| n.b.rank(*arg)).collect();
     let terms: Vec<&str> = inputs.split(',').collect();
     if terms.len() != args.len() {
-        return wrong(format!("`{equation}` names {} operands, there are {}", terms.len(), args.len()));
+        return wrong(format!("{} names {} operands, there are {}", quoted(&equation), terms.len(), args.len()));
     }
     let names: Vec<Vec<char>> = terms.iter().zip(&ranks).map(|(term, rank)| spelled(term, *rank)).collect::<Result<_>>()?;
     let output = match output {
@@ -204,7 +204,9 @@ fn spelled(term: &str, rank: usize) -> Result<Vec<char>> {
     let (before, after) = term.split_once("...").unwrap_or((term, ""));
     let letters = before.len() + after.len();
     let dots = if term.contains("...") { rank.checked_sub(letters) } else { (letters == rank).then_some(0) };
-    let Some(dots) = dots.filter(|dots| *dots <= 64) else { return wrong(format!("`{term}` for a tensor of rank {rank}")) };
+    let Some(dots) = dots.filter(|dots| *dots <= 64) else {
+        return wrong(format!("{} for a tensor of rank {rank}", quoted(term)));
+    };
     let hidden = (64 - dots..64).filter_map(|place| char::from_u32(DOTS + u32::try_from(place).ok()?));
     Ok(before.chars().chain(hidden).chain(after.chars()).collect())
 }

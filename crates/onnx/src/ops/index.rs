@@ -5,7 +5,7 @@ use graver_ir::{Array, DType, Dim, Op, ScalarFn, Shape, Value};
 
 use super::Values;
 use super::sparse::dense;
-use crate::build::Builder;
+use crate::build::{Builder, same};
 use crate::node::Node;
 use crate::problem::{Result, unsupported, wrong};
 
@@ -264,6 +264,9 @@ pub(super) fn scatter_nd(n: &mut Node<'_>) -> Values {
         return wrong("positions are rows");
     }
     let named = depth(n, index, shape.rank())?;
+    let at = n.b.shape(index);
+    let taken = Shape([&at[..at.rank() - 1], &shape[named..]].concat());
+    same(&taken, &n.b.shape(update), "what the positions name, and the updates")?;
     let place = rows(n.b, &Shape(shape[..named].to_vec()), index)?;
     let (lead, rest) = shape.split_at(named);
     let (lead, rest): (Dim, Dim) = (lead.iter().product(), rest.iter().product());
@@ -281,6 +284,7 @@ pub(super) fn scatter_elements(n: &mut Node<'_>) -> Values {
     if n.b.rank(index) != shape.rank() {
         return wrong(format!("{} at {}", n.b.ty(x), n.b.ty(index)));
     }
+    same(&n.b.shape(index), &n.b.shape(update), "the positions and the updates")?;
     let place = linear(n.b, &shape, index, axis)?;
     let (place, update) = (flat(n.b, place)?, flat(n.b, update)?);
     let count = n.b.shape(place)[0].clone();

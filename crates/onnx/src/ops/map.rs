@@ -1,11 +1,11 @@
 //! Operations element by element.
 
-use graver_ir::{Array, DType, DTypeKind, Op, Scalar, ScalarFn, Value};
+use graver_ir::{Array, DType, DTypeKind, Dim, Op, Scalar, ScalarFn, Value};
 
 use super::Values;
 use crate::build::Builder;
 use crate::format::{Element, Rounding, Way};
-use crate::known::Known;
+use crate::known::{Known, remainder};
 use crate::node::Node;
 use crate::problem::{Result, unsupported, wrong};
 
@@ -205,8 +205,12 @@ fn known_power(b: &mut Builder, x: Value, mut power: u64) -> Result<Value> {
 /// The remainder with the divisor's sign, or, as C's `fmod`, with the dividend's.
 pub(super) fn modulo(n: &mut Node<'_>) -> Values {
     let (x, y) = (n.arg(0)?, n.arg(1)?);
+    let truncates = n.flag("fmod", false);
+    if let Some(rest) = modulo_of_sizes(n.b, x, y, truncates)? {
+        return Ok(vec![rest]);
+    }
     let rest = n.b.map(ScalarFn::Rem, &[x, y])?;
-    if n.flag("fmod", false) || n.b.dtype(x).kind() == DTypeKind::Unsigned {
+    if truncates || n.b.dtype(x).kind() == DTypeKind::Unsigned {
         return Ok(vec![rest]);
     }
     let (below, divisor_below) = (n.b.with(ScalarFn::Lt, rest, 0.0)?, n.b.with(ScalarFn::Lt, y, 0.0)?);
@@ -215,6 +219,35 @@ pub(super) fn modulo(n: &mut Node<'_>) -> Values {
     let wraps = n.b.map(ScalarFn::And, &[differ, some])?;
     let wrapped = n.b.add(rest, y)?;
     Ok(vec![n.b.select(wraps, wrapped, rest)?])
+}
+
+/// What is left of known sizes, as sizes: the start of what is rolled along a symbolic axis. An axis that divides is taken to have an element, and to be as long
+/// as it takes for nothing to be negative.
+fn modulo_of_sizes(b: &mut Builder, x: Value, y: Value, truncates: bool) -> Result<Option<Value>> {
+    let (dtype, shape) = (b.dtype(x), b.shape(x));
+    if !matches!(dtype, DType::I32 | DType::I64) || shape != b.shape(y) {
+        return Ok(None);
+    }
+    let sizes = |x: Value| b.known(x).and_then(Known::dims);
+    let (Some(of), Some(by)) = (sizes(x), sizes(y)) else { return Ok(None) };
+    if of.iter().chain(&by).all(|size| size.as_const().is_some()) {
+        return Ok(None);
+    }
+    let mut rests = Vec::new();
+    for (x, y) in of.iter().zip(&by) {
+        // To have one divisor more changes nothing.
+        let x = if !truncates && x.as_const().is_some_and(|x| x < 0) { x + y } else { x.clone() };
+        if !b.assume_at_least(y, 1)? || !b.assume_at_least(&x, 0)? {
+            return Ok(None);
+        }
+        rests.push(remainder(&x, y));
+    }
+    if !rests.iter().all(Dim::is_small) {
+        return Ok(None);
+    }
+    let rests = b.sizes(&rests)?;
+    let rests = b.reshape(rests, shape.0)?;
+    Ok(Some(b.cast(rests, dtype)?))
 }
 
 pub(super) fn bit_shift(n: &mut Node<'_>) -> Values {

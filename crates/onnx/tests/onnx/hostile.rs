@@ -256,8 +256,34 @@ fn values_of_inputs_that_are_no_numbers() {
     );
     let unknown = input("x", 99, &[Size::Is(1)]);
     check(graph(Vec::new(), vec![unknown], Vec::new(), &["x"]), "there is no element type 99");
-    let open = input("x", FLOAT, &[Size::Is(-5)]);
-    assert!(
-        graver_onnx::import(&model(graph(Vec::new(), vec![open], Vec::new(), &["x"]), 17), &crate::common::options()).is_ok()
-    );
+}
+
+#[test]
+fn sizes_below_zero() {
+    let of = |size| graph(vec![node("Relu", &["x"], &["y"], Vec::new())], vec![floats("x", &[2, size])], Vec::new(), &["y"]);
+    check(of(-2), "the input `x`: the size of axis 1 is -2: a size is 0 or more, or -1 where it is open");
+    check(of(i64::MIN), "the size of axis 1 is -9223372036854775808");
+    // As exporters of other frameworks write dynamic axes.
+    assert_eq!(run(&model(of(-1), 17), &[&array(&[2, 3], &[1.0; 6])])[0].shape(), [2, 3]);
+    let mut declared = graph(vec![node("Relu", &["x"], &["y"], Vec::new())], vec![floats("x", &[2])], Vec::new(), &["y"]);
+    declared.output = vec![floats("y", &[-3])];
+    check(declared, "the output `y`: it is declared to be [-3], and is f32[2]");
+}
+
+#[test]
+fn long_equations_are_cut() {
+    let long = "a".repeat(100_000);
+    let einsum = |equation: &str| {
+        let nodes = vec![node("Einsum", &["x"], &["y"], vec![text("equation", equation)])];
+        model(graph(nodes, vec![floats("x", &[2])], Vec::new(), &["y"]), 17)
+    };
+    for (equation, said) in [
+        (format!("{long},b->a"), "..` (100005 characters) names 2 operands, there are 1"),
+        (long, "..` (100000 characters) for a tensor of rank 1"),
+    ] {
+        let told = failure(&einsum(&equation)).to_string();
+        assert!(told.contains(said) && told.len() < 300, "{told}");
+    }
+    let told = failure(&einsum("a,b->a")).to_string();
+    assert!(told.contains("`a,b->a` names 2 operands, there are 1"), "{told}");
 }

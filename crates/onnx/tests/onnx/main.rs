@@ -8,6 +8,7 @@ mod halves;
 mod hostile;
 mod integers;
 mod ops;
+mod positions;
 mod quantize;
 mod random;
 mod sequences;
