@@ -5,6 +5,7 @@ use graver_ir::{Array, DType, Dim, Element, Op, Scalar, ScalarFn, Shape};
 
 use super::map::{broadcast_pair, map, stretch};
 use super::movement::{narrow, permute_to, reshape_to};
+use super::scatter::last;
 use crate::context::{Traced, done, done_all, emit, wrong};
 use crate::size::{Dims, Size, whole_shape};
 use crate::tensor::{Axis, Operand, Tensor};
@@ -52,15 +53,10 @@ fn gather(x: Tensor, axis: Axis, index: Tensor) -> Traced {
     if index_ty.rank() != ty.rank() || index_ty.shape.without(&[axis]) != ty.shape.without(&[axis]) {
         return wrong(format!("{ty} and the index {index_ty} differ in more than axis {axis}"));
     }
-    let last = ty.rank() - 1;
-    let order: Vec<usize> = (0..ty.rank()).filter(|place| *place != axis).chain([axis]).collect();
-    let (x, index) = (permute_to(x, order.clone())?, permute_to(index, order.clone())?);
-    let rows = emit(Op::Gather(GatherAxes { axis: last, batch: last }), &[x, index])?;
-    let mut back = vec![0; order.len()];
-    for (place, from) in order.iter().enumerate() {
-        back[*from] = place;
-    }
-    permute_to(rows, back)
+    let rows = ty.rank() - 1;
+    let (order, back) = last(ty.rank(), axis);
+    let (x, index) = (permute_to(x, order.clone())?, permute_to(index, order)?);
+    permute_to(emit(Op::Gather(GatherAxes { axis: rows, batch: rows }), &[x, index])?, back)
 }
 
 #[track_caller]

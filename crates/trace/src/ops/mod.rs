@@ -11,3 +11,4 @@ pub(crate) mod movement;
 pub(crate) mod random;
 pub(crate) mod reduce;
 pub(crate) mod resize;
+mod scatter;

@@ -10,6 +10,7 @@ mod images;
 mod models;
 mod ops;
 mod random;
+mod scatter;
 mod state;
 mod taps;
 mod transforms;
