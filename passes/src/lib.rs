@@ -21,6 +21,7 @@ mod lower;
 mod narrow;
 mod pass;
 pub mod pipeline;
+mod places;
 mod plan;
 mod prune;
 mod raise;

@@ -13,6 +13,7 @@ use graver_ir::op::{Call, If, Scan, While, slice_of};
 use graver_ir::{FuncId, Function, Loc, Module, NodeId, Op, Type, Value};
 
 use super::entry::{Block, Lowering};
+use crate::places;
 
 /// Names for counters that no symbol has.
 pub(super) struct Counters {
@@ -91,7 +92,7 @@ impl Lowering<'_> {
 
     /// The steps of what is kept once, for one call of it.
     pub(super) fn call(&mut self, block: &mut Block<'_>, node: NodeId, op: &Call) {
-        let (args, loc) = (Self::args(block, node), block.function.graph.loc(node).of_call(&block.call));
+        let (args, loc) = (Self::args(block, node), places::of_call(block.function.graph.loc(node), &block.call));
         let outs = (0u16..).take(op.results.len());
         let places: Vec<View> = outs.map(|out| self.place(block, node.out(out), &loc)).collect();
         let steps = self.block(op.func, &args, &places, (&loc, &loc));

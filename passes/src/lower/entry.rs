@@ -18,6 +18,7 @@ use super::control::Counters;
 use super::point::at as exact;
 use super::region::{Source, axis_of};
 use crate::blocks::is_region;
+use crate::places;
 
 /// The program of a fused module.
 pub(super) fn lower(module: &Module) -> Program {
@@ -174,10 +175,10 @@ impl Lowering<'_> {
         let params: Vec<View> = graph.args(node).iter().map(|arg| block.values[arg].clone()).collect();
         let mut results = Vec::new();
         for out in 0..u16::try_from(graph.node(node).outs.len()).expect("I8: a node has fewer than 65536 results") {
-            let loc = function.graph.loc(function.results[usize::from(out)].value.node).of_call(&block.call);
+            let loc = places::of_call(function.graph.loc(function.results[usize::from(out)].value.node), &block.call);
             results.push(self.place(block, node.out(out), &loc));
         }
-        let locs: Vec<Loc> = lowered.locs.iter().map(|loc| loc.of_call(&block.call)).collect();
+        let locs: Vec<Loc> = lowered.locs.iter().map(|loc| places::of_call(loc, &block.call)).collect();
         for (kernel, sources) in &lowered.launches {
             let views = sources.iter().map(|source| match source {
                 Source::Param(position) => params[*position].clone(),
@@ -304,7 +305,7 @@ pub(super) fn copy(ty: &Type) -> Kernel {
 fn of_call(function: &Function, call: &Loc) -> Function {
     let mut function = function.clone();
     for node in function.graph.topo() {
-        let loc = function.graph.loc(node).of_call(call);
+        let loc = places::of_call(function.graph.loc(node), call);
         function.graph.set_loc(node, loc);
     }
     function

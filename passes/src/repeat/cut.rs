@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use graver_ir::{Args, Function, Loc, NodeId, Op, Place, Role, Value};
+use graver_ir::{Args, DType, Function, Graph, Loc, NodeId, Op, Place, Role, Value};
 
 use super::find::{FEWEST, Run};
 use crate::bodies::set_results;
+use crate::places;
 
 /// A block, and what takes part in it.
 pub(super) struct Cut {
@@ -16,6 +17,8 @@ pub(super) struct Cut {
     /// The results that somebody outside of the copies uses, by place in the copy.
     pub(super) gives: Vec<(usize, u16)>,
     wires: Vec<Vec<Wire>>,
+    /// The copy among them that the others were compared with.
+    model: usize,
 }
 
 /// One copy.
@@ -23,8 +26,10 @@ pub(super) struct Copy {
     pub(super) nodes: Vec<NodeId>,
     /// What it reads from outside, in order of first use.
     pub(super) reads: Vec<Value>,
-    /// The place of the first operation, as far as its module path is the copy's own.
+    /// The place of the first operation, as far as its module path is the copy's own; of nodes of a model file, with the copy's number.
     pub(super) loc: Loc,
+    /// Which it is, counted from the one that the others were compared with.
+    number: i64,
 }
 
 /// Where an operand comes from.
@@ -52,21 +57,34 @@ impl Cut {
             own.0 == wanted.0 && own.1.len() == wanted.1.len() && same_types(&own.1, &wanted.1)
         };
         let kept: Vec<usize> = (0..run.count).filter(agrees).collect();
+        let kept = regular(function, &all, &own, &kept, model);
         if kept.len() < FEWEST {
             return None;
         }
         let results: BTreeSet<Value> = function.results.iter().map(|result| result.value).collect();
         let given = |copy: &usize| gives(function, &results, &all[*copy], &own, (&homes, *copy));
         let gives: BTreeSet<(usize, u16)> = kept.iter().flat_map(given).collect();
+        let is_node = |place: &usize| own[*place] && places::is_of_nodes(function.graph.loc(all[model][*place]));
+        let node = (0..run.period).find(is_node);
+        let reads: Vec<&[Value]> = kept.iter().map(|copy| wired[*copy].1.as_slice()).collect();
+        if node.is_some() && may_read_mask(function, &reads) {
+            return None;
+        }
         let first = own.iter().position(|own| *own)?;
         let other = if kept[0] == model { kept[1] } else { kept[0] };
         let copy = |copy: &usize| {
             let beside = all[if *copy == model { other } else { model }][first];
-            let loc = up_to_difference(function.graph.loc(all[*copy][first]), function.graph.loc(beside));
-            Copy { nodes: all[*copy].clone(), reads: wired[*copy].1.clone(), loc }
+            let number = distance(*copy, model);
+            let loc = match node {
+                Some(place) => places::of_copy(function.graph.loc(all[*copy][place]), number),
+                None => up_to_difference(function.graph.loc(all[*copy][first]), function.graph.loc(beside)),
+            };
+            Copy { nodes: all[*copy].clone(), reads: wired[*copy].1.clone(), loc, number }
         };
         let copies = kept.iter().map(copy).collect();
-        Some(Self { copies, own, gives: gives.into_iter().collect(), wires: wired[model].0.clone() })
+        let wires = wired[model].0.clone();
+        let model = kept.iter().position(|copy| *copy == model)?;
+        Some(Self { copies, own, gives: gives.into_iter().collect(), wires, model })
     }
 
     /// Whether it takes what a derivative gives.
@@ -96,13 +114,64 @@ impl Cut {
             };
             let args: Vec<Value> = self.wires[place].iter().map(wire).collect();
             let node = old.node(first.nodes[place]);
-            let loc = node.loc.common(old.loc(second.nodes[place])).unwrap_or_else(|| node.loc.clone());
+            let common = if places::is_of_nodes(&node.loc) {
+                self.series(old, place)
+            } else {
+                node.loc.common(old.loc(second.nodes[place]))
+            };
+            let loc = common.unwrap_or_else(|| node.loc.clone());
             new.insert(place, body.graph.add(node.op.clone(), &args, loc).expect("R1: it was well typed before"));
         }
         let results: Vec<Value> = self.gives.iter().map(|(place, out)| new[place].out(*out)).collect();
         set_results(&mut body, &results);
         body
     }
+
+    /// Where a node of a model file is in each copy.
+    fn series(&self, graph: &Graph, place: usize) -> Option<Loc> {
+        let loc = |copy: &Copy| (copy.number, graph.loc(copy.nodes[place]));
+        let (before, after) = self.copies.split_at(self.model);
+        // The model copy first: distances are from there.
+        let copies: Vec<(i64, &Loc)> = after.iter().chain(before).map(loc).collect();
+        places::series(&copies)
+    }
+}
+
+/// Whether copies read what may say which keys are later than a query: a table of conditions, one that all copies share, or a constant that is no
+/// weight.
+fn may_read_mask(function: &Function, reads: &[&[Value]]) -> bool {
+    let graph = &function.graph;
+    let may = |(place, read): (usize, &Value)| {
+        let ty = graph.ty(*read);
+        let is_table = ty.rank() >= 2 && ty.shape.0[ty.rank() - 2..].iter().all(|size| !size.is(1));
+        let is_shared = reads.iter().all(|reads| reads[place] == *read);
+        let is_constant = ty.rank() > 2 && matches!(graph.op(read.node), Op::Const(_));
+        is_table && (ty.dtype == DType::Bool || is_shared || is_constant)
+    };
+    reads[0].iter().enumerate().any(may)
+}
+
+fn distance(copy: usize, model: usize) -> i64 {
+    let [copy, model] = [copy, model].map(|copy| i64::try_from(copy).expect("fewer than 2^63 copies"));
+    copy - model
+}
+
+/// Of the copies that are wired alike, those whose lines go on by the steps that lie between the model copy and a neighbour: the one with which
+/// more do. Lines differ in nodes of model files alone.
+fn regular(function: &Function, all: &[Vec<NodeId>], own: &[bool], kept: &[usize], model: usize) -> Vec<usize> {
+    let loc = |copy: usize, place: usize| (distance(copy, model), function.graph.loc(all[copy][place]));
+    let numbered: Vec<usize> = (0..own.len()).filter(|place| own[*place] && places::is_of_nodes(loc(model, *place).1)).collect();
+    if numbered.is_empty() {
+        return kept.to_vec();
+    }
+    let goes_on = |neighbour: usize, copy: usize| {
+        let at = |place: &usize| [model, neighbour, copy].map(|copy| loc(copy, *place));
+        copy == model || numbered.iter().all(|place| places::is_series(&at(place)))
+    };
+    let with = |neighbour: &usize| kept.iter().copied().filter(|copy| goes_on(*neighbour, *copy)).collect::<Vec<usize>>();
+    let after = kept.iter().find(|copy| **copy > model).map(with).unwrap_or_default();
+    let before = kept.iter().rfind(|copy| **copy < model).map(with).unwrap_or_default();
+    if before.len() > after.len() { before } else { after }
 }
 
 /// What is computed inside: everything but numbers that are not the same in every copy, and what is the same in every copy without

@@ -7,6 +7,8 @@ use graver_ir::{DType, FuncId, Function, Graph, Loc, Module, NodeId, Op, Place, 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use crate::places;
+
 /// The operations of a function that may go to blocks, operands before users, and what they look like from outside.
 pub(super) struct Sequence {
     pub(super) nodes: Vec<NodeId>,
@@ -41,7 +43,8 @@ enum What<'a> {
     Op(&'a Op),
 }
 
-/// File, line, column, and the module path without numbers; callers behind.
+/// File, line, column, and the module path without numbers; of a node of a model file, which has a line and a name of its own, the file alone.
+/// Callers behind.
 type Line<'a> = Vec<(&'a str, u32, u32, String)>;
 
 /// The sequence of a function.
@@ -156,7 +159,14 @@ impl<'a> Lines<'a> {
 
 fn line(loc: &Loc) -> Line<'_> {
     let chain = std::iter::successors(loc.place(), |place| place.caller.place());
-    chain.map(|place| (place.file.as_str(), place.line, place.column, without_numbers(&place.scope))).collect()
+    let part = |place: &'_ Place| {
+        if places::is_node(place) { (0, 0, String::new()) } else { (place.line, place.column, without_numbers(&place.scope)) }
+    };
+    let line = |place| {
+        let (line, column, scope) = part(place);
+        (place.file.as_str(), line, column, scope)
+    };
+    chain.map(line).collect()
 }
 
 /// The least operations that are worth a block: as many as a small layer.

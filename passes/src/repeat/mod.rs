@@ -8,6 +8,9 @@
 //!
 //! What is done with the derivatives of layers (an optimiser's updates) is a block only where the layers are: then [`crate::join`] brings
 //! every gradient together with its use, which one kernel may compute. Convolutions are left where they are: layouts are chosen for whole chains of them.
+//!
+//! Nodes of a model file have a line each. Their lines do not count, but must go on by equal steps from copy to copy ([`crate::places`]). Such layers
+//! are left as they are where they read what may be a causal mask: attention finds it where it is computed, not behind a block's operand.
 
 mod cut;
 mod find;
