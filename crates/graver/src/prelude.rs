@@ -6,8 +6,8 @@ pub use graver_ir::Scalar;
 pub use graver_nn::loss;
 pub use graver_nn::{
     Activation, Adam, AdamW, AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, ConvTranspose2d, Cosine, Dropout, Embedding, Flatten,
-    Gru, Init, KvCache, Layer, LayerNorm, Linear, LinearDecay, Lstm, MaxPool2d, ModelFile, Optimizer, Sequential, Sgd, StateFile,
-    StepDecay, Upsample, Warmup, train_step,
+    Gru, Init, InverseSqrt, KvCache, Layer, LayerNorm, Linear, LinearDecay, Lstm, MaxPool2d, ModelFile, MultiStepDecay, OneCycle,
+    Optimizer, PolynomialDecay, Repeat, Sequential, Sgd, StateFile, StepDecay, Then, Upsample, Warmup, train_step,
 };
 pub use graver_trace::{
     Array, Buffer, Checked, Compiled, DType, Device, Error, Grads, Param, Size, Step, Suspect, Symbol, Taps, Tensor, TrainState,
