@@ -17,4 +17,5 @@ mod ops;
 mod packs;
 mod resident;
 mod rows;
+mod state;
 mod tidy;

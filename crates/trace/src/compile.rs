@@ -193,13 +193,16 @@ pub fn trace<S: Spec, Y: Tree>(f: impl FnOnce(S::Traced) -> Y, spec: S) -> Resul
 /// # Errors
 /// Everything that tracing found wrong, or what a pass or the device found.
 pub fn compile<S: Spec, Y: Tree>(f: impl FnOnce(S::Traced) -> Y, spec: S, device: &Device) -> Result<Compiled<S, Y>, Error> {
-    Ok(Compiled { engine: Engine::new(trace(f, spec)?, device)? })
+    let mut traced = trace(f, spec)?;
+    let origins = std::mem::take(&mut traced.origins);
+    Ok(Compiled { engine: Engine::new(traced, device)?, origins })
 }
 
 /// A compiled function that keeps its state. Any number of threads may call it at once.
 #[derive(Debug)]
 pub struct Compiled<S, Y> {
     engine: Engine<S, Y>,
+    origins: Vec<Origin>,
 }
 
 impl<S: Spec, Y: Tree> Compiled<S, Y> {
@@ -208,7 +211,7 @@ impl<S: Spec, Y: Tree> Compiled<S, Y> {
     /// # Errors
     /// If an argument does not fit (which, both types), or a data-dependent failure occurred (the line).
     pub fn call(&self, args: S::Args<'_>) -> Result<Y::Arrays, Error> {
-        self.call_over(|_| None, args)
+        self.call_over(None, args)
     }
 
     /// Runs over a living state: what a step trains. What is not in it is the models' own.
@@ -217,7 +220,7 @@ impl<S: Spec, Y: Tree> Compiled<S, Y> {
     /// As [`Compiled::call`]; if the state is of another model, also one of the same kind.
     pub fn call_with(&self, state: &TrainState, args: S::Args<'_>) -> Result<Y::Arrays, Error> {
         state.check_model(self.engine.slots())?;
-        self.call_over(|key| state.get(key).cloned(), args)
+        self.call_over(Some(state), args)
     }
 
     /// As [`Compiled::call`], with the time of every launch: where the call's time goes.
@@ -225,7 +228,7 @@ impl<S: Spec, Y: Tree> Compiled<S, Y> {
     /// # Errors
     /// As [`Compiled::call`].
     pub fn profile(&self, args: S::Args<'_>) -> Result<(Y::Arrays, Profile), Error> {
-        let values = self.engine.state_values(|_| None);
+        let values = self.values(None);
         self.engine.profile(values.iter().map(Slot::Read).collect(), args)
     }
 
@@ -245,7 +248,7 @@ impl<S: Spec, Y: Tree> Compiled<S, Y> {
     /// # Errors
     /// As [`Compiled::call`], and what compiling the program with its taps finds.
     pub fn call_tapped(&self, args: S::Args<'_>) -> Result<(Y::Arrays, Taps), Error> {
-        let values = self.engine.state_values(|_| None);
+        let values = self.values(None);
         self.engine.run_tapped(values.iter().map(Slot::Read).collect(), args)
     }
 
@@ -255,7 +258,7 @@ impl<S: Spec, Y: Tree> Compiled<S, Y> {
     /// As [`Compiled::call_with`] and [`Compiled::call_tapped`].
     pub fn call_tapped_with(&self, state: &TrainState, args: S::Args<'_>) -> Result<(Y::Arrays, Taps), Error> {
         state.check_model(self.engine.slots())?;
-        let values = self.engine.state_values(|key| state.get(key).cloned());
+        let values = self.values(Some(state));
         self.engine.run_tapped(values.iter().map(Slot::Read).collect(), args)
     }
 
@@ -277,7 +280,7 @@ impl<S: Spec, Y: Tree> Compiled<S, Y> {
     /// # Errors
     /// The first such value; or as [`Compiled::call`].
     pub fn check_finite(&self, args: S::Args<'_>, suspect: Suspect) -> Result<(), Error> {
-        self.engine.check_finite(&self.engine.state_values(|_| None), args, suspect)
+        self.engine.check_finite(&self.values(None), args, suspect)
     }
 
     /// As [`Compiled::check_finite`], over a living state.
@@ -286,7 +289,7 @@ impl<S: Spec, Y: Tree> Compiled<S, Y> {
     /// As [`Compiled::check_finite`] and [`Compiled::call_with`].
     pub fn check_finite_with(&self, state: &TrainState, args: S::Args<'_>, suspect: Suspect) -> Result<(), Error> {
         state.check_model(self.engine.slots())?;
-        self.engine.check_finite(&self.engine.state_values(|key| state.get(key).cloned()), args, suspect)
+        self.engine.check_finite(&self.values(Some(state)), args, suspect)
     }
 
     /// Checks a call against the interpreter: the graph as it was traced, every launch of a kernel on the device, and the whole. On a
@@ -296,7 +299,7 @@ impl<S: Spec, Y: Tree> Compiled<S, Y> {
     /// # Errors
     /// As [`Compiled::call`]. A difference is no error.
     pub fn check(&self, args: S::Args<'_>) -> Result<Checked, Error> {
-        self.engine.check(self.engine.state_values(|_| None), args)
+        self.engine.check(self.values(None), args)
     }
 
     /// As [`Compiled::check`], over a living state.
@@ -305,11 +308,17 @@ impl<S: Spec, Y: Tree> Compiled<S, Y> {
     /// As [`Compiled::call_with`].
     pub fn check_with(&self, state: &TrainState, args: S::Args<'_>) -> Result<Checked, Error> {
         state.check_model(self.engine.slots())?;
-        self.engine.check(self.engine.state_values(|key| state.get(key).cloned()), args)
+        self.engine.check(self.values(Some(state)), args)
     }
 
-    fn call_over(&self, known: impl Fn(&StateKey) -> Option<Array>, args: S::Args<'_>) -> Result<Y::Arrays, Error> {
-        let values = self.engine.state_values(known);
+    /// A value for each slot of the state: what a living one has, else the models' own.
+    fn values(&self, living: Option<&TrainState>) -> Vec<Array> {
+        let known = |key: &StateKey| living.and_then(|state| state.get(key)).cloned();
+        self.engine.keys().iter().zip(&self.origins).map(|(key, origin)| known(key).unwrap_or_else(|| origin.value())).collect()
+    }
+
+    fn call_over(&self, living: Option<&TrainState>, args: S::Args<'_>) -> Result<Y::Arrays, Error> {
+        let values = self.values(living);
         self.engine.run(values.iter().map(Slot::Read).collect(), args)
     }
 

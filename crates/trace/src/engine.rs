@@ -14,7 +14,7 @@ use graver_runtime::{Executable, Invocation, Profile, Slot, Stage, Working, Work
 use crate::compile::{Device, TracedModule};
 use crate::limits::Limits;
 use crate::spec::Spec;
-use crate::state::{Origin, StateKey};
+use crate::state::StateKey;
 use crate::tap::{Exposed, Tap, Taps, expose};
 use crate::tree::{Layout, Tree};
 
@@ -86,7 +86,6 @@ pub struct Engine<S, Y> {
     spec: S,
     layout: Layout,
     keys: Vec<StateKey>,
-    origins: Vec<Origin>,
     module: Module,
     limits: Limits,
     target: Target,
@@ -123,13 +122,12 @@ impl<S: Spec, Y: Tree> Engine<S, Y> {
         report.codegen = start.elapsed();
         report.stages.extend(planning.get().map(|took| ("plan", *took)));
         report.kernels = executable.compile_times();
-        let TracedModule { module, spec, layout, keys, origins, taps, .. } = traced;
+        let TracedModule { module, spec, layout, keys, taps, .. } = traced;
         let (limits, workspaces) = (Limits::of(&module), Mutex::new(Vec::new()));
         Ok(Self {
             spec,
             layout,
             keys,
-            origins,
             module,
             limits,
             target,
@@ -150,11 +148,6 @@ impl<S: Spec, Y: Tree> Engine<S, Y> {
     /// The slots of the state, with their paths.
     pub(crate) fn slots(&self) -> impl Iterator<Item = (&StateKey, &str)> + Clone {
         self.keys.iter().zip(self.program().state.iter().map(|decl| decl.path.as_str()))
-    }
-
-    /// A value for each slot of the state: what is known, else the origin's.
-    pub(crate) fn state_values(&self, known: impl Fn(&StateKey) -> Option<Array>) -> Vec<Array> {
-        self.keys.iter().zip(&self.origins).map(|(key, origin)| known(key).unwrap_or_else(|| origin.value())).collect()
     }
 
     pub(crate) fn run(&self, state: Vec<Slot<'_>>, args: S::Args<'_>) -> Result<Y::Arrays, Error> {

@@ -230,11 +230,19 @@ impl TrainState {
         Err(Diag::new(message).op("state").help(help).into())
     }
 
+    /// The values of a program's slots, in the program's order.
+    pub(crate) fn values(&self, keys: &[StateKey]) -> Result<Vec<Array>, Error> {
+        keys.iter().map(|key| self.get(key).cloned().ok_or_else(lacking)).collect()
+    }
+
     /// The slots of a program to be read and updated, in the program's order.
     pub(crate) fn write_slots(&mut self, keys: &[StateKey]) -> Result<Vec<Slot<'_>>, Error> {
         let mut places: BTreeMap<&StateKey, &mut Array> =
             self.entries.iter_mut().map(|(key, entry)| (key, &mut entry.value)).collect();
-        let missing = || Error::new("the state is not this step's: it lacks a slot");
-        keys.iter().map(|key| places.remove(key).map(Slot::Write).ok_or_else(missing)).collect()
+        keys.iter().map(|key| places.remove(key).map(Slot::Write).ok_or_else(lacking)).collect()
     }
+}
+
+fn lacking() -> Error {
+    Error::new("the state is not this step's: it lacks a slot")
 }

@@ -96,8 +96,10 @@ impl<'m, S: Spec, F> StepBuilder<'m, S, F> {
         F: FnOnce(S::Traced) -> Y,
     {
         let given = self.state.take();
-        let traced = self.trace()?;
+        let mut traced = self.trace()?;
         let mut state = traced.living_state();
+        // The state's arrays are nobody else's, so that a step writes to them and copies none.
+        traced.origins.clear();
         if let Some(given) = given {
             state.take_over(given)?;
         }
@@ -146,7 +148,7 @@ impl<S: Spec, Y: Tree> Step<S, Y> {
     /// The first such value; or as [`Step::run`].
     pub fn check_finite(&self, args: S::Args<'_>, suspect: Suspect) -> Result<(), Error> {
         let engine = &self.function.engine;
-        engine.check_finite(&engine.state_values(|key| self.state.get(key).cloned()), args, suspect)
+        engine.check_finite(&self.state.values(engine.keys())?, args, suspect)
     }
 
     /// Checks a step over the state as it is, which stays, against the interpreter: see [`Compiled::check`](crate::Compiled::check).
@@ -155,7 +157,7 @@ impl<S: Spec, Y: Tree> Step<S, Y> {
     /// As [`Step::run`]. A difference is no error.
     pub fn check(&self, args: S::Args<'_>) -> Result<Checked, Error> {
         let engine = &self.function.engine;
-        engine.check(engine.state_values(|key| self.state.get(key).cloned()), args)
+        engine.check(self.state.values(engine.keys())?, args)
     }
 
     /// The state.

@@ -113,7 +113,7 @@ pub trait Optimizer {
         count.set(count.get() + 1);
         // 16-bit derivatives are clipped, squared and averaged as wider floats.
         let grads = self.prepare(grads.map(|_, grad| grad.cast(grad.dtype().compute())));
-        let alike = Alike { level: Level::here(), known: RefCell::default(), zeros: RefCell::default() };
+        let alike = Alike { level: Level::here(), known: RefCell::default() };
         let mut known: BTreeMap<(String, DType, Vec<usize>), Rule> = BTreeMap::new();
         for (path, param, grad) in grads.iter() {
             let given = [param.get(), grad];
@@ -133,7 +133,7 @@ pub trait Optimizer {
                 let Some(again) = again else { continue };
                 known.insert(key.clone(), Rule::new(again, &slots));
             }
-            param.set(known[&key].call(given, param, &alike));
+            param.set(known[&key].call(given, param));
         }
     }
 
@@ -216,9 +216,9 @@ impl Rule {
     }
 
     #[track_caller]
-    fn call(&self, given: [Tensor; 2], param: &Param, alike: &Alike) -> Tensor {
+    fn call(&self, given: [Tensor; 2], param: &Param) -> Tensor {
         let cell = |cell: &Cell| match cell {
-            Cell::Beside(name) => zeros_beside(param, name, alike),
+            Cell::Beside(name) => zeros_beside(param, name),
             Cell::Other(cell) => *cell,
         };
         let cells: Vec<StateCell> = self.cells.iter().map(cell).collect();
@@ -227,21 +227,19 @@ impl Rule {
 }
 
 #[track_caller]
-fn zeros_beside(param: &Param, name: &str, alike: &Alike) -> StateCell {
+fn zeros_beside(param: &Param, name: &str) -> StateCell {
     slot(param, name, || {
         let value = param.value();
-        alike.zeros(value.dtype().compute(), value.shape())
+        Array::full(value.shape(), Scalar::zero(value.dtype().compute()))
     })
 }
 
-/// What is alike for all parameters of a step: scalars by element type and name, and what slots begin with.
+/// What is alike for all parameters of a step: scalars by element type and name.
 #[derive(Debug)]
 struct Alike {
     /// Where they are computed, whichever rule is recorded.
     level: Level,
     known: RefCell<BTreeMap<(DType, String), Tensor>>,
-    /// What slots begin with: equal ones are one array until a step writes to them, so that no memory is touched for them before.
-    zeros: RefCell<BTreeMap<(DType, Vec<usize>), Array>>,
 }
 
 impl Alike {
@@ -254,11 +252,6 @@ impl Alike {
         self.known.borrow_mut().insert(key, value);
         value
     }
-
-    fn zeros(&self, dtype: DType, shape: &[usize]) -> Array {
-        let new = || Array::full(shape, Scalar::zero(dtype));
-        self.zeros.borrow_mut().entry((dtype, shape.to_vec())).or_insert_with(new).clone()
-    }
 }
 
 impl Update<'_> {
@@ -266,7 +259,7 @@ impl Update<'_> {
     #[must_use]
     #[track_caller]
     pub fn slot(&self, name: &str) -> StateCell {
-        let cell = zeros_beside(self.param, name, self.alike);
+        let cell = zeros_beside(self.param, name);
         self.slots.borrow_mut().push((name.to_owned(), cell));
         cell
     }
