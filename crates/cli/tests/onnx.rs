@@ -400,6 +400,14 @@ fn a_sample_of_the_suite_agrees() {
     assert!(said.ends_with(&format!("{count} pass, 0 are not supported, 0 fail\n")), "{said}");
 }
 
+/// Operations that the sample of ONNX's suite has not.
+#[test]
+fn small_cases_of_single_operators_agree() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../onnx/tests/operators");
+    let said = ends(&folder, &["conform", ".", "--rtol", "1e-5", "--atol", "1e-6"], 0);
+    assert!(said.ends_with("9 pass, 0 are not supported, 0 fail\n"), "{said}");
+}
+
 /// Networks of images that torch exported, at sizes other than those of the export.
 #[test]
 fn exported_networks_agree_at_any_size() {

@@ -11,6 +11,7 @@ mod ops;
 mod positions;
 mod quantize;
 mod random;
+mod sample;
 mod sequences;
 mod sizes;
 mod sparse;
