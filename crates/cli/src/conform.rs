@@ -19,7 +19,7 @@ use crate::Conform;
 use crate::failure::{Failure, print};
 use crate::model;
 use child::Runner;
-use compare::Tolerance;
+use compare::{Apart, Tolerance};
 
 /// How a case ended: what reports call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -88,6 +88,8 @@ struct Row {
     name: String,
     status: Status,
     msg: String,
+    /// The greatest finite difference of an element; none where nothing was compared.
+    error: Option<f64>,
     /// The time that it took, in seconds.
     sec: f64,
 }
@@ -202,13 +204,14 @@ fn folders(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 fn row(case: &Case, runner: &Runner, args: &Conform) -> Row {
     let begun = Instant::now();
-    let ending = check(&case.folder, runner, args).err().unwrap_or(Ending::new(Status::Pass, ""));
+    let mut apart = Apart::default();
+    let ending = check(&case.folder, runner, args, &mut apart).err().unwrap_or(Ending::new(Status::Pass, ""));
     let sec = (begun.elapsed().as_secs_f64() * 1e3).round() / 1e3;
-    Row { kind: case.kind.clone(), name: case.name.clone(), status: ending.status, msg: ending.why, sec }
+    Row { kind: case.kind.clone(), name: case.name.clone(), status: ending.status, msg: ending.why, error: apart.0, sec }
 }
 
 /// Runs all sets of a case, until one does not pass.
-fn check(case: &Path, runner: &Runner, args: &Conform) -> Result<(), Ending> {
+fn check(case: &Path, runner: &Runner, args: &Conform, apart: &mut Apart) -> Result<(), Ending> {
     let failed = |failure: Failure| Ending::new(Status::Error, failure.message());
     let mut sets = folders(case).map_err(failed)?;
     sets.retain(|folder| {
@@ -224,7 +227,7 @@ fn check(case: &Path, runner: &Runner, args: &Conform) -> Result<(), Ending> {
     for set in sets {
         let written = runner.run(&path, &set)?;
         let elements = graver_onnx::output_elements(&model::read(&path).map_err(failed)?);
-        compare::check(&set, &written.path, &elements, tolerance)?;
+        compare::check(&set, &written.path, &elements, tolerance, apart)?;
     }
     Ok(())
 }

@@ -132,7 +132,14 @@ fn a_difference_is_told_and_fails() {
     assert!(said.contains("fail_value     sum: output 0: element 1 is 3 instead of 3.5"), "{said}");
     assert!(said.contains("0 pass, 0 are not supported, 1 fail\n"), "{said}");
     let report = std::fs::read_to_string(folder.0.join("report.json")).expect("it is written");
-    for part in ["\"kind\": \"\"", "\"name\": \"sum\"", "\"status\": \"fail_value\"", "\"msg\": \"output 0", "\"sec\": "] {
+    for part in [
+        "\"kind\": \"\"",
+        "\"name\": \"sum\"",
+        "\"status\": \"fail_value\"",
+        "\"msg\": \"output 0",
+        "\"error\": 0.5",
+        "\"sec\": ",
+    ] {
         assert!(report.contains(part), "{part} in {report}");
     }
     ends(&folder.0, &["conform", ".", "--atol", "0.6"], 0);

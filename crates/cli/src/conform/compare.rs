@@ -29,14 +29,31 @@ enum Found {
     Sequence(Vec<PathBuf>),
 }
 
+/// The greatest finite difference of elements that were compared, if any were.
+#[derive(Default)]
+pub(super) struct Apart(pub(super) Option<f64>);
+
+impl Apart {
+    fn see(&mut self, got: &[f64], expected: &[f64]) {
+        let apart = got.iter().zip(expected).map(|(x, y)| if x == y { 0.0 } else { (x - y).abs() });
+        self.0 = apart.filter(|apart| apart.is_finite()).chain(self.0).reduce(f64::max);
+    }
+}
+
 /// Holds all outputs that a set expects against what was written.
-pub(super) fn check(set: &Path, written: &Path, elements: &[Option<Element>], tolerance: Tolerance) -> Result<(), Ending> {
-    let apart = set.join("expect");
-    let (expect, got) = (if apart.is_dir() { apart } else { set.to_owned() }, written.join("outputs"));
+pub(super) fn check(
+    set: &Path,
+    written: &Path,
+    elements: &[Option<Element>],
+    tolerance: Tolerance,
+    apart: &mut Apart,
+) -> Result<(), Ending> {
+    let own = set.join("expect");
+    let (expect, got) = (if own.is_dir() { own } else { set.to_owned() }, written.join("outputs"));
     for (place, element) in elements.iter().enumerate() {
         let name = format!("output_{place}");
         let told = |ending: Ending| Ending { why: format!("output {place}: {}", ending.why), ..ending };
-        output(find(&expect, &name), find(&got, &name), *element, tolerance).map_err(told)?;
+        output(find(&expect, &name), find(&got, &name), *element, tolerance, apart).map_err(told)?;
     }
     Ok(())
 }
@@ -59,16 +76,16 @@ fn tensor(folder: &Path, name: &str) -> Option<PathBuf> {
     ["npy", "pb"].map(|extension| folder.join(name).with_extension(extension)).into_iter().find(|path| path.is_file())
 }
 
-fn output(expected: Found, got: Found, element: Option<Element>, tolerance: Tolerance) -> Result<(), Ending> {
+fn output(expected: Found, got: Found, element: Option<Element>, tolerance: Tolerance, apart: &mut Apart) -> Result<(), Ending> {
     match (expected, got) {
         (Found::Nothing, Found::Nothing) => Ok(()),
         (Found::Nothing, _) => Err(Ending::new(Status::FailValue, "it is there, and none is expected")),
-        (Found::Tensor(expected), Found::Tensor(got)) => files(&expected, &got, element, tolerance),
+        (Found::Tensor(expected), Found::Tensor(got)) => files(&expected, &got, element, tolerance, apart),
         (Found::Sequence(expected), Found::Sequence(got)) if expected.len() != got.len() => {
             Err(Ending::new(Status::FailShape, format!("a sequence of {} instead of {}", got.len(), expected.len())))
         }
         (Found::Sequence(expected), Found::Sequence(got)) => {
-            expected.iter().zip(&got).try_for_each(|(expected, got)| files(expected, got, element, tolerance))
+            expected.iter().zip(&got).try_for_each(|(expected, got)| files(expected, got, element, tolerance, apart))
         }
         (Found::Strings, _) => Err(Ending::new(Status::MissingOutput, "strings are expected")),
         (Found::Tensor(_), _) => Err(Ending::new(Status::MissingOutput, "a tensor is expected")),
@@ -76,7 +93,7 @@ fn output(expected: Found, got: Found, element: Option<Element>, tolerance: Tole
     }
 }
 
-fn files(expected: &Path, got: &Path, element: Option<Element>, tolerance: Tolerance) -> Result<(), Ending> {
+fn files(expected: &Path, got: &Path, element: Option<Element>, tolerance: Tolerance, apart: &mut Apart) -> Result<(), Ending> {
     let read = |path: &Path| load::read(path).map_err(|failure| Ending::new(Status::BadOutput, failure.message()));
     let (got, expected) = (read(got)?, read(expected)?);
     if got.shape() != expected.shape() {
@@ -86,7 +103,9 @@ fn files(expected: &Path, got: &Path, element: Option<Element>, tolerance: Toler
     if file_dtype(&got) != file_dtype(&expected) {
         return Err(Ending::new(Status::FailDtype, format!("{} instead of {}", got.dtype(), expected.dtype())));
     }
-    values(&element.numbers(&got), &element.numbers(&expected), element, tolerance)
+    let (got, expected) = (element.numbers(&got), element.numbers(&expected));
+    apart.see(&got, &expected);
+    values(&got, &expected, element, tolerance)
 }
 
 /// What an `.npy` file has: bits of `bf16`, which NumPy lacks.
