@@ -27,7 +27,21 @@ pub(super) fn erf(n: &mut Node<'_>) -> Values {
 pub(super) fn binary(n: &mut Node<'_>, function: ScalarFn) -> Values {
     let (x, y) = (n.arg(0)?, n.arg(1)?);
     let y = if n.version < 7 { placed(n, x, y)? } else { y };
+    if function == ScalarFn::Div {
+        assume_floors(n.b, x, y)?;
+    }
     Ok(vec![n.b.map(function, &[x, y])?])
+}
+
+/// Division of integers cuts towards zero, which is a floor of sizes that are not negative: they are taken to be as great as that asks.
+fn assume_floors(b: &Builder, x: Value, y: Value) -> Result<()> {
+    let (Some(Known::Dims(sizes)), Some(divisors)) = (b.known(x), b.known(y).and_then(Known::dims)) else { return Ok(()) };
+    if divisors.iter().all(Dim::is_positive) {
+        for size in sizes {
+            b.assume_at_least(size, 0)?;
+        }
+    }
+    Ok(())
 }
 
 fn placed(n: &mut Node<'_>, x: Value, y: Value) -> Result<Value> {
@@ -237,7 +251,9 @@ fn modulo_of_sizes(b: &mut Builder, x: Value, y: Value, truncates: bool) -> Resu
     for (x, y) in of.iter().zip(&by) {
         // To have one divisor more changes nothing.
         let x = if !truncates && x.as_const().is_some_and(|x| x < 0) { x + y } else { x.clone() };
-        if !b.assume_at_least(y, 1)? || !b.assume_at_least(&x, 0)? {
+        // The remainder with the divisor's sign is what a floor leaves, whatever the sign of what is divided.
+        let followed = b.assume_at_least(y, 1)? && (negated(&x) && !truncates || b.assume_at_least(&x, 0)?);
+        if !followed {
             return Ok(None);
         }
         rests.push(remainder(&x, y));
@@ -248,6 +264,11 @@ fn modulo_of_sizes(b: &mut Builder, x: Value, y: Value, truncates: bool) -> Resu
     let rests = b.sizes(&rests)?;
     let rests = b.reshape(rests, shape.0)?;
     Ok(Some(b.cast(rests, dtype)?))
+}
+
+/// Whether a size is seen to be below zero, as where it is asked how much it lacks to a multiple.
+fn negated(x: &Dim) -> bool {
+    (-x.clone()).is_nonneg()
 }
 
 pub(super) fn bit_shift(n: &mut Node<'_>) -> Values {

@@ -252,7 +252,7 @@ fn range(b: &mut Builder, x: Value, axis: usize, start: &Dim, end: &Dim, step: i
     } else {
         // In the reversed axis position p is n - 1 - p, and what lies before the first element comes last.
         let flip = |dim: Dim| &size - Dim::ONE - dim;
-        let (start, end) = (flip(mirrored(start, &size)?), flip(mirrored(end, &size)?));
+        let (start, end) = (flip(mirrored(b, start, &size)?), flip(mirrored(b, end, &size)?));
         (b.emit(Op::Reverse(vec![axis]), &[x])?, start, end)
     };
     let step = step.abs();
@@ -268,7 +268,7 @@ fn range(b: &mut Builder, x: Value, axis: usize, start: &Dim, end: &Dim, step: i
 
 /// A bound that may count from the end, inside of `0..=size`.
 fn clamped(b: &mut Builder, bound: &Dim, size: &Dim) -> Result<Dim> {
-    let bound = absolute(bound, size)?;
+    let bound = absolute(b, bound, size)?;
     let bound = bound.max_with(&Dim::ZERO);
     if bound.as_const().is_none() && size.as_const().is_some() && !(size - &bound).is_nonneg() {
         // What reaches past a table's end is a mistake of the caller's, not a shorter result.
@@ -278,18 +278,21 @@ fn clamped(b: &mut Builder, bound: &Dim, size: &Dim) -> Result<Dim> {
 }
 
 /// A bound of a slice backwards, inside of `-1..=size - 1`.
-fn mirrored(bound: &Dim, size: &Dim) -> Result<Dim> {
-    let bound = absolute(bound, size)?;
+fn mirrored(b: &Builder, bound: &Dim, size: &Dim) -> Result<Dim> {
+    let bound = absolute(b, bound, size)?;
     let last = size - Dim::ONE;
     Ok(bound.min_with(&last).max_with(&Dim::from(-1)))
 }
 
-fn absolute(bound: &Dim, size: &Dim) -> Result<Dim> {
+/// A bound without what it counts from the end: one that does so for few elements alone, as where the middle of a picture is cut out, is taken
+/// to have more.
+fn absolute(b: &Builder, bound: &Dim, size: &Dim) -> Result<Dim> {
     match bound.as_const() {
         Some(number) if number < 0 => Ok(size + bound),
         Some(_) => Ok(bound.clone()),
         None if bound.is_nonneg() => Ok(bound.clone()),
         None if (-bound.clone()).is_positive() => Ok(size + bound),
+        None if b.assume_at_least(bound, 0)? => Ok(bound.clone()),
         None => unsupported(format!("a bound {bound}, which may be negative")),
     }
 }

@@ -33,6 +33,9 @@ fn over(size: Size, nodes: Vec<NodeProto>, version: i64) -> ModelProto {
         scalar("two", 2),
         scalar("four", 4),
         scalar("none", 0),
+        scalar("one", 1),
+        integers("behind", &[2]),
+        integers("most", &[i64::MAX]),
         integers("zero", &[0]),
         integers("zeros", &[0, 0]),
         integers("one_and_one", &[1, 1]),
@@ -210,6 +213,55 @@ fn padding_by_a_remainder_of_a_remainder() {
         plain("Add", &["wide", "again"], "y"),
     ];
     check(&[width("x", "w").to_vec(), nodes].concat(), 17);
+}
+
+/// As many as there lack to a multiple: what is left of the negated size has the divisor's sign.
+#[test]
+fn padding_by_a_remainder_of_what_is_negated() {
+    let nodes = vec![
+        plain("Neg", &["w"], "below"),
+        node("Mod", &["below", "four"], &["d"], vec![int("fmod", 0)]),
+        plain("Unsqueeze", &["d", "zero"], "highs"),
+        node("Concat", &["zeros", "zero", "zeros", "highs"], &["pads"], vec![int("axis", 0)]),
+        plain("Pad", &["x", "pads"], "wide"),
+        node("MaxPool", &["wide"], &["small"], vec![ints("kernel_shape", &[4]), ints("strides", &[4])]),
+        node("Resize", &["small", "", "four_times"], &["again"], nearest()),
+        plain("Unsqueeze", &["w", "zero"], "ends"),
+        plain("Slice", &["again", "zero", "ends", "behind"], "cut"),
+        plain("Add", &["x", "cut"], "y"),
+    ];
+    check(&[width("x", "w").to_vec(), nodes].concat(), 17);
+}
+
+/// As many as half of a size that is rounded up, spelled as one more than the half of one less.
+#[test]
+fn cutting_to_a_half_of_one_less_and_one_more() {
+    let nodes = vec![
+        plain("Sub", &["w", "one"], "less"),
+        plain("Div", &["less", "two"], "half_of_less"),
+        plain("Add", &["half_of_less", "one"], "d"),
+        plain("Unsqueeze", &["d", "zero"], "ends"),
+        plain("Slice", &["x", "zero", "ends", "behind"], "cut"),
+        node("MaxPool", &["x"], &["small"], vec![ints("kernel_shape", &[2]), ints("strides", &[2]), int("ceil_mode", 1)]),
+        plain("Add", &["cut", "small"], "y"),
+    ];
+    check(&[width("x", "w").to_vec(), nodes].concat(), 17);
+}
+
+/// Two elements fewer on both sides: pictures that have fewer are refused, where the bound would count from the end.
+#[test]
+fn cutting_out_of_the_middle_is_for_what_has_one() {
+    let nodes = vec![
+        plain("Sub", &["w", "four"], "inner"),
+        plain("Div", &["inner", "two"], "low"),
+        plain("Unsqueeze", &["low", "zero"], "lows"),
+        plain("Slice", &["x", "lows", "most", "behind"], "y"),
+    ];
+    let nodes = [width("x", "w").to_vec(), nodes].concat();
+    let shown = gir::print(&imported(&over(Size::Named("w"), nodes.clone(), 17)).module);
+    assert!(shown.contains("sym w: 4..="), "{shown}");
+    let x = array(&[1, 1, 7], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    assert_eq!(run(&over(Size::Named("w"), nodes, 17), &[&x])[0], array(&[1, 1, 6], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
 }
 
 /// Whole networks, as `tests/exported/make.py` has torch write them; what they compute is held by a test of the command.
