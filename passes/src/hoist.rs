@@ -1,5 +1,5 @@
-//! Takes contractions out of loops: what every iteration computes alike once, before the loop; products of a slice of what is scanned with
-//! something that stays as one product over all slices, before the loop too (the input projections of a recurrent net).
+//! Takes contractions out of loops: what every iteration computes alike once, before the loop; products and convolutions of a slice of what is
+//! scanned with something that stays as one over all slices, before the loop too (the input projections of a recurrent net).
 //!
 //! Maps and movement between a slice and its product, and after it, go along. What may fail stays, because the loop may have no iteration;
 //! so do names, which mean something to derivatives. Changes no value but by the order of sums. Runs before grad: the derivative of one
@@ -15,6 +15,7 @@ use crate::build::Build;
 use crate::dce::remove_dead_nodes;
 use crate::inline::callees_first;
 use crate::lower::name::is_notable_function;
+use crate::vmap::conv_of_slices;
 use crate::{Changed, Cx, Pass};
 
 /// The pass.
@@ -106,7 +107,7 @@ fn kind(op: &Op) -> Kind {
         | Op::Reduce(_)
         | Op::Prefix(_)
         | Op::StopGradient => Kind::Stackable,
-        Op::Dot(_) => Kind::Product,
+        Op::Dot(_) | Op::Conv(_) => Kind::Product,
         Op::Const(_)
         | Op::Size(_)
         | Op::Iota(_)
@@ -118,7 +119,6 @@ fn kind(op: &Op) -> Kind {
         | Op::WindowArg(_)
         | Op::WindowTake(_)
         | Op::WindowPut(_)
-        | Op::Conv(_)
         | Op::Philox(_)
         | Op::Param(_) => Kind::Movable,
         Op::Gather(_)
@@ -300,6 +300,10 @@ impl Outside<'_> {
                 return b.add(op.clone(), &spread?);
             }
             Op::Dot(axes) => return product(b, axes, args, slices[0]),
+            Op::Conv(of) => {
+                let all = conv_of_slices(b, of, args, slices, &self.op.trip)?;
+                return Ok(all.expect("H2: one operand alone is a slice"));
+            }
             Op::Reshape(to) => Op::Reshape(shape(to)),
             Op::Permute(perm) => Op::Permute(Perm::new(first(perm.axes())).map_err(Diag::new)?),
             Op::Broadcast(to) => Op::Broadcast(Broadcast { shape: shape(&to.shape), axes: first(&to.axes) }),
@@ -326,7 +330,6 @@ impl Outside<'_> {
             | Op::WindowArg(_)
             | Op::WindowTake(_)
             | Op::WindowPut(_)
-            | Op::Conv(_)
             | Op::Philox(_)
             | Op::Param(_)
             | Op::Alias

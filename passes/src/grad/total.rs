@@ -1,7 +1,8 @@
 //! Sums over the iterations of a scan, taken after it where that is one contraction.
 //!
 //! What a closed-over value gets is the sum of what every iteration gives. Where an iteration gives a product of two of its values (the
-//! gradient of a weight), both are stacked, and the sum over iterations joins the sums of the product: `sum_t a_t . b_t = [a] . [b]`.
+//! gradient of a weight, by a contraction or a convolution), both are stacked, and the sum over iterations joins the sums of the product:
+//! `sum_t a_t . b_t = [a] . [b]`.
 //! Sums and movement go through. Everything else is a term that is added up from one iteration to the next.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,7 @@ use graver_ir::{Diag, Graph, Op, ScalarFn, Value};
 
 use super::residual::Times;
 use crate::build::Build;
+use crate::vmap::sum_of_convs;
 
 /// How the sums are taken.
 #[derive(Default)]
@@ -75,7 +77,7 @@ impl Totals {
                 }
                 b.add(op.clone(), &operands)
             }
-            Role::Product => b.add(Op::Dot(with_iterations(op)), &[stacks[&args[0]], stacks[&args[1]]]),
+            Role::Product => product(b, op, stacks[&args[0]], stacks[&args[1]]),
             Role::Sum => b.add(Op::Reduce(sum_with_iterations(op)), &[stacks[&args[0]]]),
             Role::Other => panic!("G6: `{}` is a term, which has its sum", op.name()),
         }?;
@@ -102,7 +104,7 @@ fn role(graph: &Graph, value: Value) -> Role {
         Op::Map(ScalarFn::Add | ScalarFn::Sub) => Role::Through(2),
         Op::Map(ScalarFn::Neg) | Op::Reshape(_) | Op::Permute(_) | Op::Reverse(_) | Op::Slice(_) => Role::Through(1),
         Op::Pad(_) if is_zero(graph, graph.args(value.node)[1]) => Role::Through(1),
-        Op::Dot(_) => Role::Product,
+        Op::Dot(_) | Op::Conv(_) => Role::Product,
         Op::Reduce(reduce) if reduce.kind == ReduceKind::Sum => Role::Sum,
         Op::Map(_)
         | Op::Pad(_)
@@ -125,7 +127,6 @@ fn role(graph: &Graph, value: Value) -> Role {
         | Op::WindowArg(_)
         | Op::WindowTake(_)
         | Op::WindowPut(_)
-        | Op::Conv(_)
         | Op::Philox(_)
         | Op::Param(_)
         | Op::Alias
@@ -148,7 +149,14 @@ fn is_zero(graph: &Graph, value: Value) -> bool {
     moves && is_zero(graph, graph.args(value.node)[0])
 }
 
-/// Both operands one slice an iteration along a new first axis, which is summed over too.
+/// Both operands are one slice an iteration along a new first axis, which is summed over too.
+fn product(b: &mut Build<'_>, op: &Op, lhs: Value, rhs: Value) -> Result<Value, Diag> {
+    if let Op::Conv(conv) = op {
+        return sum_of_convs(b, conv, lhs, rhs);
+    }
+    b.add(Op::Dot(with_iterations(op)), &[lhs, rhs])
+}
+
 fn with_iterations(op: &Op) -> DotAxes {
     let Op::Dot(axes) = op else { panic!("G6: `{}` is no product", op.name()) };
     let next = |axes: &[usize]| axes.iter().map(|axis| axis + 1).collect::<Vec<_>>();

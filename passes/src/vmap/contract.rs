@@ -67,6 +67,26 @@ pub(super) fn conv(b: &mut Build<'_>, conv: &Conv, args: &[Lane], size: &Dim) ->
     Ok(Some(value))
 }
 
+/// The convolutions of all slices, along a new first axis, of one operand with the other one.
+pub(crate) fn conv_of_slices(
+    b: &mut Build<'_>,
+    of: &Conv,
+    args: &[Value],
+    slices: &[bool],
+    size: &Dim,
+) -> Result<Option<Value>, Diag> {
+    let lanes: Vec<Lane> = args.iter().zip(slices).map(|(value, mapped)| Lane { value: *value, mapped: *mapped }).collect();
+    conv(b, of, &lanes, size)
+}
+
+/// The sum of the convolutions of slices along a first axis of both: slices are more features to sum over.
+pub(crate) fn sum_of_convs(b: &mut Build<'_>, of: &Conv, x: Value, kernel: Value) -> Result<Value, Diag> {
+    let size = b.ty(x).shape[0].clone();
+    let x = join(b, x, of.input[1], of.groups, &size)?;
+    let kernel = join(b, kernel, of.kernel[1], 1, &size)?;
+    b.add(Op::Conv(of.clone()), &[x, kernel])
+}
+
 /// The axis of instances as a part of axis `axis` of an instance, which has `parts` parts: of each part the instances one after another.
 fn join(b: &mut Build<'_>, x: Value, axis: usize, parts: i64, size: &Dim) -> Result<Value, Diag> {
     let mut dims = b.ty(x).shape.0[1..].to_vec();

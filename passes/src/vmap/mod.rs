@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 use graver_ir::op::{Broadcast, Scan, stack_of};
 use graver_ir::{Diag, Dim, Error, FuncId, Function, Graph, Loc, Module, NodeId, Op, Role, Shape, Type, Value};
 
+pub(crate) use contract::{conv_of_slices, sum_of_convs};
+
 use crate::bodies::{add, outs, param_values, set_results};
 use crate::build::Build;
 use crate::inline::{callees_first, has_transform};

@@ -1,10 +1,11 @@
 //! Loops: what leaves them, and what derivatives find in them.
 
-use graver_ir::{Array, DType, Dim, Module, Op, ScalarFn, Symbol, Type, Value};
-use graver_testkit::{Build, reverse};
+use graver_ir::op::{Conv, ConvAxis};
+use graver_ir::{Array, DType, Dim, Module, Op, ScalarFn, Shape, Symbol, Type, Value};
+use graver_testkit::{Build, Rng, random_like, reverse};
 
 use crate::common::after;
-use crate::tools::run;
+use crate::tools::{expanded, run};
 
 fn array<const N: usize>(shape: [usize; N], values: &[f64]) -> Array {
     Array::from_vec(shape, values.to_vec()).expect("sizes agree")
@@ -112,4 +113,96 @@ fn a_projection_leaves_with_its_maps() {
         b.map(ScalarFn::Add, [tanh, y])
     });
     assert_eq!(operands(projected), ["f64[4, 3]", "f64[7, 1, 5]", "f64[7, 3]", "f64[7, 4]", "f64[5, 4]", "f64[3]"]);
+}
+
+const STEPS: usize = 3;
+
+/// `state = tanh(state / 2 + conv(x_t, w))`, from `state`, for all `x_t`: as a loop, or step by step.
+fn convolved(conv: &Conv, [state, x, w]: &[Shape; 3], looped: bool) -> Module {
+    let step = |b: &mut Build, state: Value, x: Value, w: Value| {
+        let half = b.full(DType::F64, b.ty(state).shape.clone(), 0.5);
+        let (kept, y) = (b.map(ScalarFn::Mul, [state, half]), b.add(Op::Conv(conv.clone()), &[x, w]));
+        let sum = b.map(ScalarFn::Add, [kept, y]);
+        b.map(ScalarFn::Tanh, [sum])
+    };
+    let mut b = Build::new("main");
+    let all = Shape(std::iter::once(Dim::from(STEPS as i64)).chain(x.iter().cloned()).collect());
+    let (first, xs, kernel) = (b.arg("state", DType::F64, state), b.arg("xs", DType::F64, &all), b.arg("w", DType::F64, w));
+    if looped {
+        let body = b.func("body", |b| {
+            let args = (b.arg("state", DType::F64, state), b.arg("x", DType::F64, x), b.arg("w", DType::F64, w));
+            vec![step(b, args.0, args.1, args.2)]
+        });
+        let last = b.scan(body, (STEPS as i64, false), [&[first], &[xs], &[kernel]])[0];
+        return b.finish([last]);
+    }
+    let mut last = first;
+    for place in 0..STEPS {
+        let whole = |size: &Dim| graver_ir::op::SliceAxis { start: Dim::ZERO, size: size.clone(), step: 1 };
+        let one = graver_ir::op::SliceAxis { start: Dim::from(place as i64), size: Dim::ONE, step: 1 };
+        let part = b.add(Op::Slice(std::iter::once(one).chain(x.iter().map(whole)).collect()), &[xs]);
+        let part = b.reshape(part, x);
+        last = step(&mut b, last, part, kernel);
+    }
+    b.finish([last])
+}
+
+fn spatial(stride: i64, pad: i64, kernel_dilation: i64) -> ConvAxis {
+    ConvAxis { stride, low: Dim::from(pad), high: Dim::from(pad), kernel_dilation, input_dilation: 1 }
+}
+
+/// Convolutions with sizes of a result, an operand and a kernel: pictures at once, groups of features and of pictures, other orders of axes.
+fn convolutions() -> [(Conv, [Shape; 3]); 5] {
+    let of = |axes: [ConvAxis; 2], orders: [[usize; 4]; 3], groups: i64, batch_groups: i64| {
+        let [input, kernel, output] = orders.map(|order| order.to_vec());
+        Conv { input, kernel, output, axes: axes.to_vec(), groups, batch_groups }
+    };
+    let shapes = |shapes: [[i64; 4]; 3]| shapes.map(Shape::new);
+    let (first, last) = ([0, 1, 2, 3], [0, 3, 1, 2]);
+    let near = || [spatial(1, 1, 1), spatial(1, 1, 1)];
+    [
+        (of(near(), [first; 3], 1, 1), shapes([[2, 3, 5, 4], [2, 2, 5, 4], [3, 2, 3, 3]])),
+        (of([spatial(2, 0, 1), spatial(2, 0, 1)], [first; 3], 2, 1), shapes([[2, 4, 2, 2], [2, 4, 5, 5], [4, 2, 2, 2]])),
+        (of(near(), [first; 3], 1, 2), shapes([[2, 2, 4, 4], [4, 3, 4, 4], [2, 3, 3, 3]])),
+        (
+            of([spatial(1, 0, 2), spatial(1, 0, 1)], [last, [3, 2, 0, 1], last], 1, 1),
+            shapes([[2, 3, 4, 3], [2, 5, 5, 2], [2, 2, 2, 3]]),
+        ),
+        (of(near(), [[2, 0, 1, 3], [1, 0, 2, 3], [1, 0, 3, 2]], 1, 1), shapes([[3, 2, 4, 5], [2, 5, 2, 4], [2, 3, 3, 3]])),
+    ]
+}
+
+/// How many convolutions are in the functions that the entry's loops run.
+fn convolutions_in_loops(module: &Module) -> usize {
+    let of = |function: &graver_ir::Function| {
+        function.graph.nodes().filter(|id| matches!(function.graph.op(*id), Op::Conv(_))).count()
+    };
+    let in_all: usize = module.functions.values().map(of).sum();
+    in_all - of(module.entry().expect("an entry").1)
+}
+
+/// Slices are more pictures, and what a kernel's gradient sums over; both are what step after step gives.
+#[test]
+fn convolutions_leave_with_their_gradients() {
+    for (place, (conv, shapes)) in convolutions().into_iter().enumerate() {
+        let (looped, steps) = (convolved(&conv, &shapes, true), convolved(&conv, &shapes, false));
+        let zeros = |sizes: &[usize]| Array::full(sizes, graver_ir::Scalar::float(DType::F64, 0.0));
+        let sizes = shapes.clone().map(|shape| shape.as_const().expect("numbers"));
+        let all = [&[STEPS], sizes[1].as_slice()].concat();
+        let like = [&sizes[0], &all, &sizes[2], &sizes[0]].map(|sizes| zeros(sizes));
+        let inputs = random_like(&like, &mut Rng::named("convolutions"));
+        let close = |x: &Array, y: &Array| x.to_f64().iter().zip(y.to_f64()).all(|(x, y)| (x - y).abs() < 1e-12);
+        let results = |module: &Module, count: usize| run(module, &inputs[..count]);
+        let (hoisted, expected) = (after(looped.clone(), &["hoist"]), results(&steps, 3));
+        assert_eq!(convolutions_in_loops(&after(hoisted.clone(), &["dce"])), 0, "{place}");
+        assert!(close(&results(&hoisted, 3)[0], &expected[0]), "{place}");
+        let (slopes, expected) = (reverse(&looped), results(&reverse(&steps), 4));
+        for module in [slopes.clone(), after(slopes, &["hoist"])] {
+            let got = results(&module, 4);
+            assert!(got.iter().zip(&expected).all(|(x, y)| x.shape() == y.shape() && close(x, y)), "{place}");
+        }
+        // Forward and for the operand; that for the kernel is one after the loop.
+        let expanded = expanded(&reverse(&looped)).expect("it has derivatives");
+        assert_eq!(convolutions_in_loops(&expanded), 2, "{place}");
+    }
 }
