@@ -180,8 +180,9 @@ fn padding_of_a_short_axis_is_found_once() {
     }
 }
 
-/// The next row is fetched while functions of a row are computed, the next tile while one is transposed, a product's next columns while some are
-/// multiplied, further rows of a matrix that is read once; what is one stream is left to the machine.
+/// The next row is fetched while functions of a row are computed, or one that is in a cache is visited again; what is further on in a long row, if functions
+/// are many instructions; the next tile while one is transposed, a product's next columns while some are multiplied, further rows of a matrix that is
+/// read once. What is one stream of few instructions is left to the machine, and rows that are short.
 #[test]
 fn what_comes_next_is_fetched_where_the_machine_would_not() {
     type Made = fn(&mut Build) -> Value;
@@ -207,9 +208,15 @@ fn what_comes_next_is_fetched_where_the_machine_would_not() {
         let axes = DotAxes { lhs_batch: vec![], rhs_batch: vec![], lhs_contract: vec![1], rhs_contract: vec![0] };
         b.dot(x, y, axes)
     };
-    let exp: Made = |b| {
-        let x = b.arg("x", DType::F32, [512, 512]);
-        b.map(ScalarFn::Exp, [x])
+    let map = |b: &mut Build, function: ScalarFn, width: usize| {
+        let x = b.arg("x", DType::F32, [64, width]);
+        b.map(function, [x])
+    };
+    let centred: Made = |b| {
+        let x = b.arg("x", DType::F32, [8, 4096]);
+        let row = b.reduce(ReduceKind::Sum, x, [1]);
+        let wide = b.broadcast(row, [8, 4096], [0]);
+        b.map(ScalarFn::Sub, [x, wide])
     };
     let fetches = |cpu: &graver_cpu::Cpu, make: &dyn Fn(&mut Build) -> Value| {
         let mut b = Build::new("next");
@@ -225,6 +232,9 @@ fn what_comes_next_is_fetched_where_the_machine_would_not() {
         assert_eq!(fetches(&cpu, &across), in_squares, "{}", cpu.isa());
         assert!(fetches(&cpu, &|b| product(b, 96)), "{}", cpu.isa());
         assert!(fetches(&cpu, &|b| product(b, 1)), "{}", cpu.isa());
-        assert!(!fetches(&cpu, &exp), "{}", cpu.isa());
+        assert!(fetches(&cpu, &centred), "{}", cpu.isa());
+        assert!(fetches(&cpu, &|b| map(b, ScalarFn::Exp, 4096)), "{}", cpu.isa());
+        assert!(!fetches(&cpu, &|b| map(b, ScalarFn::Exp, 512)), "{}", cpu.isa());
+        assert!(!fetches(&cpu, &|b| map(b, ScalarFn::Abs, 4096)), "{}", cpu.isa());
     }
 }

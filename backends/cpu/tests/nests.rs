@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use graver_cpu::Cpu;
 use graver_ir::op::ReduceKind;
-use graver_ir::{Array, DType, Dim, Module, ScalarFn, Symbol};
+use graver_ir::{Array, DType, Dim, Module, Scalar, ScalarFn, Symbol};
 use graver_passes::{Silent, pipeline};
 use graver_runtime::{Backend, Invocation};
 use graver_testkit::Build;
@@ -66,6 +66,46 @@ fn sums_and_extremes_of_columns() {
         let expected = vec![array(&[width], sums), array(&[width], extremes)];
         for results in results(&module, &[array(&[count, width], data.clone())]) {
             assert!(results == expected, "{count} rows of {width}");
+        }
+    }
+}
+
+/// Several rows go by at once; what is left, one by one. A row's result is the same, to the last bit, whatever rows there are beside it.
+#[test]
+fn rows_at_once() {
+    let number = |place: usize| 1.0 + (f64::from(u32::try_from(place * 7919 % 4093).expect("below")) - 2046.0) / 300_000.0;
+    let kinds: [(ReduceKind, fn(f64, f64) -> f64); 4] = [
+        (ReduceKind::Sum, |x, y| x + y),
+        (ReduceKind::Prod, |x, y| x * y),
+        (ReduceKind::Max, f64::max),
+        (ReduceKind::Min, f64::min),
+    ];
+    let widths = [(DType::F32, 5000usize), (DType::F32, 70), (DType::F64, 133), (DType::F32, 3)];
+    for ((dtype, width), (kind, fold)) in widths.into_iter().flat_map(|width| kinds.map(|kind| (width, kind))) {
+        let mut b = Build::new("rows");
+        let x = b.arg("x", dtype, [rows(), Dim::from(2), Dim::from(width)]);
+        let square = b.map(ScalarFn::Mul, [x, x]);
+        let result = b.reduce(kind, square, [2]);
+        let module = b.finish([result]);
+        let make = |first: usize, count: usize| {
+            Array::from_fn(dtype, [count, 2, width], |at| Scalar::float(dtype, number(first * 2 * width + at)))
+        };
+        let of = |first: usize, count: usize| {
+            let levels = results(&module, &[make(first, count)]);
+            levels.into_iter().map(|level| level[0].to_f64()).collect::<Vec<_>>()
+        };
+        let alone: Vec<Vec<Vec<f64>>> = (0..6).map(|row| of(row, 1)).collect();
+        for count in 0..=6 {
+            for (level, together) in of(0, count).into_iter().enumerate() {
+                let rows: Vec<f64> = alone[..count].iter().flat_map(|row| row[level].clone()).collect();
+                assert_eq!(together, rows, "{kind:?} of {count} rows of {width} {dtype}, level {level}");
+            }
+        }
+        let squares: Vec<f64> = make(0, 1).to_f64().iter().map(|x| x * x).collect();
+        let expected: Vec<f64> = squares.chunks(width).map(|row| row.iter().copied().reduce(fold).expect("elements")).collect();
+        for level in &alone[0] {
+            let far = level.iter().zip(&expected).any(|(x, y)| (x - y).abs() > 1e-4 * y);
+            assert!(!far, "{kind:?} of {width} {dtype}: {level:?} is not {expected:?}");
         }
     }
 }

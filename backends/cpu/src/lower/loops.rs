@@ -55,19 +55,47 @@ impl Cx<'_> {
 
     /// The body at every parallel point of this call's range; `digits` are the sizes that a point is made of, row-major.
     pub(super) fn parallel(&mut self, digits: &[Dim], body: &mut dyn FnMut(&mut Self, &[Val])) {
+        self.parallel_by(1, digits, &mut |cx, points| body(cx, &points[0]));
+    }
+
+    /// The same, at so many neighbouring points at once, and at those that are left one by one.
+    pub(super) fn parallel_by(&mut self, count: usize, digits: &[Dim], body: &mut dyn FnMut(&mut Self, &[Vec<Val>])) {
         let (begin, end) = (self.b.op(Op::Begin), self.b.op(Op::End));
-        if let [_] = digits {
-            let open = self.b.open_loop(begin, end, 1, Vec::new());
-            body(self, &[open.var]);
+        let sizes: Vec<Val> = digits.iter().map(|digit| self.value(digit)).collect();
+        if count == 1 {
+            return self.points(begin, end, 1, &sizes, body);
+        }
+        let step = self.b.int(i64::try_from(count).expect("few points"));
+        let number = self.b.sub(end, begin);
+        let groups = self.b.binary(Binary::Div, number, step);
+        let grouped = self.b.mul(groups, step);
+        let rest = self.b.add(begin, grouped);
+        self.points(begin, rest, count, &sizes, body);
+        self.points(rest, end, 1, &sizes, body);
+    }
+
+    /// The body at these points, so many neighbours at once.
+    fn points(&mut self, begin: Val, end: Val, count: usize, sizes: &[Val], body: &mut dyn FnMut(&mut Self, &[Vec<Val>])) {
+        let step = i64::try_from(count).expect("few points");
+        if let [_] = sizes {
+            let open = self.b.open_loop(begin, end, step, Vec::new());
+            let mut points = Vec::new();
+            for number in 0..step {
+                let number = self.b.int(number);
+                points.push(vec![self.b.add(open.var, number)]);
+            }
+            body(self, &points);
             self.b.close_loop(open, Vec::new());
             return;
         }
-        let sizes: Vec<Val> = digits.iter().map(|digit| self.value(digit)).collect();
-        let first = self.digits(begin, &sizes);
-        let open = self.b.open_loop(begin, end, 1, first);
-        let digits = open.params.clone();
-        body(self, &digits);
-        let next = self.next_digits(&digits, &sizes);
+        let first = self.digits(begin, sizes);
+        let open = self.b.open_loop(begin, end, step, first);
+        let mut points = vec![open.params.clone()];
+        for number in 1..count {
+            points.push(self.next_digits(&points[number - 1], sizes));
+        }
+        body(self, &points);
+        let next = self.next_digits(&points[count - 1], sizes);
         self.b.close_loop(open, next);
     }
 

@@ -8,16 +8,20 @@ use super::cx::Cx;
 use super::loops::{BLOCK, GRAIN, NARROW, bind};
 use super::memo::{Memos, has_slow};
 use super::over_rows::OverRows;
-use super::reduce::Results;
+use super::reduce::{ACCUMULATORS, Results, Rows, kinds};
 use super::tiles::Across;
 use super::windows::Windows;
 use super::{Lowered, Passing, Phase, columns, tiles};
-use crate::vector::{Binary, Op, Val};
+use crate::vector::{Binary, Elem, Op, TABLE_LANES, Val};
 
 /// Bodies up to this many instructions are unrolled over lanes: their loops would cost as much as they do.
 const SMALL_BODY: usize = 12;
 /// Elements of a row at most for the next one to be fetched meanwhile: the second-level cache holds both.
 pub(super) const LONGEST_AHEAD: i64 = 1 << 15;
+/// Elements of a page of memory, of four bytes each.
+const PAGE: i64 = 1024;
+/// Elements by which what is fetched is ahead where rows are longer, or are none.
+const FAR: i64 = 2 * PAGE;
 /// As many visits as any more.
 const MANY: i64 = 256;
 
@@ -93,13 +97,33 @@ impl Plan {
         Self { rows, crossed: crossing.is_some(), outer, outer_lane, inner_lanes }
     }
 
-    /// The stage in which a row's elements are in a cache and worked on for so long that the next row's can be fetched meanwhile; the axis of rows.
-    fn ahead(&self, nest: &Nest) -> Option<(usize, usize)> {
-        let row = *self.rows.last().filter(|_| self.outer_lane.is_none())?;
-        let later = nest.stages.iter().zip(&self.inner_lanes).enumerate().skip(1);
-        let mut dear = later.filter(|(_, (stage, _))| has_slow(&stage.body));
-        let (number, (_, lane)) = dear.next()?;
-        lane.filter(|lane| nest.axes[*lane].nominal() <= LONGEST_AHEAD).map(|_| (number, row))
+    /// The stage that has what it reads be fetched ahead, along which axis, and by how much: the machine's own fetching ends at every page, and stands still
+    /// while a row is in a cache or functions of many instructions are computed. The only stage, if it computes such; of several the first later one that does, else
+    /// the last.
+    fn ahead(&self, nest: &Nest) -> Option<(usize, (usize, i64))> {
+        let next = |lane: usize| {
+            let row = self.rows.last().filter(|_| nest.axes[lane].nominal() <= LONGEST_AHEAD);
+            row.map_or((lane, FAR), |row| (*row, 1))
+        };
+        if let Some(lane) = self.outer_lane {
+            let long = nest.axes[lane].as_const().is_none_or(|size| size >= PAGE);
+            let dear = nest.stages.len() == 1 && has_slow(&nest.stages[0].body);
+            return (long && dear).then(|| (0, next(lane)));
+        }
+        let swept = nest.stages.iter().zip(&self.inner_lanes).enumerate();
+        let later = || swept.clone().skip(1).filter_map(|(number, (stage, lane))| lane.map(|lane| (number, stage, lane)));
+        let dear = later().find(|(_, stage, _)| has_slow(&stage.body));
+        let (number, _, lane) = dear.or_else(|| later().last())?;
+        Some((number, next(lane))).filter(|(_, (axis, _))| *axis != lane)
+    }
+
+    /// The only stage that visits more than a point of each row, and its axis over lanes, if it combines all that it visits.
+    fn swept_once<'n>(&self, nest: &'n Nest) -> Option<(&'n Stage, usize)> {
+        let inner = nest.stages.iter().zip(&self.inner_lanes).filter(|(stage, _)| !stage.over.minus(self.outer).is_empty());
+        let [(stage, lane)] = inner.collect::<Vec<_>>()[..] else { return None };
+        let all = !stage.reductions.is_empty() && stage.keep == self.outer;
+        let others = nest.stages.iter().filter(|other| !std::ptr::eq(*other, stage));
+        lane.filter(|_| all && others.into_iter().all(|other| other.reductions.is_empty())).map(|lane| (stage, lane))
     }
 
     /// The sizes that a parallel point is made of.
@@ -192,10 +216,48 @@ fn emit(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) {
             cx.swept(axis, begin, end, unroll, &mut |cx| stages(cx, nest, plan));
         }),
         None if points.is_empty() => stages(cx, nest, plan),
-        None => cx.parallel(&points, &mut |cx, digits| {
-            bind(cx, &plan.rows, digits);
-            stages(cx, nest, plan);
-        }),
+        None => {
+            let swept = plan.swept_once(nest);
+            let count = swept.map_or(1, |(stage, _)| at_once(cx, stage));
+            cx.parallel_by(count, &points, &mut |cx, digits| match (digits, swept) {
+                ([_, _, ..], Some((stage, lane))) => {
+                    rows_at_once(cx, nest, (stage, lane), &Rows { axes: &plan.rows, at: digits })
+                }
+                _ => {
+                    bind(cx, &plan.rows, &digits[0]);
+                    stages(cx, nest, plan);
+                }
+            });
+        }
+    }
+}
+
+/// How many rows of a stage go by at once: what a machine fetches by itself is one stream of memory, as far as its page goes, which several rows are
+/// several of. Each has the accumulators that it has alone; as many as fit half of the registers, of which machines with 16 lanes have 32, others 16.
+fn at_once(cx: &Cx<'_>, stage: &Stage) -> usize {
+    let registers = if cx.lanes == TABLE_LANES { 32 } else { 16 };
+    let of = |elem: Elem| if matches!(elem, Elem::F64 | Elem::I64) { 2 } else { 1 };
+    let needed: usize =
+        kinds(stage).iter().map(|(kind, has_position)| of(kind.elem) + if *has_position { of(Elem::I64) } else { 0 }).sum();
+    if stage.body.insts.len() > SMALL_BODY { 1 } else { (registers / (2 * ACCUMULATORS * needed)).max(1) }
+}
+
+/// A nest of rows that are swept once, of several rows at once.
+fn rows_at_once(cx: &mut Cx<'_>, nest: &Nest, (swept, lane): (&Stage, usize), rows: &Rows<'_>) {
+    let mut results: Vec<Results> = rows.at.iter().map(|_| Results::new(Memos::default())).collect();
+    for stage in &nest.stages {
+        if std::ptr::eq(stage, swept) {
+            Results::push_rows(&mut results, cx, (nest, stage), lane, rows);
+            continue;
+        }
+        for (row, results) in rows.at.iter().zip(&mut results) {
+            bind(cx, rows.axes, row);
+            let values = cx.body(&stage.body, results);
+            for store in &stage.stores {
+                cx.store(store, &values);
+            }
+            results.push_nothing();
+        }
     }
 }
 
@@ -211,7 +273,7 @@ fn stages(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) {
     let mut results = Results::new(memos);
     let ahead = plan.ahead(nest);
     for (number, (stage, lane)) in nest.stages.iter().zip(&plan.inner_lanes).enumerate() {
-        cx.ahead = ahead.filter(|(stage, _)| *stage == number).map(|(_, row)| (row, 1));
+        cx.ahead = ahead.filter(|(stage, _)| *stage == number).map(|(_, along)| along);
         let inner = stage.over.minus(plan.outer);
         if stage.reductions.is_empty() {
             let serial: Vec<usize> = inner.iter().filter(|axis| Some(*axis) != *lane).collect();

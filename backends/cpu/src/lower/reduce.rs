@@ -7,6 +7,7 @@ use graver_ir::{DType, Dim};
 
 use super::body::{Given, Nothing};
 use super::cx::{At, Cx};
+use super::loops::bind;
 use super::memo::Memos;
 use crate::vector::{Binary, Combine, Compare, Elem, Load, Val, Width};
 
@@ -89,15 +90,25 @@ impl Results {
         self.stages.push(Vec::new());
     }
 
+    /// Emits a stage of several rows at once that combines all of each; `lane` is its axis over lanes.
+    pub(super) fn push_rows(results: &mut [Self], cx: &mut Cx<'_>, (nest, stage): (&Nest, &Stage), lane: usize, rows: &Rows<'_>) {
+        let reduced: Vec<usize> = stage.over.minus(stage.keep).iter().collect();
+        let sum = Sum { nest, stage, lane: Some(lane), rows };
+        let values = sum.over(cx, results, &reduced);
+        for (results, values) in results.iter_mut().zip(values) {
+            results.stages.push(values.into_iter().map(Place::Value).collect());
+        }
+    }
+
     /// Emits a stage with reductions; `lane` is its own axis over lanes, if no outer one is.
     pub(super) fn push_stage(&mut self, cx: &mut Cx<'_>, nest: &Nest, stage: &Stage, outer: AxisSet, lane: Option<usize>) {
         let kept = stage.keep.minus(outer);
         let reduced: Vec<usize> = stage.over.minus(stage.keep).iter().collect();
         let inner_lane = lane.filter(|axis| !kept.contains(*axis));
-        let sum = Sum { nest, stage, lane: inner_lane };
+        let sum = Sum { nest, stage, lane: inner_lane, rows: &Rows::BOUND };
         if kept.is_empty() {
-            let results = sum.over(cx, self, &reduced);
-            self.stages.push(results.into_iter().map(Place::Value).collect());
+            let values = sum.over_one(cx, self, &reduced);
+            self.stages.push(values.into_iter().map(Place::Value).collect());
             return;
         }
         let lanes = cx.lane_axis().is_some();
@@ -105,7 +116,7 @@ impl Results {
         let kept_lane = lane.filter(|axis| kept.contains(*axis));
         let serial: Vec<usize> = kept.iter().filter(|axis| Some(*axis) != kept_lane).collect();
         cx.nested(&nest.axes, &serial, kept_lane, 1, &mut |cx| {
-            let results = sum.over(cx, self, &reduced);
+            let results = sum.over_one(cx, self, &reduced);
             for (result, place) in results.into_iter().zip(&memory) {
                 if let Place::Memory { base, offset, dtype, lanes } = place {
                     let (ptr, pattern) = cx.place_result(*base, offset, *dtype, *lanes);
@@ -144,36 +155,58 @@ impl Cx<'_> {
 /// From a range and the accumulators before it to those after it.
 type Chunk<'a> = dyn FnMut(&mut Cx<'_>, Val, Val, Vec<Val>) -> Vec<Val> + 'a;
 
-/// The reductions of one stage.
+/// Rows that go by at once.
+pub(super) struct Rows<'a> {
+    /// The axes of which each row is a point.
+    pub(super) axes: &'a [usize],
+    /// Where each row is along them.
+    pub(super) at: &'a [Vec<Val>],
+}
+
+impl Rows<'static> {
+    /// One row, whose axes stand where they do.
+    const BOUND: Self = Self { axes: &[], at: &[Vec::new()] };
+}
+
+/// The reductions of one stage, of some rows. What a row's elements are combined in, and in which order, does not depend on how many there are.
 struct Sum<'a> {
     nest: &'a Nest,
     stage: &'a Stage,
     /// The reduced axis over lanes.
     lane: Option<usize>,
+    rows: &'a Rows<'a>,
 }
 
 impl Sum<'_> {
-    /// The results over the reduced axes, at this point of all others.
-    fn over(&self, cx: &mut Cx<'_>, results: &mut Results, reduced: &[usize]) -> Vec<Val> {
+    /// The results of one row.
+    fn over_one(&self, cx: &mut Cx<'_>, results: &mut Results, reduced: &[usize]) -> Vec<Val> {
+        self.over(cx, std::slice::from_mut(results), reduced).remove(0)
+    }
+
+    /// Each row's results over the reduced axes, at this point of all others.
+    fn over(&self, cx: &mut Cx<'_>, results: &mut [Results], reduced: &[usize]) -> Vec<Vec<Val>> {
         let serial: Vec<usize> = reduced.iter().copied().filter(|axis| Some(*axis) != self.lane).collect();
         let inits = self.identities(cx);
-        let accumulators = self.serial(cx, results, &serial, inits);
-        let mut accumulators = accumulators.into_iter();
-        let mut outcome = Vec::new();
-        for reduction in &self.stage.reductions {
+        let mut accumulators = self.serial(cx, results, &serial, inits).into_iter();
+        let mut outcome = |reduction: &Reduction| {
             let value = accumulators.next().expect("an accumulator a reduction");
-            outcome.push(match reduction.combine {
+            match reduction.combine {
                 Combining::Reduce(_) => value,
                 Combining::Arg(_) => accumulators.next().expect("a position beside its value"),
-            });
-        }
-        outcome
+            }
+        };
+        self.rows.at.iter().map(|_| self.stage.reductions.iter().map(&mut outcome).collect()).collect()
+    }
+
+    /// What is combined, row by row.
+    fn kinds(&self) -> Vec<(Kind, bool)> {
+        self.rows.at.iter().flat_map(|_| kinds(self.stage)).collect()
     }
 
     fn identities(&self, cx: &mut Cx<'_>) -> Vec<Val> {
         let width = if cx.lane_axis().is_some() { Width::Lanes } else { Width::One };
         let mut values = Vec::new();
-        for (kind, has_position) in kinds(self.stage) {
+        for (kind, has_position) in self.kinds() {
             let value = cx.b.constant(kind.elem, kind.combine.identity(kind.elem));
             values.push(cx.b.with_width(value, width));
             if has_position {
@@ -185,7 +218,7 @@ impl Sum<'_> {
     }
 
     /// The accumulators after loops over these axes, the first outermost.
-    fn serial(&self, cx: &mut Cx<'_>, results: &mut Results, axes: &[usize], state: Vec<Val>) -> Vec<Val> {
+    fn serial(&self, cx: &mut Cx<'_>, results: &mut [Results], axes: &[usize], state: Vec<Val>) -> Vec<Val> {
         let Some((axis, rest)) = axes.split_first() else { return self.innermost(cx, results, state) };
         let size = &self.nest.axes[*axis];
         if let Some(count) = size.as_const().filter(|count| (0..=WRITTEN_OUT).contains(count)) {
@@ -208,7 +241,7 @@ impl Sum<'_> {
     }
 
     /// One point, or all points of the axis over lanes.
-    fn innermost(&self, cx: &mut Cx<'_>, results: &mut Results, state: Vec<Val>) -> Vec<Val> {
+    fn innermost(&self, cx: &mut Cx<'_>, results: &mut [Results], state: Vec<Val>) -> Vec<Val> {
         let Some(axis) = self.lane else {
             let point = self.point(cx, results);
             return self.combine(cx, &state, &point);
@@ -237,13 +270,13 @@ impl Sum<'_> {
         cx.b.close_loop(open, next)
     }
 
-    fn sweep(&self, cx: &mut Cx<'_>, results: &mut Results, axis: usize, begin: Val, end: Val) -> Vec<Val> {
+    fn sweep(&self, cx: &mut Cx<'_>, results: &mut [Results], axis: usize, begin: Val, end: Val) -> Vec<Val> {
         let open = cx.b.open_sweep(begin, end, ACCUMULATORS);
         cx.at[axis] = At::Lane(open.var);
         let mut point = self.point(cx, results).into_iter();
         cx.at[axis] = At::Unbound;
         let mut folds = Vec::new();
-        for (kind, has_position) in kinds(self.stage) {
+        for (kind, has_position) in self.kinds() {
             let value = point.next().expect("a value a reduction");
             let position = has_position.then(|| point.next().expect("a position beside its value"));
             folds.push((kind.combine, value, position));
@@ -252,15 +285,18 @@ impl Sum<'_> {
         folded.into_iter().flat_map(|(value, position)| [Some(value), position]).flatten().collect()
     }
 
-    /// The values (and positions) of one point.
-    fn point(&self, cx: &mut Cx<'_>, results: &mut Results) -> Vec<Val> {
-        let values = cx.body(&self.stage.body, results);
-        results.memos.leave(cx, results.stages.len(), &values);
+    /// The values (and positions) of one point of each row.
+    fn point(&self, cx: &mut Cx<'_>, results: &mut [Results]) -> Vec<Val> {
         let mut point = Vec::new();
-        for (reduction, (_, has_position)) in self.stage.reductions.iter().zip(kinds(self.stage)) {
-            point.push(values[reduction.value.index()]);
-            if has_position {
-                point.push(cx.value(&self.position()));
+        for (row, results) in self.rows.at.iter().zip(results) {
+            bind(cx, self.rows.axes, row);
+            let values = cx.body(&self.stage.body, results);
+            results.memos.leave(cx, results.stages.len(), &values);
+            for (reduction, (_, has_position)) in self.stage.reductions.iter().zip(kinds(self.stage)) {
+                point.push(values[reduction.value.index()]);
+                if has_position {
+                    point.push(cx.value(&self.position()));
+                }
             }
         }
         point
@@ -280,7 +316,7 @@ impl Sum<'_> {
 
     fn combine(&self, cx: &mut Cx<'_>, x: &[Val], y: &[Val]) -> Vec<Val> {
         let (mut combined, mut place) = (Vec::new(), 0);
-        for (kind, has_position) in kinds(self.stage) {
+        for (kind, has_position) in self.kinds() {
             if has_position {
                 combined.extend(combine_arg(cx, kind, [x[place], x[place + 1]], [y[place], y[place + 1]]));
                 place += 2;
