@@ -5,7 +5,7 @@ use regalloc2::VReg;
 
 use super::Emitter;
 use super::facts::Address;
-use super::inst::{Base, Mem, View};
+use super::operand::{Base, Mem, View};
 use crate::vector::Val;
 
 impl Emitter<'_> {

@@ -3,7 +3,8 @@
 use regalloc2::{MachineEnv, Output, PReg, PRegSet, RegClass, RegallocOptions};
 
 use super::Wide;
-use super::inst::{Asm, GENERAL, MASK, VECTOR};
+use super::inst::Asm;
+use super::operand::{GENERAL, MASK, VECTOR};
 
 pub(super) const RAX: PReg = PReg::new(0, GENERAL);
 pub(super) const RDX: PReg = PReg::new(2, GENERAL);

@@ -2,7 +2,7 @@
 
 use iced_x86::Code;
 
-use super::inst::{Mem, View};
+use super::operand::{Mem, View};
 use super::{Emitter, Wide};
 use crate::vector::{Tile, TileDot, Val};
 

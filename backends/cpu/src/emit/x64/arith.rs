@@ -4,7 +4,7 @@ use iced_x86::Code;
 use regalloc2::VReg;
 
 use super::floats::Operand;
-use super::inst::{Mem, Src, View};
+use super::operand::{Mem, Src, View};
 use super::table::{self, sized};
 use super::{Emitter, Parts, Wide};
 use crate::vector::{Binary, Compare, Elem, Op, Pairs, Shift, Ty, Unary, Val, Width};

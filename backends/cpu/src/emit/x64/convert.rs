@@ -5,7 +5,7 @@ use iced_x86::Code;
 use regalloc2::VReg;
 
 use super::floats::Operand;
-use super::inst::{Src, View};
+use super::operand::{Src, View};
 use super::table::{self, is_double, sized};
 use super::{Emitter, Parts, Wide};
 use crate::vector::{Binary, Compare, Elem, Shift, Unary};

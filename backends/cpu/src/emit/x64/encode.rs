@@ -5,7 +5,8 @@ use regalloc2::{Allocation, Block, Edit, Function, Inst as InstId, InstOrEdit, O
 
 use super::Wide;
 use super::alloc::SAVED;
-use super::inst::{Arg, Asm, Base, Cond, GENERAL, Inst, Kind, MASK, Mem, VECTOR, View};
+use super::inst::{Asm, Inst, Kind};
+use super::operand::{Arg, Base, Cond, GENERAL, MASK, Mem, VECTOR, View};
 
 /// Bytes that vectors on the stack are aligned to.
 const ALIGNMENT: usize = 64;

@@ -4,7 +4,7 @@
 use iced_x86::Code;
 use regalloc2::VReg;
 
-use super::inst::{Mem, Src, View};
+use super::operand::{Mem, Src, View};
 use super::table::{self, Codes, is_double, sized};
 use super::{Emitter, Parts, Pending, Wide};
 use crate::vector::{Binary, Compare, Elem, Load, Op, Pattern, Shift, Unary, Val, Width};

@@ -3,7 +3,8 @@
 use iced_x86::{Code, OpKind};
 use regalloc2::VReg;
 
-use super::inst::{Cond, Kind, View};
+use super::inst::Kind;
+use super::operand::{Cond, View};
 use super::{Emitter, End, alloc};
 use crate::vector::{Binary, Compare, Elem, Shift, Unary};
 

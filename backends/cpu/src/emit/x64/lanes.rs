@@ -3,9 +3,10 @@
 use iced_x86::Code;
 use regalloc2::VReg;
 
-use super::inst::{Kind, Mem, Src, VECTOR, View};
+use super::inst::Kind;
+use super::operand::{Mem, Src, VECTOR, View};
 use super::table::{self, is_double, sized};
-use super::{Emitter, End, Parts, Wide, alloc, inst};
+use super::{Emitter, End, Parts, Wide, alloc};
 use crate::vector::{Elem, Helper};
 
 /// Memory on the stack for a vector.
@@ -178,7 +179,7 @@ impl Emitter<'_> {
         let called = self.call(helper, elem, &[arg]);
         let patched = self.select(mask, elem, called, value);
         self.asm.jump(after, patched.as_slice().to_vec());
-        let regs: Vec<VReg> = value.as_slice().iter().map(|_| self.asm.vreg(inst::VECTOR)).collect();
+        let regs: Vec<VReg> = value.as_slice().iter().map(|_| self.asm.vreg(VECTOR)).collect();
         self.asm.bind(after, regs.clone());
         Parts::of(value.lanes, &regs)
     }

@@ -3,7 +3,7 @@
 use iced_x86::Code;
 use regalloc2::VReg;
 
-use super::inst::{Cond, View};
+use super::operand::{Cond, View};
 use super::table;
 use super::{Emitter, Parts, Wide};
 use crate::vector::{Binary, Compare, Elem};

@@ -4,7 +4,7 @@ use graver_ir::DType;
 use iced_x86::Code;
 use regalloc2::VReg;
 
-use super::inst::{Cond, Mem, Src, View};
+use super::operand::{Cond, Mem, Src, View};
 use super::table::{self, sized};
 use super::{Emitter, Parts, Wide};
 use crate::vector::{Binary, Caches, Elem, Load, Pattern, Shift, Store, Val};

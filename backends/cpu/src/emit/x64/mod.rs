@@ -27,6 +27,7 @@ mod lanes;
 mod masks;
 mod memory;
 mod near;
+mod operand;
 mod pool;
 mod slide;
 mod sweep;
@@ -41,7 +42,8 @@ use regalloc2::VReg;
 use crate::vector::{Block, Elem, Func, Helper, Loop, Op, Stmt, Ty, Val, Width};
 pub(crate) use encode::Encoded;
 use facts::{Facts, Region};
-use inst::{Asm, Cond, Kind, Label, Mem, View};
+use inst::{Asm, Kind, Label};
+use operand::{Cond, Mem, View};
 
 /// The vector extensions that code is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,7 +193,7 @@ impl<'a> Emitter<'a> {
     fn new(func: &'a Func, wide: Wide, helper: fn(Helper) -> *const u8) -> Self {
         let mut asm = Asm::new(wide.bytes());
         let first = alloc::PARAMS.iter().fold(asm.build(Kind::Enter), |enter, at| enter.fixed_def(*at)).end();
-        let params = (0..alloc::PARAMS.len()).map(|param| VReg::new(first.vreg() + param, inst::GENERAL)).collect();
+        let params = (0..alloc::PARAMS.len()).map(|param| VReg::new(first.vreg() + param, operand::GENERAL)).collect();
         Self {
             asm,
             func,
@@ -356,7 +358,7 @@ impl<'a> Emitter<'a> {
 
     /// Starts a block whose parameters are a counter and registers as those of `like`.
     fn bind_params(&mut self, label: Label, like: &[Parts]) -> (VReg, Vec<Parts>) {
-        let var = self.asm.vreg(inst::GENERAL);
+        let var = self.asm.vreg(operand::GENERAL);
         let state: Vec<Parts> = like.iter().map(|parts| self.fresh(*parts)).collect();
         self.asm.bind(label, flat(var, &state));
         (var, state)

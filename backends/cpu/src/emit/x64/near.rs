@@ -7,7 +7,7 @@ use graver_ir::DType;
 use iced_x86::Code;
 use regalloc2::VReg;
 
-use super::inst::{Mem, Src, View};
+use super::operand::{Mem, Src, View};
 use super::table::{self, is_double};
 use super::{Emitter, Parts, Wide};
 use crate::vector::{Elem, NEAR, Store, TABLE_LANES, Val};

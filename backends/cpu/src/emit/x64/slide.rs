@@ -3,7 +3,7 @@
 use iced_x86::Code;
 use regalloc2::VReg;
 
-use super::inst::{Src, View};
+use super::operand::{Src, View};
 use super::table::{is_double, sized};
 use super::{Emitter, Parts, Wide};
 use crate::vector::{Edge, Elem, Val};

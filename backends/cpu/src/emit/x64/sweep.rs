@@ -6,7 +6,7 @@ use iced_x86::{Code, OpKind};
 use regalloc2::VReg;
 
 use super::floats::Operand;
-use super::inst::{Cond, Src, View};
+use super::operand::{Cond, Src, View};
 use super::table::{is_double, sized};
 use super::{Active, Emitter, End, Parts, Wide};
 use crate::vector::{Binary, Block, Combine, Compare, Elem, Fold, Op, Stmt, Sweep, Val, Width};

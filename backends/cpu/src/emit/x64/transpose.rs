@@ -3,7 +3,7 @@
 use iced_x86::{Code, OpKind};
 use regalloc2::VReg;
 
-use super::inst::{Cond, Mem, View};
+use super::operand::{Cond, Mem, View};
 use super::{Emitter, Wide};
 use crate::vector::{TABLE_LANES, Transpose};
 
