@@ -73,8 +73,9 @@ fn sums_and_extremes_of_columns() {
 /// Several rows go by at once; what is left, one by one. A row's result is the same, to the last bit, whatever rows there are beside it.
 #[test]
 fn rows_at_once() {
+    type Fold = fn(f64, f64) -> f64;
     let number = |place: usize| 1.0 + (f64::from(u32::try_from(place * 7919 % 4093).expect("below")) - 2046.0) / 300_000.0;
-    let kinds: [(ReduceKind, fn(f64, f64) -> f64); 4] = [
+    let kinds: [(ReduceKind, Fold); 4] = [
         (ReduceKind::Sum, |x, y| x + y),
         (ReduceKind::Prod, |x, y| x * y),
         (ReduceKind::Max, f64::max),

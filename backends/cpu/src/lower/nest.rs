@@ -113,7 +113,7 @@ impl Plan {
         let swept = nest.stages.iter().zip(&self.inner_lanes).enumerate();
         let later = || swept.clone().skip(1).filter_map(|(number, (stage, lane))| lane.map(|lane| (number, stage, lane)));
         let dear = later().find(|(_, stage, _)| has_slow(&stage.body));
-        let (number, _, lane) = dear.or_else(|| later().last())?;
+        let (number, _, lane) = dear.or_else(|| later().next_back())?;
         Some((number, next(lane))).filter(|(_, (axis, _))| *axis != lane)
     }
 
