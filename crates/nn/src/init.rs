@@ -3,6 +3,8 @@
 //! Philox words under the seed; the counter holds the element's block, the attempt and the parameter's number, so that
 //! one parameter's values do not depend on the sizes of those before it. No tensor of a trace is here.
 
+use std::num::NonZero;
+
 use graver_ir::philox::philox4x32_10;
 use graver_ir::{Array, DType, Diag, Scalar};
 use graver_trace::Param;
@@ -258,15 +260,48 @@ impl Init {
     }
 
     /// An array whose elements come four at a time.
-    fn blocks(&self, shape: Vec<usize>, four: impl Fn(u32) -> [f64; 4]) -> Array {
-        let mut current = [0.0; 4];
-        Array::from_fn(self.dtype, shape, |position| {
-            if position % 4 == 0 {
-                current = four(u32::try_from(position / 4).expect("a parameter has fewer than 2^34 elements"));
-            }
-            Scalar::float(self.dtype, current[position % 4])
-        })
+    fn blocks(&self, shape: Vec<usize>, four: impl Fn(u32) -> [f64; 4] + Sync) -> Array {
+        let four = |block: usize| four(u32::try_from(block).expect("a parameter has fewer than 2^34 elements"));
+        if self.dtype != DType::F32 {
+            let mut current = [0.0; 4];
+            return Array::from_fn(self.dtype, shape, |position| {
+                if position % 4 == 0 {
+                    current = four(position / 4);
+                }
+                Scalar::float(self.dtype, current[position % 4])
+            });
+        }
+        let mut array = Array::full(shape, Scalar::zero(self.dtype));
+        in_blocks(array.as_mut_slice::<f32>().expect("its own type"), |block| {
+            #[expect(clippy::cast_possible_truncation, reason = "rounded to the parameter's type")]
+            four(block).map(|value| value as f32)
+        });
+        array
     }
+}
+
+/// Fills elements four at a time, many by several threads: no block depends on another one.
+fn in_blocks(elements: &mut [f32], four: impl Fn(usize) -> [f32; 4] + Sync) {
+    /// Blocks that are worth a thread.
+    const MANY: usize = 1 << 14;
+    let blocks = elements.len().div_ceil(4);
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(blocks / MANY).max(1);
+    let each = blocks.div_ceil(threads).max(1);
+    let fill = |first: usize, part: &mut [f32]| {
+        for (number, block) in part.chunks_mut(4).enumerate() {
+            let values = four(first + number);
+            block.copy_from_slice(&values[..block.len()]);
+        }
+    };
+    std::thread::scope(|scope| {
+        let mut parts = elements.chunks_mut(4 * each).enumerate();
+        let own = parts.next();
+        for (number, part) in parts {
+            let fill = &fill;
+            scope.spawn(move || fill(number * each, part));
+        }
+        own.into_iter().for_each(|(_, part)| fill(0, part));
+    });
 }
 
 /// How many elements arrays of this shape have, if that is a number.
@@ -369,6 +404,17 @@ mod tests {
     fn truncated_values_stay_in_bounds() {
         let fill = Fill::TruncatedNormal { mean: 1.0, std: 0.5, bound: 1.0 };
         assert!(Init::seed(0).array(fill, [10_000]).to_f64().iter().all(|x| (0.5..=1.5).contains(x)));
+    }
+
+    /// Large arrays are filled by several threads, and the last block may be a part of one.
+    #[test]
+    fn values_are_those_of_their_blocks_whatever_the_type_and_the_size() {
+        let fill = Fill::TruncatedNormal { mean: 0.0, std: 1.0, bound: 2.0 };
+        for elements in [0, 1, 3, 4, 9, 300_003] {
+            let wide = Init::seed(5).dtype(DType::F64).array(fill, [elements]);
+            let single = Init::seed(5).array(fill, [elements]);
+            assert!(wide.cast(DType::F32) == single, "{elements} elements");
+        }
     }
 
     #[test]
