@@ -219,11 +219,9 @@ fn emit(cx: &mut Cx<'_>, nest: &Nest, plan: &Plan) {
         None => {
             let swept = plan.swept_once(nest);
             let count = swept.map_or(1, |(stage, _)| at_once(cx, stage));
-            cx.parallel_by(count, &points, &mut |cx, digits| match (digits, swept) {
-                ([_, _, ..], Some((stage, lane))) => {
-                    rows_at_once(cx, nest, (stage, lane), &Rows { axes: &plan.rows, at: digits })
-                }
-                _ => {
+            cx.parallel_by(count, &points, &mut |cx, digits| match swept.filter(|_| digits.len() > 1) {
+                Some(swept) => rows_at_once(cx, nest, swept, &Rows { axes: &plan.rows, at: digits }),
+                None => {
                     bind(cx, &plan.rows, &digits[0]);
                     stages(cx, nest, plan);
                 }
